@@ -1,0 +1,55 @@
+"""Greedy layer-wise pretraining with autoencoders: does it help on your data, and here is the encoder.
+
+Names are imported when they are first used, so that ``aepretrain --help`` answers without loading torch.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "aepretrain.autoencoders": (
+        "Autoencoder",
+        "ContractiveAutoencoder",
+        "DenoisingAutoencoder",
+        "DropoutAutoencoder",
+        "PlainAutoencoder",
+        "SparseAutoencoder",
+        "VariationalAutoencoder",
+    ),
+    "aepretrain.classifier": ("Classifier", "evaluate_classifier"),
+    "aepretrain.data": ("CIFAR10", "MNIST", "Arrays", "DataModule", "Digits", "FashionMNIST", "OneHotPatterns"),
+    "aepretrain.encoder": ("load_encoder", "save_encoder"),
+    "aepretrain.errors": ("AEPretrainError", "ConfigError", "DataError", "StorageError"),
+    "aepretrain.experiment": ("Experiment",),
+    "aepretrain.parts.coders": ("Coder", "Dense"),
+    "aepretrain.parts.corruptions": (
+        "Corruption",
+        "Dropout",
+        "GaussianNoise",
+        "Masking",
+        "NoCorruption",
+        "SaltAndPepper",
+        "SwapNoise",
+    ),
+    "aepretrain.parts.likelihoods": ("Bernoulli", "Categorical", "Gaussian", "Likelihood"),
+    "aepretrain.parts.penalties": ("L1", "KLSparsity"),
+    "aepretrain.stack": ("GreedyStack",),
+    "aepretrain.training.finetune": ("finetune",),
+    "aepretrain.training.options": ("FineTuning", "Pretraining", "TrainerOptions"),
+    "aepretrain.training.stage": ("Surroundings",),
+}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,49 @@
+"""The contractive autoencoder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from aepretrain.autoencoders.base import Autoencoder
+from aepretrain.parts.coders import Coder
+from aepretrain.parts.penalties import contraction
+
+
+class ContractiveAutoencoder(Autoencoder):
+    r"""Autoencoder whose code hardly moves when the input does: the Jacobian of the encoder is kept small.
+
+    .. math:: E(x) = L(x, g(f(x))) + \lambda \left\lVert \frac{\partial f}{\partial x} \right\rVert_F^2
+
+    The penalty is cheap, in closed form, for a coder of one dense layer, and exact but slow for any other.
+
+    Args:
+        in_shape: Shape of one example, without the batch dimension.
+        coder: Builds the encoder :math:`f` and the decoder :math:`g`. Tied weights keep the decoder from undoing the
+            contraction by growing.
+        lam: Penalty weight :math:`\lambda \ge 0`, in nats.
+        kwargs: Passed to :class:`Autoencoder`.
+
+    Raises:
+        ValueError: If ``lam`` is negative or not finite.
+
+    Reference:
+        Rifai et al.: Contractive Auto-Encoders (2011), equation 3; Goodfellow et al. (2016), section 14.7.
+
+    Example:
+        >>> model = ContractiveAutoencoder((784,), Dense(64, tied=True), lam=0.1)
+        >>> model.energy(torch.rand(32, 784)).shape
+        torch.Size([32])
+    """
+
+    def __init__(self, in_shape: Sequence[int], coder: Coder, *, lam: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(in_shape, coder, **kwargs)
+        if not 0 <= lam < float("inf"):
+            raise ValueError(f"lam must be finite and >= 0, but got {lam}. A negative weight rewards steep encoders.")
+        self.lam = lam
+
+    def energy(self, x: Tensor) -> Tensor:
+        return self.L(x, self.g(self.f(x))) + self.lam * contraction(self.f, x)
+
+    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        return {"jacobian_norm": contraction(self.f, x).sqrt()}

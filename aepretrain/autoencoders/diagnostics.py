@@ -1,0 +1,111 @@
+"""Diagnostics: numbers that tell whether a layer learnt something that is worth stacking."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor
+from torchmetrics import Metric
+
+ACTIVE = 0.01
+"""A unit is active on an example if |h| exceeds this."""
+
+INFORMATIVE = 0.01
+"""A unit is informative if its variance over the data exceeds this: Burda et al. (2016), section 5.2."""
+
+
+class CodeStatistics(Metric):
+    r"""How a code uses its units, over a whole data set.
+
+    ``compute`` gives a dictionary:
+
+    - ``active_share``: share of all (example, unit) pairs with :math:`|h| > 0.01`,
+    - ``mean_abs_code``: mean of :math:`|h|`, in units of the code,
+    - ``dead_units``: number of units that are active on no example,
+    - ``informative_units``: number of units with :math:`\mathrm{Var}_x(h) > 0.01`; of a variational autoencoder, whose
+      code is the mean of q, these are the active latent units.
+
+    Args:
+        code_shape: Shape of one code, without the batch dimension.
+
+    Reference:
+        Burda, Grosse, Salakhutdinov: Importance Weighted Autoencoders (2016), section 5.2.
+
+    Example:
+        >>> statistics = CodeStatistics((3,))
+        >>> statistics.update(torch.tensor([[0.0, 1.0, 0.5], [0.0, 0.0, 0.5]]))
+        >>> {name: round(value.item(), 4) for name, value in statistics.compute().items()}
+        {'active_share': 0.5, 'mean_abs_code': 0.3333, 'dead_units': 1.0, 'informative_units': 1.0}
+    """
+
+    full_state_update = False
+    count: Tensor
+    sums: Tensor
+    squares: Tensor
+    magnitudes: Tensor
+    activations: Tensor
+
+    def __init__(self, code_shape: tuple[int, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        units = torch.Size(code_shape).numel()
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        for name in ("sums", "squares", "magnitudes", "activations"):
+            self.add_state(name, torch.zeros(units, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, h: Tensor) -> None:
+        """Add the codes ``h``, shape ``(B, *code_shape)``."""
+        h = h.detach().flatten(1).double()
+        self.count += len(h)
+        self.sums += h.sum(dim=0)
+        self.squares += h.square().sum(dim=0)
+        self.magnitudes += h.abs().sum(dim=0)
+        self.activations += (h.abs() > ACTIVE).sum(dim=0)
+
+    def compute(self) -> dict[str, Tensor]:
+        variance = self.squares / self.count - (self.sums / self.count).square()
+        return {
+            "active_share": (self.activations / self.count).mean().float(),
+            "mean_abs_code": (self.magnitudes / self.count).mean().float(),
+            "dead_units": (self.activations == 0).sum().float(),
+            "informative_units": (variance > INFORMATIVE).sum().float(),
+        }
+
+
+class Reconstructs(Protocol):
+    """Anything that maps inputs to their reconstructions."""
+
+    def reconstruct(self, x: Tensor) -> Tensor: ...
+
+
+@torch.no_grad()
+def identity_score(model: Reconstructs, x: Tensor, generator: Generator | None = None) -> float:
+    r"""How close :math:`g \circ f` is to the identity on noise that is off the data.
+
+    The noise keeps the distribution of every single feature and destroys all that ties them together: each feature is
+    shuffled over the examples by itself. What is reported is the share of its variance that comes back,
+
+    .. math:: 1 - \frac{\sum \lVert n - g(f(n)) \rVert^2}{\sum \lVert n - \bar n \rVert^2}
+
+    1 means that the layer copies anything, and hence learnt nothing about the data; 0 is as good as answering with the
+    mean; below 0, noise is drawn towards the data.
+
+    Args:
+        model: Has ``reconstruct``.
+        x: Real examples, shape ``(N, ...)``, with N at least 2.
+        generator: Source of the shuffles; ``None`` is the global generator.
+
+    Returns:
+        A number of at most 1; ``nan`` if no feature varies.
+
+    Reference:
+        Goodfellow, Bengio, Courville: Deep Learning (2016), section 14.2: overcomplete autoencoders can learn to copy.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> identity_score(SimpleNamespace(reconstruct=lambda x: x), torch.rand(32, 4))
+        1.0
+    """
+    order = torch.rand(x.shape, generator=generator).argsort(dim=0).to(x.device)
+    noise = x.gather(0, order)
+    error = (noise - model.reconstruct(noise)).double().square().sum()
+    variance = (noise - noise.mean(dim=0)).double().square().sum()
+    return (1 - error / variance).item() if variance > 0 else float("nan")

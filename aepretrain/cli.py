@@ -1,0 +1,97 @@
+"""The command: a verb, its arguments, one line and an exit code when something fails.
+
+torch is loaded by the verbs, not here: ``aepretrain --help`` has to answer at once.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from aepretrain import __version__
+from aepretrain.errors import AEPretrainError, ConfigError
+
+VERBS = {
+    "fit": "pretrain greedily, attach the head, fine-tune, test; writes a run directory",
+    "validate": "check a config and its data and print the plan; trains nothing",
+    "evaluate": "measure a finished run again, from its files",
+}
+
+HELP = f"""\
+usage: aepretrain VERB [--config FILE ...] [--dotted.key VALUE ...]
+
+Greedy layer-wise pretraining with autoencoders.
+
+verbs:
+{chr(10).join(f"  {name:<10}{text}" for name, text in VERBS.items())}
+
+examples:
+  aepretrain validate --config configs/digits.yaml
+  aepretrain fit --config configs/digits.yaml --out runs/digits
+  aepretrain fit --config configs/mnist-quick.yaml --data.root ~/data --trainer.precision bf16-mixed
+  aepretrain evaluate runs/digits
+
+options:
+  -h, --help  this page; after a verb, all of its settings with their defaults
+  --version   the version
+  --debug     show the traceback of an error
+
+exit codes: 0 done, 1 crash, 2 config or usage, 3 data, 5 checkpoint or storage
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: What follows ``aepretrain``; ``None`` is the command line.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> main(["--version"])
+        aepretrain 0.1.0
+        0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        print(f"aepretrain {__version__}")
+        return 0
+    try:
+        run_verb(words[0], words[1:])
+    except AEPretrainError as error:
+        return _fail(error, error.exit_code, debug)
+    except Exception as error:
+        return _fail(error, 1, debug)
+    return 0
+
+
+def run_verb(verb: str, arguments: Sequence[str]) -> None:
+    """Load and run one verb.
+
+    Raises:
+        ConfigError: If there is no such verb.
+    """
+    if verb not in VERBS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(verb, VERBS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Verbs are {', '.join(VERBS)}."
+        raise ConfigError(f"{verb!r} is not a verb of aepretrain. {hint}")
+    importlib.import_module(f"aepretrain.verbs.{verb}").run(list(arguments))
+
+
+def _fail(error: Exception, exit_code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    name = "" if isinstance(error, AEPretrainError) else f"{type(error).__name__}: "
+    hint = "" if debug or isinstance(error, AEPretrainError) else " (--debug shows the traceback)"
+    print(f"aepretrain: error: {name}{' '.join(str(error).split())}{hint}", file=sys.stderr)
+    return exit_code

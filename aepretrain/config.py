@@ -1,0 +1,118 @@
+"""Configs: YAML files and dotted arguments to an :class:`~aepretrain.experiment.Experiment`, and back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from aepretrain.autoencoders import Autoencoder
+from aepretrain.classifier import Classifier
+from aepretrain.config_errors import explain
+from aepretrain.data import DataModule
+from aepretrain.errors import AEPretrainError, ConfigError
+from aepretrain.experiment import Experiment
+from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A config that was read.
+
+    Args:
+        experiment: What to run.
+        yaml: The resolved config: every setting with its value. ``fit --config`` takes it back.
+        arguments: The verb's own arguments, such as ``out``.
+    """
+
+    experiment: Experiment
+    yaml: str
+    arguments: Namespace
+
+
+def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser], None]) -> ArgumentParser:
+    """The parser of a verb that takes a config.
+
+    Args:
+        verb: The verb.
+        description: What ``--help`` says first.
+        add_own: Adds the verb's own arguments, which are no part of the config.
+    """
+    parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
+    add_own(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights, batch order, noise, labelled subset")
+    parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help="the data set")
+    parser.add_argument(
+        "--layers",
+        type=list[Callable[[tuple[int, ...]], Autoencoder]],
+        default=[],
+        help="one autoencoder per layer, from the input up: a list of class_path and init_args, best in a file",
+    )
+    parser.add_argument("--pretrain", type=Pretraining, default=Pretraining())
+    parser.add_class_arguments(Classifier, "classifier", skip={"encoder", "num_classes"}, instantiate=False)
+    parser.add_argument("--finetune", type=FineTuning, default=FineTuning())
+    parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
+    return parser
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) -> Parsed:
+    """Read configs and arguments.
+
+    Args:
+        parser: From :func:`build_parser`.
+        arguments: What follows the verb.
+        own: Names of the verb's own arguments, which the resolved config leaves out.
+
+    Raises:
+        ConfigError: If a file cannot be read, or a key, a class or a value is not accepted.
+    """
+    files = _config_files(arguments)
+    try:
+        settings = parser.parse_args(list(arguments))
+        resolved = settings.clone()
+        for name in (*own, "config"):
+            resolved.pop(name, None)
+        text = parser.dump(resolved, skip_none=False, skip_validation=True)
+        built = parser.instantiate(settings)
+        factory = partial(Classifier, **vars(built.classifier))
+        experiment = Experiment(
+            built.layers, built.data, built.pretrain, factory, built.finetune, built.trainer, built.seed
+        )
+    except ArgumentError as error:
+        raise ConfigError(explain(error, files, arguments)) from error
+    except AEPretrainError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{_names(files)}{error}") from error
+    if not experiment.layers:
+        raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
+    return Parsed(experiment, text, settings)
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The experiment of a resolved config, such as ``config.yaml`` in a run directory."""
+    return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
+
+
+def _config_files(arguments: Sequence[str]) -> list[Path]:
+    """The config files that are named, each checked to be readable YAML."""
+    named = [word.removeprefix("--config=") for word in arguments if word.startswith("--config=")]
+    named += [value for word, value in pairwise(arguments) if word == "--config"]
+    for name in named:
+        try:
+            values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the config {name} is no valid YAML: {' '.join(str(error).split())}.") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"the config {name} must hold keys and values, but holds {type(values).__name__}.")
+    return [Path(name) for name in named]
+
+
+def _names(files: Sequence[Path]) -> str:
+    return f"{', '.join(map(str, files))}: " if files else ""

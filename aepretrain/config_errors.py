@@ -1,0 +1,164 @@
+"""Errors of configs in one line that names the file, the key and the nearest valid name."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aepretrain.autoencoders import Autoencoder
+from aepretrain.classifier import Classifier
+from aepretrain.data import DataModule
+from aepretrain.parts import coders, corruptions, likelihoods, penalties
+from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+
+GROUPS: dict[str, type] = {
+    "pretrain": Pretraining,
+    "classifier": Classifier,
+    "finetune": FineTuning,
+    "trainer": TrainerOptions,
+}
+TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "out")
+NOT_IN_CONFIGS = ("self", "in_shape", "kwargs", "encoder", "num_classes")
+# The base of the classes that may be named under a key.
+EXPECTED: dict[str, type] = {
+    "layers": Autoencoder,
+    "data": DataModule,
+    "coder": coders.Coder,
+    "corruption": corruptions.Corruption,
+    "likelihood": likelihoods.Likelihood,
+    "penalty": penalties.SparsityPenalty,
+    "optimizer": Optimizer,
+    "scheduler": LRScheduler,
+}
+
+
+def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -> str:
+    """One line for what jsonargparse refused: found by walking the files, else condensed from its own message.
+
+    Args:
+        error: What jsonargparse raised.
+        files: The config files that were named.
+        arguments: What followed the verb.
+    """
+    for file in files:
+        for problem in problems(yaml.safe_load(file.read_text(encoding="utf-8"))):
+            return f"{file}: {problem}"
+    message = _condense(str(error))
+    unknown = re.match(r"unrecognized arguments: --([\w.]+)", message)
+    if unknown:
+        first = unknown[1].split(".")[0]
+        return f"--{unknown[1]} is not an option.{_nearest(first, TOP_LEVEL)}"
+    option = re.match(r"Option '([\w.]+)' is not accepted|.*: Option '([\w.]+)' is not accepted", message)
+    if option:
+        name = option[1] or option[2]
+        words = [word for word in arguments if word.startswith("--") and f".{name}" in word]
+        known = sorted({key for cls in _all_classes() for key in accepted_keys(cls)})
+        return f"{words[0].split('=')[0] if words else name} is not an option here.{_nearest(name, known)}"
+    return message
+
+
+def problems(config: Any) -> Iterator[str]:
+    """What is wrong with the keys and class names of a config, one sentence each."""
+    for key, value in config.items():
+        first, *rest = str(key).split(".")
+        if first not in TOP_LEVEL:
+            yield f"unknown key {key!r}.{_nearest(first, TOP_LEVEL)}"
+        elif first in GROUPS:
+            keys = rest[:1] or (list(value) if isinstance(value, dict) else [])
+            yield from _unknown_keys(keys, GROUPS[first], first)
+            if isinstance(value, dict):
+                yield from _nested(value, first)
+        elif first == "layers":
+            if not isinstance(value, list):
+                yield f"layers must be a list with one entry per layer, but is {value!r}."
+                continue
+            for k, layer in enumerate(value):
+                yield from _class_problems(layer, Autoencoder, f"layers[{k}]")
+        elif first == "data" and not rest:
+            yield from _class_problems(value, DataModule, "data")
+
+
+def _class_problems(spec: Any, base: type, place: str) -> Iterator[str]:
+    """What is wrong with a class that is named in a config, alone or with its arguments."""
+    name = spec if isinstance(spec, str) else spec.get("class_path") if isinstance(spec, dict) else None
+    if not isinstance(name, str):
+        yield f"{place} must name a class by class_path, but is {spec!r}."
+        return
+    known = known_classes(base)
+    cls = known.get(name.rsplit(".", 1)[-1])
+    if cls is None:
+        if "." not in name:
+            yield f"{place}: there is no {base.__name__} called {name!r}.{_nearest(name, known)}"
+        return
+    if not isinstance(spec, dict):
+        return
+    for key in spec:
+        if key not in ("class_path", "init_args", "dict_kwargs"):
+            yield f"{place}: unknown key {key!r}; the arguments of {name} go under init_args."
+    arguments = spec.get("init_args") or {}
+    yield from _unknown_keys(arguments, cls, f"{place}.init_args")
+    yield from _nested(arguments, f"{place}.init_args")
+
+
+def _nested(arguments: dict[str, Any], place: str) -> Iterator[str]:
+    for key, value in arguments.items():
+        if key in EXPECTED and value is not None:
+            yield from _class_problems(value, EXPECTED[key], f"{place}.{key}")
+
+
+def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
+    known = accepted_keys(cls)
+    for key in keys:
+        if key not in known:
+            yield f"{place}: {cls.__name__} has no setting {key!r}.{_nearest(key, known)}"
+
+
+def accepted_keys(cls: type) -> list[str]:
+    """The arguments of a class that a config may give, its parents' included where it passes them on."""
+    keys: list[str] = []
+    for ancestor in cls.__mro__:
+        if "__init__" not in vars(ancestor):
+            continue
+        parameters = inspect.signature(vars(ancestor)["__init__"]).parameters
+        keys += [name for name in parameters if name not in NOT_IN_CONFIGS and name not in keys]
+        if "kwargs" not in parameters:
+            break
+    return keys
+
+
+def known_classes(base: type) -> dict[str, type]:
+    """The classes that may be named where ``base`` is expected."""
+    found: dict[str, type] = {}
+    pending = [base]
+    while pending:
+        cls = pending.pop()
+        pending += cls.__subclasses__()
+        if not inspect.isabstract(cls) and not cls.__name__.startswith("_") and cls is not base:
+            found[cls.__name__] = cls
+    return found
+
+
+def _all_classes() -> list[type]:
+    bases = (Autoencoder, DataModule, coders.Coder, corruptions.Corruption, likelihoods.Likelihood)
+    return [*GROUPS.values(), *(cls for base in bases for cls in known_classes(base).values())]
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else f" Known are {', '.join(sorted(known))}."
+
+
+def _condense(message: str) -> str:
+    """The innermost line of jsonargparse's nested message, with the key that it speaks of."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    keys = [match[1] for line in lines if (match := re.search(r'Parser key "([^"]+)"', line))]
+    last = re.sub(r"\. Got value: Namespace\(.*", "", lines[-1])
+    last = re.sub(r"^Type .* expects a function or a callable class: ", "", last)
+    last = last.replace("<class '", "").replace("'>", "")
+    return f"{'.'.join(keys)}: {last}" if keys else last

@@ -1,0 +1,79 @@
+"""Arrays in memory: the way in from Python."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aepretrain.data.base import DataModule, Examples, Source, divide
+from aepretrain.data.checks import check_inputs, check_labels
+from aepretrain.errors import DataError
+
+
+class Arrays(DataModule):
+    """Arrays or tensors in memory, divided into fixed splits, every class in the same proportions.
+
+    Args:
+        x: Inputs, shape ``(N, ...)``: a NumPy array or a tensor of real numbers, scaled as the network should see them.
+        y: Labels, whole numbers from 0, shape ``(N,)``; ``None`` where there is nothing to classify.
+        num_classes: Number of classes; ``None`` is the largest label plus 1.
+        more_inputs: Inputs without labels, shape ``(U, ...)``, for pretraining alone.
+        validation: Share of the examples for validation.
+        test: Share of the examples for testing.
+        labels: Number of labelled training examples, balanced; ``None`` is all.
+        unlabelled: Number of training examples set aside for pretraining alone.
+
+    Raises:
+        DataError: If the arrays are empty, do not belong together, are not finite, or hold labels out of range.
+
+    Example:
+        >>> data = Arrays(np.random.rand(60, 4), np.arange(60) % 3)
+        >>> data.in_shape, data.num_classes, len(data.splits().train)
+        ((4,), 3, 36)
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        num_classes: int | None = None,
+        more_inputs: Any = None,
+        validation: float = 0.2,
+        test: float = 0.2,
+        labels: int | None = None,
+        unlabelled: int | None = None,
+    ) -> None:
+        super().__init__(labels=labels, unlabelled=unlabelled)
+        self.x = _inputs(x)
+        self.y = None if y is None else _tensor(y, "labels")
+        self.more_inputs = None if more_inputs is None else _inputs(more_inputs)
+        self.validation = validation
+        self.test = test
+        self.in_shape = tuple(self.x.shape[1:])
+        self.preprocessing = {"description": "none: arrays are taken as they are"}
+        check_inputs(self.x, self.in_shape, "Arrays")
+        self.num_classes = None
+        if self.y is not None:
+            self.num_classes = num_classes or (int(self.y.max()) + 1 if len(self.y) else 0)
+            check_labels(self.y, len(self.x), self.num_classes, "Arrays")
+            self.y = self.y.long()
+
+    def load(self) -> Source:
+        source = divide(Examples(self.x, self.y), validation=self.validation, test=self.test)
+        return Source(source.train, source.validation, source.test, self.more_inputs)
+
+
+def _tensor(values: Any, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"Arrays: {name} must be numbers in an array or a tensor: {error}") from error
+
+
+def _inputs(values: Any) -> Tensor:
+    x = _tensor(values, "inputs")
+    if x.ndim < 2:
+        raise DataError(f"Arrays: inputs need the shape (N, ...), but have {tuple(x.shape)}. One row is one example.")
+    return x.float()

@@ -1,0 +1,214 @@
+"""What every data source gives: fixed splits, a labelled subset and the inputs that pretraining may see."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from aepretrain.data.batches import Batches
+from aepretrain.data.checks import check_inputs, check_labels
+from aepretrain.errors import ConfigError, DataError
+from aepretrain.parts.randomness import derive_seed
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs ``x`` of shape ``(N, *in_shape)``, float32, and labels ``y`` of shape ``(N,)``, if there are any."""
+
+    x: Tensor
+    y: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: Tensor) -> "Examples":
+        return Examples(self.x[rows], None if self.y is None else self.y[rows])
+
+    def tensors(self) -> list[Tensor]:
+        """Inputs and, where there are any, labels."""
+        return [self.x] if self.y is None else [self.x, self.y]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it was read, before any budget: three fixed splits, and inputs that have no labels."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    unlabelled: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What one run may use, and for what.
+
+    Args:
+        unlabelled: Inputs for pretraining, shape ``(U, *in_shape)``: never a validation or test example.
+        train: Labelled examples for the classifier.
+        validation: Examples for choosing epochs and settings.
+        test: Examples that are read once, at the end.
+    """
+
+    unlabelled: Tensor
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+class DataModule(LightningDataModule, ABC):
+    """A data set with fixed train / validation / test splits.
+
+    A subclass fills in :meth:`load` and the shape of its examples.
+
+    Args:
+        labels: How many training examples the classifier may use with their labels, balanced over the classes and
+            chosen by the run's seed; ``None`` is all. A smaller budget is a subset of a larger one.
+        unlabelled: Set this many training examples aside as a separate pool: pretraining sees them alone, and no label
+            budget touches them. ``None``: pretraining sees the inputs of all training examples.
+    """
+
+    in_shape: tuple[int, ...]
+    num_classes: int | None
+    preprocessing: dict[str, Any]
+    """What was done to the raw values, in plain words and numbers, for whoever uses the encoder elsewhere."""
+
+    def __init__(self, *, labels: int | None = None, unlabelled: int | None = None) -> None:
+        super().__init__()
+        self.name: str = type(self).__name__
+        for name, value in (("labels", labels), ("unlabelled", unlabelled)):
+            if value is not None and value < 1:
+                raise ConfigError(f"data.{name} must be >= 1, but got {value}. Leave it out to use all.")
+        self.labels = labels
+        self.unlabelled = unlabelled
+        self._source: Source | None = None
+
+    @abstractmethod
+    def load(self) -> Source:
+        """Read the data set and split it, the same way every time."""
+
+    def source(self) -> Source:
+        """The data set, read and checked once.
+
+        Raises:
+            DataError: If the data are missing, empty, of the wrong shape, not finite, or labels out of range.
+        """
+        if self._source is None:
+            source = self.load()
+            for split in ("train", "validation", "test"):
+                examples: Examples = getattr(source, split)
+                check_inputs(examples.x, self.in_shape, f"{self.name}, {split} split")
+                if self.num_classes is not None:
+                    check_labels(examples.y, len(examples), self.num_classes, f"{self.name}, {split} split")
+            if source.unlabelled is not None:
+                check_inputs(source.unlabelled, self.in_shape, f"{self.name}, unlabelled inputs")
+            self._source = source
+        return self._source
+
+    def splits(self, seed: int = 0) -> Splits:
+        """What a run with this seed may use.
+
+        The split into training, validation and test data is the same for every seed; the seed chooses the labelled
+        subset and the separate unlabelled pool.
+        """
+        source = self.source()
+        train, pool = source.train, source.train.x
+        if self.unlabelled is not None:
+            train, pool = _set_aside(train, self.unlabelled, derive_seed(seed, "unlabelled"))
+        if source.unlabelled is not None:
+            pool = source.unlabelled if self.unlabelled is not None else torch.cat([pool, source.unlabelled])
+        if self.labels is not None and train.y is not None:
+            train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"))]
+        return Splits(pool, train, source.validation, source.test)
+
+    def train_dataloader(self) -> Batches:
+        return Batches(self.splits().train.tensors(), batch_size=128)
+
+    def val_dataloader(self) -> Batches:
+        return Batches(self.splits().validation.tensors(), batch_size=1024, shuffle=False)
+
+    def test_dataloader(self) -> Batches:
+        return Batches(self.splits().test.tensors(), batch_size=1024, shuffle=False)
+
+
+def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Tensor]:
+    """Split off the inputs of ``count`` examples, chosen by the seed: (what is left, the inputs)."""
+    if count >= len(train):
+        raise ConfigError(
+            f"data.unlabelled must leave labelled examples: {count} of {len(train)} training examples were asked for."
+        )
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    return train[order[count:]], train.x[order[:count]]
+
+
+def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
+    """Choose examples so that the classes are as equal in number as they can be.
+
+    Args:
+        y: Labels, shape ``(N,)``.
+        count: How many examples to choose; at least one per class.
+        seed: The choice is a function of it, and a smaller choice is part of a larger one.
+
+    Returns:
+        Numbers of the chosen examples, shape ``(count,)``.
+
+    Raises:
+        DataError: If there are fewer than ``count`` examples, or a class has too few for an equal share.
+
+    Example:
+        >>> y = torch.tensor([0, 0, 0, 1, 1, 1])
+        >>> y[balanced_subset(y, 4, seed=0)].sort().values
+        tensor([0, 0, 1, 1])
+    """
+    classes = y.unique()
+    if count < len(classes):
+        raise DataError(f"{count} labels are fewer than the {len(classes)} classes. Raise data.labels.")
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(y), generator=generator)
+    turns = torch.randperm(len(classes), generator=generator).tolist()
+    # Dealt like cards, one of each class in turn: any prefix is balanced, so smaller budgets are subsets.
+    ranks = torch.empty_like(shuffled)
+    for turn, label in zip(turns, classes, strict=True):
+        members = (y[shuffled] == label).nonzero().squeeze(1)
+        needed = len(range(turn, count, len(classes)))
+        if len(members) < needed:
+            raise DataError(
+                f"class {label.item()} has {len(members)} training examples, but a balanced choice of {count} labels "
+                f"needs {needed}. Lower data.labels."
+            )
+        ranks[members] = torch.arange(len(members)) * len(classes) + turn
+    return shuffled[ranks.argsort()[:count]]
+
+
+def divide(examples: Examples, *, validation: float, test: float) -> Source:
+    """Divide a data set that has no splits of its own, at random but always alike, every class in equal proportions.
+
+    Args:
+        examples: All there are.
+        validation: Share for validation, in ``(0, 1)``.
+        test: Share for testing, in ``(0, 1)``.
+
+    Raises:
+        ConfigError: If the shares leave nothing to train on.
+        DataError: If there are too few examples to divide.
+    """
+    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
+        raise ConfigError(
+            f"validation and test shares must be positive and leave training data, but got {validation} and {test}. "
+            "Usual are 0.1 to 0.2 each."
+        )
+    rows, y = np.arange(len(examples)), examples.y
+    try:
+        rest, test_rows = train_test_split(rows, test_size=test, stratify=y, random_state=0)
+        rest_y = None if y is None else y[rest]
+        share = validation / (1 - test)
+        train_rows, validation_rows = train_test_split(rest, test_size=share, stratify=rest_y, random_state=0)
+    except ValueError as error:
+        raise DataError(f"{len(examples)} examples cannot be divided into three splits: {error}") from error
+    train, held_out, tested = (examples[torch.from_numpy(part)] for part in (train_rows, validation_rows, test_rows))
+    return Source(train, held_out, tested)

@@ -1,0 +1,130 @@
+"""Batches of tensors that are already in memory: rank-aware, seeded, and able to go on where they stopped."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from aepretrain.errors import ConfigError, DataError
+from aepretrain.parts.randomness import derive_seed
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """The number of this process and the number of processes that train together; ``(0, 1)`` without a group."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+class EpochOrder:
+    """The order of the examples as a function of (seed, epoch). Lightning sets the epoch.
+
+    Args:
+        seed: Any whole number; the same seed gives the same order, whatever was drawn before.
+        shuffle: Whether to shuffle; else the order is that of the data.
+    """
+
+    def __init__(self, seed: int, shuffle: bool) -> None:
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch."""
+        self.epoch = epoch
+
+    def indices(self, count: int) -> Tensor:
+        """The numbers of ``count`` examples in this epoch's order, shape ``(count,)``."""
+        if not self.shuffle:
+            return torch.arange(count)
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
+        return torch.randperm(count, generator=generator)
+
+
+class Batches:
+    """Batches of examples from tensors, gathered by index where the tensors lie.
+
+    ``batch_size`` counts the examples of one optimizer step over all processes. Each process takes its own equal share
+    of every batch, so that one process or many see the same batches in the same order. What cannot be shared out
+    equally (fewer examples than processes, at the end of a shuffled epoch) is left out of that epoch.
+
+    Args:
+        tensors: One or more tensors of shape ``(N, ...)`` whose rows belong together.
+        batch_size: Examples per optimizer step, over all processes.
+        seed: Seed of the order.
+        shuffle: Whether every epoch has an order of its own. Without it, every example is seen exactly once.
+
+    Raises:
+        DataError: If there are no examples, or fewer than processes.
+        ConfigError: If the batch size is below 1, or the processes cannot share it equally.
+
+    Example:
+        >>> batches = Batches([torch.arange(5)], batch_size=2, seed=0)
+        >>> len(batches), sorted(i for (x,) in batches for i in x.tolist())
+        (3, [0, 1, 2, 3, 4])
+    """
+
+    batch_sampler = None  # Lightning asks every loader that has a sampler
+
+    def __init__(self, tensors: Sequence[Tensor], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be >= 1, but got {batch_size}. Usual values are 20 to 1024.")
+        if len(tensors[0]) == 0:
+            raise DataError("there are no examples to make batches of. Check the data set and its split.")
+        self.tensors = list(tensors)
+        self.batch_size = batch_size
+        self.sampler = EpochOrder(seed, shuffle)
+        self._position = 0
+        self._start = 0
+
+    @property
+    def count(self) -> int:
+        """The number of examples, over all processes."""
+        return len(self.tensors[0])
+
+    def __len__(self) -> int:
+        return len(self._shares())
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        start, self._start = self._start, 0
+        device = self.tensors[0].device
+        order = self.sampler.indices(self.count).to(device)
+        for position, (begin, end) in enumerate(self._shares()[start:], start + 1):
+            self._position = position
+            rows = order[begin:end]
+            yield [tensor[rows] for tensor in self.tensors]
+
+    def _shares(self) -> list[tuple[int, int]]:
+        """For each batch, where this process's share of it begins and ends in the epoch's order."""
+        rank, world_size = rank_and_world_size()
+        if self.count < world_size:
+            raise DataError(f"{self.count} examples cannot be shared by {world_size} processes. Use fewer devices.")
+        return self._training_shares(rank, world_size) if self.sampler.shuffle else self._whole_shares(rank, world_size)
+
+    def _training_shares(self, rank: int, world_size: int) -> list[tuple[int, int]]:
+        if self.batch_size % world_size:
+            raise ConfigError(
+                f"batch_size counts the examples of all processes: {self.batch_size} cannot be shared equally by "
+                f"{world_size}. Use a multiple of {world_size}."
+            )
+        shares = []
+        for begin in range(0, self.count, self.batch_size):
+            size = min(self.batch_size, self.count - begin) // world_size
+            if size:
+                shares.append((begin + rank * size, begin + (rank + 1) * size))
+        return shares
+
+    def _whole_shares(self, rank: int, world_size: int) -> list[tuple[int, int]]:
+        batches = min(-(-self.count // self.batch_size), self.count // world_size)
+        mine = torch.arange(self.count).tensor_split(world_size)[rank]
+        return [(int(part[0]), int(part[-1]) + 1) for part in mine.tensor_split(batches)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the current epoch stands: plain numbers."""
+        return {"epoch": self.sampler.epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next epoch begin where ``state`` says."""
+        self.sampler.set_epoch(state["epoch"])
+        self._start = self._position = state["position"]

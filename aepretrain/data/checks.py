@@ -1,0 +1,51 @@
+"""Checks of data before anything is trained on them: one clear line instead of a late traceback."""
+
+import torch
+from torch import Tensor
+
+from aepretrain.errors import DataError
+
+
+def check_inputs(x: Tensor, in_shape: tuple[int, ...], where: str) -> None:
+    """Raise a DataError unless ``x`` has examples of shape ``in_shape``, float32 and finite.
+
+    Args:
+        x: Inputs, which should have the shape ``(N, *in_shape)``.
+        in_shape: Shape of one example.
+        where: What the inputs are, for the message.
+    """
+    if len(x) == 0:
+        raise DataError(f"{where}: there are no examples. Check the path, the split and the budget.")
+    if tuple(x.shape[1:]) != tuple(in_shape):
+        raise DataError(
+            f"{where}: examples must have the shape {tuple(in_shape)}, but have {tuple(x.shape[1:])}. Reshape the data."
+        )
+    if x.dtype != torch.float32:
+        raise DataError(f"{where}: inputs must be float32, but are {x.dtype}. Convert them with x.float().")
+    broken = (~x.isfinite()).flatten(1).any(dim=1)
+    if broken.any():
+        raise DataError(
+            f"{where}: inputs must be finite, but {int(broken.sum())} of {len(x)} examples have NaN or infinity, the "
+            f"first is number {int(broken.nonzero()[0])}. Impute or drop them."
+        )
+
+
+def check_labels(y: Tensor | None, count: int, num_classes: int, where: str) -> None:
+    """Raise a DataError unless ``y`` holds ``count`` whole numbers in ``[0, num_classes)``.
+
+    Args:
+        y: Labels, which should have the shape ``(count,)`` and the type int64.
+        count: Number of examples.
+        num_classes: Number of classes.
+        where: What the labels are, for the message.
+    """
+    if y is None or len(y) != count:
+        raise DataError(f"{where}: {count} examples need as many labels, but there are {0 if y is None else len(y)}.")
+    if y.dtype.is_floating_point or y.dtype == torch.bool:
+        raise DataError(f"{where}: labels must be whole numbers, but are {y.dtype}. Convert them with y.long().")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= num_classes:
+        raise DataError(
+            f"{where}: labels must lie in [0, {num_classes - 1}], but reach from {low} to {high}. "
+            "Number the classes from 0, without gaps."
+        )

@@ -1,0 +1,34 @@
+"""The digits of scikit-learn: small, and on every machine."""
+
+import torch
+from sklearn.datasets import load_digits
+
+from aepretrain.data.base import DataModule, Examples, Source, divide
+
+
+class Digits(DataModule):
+    """1,797 handwritten digits of 8 x 8 pixels, embedded in scikit-learn: no download.
+
+    Two thirds for training, a sixth each for validation and test. Pixels are scaled to [0, 1].
+
+    Args:
+        labels: Number of labelled training examples, balanced; ``None`` is all.
+        unlabelled: Number of training examples set aside for pretraining alone.
+
+    Reference:
+        Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI repository (1998).
+
+    Example:
+        >>> splits = Digits(labels=100).splits(seed=0)
+        >>> tuple(splits.unlabelled.shape), len(splits.train), len(splits.validation), len(splits.test)
+        ((1197, 1, 8, 8), 100, 300, 300)
+    """
+
+    in_shape = (1, 8, 8)
+    num_classes = 10
+    preprocessing = {"description": "grey values 0 to 16, divided by 16", "divide_by": 16.0}
+
+    def load(self) -> Source:
+        pixels, y = load_digits(return_X_y=True)
+        x = torch.from_numpy(pixels).float().div(16).reshape(-1, *self.in_shape)
+        return divide(Examples(x, torch.from_numpy(y).long()), validation=1 / 6, test=1 / 6)

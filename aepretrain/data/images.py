@@ -1,0 +1,121 @@
+"""Image data sets of torchvision: MNIST, Fashion-MNIST, CIFAR-10."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision.datasets
+from torch import Tensor
+
+from aepretrain.data.base import DataModule, Examples, Source
+from aepretrain.errors import DataError
+
+DEFAULT_ROOT = Path("~/.cache/aepretrain/data")
+
+
+class TorchvisionImages(DataModule):
+    """A labelled image data set that torchvision reads; its last training examples are for validation.
+
+    Args:
+        root: Folder with the data in torchvision's layout. ``None`` is the folder that the environment variable
+            ``AEPRETRAIN_DATA`` names, else ``~/.cache/aepretrain/data``, which is made.
+        download: Whether to download what is not in the folder.
+        labels: Number of labelled training examples, balanced; ``None`` is all.
+        unlabelled: Number of training examples set aside for pretraining alone.
+    """
+
+    preprocessing = {"description": "pixel values 0 to 255, divided by 255", "divide_by": 255.0}
+    reader: Callable[..., Any]
+    """The class of torchvision that reads the files."""
+    held_out = 10_000
+    """How many of the last training examples are for validation."""
+
+    def __init__(
+        self,
+        root: str | None = None,
+        *,
+        download: bool = True,
+        labels: int | None = None,
+        unlabelled: int | None = None,
+    ) -> None:
+        super().__init__(labels=labels, unlabelled=unlabelled)
+        self.root = root
+        self.download = download
+
+    def folder(self) -> Path:
+        """The folder to read from; a DataError if it was named and does not exist."""
+        named = self.root or os.environ.get("AEPRETRAIN_DATA")
+        if named is None:
+            folder = DEFAULT_ROOT.expanduser()
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+        if not Path(named).is_dir():
+            origin = "data.root" if self.root else "AEPRETRAIN_DATA"
+            raise DataError(f"{origin} names the folder {named}, which does not exist. Make it, or name another.")
+        return Path(named)
+
+    def read(self, folder: Path, train: bool) -> Examples:
+        """One half of the data set as tensors."""
+        try:
+            images = type(self).reader(folder, train=train, download=self.download)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{self.name} could not be read from {folder} or downloaded to it: {' '.join(str(error).split())}. "
+                "Name a folder in torchvision's layout by --data.root or AEPRETRAIN_DATA."
+            ) from error
+        pixels = self.channels_first(torch.as_tensor(images.data))
+        return Examples(pixels.float() / 255, torch.as_tensor(images.targets).long())
+
+    def channels_first(self, pixels: Tensor) -> Tensor:
+        """Pixels in the shape ``(N, C, H, W)``."""
+        return pixels.unsqueeze(1)
+
+    def load(self) -> Source:
+        folder = self.folder()
+        examples, test = self.read(folder, train=True), self.read(folder, train=False)
+        rows = torch.arange(len(examples))
+        held_out = min(self.held_out, len(examples) // 5)
+        return Source(examples[rows[:-held_out]], examples[rows[-held_out:]], test)
+
+
+class MNIST(TorchvisionImages):
+    """70,000 handwritten digits of 28 x 28 pixels: 50,000 for training, 10,000 for validation, 10,000 for testing.
+
+    The split of Vincent et al. (2010) and of the deep learning tutorials: the last 10,000 training images validate.
+
+    Reference:
+        LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition (1998).
+    """
+
+    in_shape = (1, 28, 28)
+    num_classes = 10
+    reader = torchvision.datasets.MNIST
+
+
+class FashionMNIST(TorchvisionImages):
+    """70,000 pictures of clothes, 28 x 28 pixels: 50,000 / 10,000 / 10,000 for training, validation and testing.
+
+    Reference:
+        Xiao, Rasul, Vollgraf: Fashion-MNIST (2017).
+    """
+
+    in_shape = (1, 28, 28)
+    num_classes = 10
+    reader = torchvision.datasets.FashionMNIST
+
+
+class CIFAR10(TorchvisionImages):
+    """60,000 colour pictures of 10 kinds, 3 x 32 x 32: 40,000 / 10,000 / 10,000 for training, validation and testing.
+
+    Reference:
+        Krizhevsky: Learning Multiple Layers of Features from Tiny Images (2009).
+    """
+
+    in_shape = (3, 32, 32)
+    num_classes = 10
+    reader = torchvision.datasets.CIFAR10
+
+    def channels_first(self, pixels: Tensor) -> Tensor:
+        return pixels.permute(0, 3, 1, 2)

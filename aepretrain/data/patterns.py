@@ -1,0 +1,40 @@
+"""One-hot patterns: the data of the N-M-N encoder task."""
+
+import torch
+
+from aepretrain.data.base import DataModule, Examples, Source
+from aepretrain.errors import ConfigError
+
+
+class OneHotPatterns(DataModule):
+    """N one-hot patterns: each is one example, and there is nothing else to learn or to test on.
+
+    A task about memory: all three splits are the same N patterns, so its figures say what a code can hold, not how it
+    generalizes. There are no classes, hence no classifier.
+
+    Args:
+        patterns: Number N of patterns.
+
+    Raises:
+        ConfigError: If there are fewer than 2 patterns.
+
+    Reference:
+        Ackley, Hinton, Sejnowski: A Learning Algorithm for Boltzmann Machines (1985), section 4.1: 8-3-8.
+
+    Example:
+        >>> OneHotPatterns(4).splits().unlabelled.sum(dim=1)
+        tensor([1., 1., 1., 1.])
+    """
+
+    num_classes = None
+    preprocessing = {"description": "one-hot patterns, as they are"}
+
+    def __init__(self, patterns: int = 8) -> None:
+        super().__init__()
+        if patterns < 2:
+            raise ConfigError(f"data.patterns must be >= 2, but got {patterns}. The classic task has 8.")
+        self.in_shape = (patterns,)
+
+    def load(self) -> Source:
+        examples = Examples(torch.eye(self.in_shape[0]))
+        return Source(examples, examples, examples)

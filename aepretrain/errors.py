@@ -1,0 +1,25 @@
+"""What can go wrong, each with the exit code that the command leaves with."""
+
+
+class AEPretrainError(Exception):
+    """An error that is told to the user in one line; the traceback shows only with ``--debug``."""
+
+    exit_code = 1
+
+
+class ConfigError(AEPretrainError, ValueError):
+    """A setting, an option or a combination of layers that cannot work: exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(AEPretrainError, ValueError):
+    """Data that are missing, empty, of the wrong shape or outside their range: exit code 3."""
+
+    exit_code = 3
+
+
+class StorageError(AEPretrainError, OSError):
+    """A file of a run that is missing, damaged or cannot be written: exit code 5."""
+
+    exit_code = 5

@@ -1,0 +1,277 @@
+"""One run from data to results: pretrain the stack, save its encoder, fine-tune a classifier, test it once."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from safetensors.torch import load_model
+from torch import Tensor, nn
+
+from aepretrain.autoencoders import Autoencoder, DenoisingAutoencoder
+from aepretrain.classifier import Classifier, evaluate_classifier
+from aepretrain.data import DataModule, OneHotPatterns
+from aepretrain.encoder import load_encoder, save_encoder
+from aepretrain.errors import ConfigError, StorageError
+from aepretrain.parts.randomness import derive_seed
+from aepretrain.report.pictures import draw_filters, draw_image_rows
+from aepretrain.stack import GreedyStack, LayerFactory
+from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.training.finetune import FineTuned, finetune
+from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.training.processes import is_first_process
+from aepretrain.training.progress import duration, say
+from aepretrain.training.stage import StageRecord, Surroundings
+
+ClassifierFactory = Callable[[nn.Module, int], Classifier]
+"""A classifier with all but its encoder and the number of classes given."""
+
+PICTURES = 12
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides what a run finds.
+
+    Args:
+        layers: One factory per layer, from the input up.
+        data: The data set.
+        pretrain: How long each layer trains.
+        classifier: Makes the classifier from an encoder and the number of classes.
+        finetune: How long the classifier trains; 0 epochs leave it out, as do data without classes.
+        trainer: Devices and precision.
+        seed: Of the initial weights, the batch order, the noise and the labelled subset.
+
+    Example:
+        >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
+        >>> experiment.build_stack().stages
+        ['00-denoising']
+    """
+
+    layers: list[LayerFactory]
+    data: DataModule
+    pretrain: Pretraining = Pretraining()
+    classifier: ClassifierFactory = Classifier
+    finetune: FineTuning = FineTuning()
+    trainer: TrainerOptions = TrainerOptions()
+    seed: int = 0
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether there is anything to classify, and time to learn it."""
+        return self.data.num_classes is not None and self.finetune.epochs > 0
+
+    def build_stack(self) -> GreedyStack:
+        """The stack, with initial weights that depend on the seed alone.
+
+        Raises:
+            ConfigError: If a layer cannot be built or a setting is out of range.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, "stack"))
+            stack = GreedyStack(self.data.in_shape, self.layers)
+        for k in range(len(self.layers)):
+            self.pretrain.of_layer(k, len(self.layers))
+        return stack
+
+    def build_classifier(self, encoder: nn.Module) -> Classifier:
+        """The classifier on an encoder, with a head that depends on the seed alone.
+
+        Raises:
+            ConfigError: If a setting is out of range.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, "classifier"))
+            try:
+                return self.classifier(encoder, self.data.num_classes or 0)
+            except (ValueError, TypeError) as error:
+                raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
+
+    def prepare(self) -> GreedyStack:
+        """Build everything and look at the data once, so that what cannot work fails before the first stage."""
+        stack = self.build_stack()
+        if self.has_classifier:
+            self.build_classifier(stack.encoder)
+        stack.check(self.data, self.seed)
+        return stack
+
+    def run(self, out: Path) -> dict[str, Any]:
+        """Train everything and write the run directory.
+
+        Args:
+            out: The run directory, which exists. Only the first of several processes writes into it.
+
+        Returns:
+            The results, as in ``results.json``.
+        """
+        stack = self.prepare()
+        surroundings = Surroundings(
+            seed=self.seed, trainer=self.trainer, out=out, loggers=partial(_loggers, out / "metrics.jsonl")
+        )
+        stack.fit(self.data, self.pretrain, surroundings, on_stage_end=partial(_draw_stage, stack, surroundings))
+        results: dict[str, Any] = {
+            "stages": stack.results(),
+            "classifier": None,
+            "data": self.describe_data(),
+            "versions": versions(),
+            "seed": self.seed,
+            "device": stack.records[0].device,
+            "processes": stack.records[0].processes,
+            "warnings": stack.warnings(),
+        }
+        if isinstance(self.data, OneHotPatterns):
+            results["patterns"] = _pattern_codes(stack, self.data.splits().unlabelled)
+        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")
+        if self.has_classifier:
+            results["classifier"] = self._classify(stack, surroundings, out, results)
+        _write_json(out / "results.json", results)
+        return results
+
+    def _classify(
+        self, stack: GreedyStack, surroundings: Surroundings, out: Path, results: dict[str, Any]
+    ) -> dict[str, Any]:
+        classifier = self.build_classifier(stack.encoder)
+        # What must arrive is read back from the file that users take home; only the first process surely sees it.
+        pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
+        tuned = finetune(classifier, self.data, self.finetune, surroundings, pretrained=pretrained)
+        measured = measure(classifier, self.data, self.seed)
+        say(classifier_summary(tuned, measured))
+        if not classifier.freeze_encoder:
+            folder = out / "stages" / tuned.record.stage / "encoder"
+            _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
+        return {
+            **measured,
+            "weights_arrived": tuned.weights_arrived,
+            "frozen_encoder": classifier.freeze_encoder,
+            "epochs": tuned.record.epochs,
+            "kept_epoch": tuned.record.kept_epoch,
+            "steps": tuned.record.steps,
+            "seconds": tuned.record.seconds,
+        }
+
+    def describe_data(self) -> dict[str, Any]:
+        """The data set and how many of its examples were used for what."""
+        splits = self.data.splits(self.seed)
+        return {
+            "name": self.data.name,
+            "in_shape": list(self.data.in_shape),
+            "classes": self.data.num_classes,
+            "unlabelled": len(splits.unlabelled),
+            "labelled": len(splits.train),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
+        }
+
+
+def measure(classifier: Classifier, data: DataModule, seed: int) -> dict[str, Any]:
+    """Validation and test figures of a classifier whose epochs and settings are chosen: the test set is read here."""
+    splits = data.splits(seed)
+    assert splits.validation.y is not None
+    assert splits.test.y is not None
+    return {
+        "validation": evaluate_classifier(classifier, splits.validation.x, splits.validation.y),
+        "test": evaluate_classifier(classifier, splits.test.x, splits.test.y),
+    }
+
+
+def load_classifier(experiment: Experiment, run: Path) -> Classifier:
+    """The classifier of a finished run, from its files.
+
+    Raises:
+        StorageError: If its weights are missing or damaged.
+    """
+    path = run / "stages" / "classifier" / "model.safetensors"
+    classifier = experiment.build_classifier(experiment.build_stack().encoder)
+    if not path.is_file():
+        raise StorageError(f"{path} is missing: the run has no classifier, or did not finish. Run fit again.")
+    try:
+        load_model(classifier, str(path), strict=True)
+    except Exception as error:  # safetensors raises its own error or a RuntimeError of torch
+        raise StorageError(f"{path} cannot be read: {' '.join(str(error).split())}. Run fit again.") from error
+    return classifier.eval()
+
+
+def classifier_summary(tuned: FineTuned, measured: dict[str, Any]) -> str:
+    """One line on the classifier, when its stage has closed."""
+    record = tuned.record
+    return (
+        f"{record.stage}  {record.epochs} epochs in {duration(record.seconds)}, epoch {record.kept_epoch + 1} kept  "
+        f"validation error {measured['validation']['error']:.2%}  test error {measured['test']['error']:.2%}"
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides a result."""
+    names = ("aepretrain", "torch", "lightning", "torchmetrics", "numpy", "scikit-learn")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+
+
+def _loggers(path: Path, stage: str) -> list[MetricsFile]:
+    return [MetricsFile(path, stage)]
+
+
+@rank_zero_only
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+@rank_zero_only
+def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: dict[str, Any], state: str) -> None:
+    stages = results["stages"]
+    provenance = {
+        "weights": state,
+        "variants": [stage["variant"] for stage in stages],
+        "data set": experiment.data.name,
+        "seed": experiment.seed,
+        "data": results["data"],
+        "metrics": {
+            stage["stage"]: {**stage["losses"], **stage["diagnostics"], "epochs": stage["epochs"]} for stage in stages
+        },
+        "versions": results["versions"],
+    }
+    save_encoder(
+        encoder,
+        folder,
+        in_shape=experiment.data.in_shape,
+        preprocessing=experiment.data.preprocessing,
+        provenance=provenance,
+    )
+
+
+@torch.no_grad()
+def _pattern_codes(stack: GreedyStack, x: Tensor) -> list[dict[str, Any]]:
+    """For each one-hot pattern its code, and the pattern that the decoder answers with."""
+    codes = stack.encode(x)
+    answers = stack.decode(codes).argmax(dim=1)
+    return [
+        {"pattern": number, "code": code, "answer": answer, "solved": answer == number}
+        for number, (code, answer) in enumerate(zip(codes.tolist(), answers.tolist(), strict=True))
+    ]
+
+
+@rank_zero_only
+@torch.no_grad()
+def _draw_stage(
+    stack: GreedyStack, surroundings: Surroundings, layer: Autoencoder, record: StageRecord, x: Tensor
+) -> None:
+    """Pictures of the first layer where the data are images: its filters, and what it makes of validation images."""
+    folder = surroundings.stage_folder(record.stage)
+    if folder is None or layer is not stack.layers[0] or len(layer.in_shape) != 3 or layer.in_shape[0] not in (1, 3):
+        return
+    first = next((module for module in layer.f if isinstance(module, nn.Linear)), None)
+    if first is not None:
+        draw_filters(first.weight.reshape(-1, *layer.in_shape).numpy()).savefig(folder / "filters.png", dpi=110)
+    images = x[:PICTURES]
+    rows = {"original": images}
+    if isinstance(layer, DenoisingAutoencoder):
+        generator = torch.Generator().manual_seed(derive_seed(surroundings.seed, record.stage, "pictures"))
+        rows["corrupted"] = layer.corruption(images, generator)
+    rows["reconstructed"] = layer.reconstruct(rows.get("corrupted", images))
+    pictures = {name: tensor.numpy() for name, tensor in rows.items()}
+    draw_image_rows(pictures).savefig(folder / "reconstructions.png", dpi=110)

@@ -1,0 +1,1 @@
+"""The mathematics: coders, corruptions, likelihoods and penalties. Only torch is imported here."""

@@ -1,0 +1,157 @@
+"""Likelihoods: the reconstruction loss L(x, y) = -log p(x | y), in nats, one value per example."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aepretrain.parts.precision import at_least_float32
+
+
+class Likelihood(ABC):
+    r"""A distribution :math:`p(x \mid y)` of the input, given the output y of a decoder."""
+
+    support: tuple[float, float] = (-math.inf, math.inf)
+    """The closed interval that every value of x must lie in."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        r"""The loss :math:`L(x, y) = -\log p(x \mid y)`.
+
+        Args:
+            x: Targets, shape ``(B, ...)``.
+            y: Outputs of the decoder, shape ``(B, ...)``: logits where the distribution has them.
+
+        Returns:
+            Nats, summed over the features, shape ``(B,)``, in float32 or wider whatever the precision of y.
+        """
+
+    @abstractmethod
+    def mean(self, y: Tensor) -> Tensor:
+        """The expected input given the output of the decoder, shape ``(B, ...)``."""
+
+    def check(self, x: Tensor) -> None:
+        """Raise a ValueError where ``x``, shape ``(B, ...)``, has values that the distribution cannot produce."""
+        low, high = self.support
+        least, most = x.min().item(), x.max().item()
+        if least < low or most > high:
+            raise ValueError(
+                f"{type(self).__name__} takes values in [{low:g}, {high:g}], but the data reach from {least:.4g} to "
+                f"{most:.4g}. Scale the data, or use Gaussian."
+            )
+
+
+@dataclass(frozen=True)
+class Gaussian(Likelihood):
+    r"""Normal distribution of unit variance: half the squared error.
+
+    .. math:: L(x, y) = \tfrac12 \lVert x - y \rVert^2
+
+    The constant :math:`\tfrac D2 \log 2\pi` is left out. A penalty weight that was published for
+    :math:`\lVert x - y \rVert^2` is half of that here.
+
+    Reference:
+        Goodfellow, Bengio, Courville: Deep Learning (2016), section 5.5.1.
+
+    Example:
+        >>> Gaussian()(torch.zeros(2, 4), torch.ones(2, 4))
+        tensor([2., 2.])
+    """
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        return 0.5 * (at_least_float32(x) - at_least_float32(y)).square().flatten(1).sum(dim=1)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return y
+
+
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    r"""Independent yes/no features, from logits: the cross-entropy.
+
+    .. math:: L(x, y) = -\sum_i x_i \log \sigma(y_i) + (1 - x_i) \log (1 - \sigma(y_i))
+
+    Values between 0 and 1 are taken as probabilities, as is usual for grey images.
+
+    Reference:
+        Vincent et al.: Stacked Denoising Autoencoders (2010), section 2.2.
+
+    Example:
+        >>> Bernoulli()(torch.ones(2, 4), torch.zeros(2, 4))
+        tensor([2.7726, 2.7726])
+    """
+
+    support = (0.0, 1.0)
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        losses = F.binary_cross_entropy_with_logits(at_least_float32(y), at_least_float32(x), reduction="none")
+        return losses.flatten(1).sum(dim=1)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return torch.sigmoid(y)
+
+
+@dataclass(frozen=True)
+class Categorical(Likelihood):
+    r"""One choice per group of features, from logits: a softmax over each group.
+
+    .. math:: L(x, y) = -\sum_g \sum_{i \in g} x_i \log \mathrm{softmax}(y_g)_i
+
+    Args:
+        groups: Sizes of the consecutive groups of features; empty for a single group of them all.
+
+    Raises:
+        ValueError: If a group has fewer than 2 features.
+
+    Reference:
+        Goodfellow, Bengio, Courville: Deep Learning (2016), section 6.2.2.3.
+
+    Example:
+        >>> Categorical()(torch.eye(4), torch.zeros(4, 4))
+        tensor([1.3863, 1.3863, 1.3863, 1.3863])
+    """
+
+    groups: tuple[int, ...] = ()
+
+    support = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", tuple(self.groups))
+        for size in self.groups:
+            if size < 2:
+                raise ValueError(f"a Categorical group needs at least 2 features, but got {size}. Leave it out.")
+
+    def split(self, x: Tensor) -> Sequence[Tensor]:
+        """The groups of ``x``, each of shape ``(B, size)``; a ValueError if the sizes do not add up."""
+        flat = x.flatten(1)
+        if not self.groups:
+            return [flat]
+        if sum(self.groups) != flat.shape[1]:
+            raise ValueError(
+                f"the groups of Categorical must cover all features: {self.groups} add up to {sum(self.groups)}, "
+                f"but there are {flat.shape[1]}."
+            )
+        return flat.split(self.groups, dim=1)
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        x_groups, y_groups = self.split(at_least_float32(x)), self.split(at_least_float32(y))
+        losses = [-(a * F.log_softmax(b, dim=1)).sum(dim=1) for a, b in zip(x_groups, y_groups, strict=True)]
+        return torch.stack(losses).sum(dim=0)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return torch.cat([group.softmax(dim=1) for group in self.split(y)], dim=1).reshape(y.shape)
+
+    def check(self, x: Tensor) -> None:
+        super().check(x)
+        for group in self.split(x):
+            sums = group.sum(dim=1)
+            worst = sums[(sums - 1).abs().argmax()].item()
+            if abs(worst - 1) > 1e-3:
+                raise ValueError(
+                    f"every group of Categorical must add up to 1, but one adds up to {worst:.4g}. "
+                    "Encode each choice as one-hot, and name the groups by their sizes."
+                )

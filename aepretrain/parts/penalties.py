@@ -1,0 +1,188 @@
+"""Penalties: what a regularized autoencoder adds to its reconstruction loss, in nats."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import jacfwd, jacrev, jvp, vmap
+
+from aepretrain.parts.precision import at_least_float32
+
+
+def l1(h: Tensor) -> Tensor:
+    r"""Sum of absolute values, :math:`\sum_i |h_i|`: a Laplace prior on the code.
+
+    Args:
+        h: Code, shape ``(B, ...)``.
+
+    Returns:
+        One value per example, shape ``(B,)``.
+
+    Reference:
+        Goodfellow, Bengio, Courville: Deep Learning (2016), equation 14.8.
+
+    Example:
+        >>> l1(torch.tensor([[1.0, -2.0]]))
+        tensor([3.])
+    """
+    return at_least_float32(h).abs().flatten(1).sum(dim=1)
+
+
+def kl_sparsity(h: Tensor, rho: float) -> Tensor:
+    r"""KL divergence of a target activity from the mean activity of each unit, summed over the units.
+
+    .. math:: \sum_j \rho \log \frac{\rho}{\hat\rho_j} + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j},
+              \qquad \hat\rho_j = \frac1B \sum_b h_{bj}
+
+    Args:
+        h: Code with values in ``[0, 1]``, shape ``(B, ...)``.
+        rho: Target activity :math:`\rho`, in ``(0, 1)``.
+
+    Returns:
+        One value for the whole batch, because activity is a mean over examples; shape ``()``.
+
+    Reference:
+        Ng: Sparse autoencoder, CS294A lecture notes (2011), section 3.
+
+    Example:
+        >>> kl_sparsity(torch.full((8, 3), 0.05), rho=0.05).item()
+        0.0
+    """
+    rho_hat = at_least_float32(h).flatten(1).mean(dim=0).clamp(1e-6, 1 - 1e-6)
+    target = torch.full_like(rho_hat, rho)
+    return (target * (target / rho_hat).log() + (1 - target) * ((1 - target) / (1 - rho_hat)).log()).sum()
+
+
+class SparsityPenalty(ABC):
+    r"""A penalty :math:`\Omega(h)` that is small where few units of a code are active."""
+
+    @abstractmethod
+    def __call__(self, h: Tensor) -> Tensor:
+        """Nats per example, shape ``(B,)`` or ``()``, for the codes ``h`` of shape ``(B, ...)``."""
+
+    def check(self, code_range: tuple[float, float]) -> None:
+        """Raise a ValueError where codes within ``code_range`` have no such penalty; most have."""
+        return
+
+
+@dataclass(frozen=True)
+class L1(SparsityPenalty):
+    """The sum of absolute values: see :func:`l1`.
+
+    Example:
+        >>> L1()(torch.tensor([[1.0, -2.0]]))
+        tensor([3.])
+    """
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return l1(h)
+
+
+@dataclass(frozen=True)
+class KLSparsity(SparsityPenalty):
+    r"""The divergence of each unit's mean activity from a target: see :func:`kl_sparsity`.
+
+    Args:
+        rho: Target activity :math:`\rho`, in ``(0, 1)``.
+
+    Raises:
+        ValueError: If ``rho`` lies outside ``(0, 1)``.
+
+    Example:
+        >>> KLSparsity(0.05)(torch.full((8, 3), 0.05)).item()
+        0.0
+    """
+
+    rho: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rho < 1:
+            raise ValueError(f"rho must lie in (0, 1), but got {self.rho}. Usual values are 0.01 to 0.1.")
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return kl_sparsity(h, self.rho)
+
+    def check(self, code_range: tuple[float, float]) -> None:
+        if code_range != (0, 1):
+            raise ValueError(
+                f"KLSparsity needs codes in [0, 1], but these lie in {list(code_range)}. "
+                "Use the sigmoid activation, or the penalty L1."
+            )
+
+
+def contraction(f: nn.Module, x: Tensor) -> Tensor:
+    r"""Squared Frobenius norm of the Jacobian of an encoder, :math:`\lVert \partial f / \partial x \rVert_F^2`.
+
+    One dense layer :math:`h = \varphi(W x + b)` has the closed form :math:`\sum_j \varphi'(a_j)^2 \lVert w_j \rVert^2`;
+    any other encoder is differentiated exactly, which costs one derivative per input or per unit.
+
+    Args:
+        f: Encoder ``(B, *in_shape) -> (B, *code_shape)`` that treats examples independently.
+        x: Inputs, shape ``(B, *in_shape)``.
+
+    Returns:
+        One value per example, shape ``(B,)``, differentiable with respect to the weights.
+
+    Reference:
+        Rifai et al.: Contractive Auto-Encoders (2011), equations 1 and 4.
+
+    Example:
+        >>> contraction(nn.Linear(3, 2, bias=False).requires_grad_(False), torch.zeros(5, 3)).shape
+        torch.Size([5])
+    """
+    # In bfloat16 a unit near saturation has the slope 0: the penalty is computed in full precision.
+    with torch.autocast(x.device.type, enabled=False):
+        match _without_flatten(f):
+            case [nn.Linear() as linear]:
+                return linear.weight.square().sum().expand(len(x))
+            case [nn.Linear() as linear, activation] if type(activation) in ELEMENTWISE:
+                return _contraction_of_dense(linear, activation, x.flatten(1))
+            case _:
+                return _contraction_by_jacobian(f, x)
+
+
+ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.SiLU, nn.GELU, nn.Identity)
+
+
+def _without_flatten(f: nn.Module) -> list[nn.Module]:
+    modules = list(f) if isinstance(f, nn.Sequential) else [f]
+    return [module for module in modules if not isinstance(module, nn.Flatten)]
+
+
+def _contraction_of_dense(linear: nn.Linear, activation: nn.Module, x: Tensor) -> Tensor:
+    a = linear(x)
+    slope: Tensor = jvp(activation, (a,), (torch.ones_like(a),))[1]
+    return slope.square() @ linear.weight.square().sum(dim=1)
+
+
+def _contraction_by_jacobian(f: nn.Module, x: Tensor) -> Tensor:
+    def encode_one(example: Tensor) -> Tensor:
+        return f(example.unsqueeze(0)).squeeze(0)
+
+    code_size = encode_one(x[0]).numel()
+    jacobian = jacrev if code_size <= x[0].numel() else jacfwd
+    return vmap(jacobian(encode_one))(x).square().flatten(1).sum(dim=1)
+
+
+def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
+    r"""KL divergence from :math:`N(\mu, \sigma^2)` to :math:`N(0, 1)`, in nats.
+
+    .. math:: \tfrac12 \sum_j \mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1
+
+    Args:
+        mean: :math:`\mu`, shape ``(B, H)``.
+        log_var: :math:`\log \sigma^2`, shape ``(B, H)``.
+
+    Returns:
+        One value per example, summed over the code, shape ``(B,)``.
+
+    Reference:
+        Kingma, Welling: Auto-Encoding Variational Bayes (2014), appendix B.
+
+    Example:
+        >>> kl_to_standard_normal(torch.zeros(2, 3), torch.zeros(2, 3))
+        tensor([0., 0.])
+    """
+    mean, log_var = at_least_float32(mean), at_least_float32(log_var)
+    return 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(dim=-1)

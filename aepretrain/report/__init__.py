@@ -1,0 +1,1 @@
+"""Pictures of what was learnt. Knows arrays and figures, not models."""

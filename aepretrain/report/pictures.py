@@ -1,0 +1,95 @@
+"""Pictures of arrays: filters, reconstructions, learning curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+CURVE_NAMES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
+
+
+def draw_filters(weights: NDArray[np.floating], *, columns: int = 12, most: int = 96) -> Figure:
+    """The weights that lead into each unit, as pictures; each is scaled by its own largest weight.
+
+    Args:
+        weights: Shape ``(H, height, width)`` or ``(H, channels, height, width)``, with 1 or 3 channels.
+        columns: Pictures in a row.
+        most: Pictures at most; the first units are shown.
+
+    Example:
+        >>> len(draw_filters(np.random.rand(5, 8, 8)).axes)
+        5
+    """
+    shown = weights[:most]
+    rows = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(columns * 0.7, rows * 0.7 + 0.4), layout="compressed")
+    for place, weight in enumerate(shown, 1):
+        axes = figure.add_subplot(rows, columns, place)
+        span = np.abs(weight).max() or 1.0
+        _show(axes, 0.5 + 0.5 * weight / span)
+    figure.suptitle(f"weights into {len(shown)} of {len(weights)} units", fontsize=9)
+    return figure
+
+
+def draw_image_rows(rows: Mapping[str, NDArray[np.floating]], *, low: float = 0.0, high: float = 1.0) -> Figure:
+    """Rows of pictures with a name each, such as original, corrupted and reconstructed.
+
+    Args:
+        rows: Name to pictures, shape ``(N, height, width)`` or ``(N, channels, height, width)``.
+        low: The value shown as black.
+        high: The value shown as white.
+
+    Example:
+        >>> len(draw_image_rows({"original": np.zeros((4, 8, 8)), "reconstructed": np.ones((4, 8, 8))}).axes)
+        8
+    """
+    count = max(len(pictures) for pictures in rows.values())
+    figure = Figure(figsize=(count * 0.75 + 1.2, len(rows) * 0.8), layout="compressed")
+    for row, (name, pictures) in enumerate(rows.items()):
+        for column, picture in enumerate(pictures):
+            axes = figure.add_subplot(len(rows), count, row * count + column + 1)
+            _show(axes, (np.clip(picture, low, high) - low) / (high - low))
+            if column == 0:
+                axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def draw_curves(epochs: Sequence[Mapping[str, float]], *, kept_epoch: int | None = None) -> Figure:
+    """The losses of a stage over its epochs, in nats per example.
+
+    Args:
+        epochs: The figures of each epoch, named as they were logged.
+        kept_epoch: The epoch, counted from 0, whose weights were kept; it is marked.
+
+    Example:
+        >>> draw_curves([{"train/loss": 2.0}, {"train/loss": 1.0}]).axes[0].get_xlabel()
+        'epoch'
+    """
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.add_subplot()
+    numbers = range(1, len(epochs) + 1)
+    for name, label in CURVE_NAMES.items():
+        if all(name in epoch for epoch in epochs):
+            marker = "o" if len(epochs) == 1 else None
+            axes.plot(numbers, [epoch[name] for epoch in epochs], label=label, marker=marker)
+    if kept_epoch is not None:
+        axes.axvline(kept_epoch + 1, color="grey", linewidth=0.8, linestyle="--", label="kept")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("nats per example")
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def as_image(array: NDArray[np.floating]) -> NDArray[np.floating]:
+    """``(channels, height, width)`` as matplotlib takes it: one channel is left out, three go last."""
+    return array if array.ndim == 2 else array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
+
+
+def _show(axes: Axes, picture: NDArray[np.floating]) -> None:
+    axes.imshow(as_image(picture), cmap="gray", vmin=0, vmax=1)
+    axes.set_xticks([])
+    axes.set_yticks([])

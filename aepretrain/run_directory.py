@@ -1,0 +1,65 @@
+"""The run directory: one per run, chosen once, written by the first process alone."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from aepretrain.errors import ConfigError, StorageError
+from aepretrain.training.processes import is_first_process
+
+# Processes that the first one launches read the directory here: a time stamp of their own would differ.
+VARIABLE = "AEPRETRAIN_RUN_DIR"
+
+
+def choose_run_directory(out: str | None, name: str) -> Path:
+    """Choose and make the directory of a new run.
+
+    Args:
+        out: The directory that was asked for; ``None`` is a new one below ``runs``.
+        name: What the name of a new one begins with.
+
+    Raises:
+        ConfigError: If the directory holds files already, or has to be named because several processes share it.
+        StorageError: If it cannot be made or written.
+    """
+    if not is_first_process():
+        if VARIABLE not in os.environ and out is None:
+            raise ConfigError("several processes need to agree on the run directory: name it by --out.")
+        return Path(out or os.environ[VARIABLE])
+    if out is None and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+        raise ConfigError("several processes need to agree on the run directory: name it by --out.")
+    folder = Path(out) if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
+    try:
+        (folder / "stages").mkdir(parents=True)
+        (folder / "metrics.jsonl").touch()
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}. Name another one by --out.") from error
+    os.environ[VARIABLE] = str(folder)
+    return folder
+
+
+@contextlib.contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Write what the package says, epoch by epoch, to a file, from the first process alone."""
+    if not is_first_process():
+        yield
+        return
+    log = logging.getLogger("aepretrain")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level, propagate = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
+        handler.close()

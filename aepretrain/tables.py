@@ -1,0 +1,125 @@
+"""Tables in the terminal: the plan of a run, and what it found."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.table import Table
+from torch import nn
+
+from aepretrain.experiment import Experiment
+from aepretrain.stack import GreedyStack
+from aepretrain.training.progress import console, duration
+
+BYTES_PER_VALUE = 4
+COPIES_WHILE_TRAINING = 4
+"""Weights, gradients, and the two moments of Adam."""
+
+
+@rank_zero_only
+def print_results(results: dict[str, Any], out: Path) -> None:
+    """The final table of a run: a row per stage, the classifier, and where the files are."""
+    table = Table(title="greedy pretraining", title_justify="left")
+    columns = ("stage", "shape", "epochs", "time", "loss", "reconstruction", "active", "dead", "identity")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("stage", "shape") else "right")
+    for stage in results["stages"]:
+        losses, diagnostics = stage["losses"], stage["diagnostics"]
+        table.add_row(
+            stage["stage"],
+            f"{_shape(stage['in_shape'])} to {_shape(stage['code_shape'])}",
+            str(stage["epochs"]),
+            duration(stage["seconds"]),
+            f"{losses['validation']:.4g}",
+            f"{losses['reconstruction']:.4g}",
+            f"{diagnostics['active_share']:.0%}",
+            f"{diagnostics['dead_units']:.0f}",
+            f"{diagnostics['identity_score']:.2f}",
+        )
+    console.print(table)
+    if "patterns" in results:
+        _print_patterns(results["patterns"])
+    if results["classifier"]:
+        print_classifier(results["classifier"])
+    console.print(f"encoder  {out / 'encoder'}", markup=False)
+    console.print(f"results  {out / 'results.json'}", markup=False)
+
+
+@rank_zero_only
+def print_classifier(measured: dict[str, Any]) -> None:
+    """Accuracy and error of a classifier on validation and test data."""
+    table = Table(title="classifier", title_justify="left")
+    for column in ("data", "examples", "accuracy", "error", "loss"):
+        table.add_column(column, justify="left" if column == "data" else "right")
+    for split in ("validation", "test"):
+        row = measured[split]
+        figures = (f"{row['accuracy']:.2%}", f"{row['error']:.2%}", f"{row['loss']:.4f}")
+        table.add_row(split, str(row["examples"]), *figures)
+    console.print(table)
+    if measured.get("weights_arrived"):
+        console.print("the pretrained weights were in the classifier before its first step, bit for bit")
+
+
+def _print_patterns(patterns: list[dict[str, Any]]) -> None:
+    table = Table(title="codes", title_justify="left")
+    for column in ("pattern", "code", "answer"):
+        table.add_column(column, justify="left" if column == "code" else "right")
+    for row in patterns:
+        table.add_row(str(row["pattern"]), "  ".join(f"{value:5.2f}" for value in row["code"]), str(row["answer"]))
+    console.print(table)
+    solved = sum(row["solved"] for row in patterns)
+    console.print(f"{solved} of {len(patterns)} patterns come back as they went in")
+
+
+def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
+    """What a run would do: its stages, and what it needs."""
+    facts = experiment.describe_data()
+    console.print(
+        f"{facts['name']}: {facts['unlabelled']:,} unlabelled, {facts['labelled']:,} labelled, "
+        f"{facts['validation']:,} validation, {facts['test']:,} test examples of shape {tuple(facts['in_shape'])}"
+    )
+    table = Table(title="plan", title_justify="left")
+    for column in ("stage", "shape", "parameters", "epochs", "batch", "steps"):
+        table.add_column(column, justify="left" if column in ("stage", "shape") else "right")
+    parameters = []
+    for k, (stage, layer) in enumerate(zip(stack.stages, stack.autoencoders, strict=True)):
+        epochs, batch_size, _ = experiment.pretrain.of_layer(k, len(stack.layers))
+        parameters.append(_count(layer))
+        shape = f"{_shape(layer.in_shape)} to {_shape(layer.code_shape)}"
+        _add_stage(table, stage, shape, parameters[-1], epochs, batch_size, facts["unlabelled"])
+    if experiment.has_classifier:
+        classifier = experiment.build_classifier(stack.encoder)
+        parameters.append(_count(classifier))
+        shape = f"{_shape(stack.in_shape)} to {classifier.num_classes} classes"
+        finetune = experiment.finetune
+        _add_stage(table, "classifier", shape, parameters[-1], finetune.epochs, finetune.batch_size, facts["labelled"])
+    console.print(table)
+    disk = sum(parameters) * (COPIES_WHILE_TRAINING + 1) * BYTES_PER_VALUE
+    examples = facts["unlabelled"] + facts["validation"] + facts["test"]
+    widths = [stack.in_shape, *(layer.code_shape for layer in stack.autoencoders)]
+    sizes = [math.prod(width) * examples * BYTES_PER_VALUE for width in widths]
+    memory = sizes[0] + max(a + b for a, b in pairwise(sizes))
+    memory += max(parameters) * COPIES_WHILE_TRAINING * BYTES_PER_VALUE
+    console.print(f"disk about {_bytes(disk)}, memory about {_bytes(memory)} beside the program itself")
+
+
+def _add_stage(
+    table: Table, stage: str, shape: str, parameters: int, epochs: int, batch_size: int, examples: int
+) -> None:
+    steps = -(-examples // batch_size) * epochs
+    table.add_row(stage, shape, f"{parameters:,}", str(epochs), str(batch_size), f"{steps:,}")
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _shape(shape: Any) -> str:
+    return "x".join(map(str, shape))
+
+
+def _bytes(count: float) -> str:
+    power = min(int(math.log10(max(count, 1)) // 3), 4)
+    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -1,0 +1,1 @@
+"""Where figures go while a run trains: metrics files, and loggers of Lightning."""

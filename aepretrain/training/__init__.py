@@ -1,0 +1,1 @@
+"""One stage of training: a Trainer of its own, its best epoch, its noise, its progress and its record."""

@@ -1,0 +1,180 @@
+"""What one stage needs around Lightning's loop: keyed noise, the record of its epochs, its best weights."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from aepretrain.errors import AEPretrainError
+from aepretrain.parts.randomness import derive_seed
+
+
+class KeyedNoise(Callback):
+    """Give the module noise that is a function of (seed, stage, epoch, step, rank), never of what was drawn before.
+
+    Args:
+        seed: The run's seed.
+        stage: The stage's name.
+    """
+
+    def __init__(self, seed: int, stage: str) -> None:
+        self.seed = seed
+        self.stage = stage
+
+    def _set(self, trainer: Trainer, *key: int | str) -> None:
+        self.generator.manual_seed(derive_seed(self.seed, self.stage, *key, trainer.global_rank))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.generator = torch.Generator(device=pl_module.device)
+        _give_noise(pl_module, self.generator)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._set(trainer, trainer.current_epoch, batch_idx)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # The same noise at every validation: epochs differ by their weights alone.
+        self._set(trainer, "validation")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _give_noise(pl_module, None)
+
+
+def _give_noise(module: Any, generator: torch.Generator | None) -> None:
+    module.noise = generator
+
+
+class EpochRecord(Callback):
+    """Record of every epoch: mean training loss, validation figures, and the seconds of training alone.
+
+    The loss is added up where it is computed, and read once per epoch.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self._validation_seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._loss: Tensor | float = 0.0
+        self._examples = 0
+        self._validation_seconds = 0.0
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        examples = len(batch[0])
+        self._loss = self._loss + outputs["loss"] * examples
+        self._examples += examples
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _wait_for(pl_module.device)
+        self._validation_start = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_seconds += time.perf_counter() - self._validation_start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _wait_for(pl_module.device)
+        seconds = time.perf_counter() - self._start - self._validation_seconds
+        device = pl_module.device
+        pl_module.log("train/loss", torch.as_tensor(self._loss / self._examples, device=device), sync_dist=True)
+        pl_module.log("epoch_seconds", torch.tensor(seconds, device=device), sync_dist=True)
+        self.epochs.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class BestWeights(Callback):
+    """Keep the weights of the epoch with the best validation figure, and put them back when training ends.
+
+    Every process keeps its own copy: the figure is the mean over all of them, hence so is the choice.
+
+    Args:
+        monitor: The figure.
+        mode: ``min`` or ``max``.
+    """
+
+    def __init__(self, monitor: str, mode: str) -> None:
+        self.monitor = monitor
+        self.sign = {"min": -1.0, "max": 1.0}[mode]
+        self.best = -float("inf")
+        self.epoch = -1
+        self.weights: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = self.sign * float(trainer.callback_metrics[self.monitor])
+        if value > self.best:
+            self.best, self.epoch = value, trainer.current_epoch
+            self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.weights:
+            pl_module.load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.epoch, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.epoch, self.weights = (state_dict[name] for name in ("best", "epoch", "weights"))
+
+
+class WeightsArrived(Callback):
+    """Check, before the first step, that a classifier's encoder holds the pretrained weights, bit for bit.
+
+    Args:
+        expected: Names and values of the pretrained encoder.
+
+    Raises:
+        AEPretrainError: At the start of training, if a tensor is missing, has another shape or another bit.
+    """
+
+    def __init__(self, expected: Mapping[str, Tensor]) -> None:
+        self.expected = dict(expected)
+        self.arrived = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        encoder = pl_module.get_submodule("encoder")
+        found = encoder.state_dict()
+        missing = self.expected.keys() ^ found.keys()
+        differing = [
+            name
+            for name in self.expected.keys() & found.keys()
+            if not torch.equal(self.expected[name].cpu(), found[name].cpu())
+        ]
+        if missing or differing:
+            raise AEPretrainError(
+                "the pretrained weights did not arrive in the classifier: "
+                f"{', '.join(sorted([*missing, *differing]))} differ before the first step. "
+                "Build the classifier on stack.encoder and do not initialize it again."
+            )
+        self.arrived = True
+
+
+class RanksAgree(Callback):
+    """Check, when training ends, that all processes hold the same weights, bit for bit.
+
+    Raises:
+        AEPretrainError: If they do not: what would be saved is then the weights of one process alone.
+    """
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size == 1:
+            return
+        sums = torch.stack([_bit_sum(tensor) for tensor in pl_module.parameters()])
+        gathered = trainer.strategy.all_gather(sums)
+        if not (gathered == gathered[0]).all():
+            raise AEPretrainError(
+                "the processes ended with different weights, so gradients were not synchronized. "
+                "Please report this with your config; training with one device works."
+            )
+
+
+def _bit_sum(tensor: Tensor) -> Tensor:
+    """A sum of the bits of a tensor, which differs if one bit does."""
+    return tensor.detach().contiguous().view(torch.uint8).to(torch.int64).sum()

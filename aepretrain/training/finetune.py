@@ -1,0 +1,73 @@
+"""Train a classifier: the epoch with the best validation accuracy is kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning.pytorch import Callback
+from torch import nn
+
+from aepretrain.classifier import Classifier
+from aepretrain.data.base import DataModule
+from aepretrain.errors import DataError
+from aepretrain.training.callbacks import WeightsArrived
+from aepretrain.training.options import FineTuning
+from aepretrain.training.stage import StageRecord, Surroundings, train_stage
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What came out of fine-tuning.
+
+    Args:
+        record: The record of the stage.
+        weights_arrived: Whether the pretrained weights were seen in the classifier, bit for bit, before the first
+            step; ``None`` where there were none to compare with.
+    """
+
+    record: StageRecord
+    weights_arrived: bool | None
+
+
+def finetune(
+    classifier: Classifier,
+    data: DataModule,
+    finetuning: FineTuning = FineTuning(),
+    surroundings: Surroundings = Surroundings(),
+    *,
+    pretrained: nn.Module | None = None,
+    stage: str = "classifier",
+) -> FineTuned:
+    """Train a classifier on the labelled examples, and keep the epoch with the best validation accuracy.
+
+    Args:
+        classifier: Head and encoder; end to end, or the head alone where it froze its encoder.
+        data: Gives labelled training and validation examples. The test examples are not touched.
+        finetuning: Epochs (at least 1), batch size and patience.
+        surroundings: Seed, devices, precision, run directory and loggers.
+        pretrained: The encoder that the classifier must hold before the first step, bit for bit.
+        stage: Name of the stage.
+
+    Raises:
+        DataError: If the data have no labels.
+        AEPretrainError: If the pretrained weights are not in the classifier.
+    """
+    splits = data.splits(surroundings.seed)
+    if splits.train.y is None or splits.validation.y is None:
+        raise DataError(f"{data.name} has no labels, so there is nothing to fine-tune on. Give the data labels.")
+    arrival = None if pretrained is None else WeightsArrived(pretrained.state_dict())
+    callbacks: Sequence[Callback] = [] if arrival is None else [arrival]
+    record = train_stage(
+        classifier,
+        [splits.train.x, splits.train.y],
+        [splits.validation.x, splits.validation.y],
+        surroundings,
+        stage=stage,
+        epochs=finetuning.epochs,
+        batch_size=finetuning.batch_size,
+        monitor="val/accuracy",
+        mode="max",
+        patience=finetuning.patience,
+        keep_best=True,
+        callbacks=callbacks,
+    )
+    return FineTuned(record, None if arrival is None else arrival.arrived)

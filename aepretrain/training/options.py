@@ -1,0 +1,99 @@
+"""What one may set about the machine and about the length of a training."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aepretrain.errors import ConfigError
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """Where and in which precision to train, the same for pretraining and fine-tuning: handed to Lightning's Trainer.
+
+    Args:
+        accelerator: ``auto``, ``cpu``, ``gpu`` or another one that Lightning knows.
+        devices: How many devices per machine, or ``auto`` for all of them.
+        strategy: ``auto``, ``ddp`` or another one that Lightning knows.
+        num_nodes: How many machines.
+        precision: ``32-true``, or mixed precision with bfloat16 or float16.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = 1
+    strategy: str = "auto"
+    num_nodes: int = 1
+    precision: Precision = "32-true"
+
+    def for_lightning(self) -> dict[str, Any]:
+        """The keyword arguments of Lightning's Trainer."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How long each layer trains. A single value holds for all layers, a list has one value per layer.
+
+    Args:
+        epochs: Passes over the unlabelled examples.
+        batch_size: Examples per optimizer step, over all processes.
+        patience: Stop after this many epochs without a better reconstruction on validation data, and keep the best
+            epoch. ``None``: train all epochs and keep the last.
+    """
+
+    epochs: int | list[int] = 20
+    batch_size: int | list[int] = 128
+    patience: int | list[int | None] | None = None
+
+    def of_layer(self, k: int, layers: int) -> tuple[int, int, int | None]:
+        """Epochs, batch size and patience of layer ``k`` of so many.
+
+        Raises:
+            ConfigError: If a list has another length than the stack, or a number lies outside its range.
+        """
+        epochs, batch_size, patience = (
+            _entry(getattr(self, name), name, k, layers) for name in ("epochs", "batch_size", "patience")
+        )
+        check_length("pretrain", epochs, batch_size, patience)
+        if epochs == 0:
+            raise ConfigError("pretrain.epochs must be >= 1, but got 0. A layer that never trains passes on noise.")
+        return epochs, batch_size, patience
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How long the classifier trains. The epoch with the best validation accuracy is kept.
+
+    Args:
+        epochs: Passes over the labelled examples; 0 leaves the classifier out.
+        batch_size: Examples per optimizer step, over all processes.
+        patience: Stop after this many epochs without a better validation accuracy. ``None``: train all epochs.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        check_length("finetune", self.epochs, self.batch_size, self.patience)
+
+
+def _entry(value: Any, name: str, k: int, layers: int) -> Any:
+    if not isinstance(value, list):
+        return value
+    if len(value) != layers:
+        raise ConfigError(
+            f"pretrain.{name} must be one value or one per layer: {len(value)} values for {layers} layers."
+        )
+    return value[k]
+
+
+def check_length(group: str, epochs: int, batch_size: int, patience: int | None) -> None:
+    """Raise a ConfigError unless the numbers are in range."""
+    if epochs < 0:
+        raise ConfigError(f"{group}.epochs must be >= 0, but got {epochs}. Usual values are 10 to 100.")
+    if batch_size < 1:
+        raise ConfigError(f"{group}.batch_size must be >= 1, but got {batch_size}. Usual values are 20 to 1024.")
+    if patience is not None and patience < 1:
+        raise ConfigError(f"{group}.patience must be >= 1, but got {patience}. Leave it out to train all epochs.")

@@ -1,0 +1,102 @@
+"""Progress that a person can follow: a bar with the time left for each stage, one line when it closes."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from aepretrain.training.processes import is_first_process
+
+log = logging.getLogger("aepretrain")
+console = Console(soft_wrap=True, highlight=False)
+
+REFRESH_SECONDS = 0.2
+LINE_SECONDS = 10.0
+
+
+def say(line: str) -> None:
+    """Show a line to the person who watches, and put it into the run's log. Only the first process speaks."""
+    if is_first_process():
+        console.print(line, markup=False)
+        log.info(line)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person writes them.
+
+    Example:
+        >>> duration(3.14), duration(75), duration(3725)
+        ('3.1 s', '1 min 15 s', '1 h 02 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class StageProgress(Callback):
+    """A progress bar over all steps of a stage, with the time left; in a file or a pipe, a line every ten seconds.
+
+    Args:
+        stage: The stage's name.
+        epochs: How many epochs it has at most.
+        show: The validation figure to show, such as ``val/reconstruction``.
+    """
+
+    def __init__(self, stage: str, epochs: int, show: str) -> None:
+        self.stage = stage
+        self.epochs = epochs
+        self.show = show
+        self.bar: Progress | None = None
+        self._next_refresh = 0.0
+
+    @property
+    def _live(self) -> bool:
+        return is_first_process() and sys.stdout.isatty()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = self._last_line = time.perf_counter()
+        self._steps = trainer.num_training_batches
+        if self._live:
+            columns = ("{task.description}", BarColumn(), "{task.percentage:>3.0f} %", TimeElapsedColumn())
+            left = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))
+            self.bar = Progress(*columns, *left, console=console, transient=True)
+            self.task = self.bar.add_task(self.stage, total=self.epochs * self._steps, figures="")
+            self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.bar and time.perf_counter() > self._next_refresh:
+            self._next_refresh = time.perf_counter() + REFRESH_SECONDS
+            self.bar.update(self.task, completed=trainer.current_epoch * self._steps + batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not is_first_process():
+            return
+        done, metrics = trainer.current_epoch + 1, trainer.callback_metrics
+        names = [name for name in ("train/loss", self.show) if name in metrics]
+        figures = f"epoch {done}/{self.epochs}  " + "  ".join(f"{name} {metrics[name].item():.4g}" for name in names)
+        log.debug("%s  %s", self.stage, figures)
+        now = time.perf_counter()
+        if self.bar:
+            self.bar.update(self.task, completed=done * self._steps, figures=figures)
+        elif now - self._last_line > LINE_SECONDS:
+            self._last_line = now
+            left = (now - self._start) / done * (self.epochs - done)
+            console.print(f"{self.stage}  {figures}  left {duration(left)}", markup=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,212 @@
+"""One stage: one module, one new Trainer, from the first epoch to the record of what came out."""
+
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from safetensors.torch import save_model
+from torch import Tensor
+
+from aepretrain.data.batches import Batches
+from aepretrain.errors import ConfigError
+from aepretrain.parts.randomness import derive_seed
+from aepretrain.training.callbacks import BestWeights, EpochRecord, KeyedNoise, RanksAgree
+from aepretrain.training.options import TrainerOptions
+from aepretrain.training.processes import is_first_process
+from aepretrain.training.progress import StageProgress
+
+LoggerFactory = Callable[[str], Sequence[Logger]]
+"""Makes the loggers of a stage from its name."""
+
+EVALUATION_BATCH = 1024
+
+
+def no_loggers(stage: str) -> Sequence[Logger]:
+    """Log nowhere."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all stages of one run share.
+
+    Args:
+        seed: The run's seed.
+        trainer: Devices and precision.
+        out: The run directory; ``None`` writes nothing.
+        loggers: Makes each stage's loggers.
+        callbacks: Further callbacks of Lightning, for every stage.
+        progress: Whether to show a progress bar.
+    """
+
+    seed: int = 0
+    trainer: TrainerOptions = TrainerOptions()
+    out: Path | None = None
+    loggers: LoggerFactory = no_loggers
+    callbacks: Sequence[Callback] = ()
+    progress: bool = True
+
+    def stage_folder(self, stage: str) -> Path | None:
+        """Where the checkpoints and pictures of a stage go."""
+        return None if self.out is None else self.out / "stages" / stage
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What came out of a stage.
+
+    Args:
+        stage: The stage's name.
+        epochs: Epochs trained.
+        kept_epoch: The epoch, counted from 0, whose weights were kept.
+        steps: Optimizer steps.
+        seconds: Wall-clock time from the first epoch to the last, validation included.
+        metrics: The figures of the kept epoch, named as they were logged.
+        device: The kind of device, such as ``cpu`` or ``cuda:0``.
+        processes: How many processes trained together.
+    """
+
+    stage: str
+    epochs: int
+    kept_epoch: int
+    steps: int
+    seconds: float
+    metrics: dict[str, float]
+    device: str
+    processes: int
+
+
+def train_stage(
+    module: LightningModule,
+    train: Sequence[Tensor],
+    validation: Sequence[Tensor],
+    surroundings: Surroundings,
+    *,
+    stage: str,
+    epochs: int,
+    batch_size: int,
+    monitor: str,
+    mode: str = "min",
+    patience: int | None = None,
+    keep_best: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> StageRecord:
+    """Train one module with a Trainer of its own.
+
+    Args:
+        module: An autoencoder or a classifier, with an attribute ``noise``.
+        train: Tensors of shape ``(N, ...)`` whose rows belong together.
+        validation: The same for validation, which runs after every epoch.
+        surroundings: What all stages of the run share.
+        stage: Name of the stage: a folder, a key of the metrics, a part of every seed.
+        epochs: Epochs at most, at least 1.
+        batch_size: Examples per optimizer step, over all processes.
+        monitor: The validation figure that decides.
+        mode: Whether it is to be ``min`` or ``max``.
+        patience: Stop after this many epochs without a better figure; ``None``: never.
+        keep_best: Put back the weights of the best epoch at the end, instead of keeping the last.
+        callbacks: Further callbacks of Lightning, for this stage.
+
+    Returns:
+        The record of the stage. The module lies on the CPU and is in evaluation mode.
+    """
+    record, best = EpochRecord(), BestWeights(monitor, mode)
+    folder = surroundings.stage_folder(stage)
+    # The order matters: what a later one reads at the end of an epoch, an earlier one has logged.
+    own: list[Callback] = [KeyedNoise(surroundings.seed, stage), record]
+    if surroundings.progress:
+        own.append(StageProgress(stage, epochs, show=monitor))
+    if patience is not None:
+        own.append(EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False))
+    if keep_best:
+        own.append(best)
+    own.append(RanksAgree())
+    if folder is not None:
+        own.append(ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False))
+
+    trainer = build_trainer(surroundings, stage, epochs, [*own, *surroundings.callbacks, *callbacks])
+    device = trainer.strategy.root_device
+    batches = Batches(
+        [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(surroundings.seed, stage), shuffle=True
+    )
+    held_out = Batches([tensor.to(device) for tensor in validation], EVALUATION_BATCH, shuffle=False)
+
+    module.train()
+    start = time.perf_counter()
+    with _quiet_lightning():
+        trainer.fit(module, batches, held_out)
+    seconds = time.perf_counter() - start
+    module.eval()
+    if folder is not None and is_first_process():
+        save_model(module, str(folder / "model.safetensors"))
+    kept_epoch = best.epoch if keep_best else len(record.epochs) - 1
+    return StageRecord(
+        stage=stage,
+        epochs=len(record.epochs),
+        kept_epoch=kept_epoch,
+        steps=trainer.global_step,
+        seconds=seconds,
+        metrics=record.epochs[kept_epoch],
+        device=str(device),
+        processes=trainer.world_size,
+    )
+
+
+def build_trainer(surroundings: Surroundings, stage: str, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
+    """A Trainer for one stage.
+
+    Raises:
+        ConfigError: If Lightning refuses the devices, the strategy or the precision.
+    """
+    try:
+        with _quiet_lightning():
+            return Trainer(
+                **surroundings.trainer.for_lightning(),
+                max_epochs=epochs,
+                logger=list(surroundings.loggers(stage)) or False,
+                callbacks=list(callbacks),
+                default_root_dir=surroundings.stage_folder(stage),
+                enable_checkpointing=surroundings.out is not None,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                # Tensors made under inference mode cannot be trained on, and the next layer trains on these codes.
+                inference_mode=False,
+            )
+    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+LIGHTNING_WARNINGS = (
+    ".*is smaller than the logging interval.*",
+    ".*LeafSpec.*is deprecated.*",
+    ".*GPU available but not used.*",
+    ".*exists and is not empty.*",
+)
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence what Lightning says once per Trainer; with one Trainer per layer it would drown the figures."""
+    loggers = [logging.getLogger(name) for name in LIGHTNING_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in LIGHTNING_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
