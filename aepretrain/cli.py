@@ -5,6 +5,7 @@ torch is loaded by the verbs, not here: ``aepretrain --help`` has to answer at o
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 from aepretrain import __version__
@@ -83,6 +84,9 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
         near = get_close_matches(verb, VERBS, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Verbs are {', '.join(VERBS)}."
         raise ConfigError(f"{verb!r} is not a verb of aepretrain. {hint}")
+    # What torch and Lightning deprecate among themselves is nothing that a user of the command could mend.
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module="torch|lightning")
     importlib.import_module(f"aepretrain.verbs.{verb}").run(list(arguments))
 
 

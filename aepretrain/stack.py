@@ -162,7 +162,7 @@ class GreedyStack(nn.Module):
             self.records.append(record)
             self.identity_scores.append(identity_score(layer, x_validation[:IDENTITY_EXAMPLES].cpu(), generator))
             if surroundings.progress:
-                say(self.summary(-1))
+                say(self.summary(len(self.records) - 1))
             if on_stage_end is not None:
                 on_stage_end(layer, record, x_validation)
             x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))

@@ -109,10 +109,9 @@ class Autoencoder(LightningModule, ABC):
     @torch.no_grad()
     def is_regularized(self) -> bool:
         """Whether the energy is more than the plain reconstruction loss, found by trying both on random inputs."""
-        low, high = self.L.support
-        shape = (16, *self.in_shape)
-        x = torch.rand(shape) if (low, high) == (0, 1) else torch.randn(shape)
-        return not torch.equal(self.energy(x), self.L(x, self.g(self.f(x))))
+        with torch.random.fork_rng(devices=[]):
+            x = torch.rand(16, *self.in_shape, dtype=self.dtype, device=self.device)
+            return not torch.equal(self.energy(x), self.L(x, self.g(self.f(x))))
 
     def is_overcomplete(self) -> bool:
         """Whether even the narrowest layer of the encoder has more units than the input has values."""

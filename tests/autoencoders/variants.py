@@ -1,0 +1,50 @@
+"""The list that every variant joins: the laws in test_laws.py hold for each entry."""
+
+from aepretrain import (
+    ContractiveAutoencoder,
+    Dense,
+    DenoisingAutoencoder,
+    DropoutAutoencoder,
+    GaussianNoise,
+    KLSparsity,
+    Masking,
+    NoCorruption,
+    PlainAutoencoder,
+    SaltAndPepper,
+    SparseAutoencoder,
+    SwapNoise,
+    VariationalAutoencoder,
+)
+
+VARIANTS = {
+    "plain": (PlainAutoencoder, {}),
+    "sparse": (SparseAutoencoder, {"lam": 0.1}),
+    "sparse-kl": (SparseAutoencoder, {"lam": 0.1, "penalty": KLSparsity(0.1)}),
+    "dropout": (DropoutAutoencoder, {"p": 0.3}),
+    "contractive": (ContractiveAutoencoder, {"lam": 0.1}),
+    "denoising-masking": (DenoisingAutoencoder, {"corruption": Masking(0.3)}),
+    "denoising-gaussian": (DenoisingAutoencoder, {"corruption": GaussianNoise(0.2)}),
+    "denoising-salt": (DenoisingAutoencoder, {"corruption": SaltAndPepper(0.2)}),
+    "denoising-swap": (DenoisingAutoencoder, {"corruption": SwapNoise(0.2)}),
+    "variational": (VariationalAutoencoder, {"beta": 0.5}),
+}
+
+WITHOUT_REGULARIZER = {
+    "sparse": (SparseAutoencoder, {"lam": 0.0}),
+    "contractive": (ContractiveAutoencoder, {"lam": 0.0}),
+    "dropout": (DropoutAutoencoder, {"p": 0.0}),
+    "denoising": (DenoisingAutoencoder, {"corruption": NoCorruption()}),
+    "denoising-p0": (DenoisingAutoencoder, {"corruption": Masking(0.0)}),
+}
+
+CODERS = {
+    "dense": Dense(4),
+    "tied": Dense(4, activation="tanh", tied=True),
+    "deep": Dense(4, activation="softplus", hidden=(5,)),
+}
+
+
+def make(name, in_shape=(6,), coder=None, **kwargs):
+    """A model of the list."""
+    variant, arguments = VARIANTS[name]
+    return variant(in_shape, coder or Dense(4), **{**arguments, **kwargs})

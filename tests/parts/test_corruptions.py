@@ -1,0 +1,79 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aepretrain import Dropout, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
+
+ALL = [NoCorruption(), Masking(0.3), GaussianNoise(0.3), SaltAndPepper(0.3), SwapNoise(0.3), Dropout(0.3)]
+N = 200_000
+
+
+def share(mask):
+    return mask.float().mean().item()
+
+
+@pytest.mark.parametrize("corruption", ALL, ids=lambda c: type(c).__name__)
+def test_the_input_is_left_as_it_is_and_shape_and_type_are_kept(corruption):
+    x = torch.rand(6, 2, 3, dtype=torch.float64)
+    before = x.clone()
+    damaged = corruption(x)
+    assert torch.equal(x, before)
+    assert damaged.shape == x.shape
+    assert damaged.dtype == x.dtype
+
+
+@pytest.mark.parametrize("corruption", ALL[1:], ids=lambda c: type(c).__name__)
+def test_the_noise_is_a_function_of_the_generator(corruption):
+    x = torch.rand(50, 20)
+    draws = [corruption(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+@settings(max_examples=20, deadline=None)
+@given(p=st.floats(0, 0.95))
+def test_masking_erases_the_share_p(p):
+    damaged = Masking(p)(torch.ones(N), torch.Generator().manual_seed(0))
+    assert set(damaged.unique().tolist()) <= {0.0, 1.0}
+    assert share(damaged == 0) == pytest.approx(p, abs=0.01)
+
+
+def test_gaussian_noise_has_its_standard_deviation():
+    noise = GaussianNoise(0.7)(torch.zeros(N))
+    assert noise.mean().item() == pytest.approx(0, abs=0.01)
+    assert noise.std().item() == pytest.approx(0.7, rel=0.01)
+
+
+def test_salt_and_pepper_are_equally_frequent():
+    damaged = SaltAndPepper(0.4, low=-1, high=2)(torch.full((N,), 0.5))
+    assert share(damaged == -1) == pytest.approx(0.2, abs=0.01)
+    assert share(damaged == 2) == pytest.approx(0.2, abs=0.01)
+    assert share(damaged == 0.5) == pytest.approx(0.6, abs=0.01)
+
+
+def test_swap_noise_takes_values_of_the_same_column():
+    x = torch.arange(1000.0).unsqueeze(1) + torch.tensor([0.0, 10_000.0])
+    damaged = SwapNoise(0.5)(x)
+    assert (damaged[:, 0] < 1000).all()
+    assert (damaged[:, 1] >= 10_000).all()
+    assert share(damaged != x) == pytest.approx(0.5, abs=0.05)
+
+
+def test_dropout_keeps_the_mean():
+    m = Dropout(0.25).mask(torch.zeros(N))
+    assert sorted(m.unique().tolist()) == pytest.approx([0, 4 / 3])
+    assert m.mean().item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("corruption", [Masking, SaltAndPepper, SwapNoise, Dropout])
+@pytest.mark.parametrize("p", [1.5, 1.0, -0.1, float("nan")])
+def test_a_probability_outside_its_range_is_refused(corruption, p):
+    with pytest.raises(ValueError, match=rf"p must lie in \[0, 1\), but got {p}"):
+        corruption(p)
+
+
+@pytest.mark.parametrize("std", [-0.1, float("inf"), float("nan")])
+def test_a_standard_deviation_outside_its_range_is_refused(std):
+    with pytest.raises(ValueError, match=f"but got {std}"):
+        GaussianNoise(std)

@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from aepretrain import Dense, KLSparsity
+from aepretrain.parts.coders import ACTIVATIONS
+from aepretrain.parts.penalties import contraction, kl_sparsity, kl_to_standard_normal, l1
+
+
+def jacobian_norm(f, x):
+    """The squared Frobenius norm by a plain loop over examples and units, with reverse-mode autograd."""
+    norms = []
+    for example in x:
+        example = example.clone().requires_grad_()
+        h = f(example.unsqueeze(0)).flatten()
+        rows = [torch.autograd.grad(unit, example, retain_graph=True)[0] for unit in h]
+        norms.append(sum((row**2).sum() for row in rows))
+    return torch.stack(norms)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_contraction_of_one_dense_layer_is_the_norm_of_the_autograd_jacobian(activation):
+    f, _, _ = Dense(4, activation).build((2, 3))
+    f, x = f.double(), torch.randn(5, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(contraction(f, x), jacobian_norm(f, x))
+
+
+@pytest.mark.parametrize("features", [3, 9])
+def test_contraction_of_any_other_encoder_is_the_norm_of_the_autograd_jacobian(features):
+    f, _, _ = Dense(features, "tanh", hidden=(5,)).build((6,))
+    f, x = f.double(), torch.randn(4, 6, dtype=torch.float64)
+    torch.testing.assert_close(contraction(f, x), jacobian_norm(f, x))
+
+
+def test_contraction_of_a_linear_map_is_the_norm_of_its_weights():
+    f = nn.Linear(6, 3)
+    torch.testing.assert_close(contraction(f, torch.rand(4, 6)), f.weight.square().sum().expand(4))
+
+
+def test_the_gradient_of_the_closed_form_is_that_of_the_exact_jacobian():
+    f, _, _ = Dense(4).build((6,))
+    f, x = f.double(), torch.randn(5, 6, dtype=torch.float64)
+    exact = nn.Sequential(nn.Sequential(f))  # nested, so that the closed form does not see one dense layer
+    gradients = [torch.autograd.grad(contraction(g, x).sum(), f[0].parameters()) for g in (f, exact)]
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_contraction_works_without_gradients_and_in_full_precision_under_autocast():
+    f, _, _ = Dense(4).build((6,))
+    x = torch.randn(5, 6)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = contraction(f, x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, contraction(f, x))
+
+
+def test_kl_to_standard_normal_is_that_of_torch_distributions():
+    mean, log_var = torch.randn(2, 5, 3, dtype=torch.float64)
+    q = torch.distributions.Normal(mean, (0.5 * log_var).exp())
+    expected = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(dim=1)
+    torch.testing.assert_close(kl_to_standard_normal(mean, log_var), expected)
+
+
+def test_kl_sparsity_is_that_of_torch_distributions_on_the_mean_activity():
+    h = torch.rand(8, 3, dtype=torch.float64)
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Bernoulli(torch.full((3,), 0.05, dtype=torch.float64)),
+        torch.distributions.Bernoulli(h.mean(dim=0)),
+    ).sum()
+    torch.testing.assert_close(kl_sparsity(h, 0.05), expected)
+
+
+def test_kl_sparsity_is_finite_in_half_precision_and_for_dead_and_saturated_units():
+    h = torch.tensor([[0.0, 1.0], [0.0, 1.0]]).bfloat16()
+    assert math.isfinite(kl_sparsity(h, 0.05).item())
+
+
+def test_l1_is_the_sum_of_absolute_values():
+    h = torch.randn(4, 2, 3)
+    torch.testing.assert_close(l1(h), torch.stack([sum(abs(v) for v in row.flatten()) for row in h]))
+
+
+@pytest.mark.parametrize("rho", [0.0, 1.0, -1])
+def test_a_target_activity_outside_its_range_is_refused(rho):
+    with pytest.raises(ValueError, match=f"but got {rho}"):
+        KLSparsity(rho)
+
+
+def test_kl_sparsity_is_refused_on_codes_that_are_no_probabilities():
+    with pytest.raises(ValueError, match="codes in"):
+        KLSparsity(0.1).check((0.0, math.inf))
