@@ -32,7 +32,7 @@ def duration(seconds: float) -> str:
         >>> duration(3.14), duration(75), duration(3725)
         ('3.1 s', '1 min 15 s', '1 h 02 min')
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,105 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import distributed
+
+from aepretrain import ConfigError, DataError
+from aepretrain.data import Batches
+
+
+def pretend(patch, rank, size):
+    """Let torch.distributed answer as it does in one of several processes."""
+    patch.setattr(distributed, "is_initialized", lambda: True)
+    patch.setattr(distributed, "get_rank", lambda: rank)
+    patch.setattr(distributed, "get_world_size", lambda: size)
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return lambda rank, size: pretend(monkeypatch, rank, size)
+
+
+def epoch(loader, number=0):
+    loader.sampler.set_epoch(number)
+    return [x.tolist() for (x,) in loader]
+
+
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 50), shuffle=st.booleans())
+def test_an_epoch_holds_every_example_once(count, batch_size, shuffle):
+    loader = Batches([torch.arange(count)], batch_size, shuffle=shuffle)
+    seen = epoch(loader)
+    assert len(seen) == len(loader)
+    assert sorted(sum(seen, [])) == list(range(count))
+    assert all(len(batch) <= batch_size for batch in seen)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    loaders = [Batches([torch.arange(30)], 7, seed=seed) for seed in (1, 1, 2)]
+    torch.rand(5)
+    assert epoch(loaders[0], 3) == epoch(loaders[1], 3)
+    assert epoch(loaders[0], 3) != epoch(loaders[0], 4)
+    assert epoch(loaders[0], 3) != epoch(loaders[2], 3)
+
+
+def test_rows_of_all_tensors_stay_together():
+    x = torch.arange(20)
+    for a, b in Batches([x, 10 * x], 6):
+        assert torch.equal(10 * a, b)
+
+
+@pytest.mark.parametrize("count", [8, 9, 21])
+def test_processes_share_every_batch_without_overlap_and_see_the_batches_of_one(world, count):
+    whole = epoch(Batches([torch.arange(count)], 4, seed=5))
+    shares = []
+    for rank in (0, 1):
+        world(rank, 2)
+        shares.append(epoch(Batches([torch.arange(count)], 4, seed=5)))
+    assert len(shares[0]) == len(shares[1])
+    for batch, first, second in zip(whole, *shares, strict=False):
+        assert len(first) == len(second)
+        assert not set(first) & set(second)
+        assert set(first) | set(second) <= set(batch)
+        assert len(batch) - len(first + second) < 2
+
+
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(3, 40), batch_size=st.integers(1, 50))
+def test_processes_together_validate_on_every_example_once_in_equally_many_batches(count, batch_size):
+    with pytest.MonkeyPatch.context() as patch:
+        shares = []
+        for rank in range(3):
+            pretend(patch, rank, 3)
+            shares.append(epoch(Batches([torch.arange(count)], batch_size, shuffle=False)))
+    assert len({len(share) for share in shares}) == 1
+    assert all(batch for share in shares for batch in share)
+    assert sorted(sum((sum(share, []) for share in shares), [])) == list(range(count))
+
+
+@pytest.mark.parametrize("position", [0, 1, 3])
+def test_a_loader_goes_on_where_its_state_says(position):
+    loader = Batches([torch.arange(17)], 4, seed=2)
+    loader.sampler.set_epoch(6)
+    iterator = iter(loader)
+    for _ in range(position):
+        next(iterator)
+    state = loader.state_dict()
+    rest = [x.tolist() for (x,) in iterator]
+
+    again = Batches([torch.arange(17)], 4, seed=2)
+    again.load_state_dict(state)
+    assert [x.tolist() for (x,) in again] == rest
+    assert len([x for (x,) in again]) == len(again)
+
+
+def test_bad_sizes_are_refused(world):
+    with pytest.raises(ConfigError, match="batch_size must be >= 1, but got 0"):
+        Batches([torch.arange(3)], 0)
+    with pytest.raises(DataError, match="no examples"):
+        Batches([torch.zeros(0, 3)], 4)
+    world(0, 2)
+    with pytest.raises(ConfigError, match="5 cannot be shared equally by 2"):
+        len(Batches([torch.arange(30)], 5))
+    with pytest.raises(DataError, match="1 examples cannot be shared by 2 processes"):
+        len(Batches([torch.arange(1)], 4))

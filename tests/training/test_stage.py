@@ -1,0 +1,196 @@
+import json
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch import nn
+
+from aepretrain import (
+    AEPretrainError,
+    Classifier,
+    ConfigError,
+    Dense,
+    DenoisingAutoencoder,
+    Digits,
+    FineTuning,
+    Pretraining,
+    Surroundings,
+    TrainerOptions,
+    finetune,
+)
+from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.training.callbacks import BestWeights, WeightsArrived
+from aepretrain.training.encoding import encode_dataset
+from aepretrain.training.options import check_length
+from aepretrain.training.progress import duration
+from aepretrain.training.stage import train_stage
+
+QUIET = Surroundings(progress=False)
+
+
+def train(model, x, surroundings=QUIET, **kwargs):
+    settings = {"stage": "00-test", "epochs": 2, "batch_size": 16, "monitor": "val/reconstruction", **kwargs}
+    return train_stage(model, [x], [x], surroundings, **settings)
+
+
+def model():
+    torch.manual_seed(0)
+    return DenoisingAutoencoder((6,), Dense(4))
+
+
+def test_a_stage_is_a_function_of_its_seed():
+    x = torch.rand(50, 6)
+    weights = []
+    for seed in (0, 0, 1):
+        torch.rand(3)
+        trained = model()
+        train(trained, x, Surroundings(seed=seed, progress=False))
+        weights.append(trained.f[0].weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_stage_is_the_plain_loop_of_the_textbook():
+    x, trained = torch.rand(48, 6), model()
+    trained.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)
+    trained.corruption = lambda x, generator: x
+    seen = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.append(batch[0].clone())
+
+    train(trained, x, Surroundings(progress=False, callbacks=[Watch()]))
+
+    by_hand = model()
+    for batch in seen:
+        loss = (0.5 * (batch - by_hand.g(by_hand.f(batch))) ** 2).sum() / len(batch)
+        by_hand.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in by_hand.parameters():
+                parameter -= 0.1 * parameter.grad
+    torch.testing.assert_close(trained.state_dict(), by_hand.state_dict())
+
+
+def test_the_record_and_the_metrics_file_tell_the_same(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.touch()
+    record = train(model(), torch.rand(50, 6), Surroundings(progress=False, loggers=lambda s: [MetricsFile(path, s)]))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {tuple(row) for row in rows} == {("stage", "epoch", "step", "name", "value")}
+    last = {row["name"]: row["value"] for row in rows if row["epoch"] == 1}
+    assert last == pytest.approx(record.metrics)
+    assert {"train/loss", "val/loss", "val/reconstruction", "epoch_seconds", "val/dead_units"} <= last.keys()
+    assert record.epochs == 2
+    assert record.steps == 8
+    assert 0 < last["epoch_seconds"] < record.seconds
+    assert {row["step"] for row in rows if row["name"] == "val/loss"} == {3, 7}
+
+
+def test_patience_stops_early_and_the_best_epoch_is_put_back():
+    trained = model()
+    trained.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=1e3)
+    x = torch.rand(50, 6)
+    record = train(trained, x, epochs=50, patience=2, keep_best=True)
+    assert record.epochs < 50
+    assert record.kept_epoch == record.epochs - 3
+    reconstruction = trained.L(x, trained.g(trained.f(x))).mean().item()
+    assert reconstruction == pytest.approx(record.metrics["val/reconstruction"], rel=1e-4)
+
+
+def test_the_best_weights_survive_in_a_checkpoint():
+    best = BestWeights("val/accuracy", "max")
+    best.best, best.epoch, best.weights = 0.5, 3, {"w": torch.ones(2)}
+    again = BestWeights("val/accuracy", "max")
+    again.load_state_dict(best.state_dict())
+    assert (again.best, again.epoch, again.weights) == (0.5, 3, best.weights)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_mixed_precision_goes_through_to_lightning(precision):
+    seen = []
+
+    class Watch(Callback):
+        def on_train_start(self, trainer, pl_module):
+            seen.append(trainer.precision_plugin.precision)
+
+    surroundings = Surroundings(progress=False, trainer=TrainerOptions(precision=precision), callbacks=[Watch()])
+    with pytest.warns(UserWarning, match="fp16|bfloat16") if precision == "16-mixed" else _nothing():
+        train(model(), torch.rand(50, 6), surroundings)
+    assert seen == [precision if precision == "bf16-mixed" else "bf16-mixed"]
+
+
+def _nothing():
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def test_what_lightning_refuses_is_a_config_error():
+    with pytest.raises(ConfigError, match=r"^trainer: .*\bnonsense\b"):
+        train(model(), torch.rand(50, 6), Surroundings(progress=False, trainer=TrainerOptions(strategy="nonsense")))
+
+
+def test_encoding_in_batches_is_encoding_at_once_and_can_be_trained_on():
+    f = nn.Sequential(nn.Linear(6, 3), nn.Sigmoid())
+    x = torch.rand(5000, 6)
+    codes = encode_dataset(f, x)
+    torch.testing.assert_close(codes, f(x).detach())
+    assert not codes.requires_grad
+    assert not codes.is_inference()
+
+
+def encoder():
+    return nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.Sigmoid()))
+
+
+def test_finetuning_sees_that_the_pretrained_weights_arrived():
+    pretrained = encoder()
+    classifier = Classifier(pretrained, 10)
+    tuned = finetune(classifier, Digits(labels=50), FineTuning(1, 16), QUIET, pretrained=encoder_copy(pretrained))
+    assert tuned.weights_arrived is True
+
+
+def encoder_copy(module):
+    copy = encoder()
+    copy.load_state_dict(module.state_dict())
+    return copy
+
+
+def test_weights_that_did_not_arrive_stop_the_run_before_its_first_step():
+    classifier = Classifier(encoder(), 10)
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    with pytest.raises(AEPretrainError, match="did not arrive in the classifier: 0.1.bias, 0.1.weight differ"):
+        other = encoder()
+        nn.init.ones_(other[0][1].bias)
+        finetune(classifier, Digits(labels=50), FineTuning(1, 16), QUIET, pretrained=other)
+    assert all(torch.equal(before[name], tensor) for name, tensor in classifier.state_dict().items())
+
+
+def test_one_flipped_bit_or_a_missing_tensor_is_seen():
+    module, classifier = encoder(), Classifier(encoder(), 10)
+    classifier.encoder.load_state_dict(module.state_dict())
+    expected = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    WeightsArrived(expected).on_train_start(None, classifier)
+    expected["0.1.weight"].view(torch.int32)[0, 0] ^= 1
+    with pytest.raises(AEPretrainError, match=r"0\.1\.weight differ"):
+        WeightsArrived(expected).on_train_start(None, classifier)
+    with pytest.raises(AEPretrainError, match=r"0\.1\.bias"):
+        WeightsArrived({"0.1.weight": module[0][1].weight}).on_train_start(None, classifier)
+
+
+def test_lengths_may_be_one_value_or_one_per_layer():
+    assert Pretraining(epochs=[3, 4], batch_size=8).of_layer(1, 2) == (4, 8, None)
+    with pytest.raises(ConfigError, match="2 values for 3 layers"):
+        Pretraining(epochs=[3, 4]).of_layer(0, 3)
+    with pytest.raises(ConfigError, match=r"pretrain.epochs must be >= 1, but got 0"):
+        Pretraining(epochs=0).of_layer(0, 1)
+    for arguments, name in (((-1, 1, None), "epochs"), ((1, 0, None), "batch_size"), ((1, 1, 0), "patience")):
+        with pytest.raises(ConfigError, match=f"finetune.{name}"):
+            check_length("finetune", *arguments)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (59.96, "1 min 00 s"), (3600, "1 h 00 min")])
+def test_durations_are_written_as_a_person_would(seconds, text):
+    assert duration(seconds) == text
