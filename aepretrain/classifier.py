@@ -191,12 +191,13 @@ def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: 
     """
     model.eval()
     classes = model.num_classes
+    # Every process measures all examples by itself: summed over the processes they would count twice.
     metrics = MetricCollection(
         {
-            "recall": MulticlassRecall(classes, average=None),
-            "precision": MulticlassPrecision(classes, average=None),
-            "f1": MulticlassF1Score(classes, average=None),
-            "confusion_matrix": MulticlassConfusionMatrix(classes),
+            "recall": MulticlassRecall(classes, average=None, sync_on_compute=False),
+            "precision": MulticlassPrecision(classes, average=None, sync_on_compute=False),
+            "f1": MulticlassF1Score(classes, average=None, sync_on_compute=False),
+            "confusion_matrix": MulticlassConfusionMatrix(classes, sync_on_compute=False),
         }
     ).to(model.device)
     loss = 0.0

@@ -9,9 +9,8 @@ from pathlib import Path
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from aepretrain.autoencoders import Autoencoder
 from aepretrain.classifier import Classifier
-from aepretrain.config_errors import explain
+from aepretrain.config_errors import LAYER, explain, name_files, problems, which_layer
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.experiment import Experiment
@@ -41,14 +40,14 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         description: What ``--help`` says first.
         add_own: Adds the verb's own arguments, which are no part of the config.
     """
-    parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False)
+    parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
     add_own(parser)
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, batch order, noise, labelled subset")
     parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help="the data set")
     parser.add_argument(
         "--layers",
-        type=list[Callable[[tuple[int, ...]], Autoencoder]],
+        type=list[LAYER],
         default=[],
         help="one autoencoder per layer, from the input up: a list of class_path and init_args, best in a file",
     )
@@ -76,7 +75,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         resolved = settings.clone()
         for name in (*own, "config"):
             resolved.pop(name, None)
-        text = parser.dump(resolved, skip_none=False, skip_validation=True)
+        text = parser.dump(resolved, skip_unset=False, skip_validation=True)
         built = parser.instantiate(settings)
         factory = partial(Classifier, **vars(built.classifier))
         experiment = Experiment(
@@ -87,7 +86,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
     except AEPretrainError:
         raise
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{_names(files)}{error}") from error
+        raise ConfigError(f"{name_files(files)}{which_layer(settings.layers)}{error}") from error
     if not experiment.layers:
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
     return Parsed(experiment, text, settings)
@@ -99,7 +98,7 @@ def load_experiment(path: Path) -> Experiment:
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:
-    """The config files that are named, each checked to be readable YAML."""
+    """The config files that are named, each read once to check its keys and the names of its classes."""
     named = [word.removeprefix("--config=") for word in arguments if word.startswith("--config=")]
     named += [value for word, value in pairwise(arguments) if word == "--config"]
     for name in named:
@@ -111,8 +110,6 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
             raise ConfigError(f"the config {name} is no valid YAML: {' '.join(str(error).split())}.") from error
         if not isinstance(values, dict):
             raise ConfigError(f"the config {name} must hold keys and values, but holds {type(values).__name__}.")
+        for problem in problems(values):
+            raise ConfigError(f"{name}: {problem}")
     return [Path(name) for name in named]
-
-
-def _names(files: Sequence[Path]) -> str:
-    return f"{', '.join(map(str, files))}: " if files else ""

@@ -3,11 +3,12 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -17,6 +18,8 @@ from aepretrain.data import DataModule
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 
+LAYER = Callable[[tuple[int, ...]], Autoencoder]
+"""The type of an entry of the list of layers: it becomes a factory."""
 GROUPS: dict[str, type] = {
     "pretrain": Pretraining,
     "classifier": Classifier,
@@ -39,21 +42,21 @@ EXPECTED: dict[str, type] = {
 
 
 def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -> str:
-    """One line for what jsonargparse refused: found by walking the files, else condensed from its own message.
+    """One line for what jsonargparse refused, condensed from its own message.
 
     Args:
         error: What jsonargparse raised.
         files: The config files that were named.
         arguments: What followed the verb.
     """
-    for file in files:
-        for problem in problems(yaml.safe_load(file.read_text(encoding="utf-8"))):
-            return f"{file}: {problem}"
     message = _condense(str(error))
+    if message.startswith("layers."):
+        return f"{name_files(files)}{_place_of(message, files)}"
     unknown = re.match(r"unrecognized arguments: --([\w.]+)", message)
     if unknown:
-        first = unknown[1].split(".")[0]
-        return f"--{unknown[1]} is not an option.{_nearest(first, TOP_LEVEL)}"
+        first, *rest = unknown[1].split(".")
+        known = accepted_keys(GROUPS[first]) if first in GROUPS and rest else TOP_LEVEL
+        return f"--{unknown[1]} is not an option.{_nearest(rest[0] if rest and first in GROUPS else first, known)}"
     option = re.match(r"Option '([\w.]+)' is not accepted|.*: Option '([\w.]+)' is not accepted", message)
     if option:
         name = option[1] or option[2]
@@ -61,6 +64,28 @@ def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -
         known = sorted({key for cls in _all_classes() for key in accepted_keys(cls)})
         return f"{words[0].split('=')[0] if words else name} is not an option here.{_nearest(name, known)}"
     return message
+
+
+def which_layer(layers: Sequence[Any]) -> str:
+    """Which entry of the list cannot be made, found by making each alone: jsonargparse does not say."""
+    alone = _parser_of_one_layer()
+    for k, layer in enumerate(layers):
+        try:
+            alone.instantiate(Namespace(layer=layer))
+        except (ValueError, TypeError):
+            return f"layers[{k}]: "
+    return ""
+
+
+def name_files(files: Sequence[Path]) -> str:
+    """The files as the beginning of a message; empty if there are none."""
+    return f"{', '.join(map(str, files))}: " if files else ""
+
+
+def _parser_of_one_layer() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--layer", type=LAYER)
+    return parser
 
 
 def problems(config: Any) -> Iterator[str]:
@@ -93,16 +118,20 @@ def _class_problems(spec: Any, base: type, place: str) -> Iterator[str]:
     known = known_classes(base)
     cls = known.get(name.rsplit(".", 1)[-1])
     if cls is None:
-        if "." not in name:
-            yield f"{place}: there is no {base.__name__} called {name!r}.{_nearest(name, known)}"
+        if "." not in name or name.startswith(("torch.", "aepretrain.")):
+            yield f"{place}: there is no {base.__name__} called {name!r}.{_nearest(name.rsplit('.', 1)[-1], known)}"
         return
     if not isinstance(spec, dict):
-        return
+        spec = {}
     for key in spec:
         if key not in ("class_path", "init_args", "dict_kwargs"):
             yield f"{place}: unknown key {key!r}; the arguments of {name} go under init_args."
     arguments = spec.get("init_args") or {}
     yield from _unknown_keys(arguments, cls, f"{place}.init_args")
+    if cls.__module__.startswith("aepretrain."):
+        for key in required_keys(cls):
+            if key not in arguments:
+                yield f"{place}: {name} needs {key!r} under init_args."
     yield from _nested(arguments, f"{place}.init_args")
 
 
@@ -132,6 +161,12 @@ def accepted_keys(cls: type) -> list[str]:
     return keys
 
 
+def required_keys(cls: type) -> list[str]:
+    """The arguments of a class that have no default."""
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    return [p.name for p in parameters if p.default is p.empty and p.name not in NOT_IN_CONFIGS]
+
+
 def known_classes(base: type) -> dict[str, type]:
     """The classes that may be named where ``base`` is expected."""
     found: dict[str, type] = {}
@@ -154,11 +189,27 @@ def _nearest(name: str, known: Any) -> str:
     return f" Did you mean {near[0]}?" if near else f" Known are {', '.join(sorted(known))}."
 
 
+def _place_of(message: str, files: Sequence[Path]) -> str:
+    """The message with the number of the layer that it speaks of, found by parsing each layer alone."""
+    alone = _parser_of_one_layer()
+    for file in files:
+        for k, layer in enumerate(yaml.safe_load(file.read_text(encoding="utf-8")).get("layers", [])):
+            try:
+                alone.parse_object({"layer": layer})
+            except ArgumentError:
+                return message.replace("layers.", f"layers[{k}].", 1)
+    return message
+
+
 def _condense(message: str) -> str:
     """The innermost line of jsonargparse's nested message, with the key that it speaks of."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     keys = [match[1] for line in lines if (match := re.search(r'Parser key "([^"]+)"', line))]
     last = re.sub(r"\. Got value: Namespace\(.*", "", lines[-1])
     last = re.sub(r"^Type .* expects a function or a callable class: ", "", last)
-    last = last.replace("<class '", "").replace("'>", "")
+    types = [match[1] for line in lines if (match := re.match(r"Subtypes: \[(.*)\]", line))]
+    last = re.sub(r"^Given value: (.*)", rf"expected {types[-1] if types else 'another type'}. Got value: \1", last)
+    last = re.sub(r"Expected a (typing\.)?", "expected ", last)
+    last = re.sub(r"Literal\[([^]]*)\]", r"one of \1", last).replace("<class '", "").replace("'>", "")
+    last = last.replace("NoneType", "null")
     return f"{'.'.join(keys)}: {last}" if keys else last

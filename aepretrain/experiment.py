@@ -208,8 +208,9 @@ def classifier_summary(tuned: FineTuned, measured: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """The versions of what decides a result."""
-    names = ("aepretrain", "torch", "lightning", "torchmetrics", "numpy", "scikit-learn")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    names = ("aepretrain", "lightning", "torchmetrics", "numpy", "scikit-learn")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), **found}
 
 
 def _loggers(path: Path, stage: str) -> list[MetricsFile]:

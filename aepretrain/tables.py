@@ -1,11 +1,13 @@
 """Tables in the terminal: the plan of a run, and what it found."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import nn
 
@@ -21,19 +23,16 @@ COPIES_WHILE_TRAINING = 4
 @rank_zero_only
 def print_results(results: dict[str, Any], out: Path) -> None:
     """The final table of a run: a row per stage, the classifier, and where the files are."""
-    table = Table(title="greedy pretraining", title_justify="left")
-    columns = ("stage", "shape", "epochs", "time", "loss", "reconstruction", "active", "dead", "identity")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("stage", "shape") else "right")
+    columns = ("stage", "shape", "epochs", "time", "nats", "active", "dead", "identity")
+    table = _table("greedy pretraining: reconstruction in nats on validation data", columns, words=2)
     for stage in results["stages"]:
-        losses, diagnostics = stage["losses"], stage["diagnostics"]
+        diagnostics = stage["diagnostics"]
         table.add_row(
             stage["stage"],
-            f"{_shape(stage['in_shape'])} to {_shape(stage['code_shape'])}",
+            f"{_shape(stage['in_shape'])} > {_shape(stage['code_shape'])}",
             str(stage["epochs"]),
             duration(stage["seconds"]),
-            f"{losses['validation']:.4g}",
-            f"{losses['reconstruction']:.4g}",
+            f"{stage['losses']['reconstruction']:.4g}",
             f"{diagnostics['active_share']:.0%}",
             f"{diagnostics['dead_units']:.0f}",
             f"{diagnostics['identity_score']:.2f}",
@@ -50,9 +49,7 @@ def print_results(results: dict[str, Any], out: Path) -> None:
 @rank_zero_only
 def print_classifier(measured: dict[str, Any]) -> None:
     """Accuracy and error of a classifier on validation and test data."""
-    table = Table(title="classifier", title_justify="left")
-    for column in ("data", "examples", "accuracy", "error", "loss"):
-        table.add_column(column, justify="left" if column == "data" else "right")
+    table = _table("classifier", ("data", "examples", "accuracy", "error", "loss"), words=1)
     for split in ("validation", "test"):
         row = measured[split]
         figures = (f"{row['accuracy']:.2%}", f"{row['error']:.2%}", f"{row['loss']:.4f}")
@@ -63,9 +60,7 @@ def print_classifier(measured: dict[str, Any]) -> None:
 
 
 def _print_patterns(patterns: list[dict[str, Any]]) -> None:
-    table = Table(title="codes", title_justify="left")
-    for column in ("pattern", "code", "answer"):
-        table.add_column(column, justify="left" if column == "code" else "right")
+    table = _table("codes", ("pattern", "code", "answer"), words=2)
     for row in patterns:
         table.add_row(str(row["pattern"]), "  ".join(f"{value:5.2f}" for value in row["code"]), str(row["answer"]))
     console.print(table)
@@ -80,19 +75,17 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
         f"{facts['name']}: {facts['unlabelled']:,} unlabelled, {facts['labelled']:,} labelled, "
         f"{facts['validation']:,} validation, {facts['test']:,} test examples of shape {tuple(facts['in_shape'])}"
     )
-    table = Table(title="plan", title_justify="left")
-    for column in ("stage", "shape", "parameters", "epochs", "batch", "steps"):
-        table.add_column(column, justify="left" if column in ("stage", "shape") else "right")
+    table = _table("plan", ("stage", "shape", "parameters", "epochs", "batch", "steps"), words=2)
     parameters = []
     for k, (stage, layer) in enumerate(zip(stack.stages, stack.autoencoders, strict=True)):
         epochs, batch_size, _ = experiment.pretrain.of_layer(k, len(stack.layers))
         parameters.append(_count(layer))
-        shape = f"{_shape(layer.in_shape)} to {_shape(layer.code_shape)}"
+        shape = f"{_shape(layer.in_shape)} > {_shape(layer.code_shape)}"
         _add_stage(table, stage, shape, parameters[-1], epochs, batch_size, facts["unlabelled"])
     if experiment.has_classifier:
         classifier = experiment.build_classifier(stack.encoder)
         parameters.append(_count(classifier))
-        shape = f"{_shape(stack.in_shape)} to {classifier.num_classes} classes"
+        shape = f"{_shape(stack.in_shape)} > {classifier.num_classes} classes"
         finetune = experiment.finetune
         _add_stage(table, "classifier", shape, parameters[-1], finetune.epochs, finetune.batch_size, facts["labelled"])
     console.print(table)
@@ -103,6 +96,14 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
     memory = sizes[0] + max(a + b for a, b in pairwise(sizes))
     memory += max(parameters) * COPIES_WHILE_TRAINING * BYTES_PER_VALUE
     console.print(f"disk about {_bytes(disk)}, memory about {_bytes(memory)} beside the program itself")
+
+
+def _table(title: str, columns: Sequence[str], *, words: int) -> Table:
+    """A table that fits 80 columns; the first ``words`` columns are words, the others numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < words else "right", no_wrap=True)
+    return table
 
 
 def _add_stage(

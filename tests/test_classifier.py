@@ -40,7 +40,8 @@ def test_a_probe_trains_the_head_alone_and_finetuning_the_whole():
 
 def test_a_probe_on_raw_pixels_is_logistic_regression():
     data = Digits()
-    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 64)), 10, freeze_encoder=True, optimizer=lambda p: torch.optim.Adam(p, lr=0.02))  # fmt: skip
+    pixels = nn.Sequential(nn.Flatten(), nn.Linear(64, 64))
+    model = Classifier(pixels, 10, freeze_encoder=True, optimizer=lambda p: torch.optim.Adam(p, lr=0.02))
     nn.init.eye_(model.encoder[1].weight)
     nn.init.zeros_(model.encoder[1].bias)
     train(model, epochs=40)

@@ -8,8 +8,8 @@ from aepretrain import (
     Categorical,
     ConfigError,
     DataError,
-    Dense,
     DenoisingAutoencoder,
+    Dense,
     Digits,
     GreedyStack,
     PlainAutoencoder,
@@ -122,22 +122,30 @@ def test_pretraining_never_sees_validation_or_test_examples():
     assert rows == allowed
 
 
+def plain(in_shape):
+    return PlainAutoencoder(in_shape, Dense(4))
+
+
+def bernoulli(in_shape):
+    return PlainAutoencoder(in_shape, Dense(2), likelihood=Bernoulli())
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
         ([], "layers is empty"),
         ([lambda s: PlainAutoencoder(s, Dense(0))], "layer 0: .*at least 1 unit, but got 0"),
-        ([lambda s: PlainAutoencoder(s, Dense(4)), lambda s: SparseAutoencoder(s, Dense(4), lam=-1)], "layer 1: lam"),
+        ([plain, lambda s: SparseAutoencoder(s, Dense(4), lam=-1)], "layer 1: lam"),
         (
-            [lambda s: PlainAutoencoder(s, Dense(4, "relu")), lambda s: PlainAutoencoder(s, Dense(2), likelihood=Bernoulli())],
+            [lambda s: PlainAutoencoder(s, Dense(4, "relu")), bernoulli],
             r"layer 1: its likelihood Bernoulli takes values in \[0, 1\], but the codes of layer 0 lie in \[0, inf\]",
         ),
         (
-            [lambda s: VariationalAutoencoder(s, Dense(4)), lambda s: PlainAutoencoder(s, Dense(2), likelihood=Bernoulli())],
+            [lambda s: VariationalAutoencoder(s, Dense(4)), bernoulli],
             "the codes of layer 0 lie in",
         ),
         (
-            [lambda s: PlainAutoencoder(s, Dense(4)), lambda s: PlainAutoencoder(s, Dense(2), likelihood=Categorical())],
+            [plain, lambda s: PlainAutoencoder(s, Dense(2), likelihood=Categorical())],
             "layer 1: Categorical is for one-hot data",
         ),
         ([lambda s: PlainAutoencoder(s, Dense(4), likelihood=Categorical((3, 4)))], "add up to 7, but there are 64"),

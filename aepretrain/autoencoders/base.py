@@ -110,7 +110,7 @@ class Autoencoder(LightningModule, ABC):
     def is_regularized(self) -> bool:
         """Whether the energy is more than the plain reconstruction loss, found by trying both on random inputs."""
         with torch.random.fork_rng(devices=[]):
-            x = torch.rand(16, *self.in_shape, dtype=self.dtype, device=self.device)
+            x = torch.rand(16, *self.in_shape).to(next(self.parameters()))
             return not torch.equal(self.energy(x), self.L(x, self.g(self.f(x))))
 
     def is_overcomplete(self) -> bool:

@@ -158,7 +158,8 @@ def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
         Numbers of the chosen examples, shape ``(count,)``.
 
     Raises:
-        DataError: If there are fewer than ``count`` examples, or a class has too few for an equal share.
+        ConfigError: If ``count`` is below the number of classes.
+        DataError: If a class has too few examples for an equal share.
 
     Example:
         >>> y = torch.tensor([0, 0, 0, 1, 1, 1])
@@ -167,7 +168,7 @@ def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
     """
     classes = y.unique()
     if count < len(classes):
-        raise DataError(f"{count} labels are fewer than the {len(classes)} classes. Raise data.labels.")
+        raise ConfigError(f"{count} labels are fewer than the {len(classes)} classes. Raise data.labels.")
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(y), generator=generator)
     turns = torch.randperm(len(classes), generator=generator).tolist()

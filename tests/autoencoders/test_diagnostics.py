@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from aepretrain import (
-    Dense,
     DenoisingAutoencoder,
+    Dense,
     Digits,
     GreedyStack,
     Masking,

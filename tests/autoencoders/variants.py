@@ -2,8 +2,8 @@
 
 from aepretrain import (
     ContractiveAutoencoder,
-    Dense,
     DenoisingAutoencoder,
+    Dense,
     DropoutAutoencoder,
     GaussianNoise,
     KLSparsity,

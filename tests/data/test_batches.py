@@ -1,3 +1,5 @@
+from itertools import chain
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,7 +33,7 @@ def test_an_epoch_holds_every_example_once(count, batch_size, shuffle):
     loader = Batches([torch.arange(count)], batch_size, shuffle=shuffle)
     seen = epoch(loader)
     assert len(seen) == len(loader)
-    assert sorted(sum(seen, [])) == list(range(count))
+    assert sorted(chain(*seen)) == list(range(count))
     assert all(len(batch) <= batch_size for batch in seen)
 
 
@@ -74,7 +76,7 @@ def test_processes_together_validate_on_every_example_once_in_equally_many_batch
             shares.append(epoch(Batches([torch.arange(count)], batch_size, shuffle=False)))
     assert len({len(share) for share in shares}) == 1
     assert all(batch for share in shares for batch in share)
-    assert sorted(sum((sum(share, []) for share in shares), [])) == list(range(count))
+    assert sorted(chain(*chain(*shares))) == list(range(count))
 
 
 @pytest.mark.parametrize("position", [0, 1, 3])

@@ -9,8 +9,8 @@ from aepretrain import (
     AEPretrainError,
     Classifier,
     ConfigError,
-    Dense,
     DenoisingAutoencoder,
+    Dense,
     Digits,
     FineTuning,
     Pretraining,
@@ -161,9 +161,9 @@ def encoder_copy(module):
 def test_weights_that_did_not_arrive_stop_the_run_before_its_first_step():
     classifier = Classifier(encoder(), 10)
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
-    with pytest.raises(AEPretrainError, match="did not arrive in the classifier: 0.1.bias, 0.1.weight differ"):
-        other = encoder()
-        nn.init.ones_(other[0][1].bias)
+    other = encoder()
+    nn.init.ones_(other[0][1].bias)
+    with pytest.raises(AEPretrainError, match=r"did not arrive in the classifier: 0\.1\.bias, 0\.1\.weight differ"):
         finetune(classifier, Digits(labels=50), FineTuning(1, 16), QUIET, pretrained=other)
     assert all(torch.equal(before[name], tensor) for name, tensor in classifier.state_dict().items())
 

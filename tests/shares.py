@@ -1,0 +1,46 @@
+"""A program for test_distributed.py: each process writes down which examples it trained on, and its weights' bits.
+
+Run as ``shares.py OUT``, by torchrun or with two devices of Lightning's own launcher.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+
+from aepretrain import Arrays, DenoisingAutoencoder, Dense, GreedyStack, Pretraining, Surroundings, TrainerOptions
+
+
+class WriteDown(Callback):
+    def __init__(self, out):
+        self.out = out
+        self.stage = 0
+
+    def on_train_start(self, trainer, pl_module):
+        self.rows = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.rows.append(batch[0][:, 0].tolist())
+
+    def on_train_end(self, trainer, pl_module):
+        weights = [tensor.flatten().tolist() for tensor in pl_module.parameters()]
+        path = self.out / f"stage{self.stage}-rank{trainer.global_rank}.json"
+        path.write_text(json.dumps({"rows": self.rows, "weights": weights, "processes": trainer.world_size}))
+        self.stage += 1
+
+
+def main():
+    out = Path(sys.argv[1])
+    x = torch.rand(101, 6, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(int(os.environ.get("LOCAL_RANK", 0)))  # even initial weights that differ have to be made equal
+    layer = lambda shape: DenoisingAutoencoder(shape, Dense(5))  # noqa: E731
+    options = TrainerOptions(accelerator="cpu", devices=2, strategy="ddp")
+    surroundings = Surroundings(trainer=options, callbacks=[WriteDown(out)], progress=False)
+    GreedyStack((6,), [layer, layer]).fit(Arrays(x), Pretraining(epochs=2, batch_size=8), surroundings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,358 @@
+"""The command: in this process where that is enough, as a program where a process is the point."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import aepretrain
+from aepretrain.cli import main
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "configs" / "digits.yaml"
+SHORT = ("--pretrain.epochs", "2", "--finetune.epochs", "2")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """One short run on the digits, which several tests look at."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    assert main(["fit", "--config", str(DIGITS), "--out", str(folder), *SHORT, "--data.labels", "200"]) == 0
+    return folder
+
+
+def command(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "aepretrain", *map(str, arguments)],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=300,
+    )  # fmt: skip
+
+
+def figures(results):
+    """The results without what a clock or another folder changes."""
+    text = json.loads(json.dumps(results))
+    for stage in (*text["stages"], text["classifier"]):
+        del stage["seconds"]
+    return text
+
+
+def test_help_fits_on_a_screen_and_answers_in_half_a_second():
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        answer = command("--help")
+        seconds.append(time.perf_counter() - start)
+    assert answer.returncode == 0
+    assert len(answer.stdout.splitlines()) <= 24
+    assert max(map(len, answer.stdout.splitlines())) <= 100
+    assert min(seconds) < 0.5
+
+
+def test_help_does_not_import_torch():
+    program = """if True:
+        import sys
+        from aepretrain.cli import main
+        main(["--help"])
+        sys.exit("torch" in sys.modules or "jsonargparse" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == 0
+
+
+def test_help_of_a_verb_teaches_its_settings(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["fit", "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    for words in ("--out", "--data", "--layers", "--pretrain.epochs", "--classifier.dropout", "--trainer.precision"):
+        assert words in text
+    assert "Probability that a unit of a layer's code is dropped" in " ".join(text.split())
+
+
+def test_the_run_directory_holds_what_it_promises(run_folder):
+    names = {str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.yaml", "metrics.jsonl", "results.json", "train.log",
+        "encoder/config.json", "encoder/encoder.safetensors", "encoder/README.md",
+        "stages/00-denoising/last.ckpt", "stages/00-denoising/model.safetensors",
+        "stages/00-denoising/filters.png", "stages/00-denoising/reconstructions.png",
+        "stages/classifier/last.ckpt", "stages/classifier/model.safetensors",
+        "stages/classifier/encoder/encoder.safetensors",
+    }  # fmt: skip
+
+
+def test_the_results_tell_what_the_run_found(run_folder):
+    results = json.loads((run_folder / "results.json").read_text())
+    first = results["stages"][0]
+    assert first["stage"] == "00-denoising"
+    assert first["variant"] == "denoising"
+    assert (first["in_shape"], first["code_shape"]) == ([1, 8, 8], [256])
+    assert (first["epochs"], first["steps"]) == (2, 2 * 38)
+    assert first["seconds"] > 0
+    assert set(first["losses"]) == {"train", "validation", "reconstruction"}
+    assert {"active_share", "dead_units", "identity_score"} <= set(first["diagnostics"])
+    for split, count in (("validation", 300), ("test", 300)):
+        measured = results["classifier"][split]
+        assert 0 <= measured["accuracy"] <= 1
+        assert measured["error"] == pytest.approx(1 - measured["accuracy"])
+        assert sum(map(sum, measured["confusion_matrix"])) == count
+    assert results["classifier"]["weights_arrived"] is True
+    assert results["data"]["labelled"] == 200
+    assert results["data"]["unlabelled"] == 1197
+    assert results["seed"] == 0
+    assert results["device"] == "cpu"
+    assert results["versions"]["torch"] == torch.__version__
+
+
+def test_every_epoch_of_every_stage_is_in_the_metrics(run_folder):
+    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    for stage in ("00-denoising", "01-denoising", "classifier"):
+        for epoch in (0, 1):
+            names = {row["name"] for row in rows if (row["stage"], row["epoch"]) == (stage, epoch)}
+            assert {"train/loss", "val/loss", "epoch_seconds"} <= names
+            assert ("val/accuracy" if stage == "classifier" else "val/reconstruction") in names
+
+
+def test_the_log_tells_of_every_stage(run_folder):
+    text = (run_folder / "train.log").read_text()
+    for words in ("00-denoising  64 to 256", "01-denoising  256 to 128", "classifier  2 epochs", "test error"):
+        assert words in text
+
+
+def test_the_resolved_config_gives_identical_results(run_folder, tmp_path):
+    again = tmp_path / "again"
+    assert main(["fit", "--config", str(run_folder / "config.yaml"), "--out", str(again)]) == 0
+    first, second = (json.loads((folder / "results.json").read_text()) for folder in (run_folder, again))
+    assert figures(first) == figures(second)
+    assert (run_folder / "config.yaml").read_text() == (again / "config.yaml").read_text()
+    weights = "encoder/encoder.safetensors"
+    assert (run_folder / weights).read_bytes() == (again / weights).read_bytes()
+    assert not {"out", "config"} & yaml.safe_load((again / "config.yaml").read_text()).keys()
+
+
+def test_another_seed_gives_another_result(run_folder, tmp_path):
+    other = tmp_path / "other"
+    assert main(["fit", "--config", str(run_folder / "config.yaml"), "--out", str(other), "--seed", "1"]) == 0
+    weights = "encoder/encoder.safetensors"
+    assert (run_folder / weights).read_bytes() != (other / weights).read_bytes()
+
+
+def test_the_encoder_that_is_handed_over_is_the_pretrained_one(run_folder):
+    encoder = aepretrain.load_encoder(run_folder / "encoder")
+    first = load_file(run_folder / "stages" / "00-denoising" / "model.safetensors")
+    assert torch.equal(encoder[0][1].weight, first["f.1.weight"])
+    second = load_file(run_folder / "stages" / "01-denoising" / "model.safetensors")
+    assert torch.equal(encoder[1][0].weight, second["f.0.weight"])
+    config = json.loads((run_folder / "encoder" / "config.json").read_text())
+    assert config["provenance"]["variants"] == ["denoising", "denoising"]
+    assert config["provenance"]["data set"] == "Digits"
+    assert config["preprocessing"]["divide_by"] == 16
+
+
+def test_evaluate_measures_the_same_again_from_the_files(run_folder, capsys):
+    assert main(["evaluate", str(run_folder)]) == 0
+    shown = capsys.readouterr().out
+    results = json.loads((run_folder / "results.json").read_text())
+    assert f"{results['classifier']['test']['accuracy']:.2%}" in shown
+    assert f"{results['classifier']['validation']['loss']:.4f}" in shown
+
+
+def test_validate_prints_the_plan_and_trains_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["validate", "--config", str(DIGITS)]) == 0
+    shown = capsys.readouterr().out
+    for words in ("00-denoising", "1x8x8 > 256", "33,088", "1,140", "disk about", "memory about"):
+        assert words in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_validate_warns_of_the_trivial_identity(capsys, tmp_path):
+    path = write(tmp_path, layers=[layer("PlainAutoencoder", 65)])
+    assert main(["validate", "--config", path]) == 0
+    assert "layer 0 (00-plain) is overcomplete (65 units for 64 inputs) and has no regularizer" in flat(capsys)
+
+
+def flat(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
+def layer(name, features=16, **arguments):
+    coder = {"class_path": "Dense", "init_args": {"features": features}}
+    return {"class_path": name, "init_args": {"coder": coder, **arguments}}
+
+
+def write(folder, **config):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def masking(p):
+    return layer("DenoisingAutoencoder", corruption={"class_path": "Masking", "init_args": {"p": p}})
+
+
+PLAIN = layer("PlainAutoencoder")
+BAD_CONFIGS = {
+    "unknown key": ({"layers": [PLAIN], "finetun": {}}, 2, "unknown key 'finetun'. Did you mean finetune?"),
+    "unknown setting": ({"layers": [PLAIN], "pretrain": {"epoch": 3}}, 2, "no setting 'epoch'. Did you mean epochs?"),
+    "misspelt class": (
+        {"layers": [PLAIN, layer("SparseAutoencodr")]}, 2,
+        "layers[1]: there is no Autoencoder called 'SparseAutoencodr'. Did you mean SparseAutoencoder?",
+    ),
+    "misspelt part": (
+        {"layers": [layer("PlainAutoencoder", likelihood="Bernouli")]}, 2,
+        "layers[0].init_args.likelihood: there is no Likelihood called 'Bernouli'. Did you mean Bernoulli?",
+    ),
+    "misspelt optimizer": (
+        {"layers": [layer("PlainAutoencoder", optimizer={"class_path": "torch.optim.SDG"})]}, 2,
+        "no Optimizer called 'torch.optim.SDG'. Did you mean SGD?",
+    ),
+    "unknown argument": ({"layers": [layer("PlainAutoencoder", lam=1)]}, 2, "PlainAutoencoder has no setting 'lam'"),
+    "missing argument": ({"layers": [{"class_path": "SparseAutoencoder"}]}, 2, "SparseAutoencoder needs 'coder'"),
+    "argument in the wrong place": ({"layers": [{**PLAIN, "lam": 1}]}, 2, "go under init_args"),
+    "wrong type": ({"layers": [PLAIN, layer("PlainAutoencoder", "x")]}, 2, "layers[1].coder.features: expected int"),
+    "no list": ({"layers": PLAIN}, 2, "layers must be a list"),
+    "no layers": ({"data": "Digits"}, 2, "there are no layers to train"),
+    "noise level 1.5": ({"layers": [PLAIN, masking(1.5)]}, 2, "layers[1]: masking p must lie in [0, 1), but got 1.5"),
+    "noise level 1.0": ({"layers": [masking(1.0)]}, 2, "masking p must lie in [0, 1), but got 1.0"),
+    "negative lambda": ({"layers": [layer("SparseAutoencoder", lam=-0.5)]}, 2, "layer 0: lam must be finite and >= 0"),
+    "zero epochs": ({"layers": [PLAIN], "pretrain": {"epochs": 0}}, 2, "pretrain.epochs must be >= 1, but got 0"),
+    "zero batch": ({"layers": [PLAIN], "finetune": {"batch_size": 0}}, 2, "finetune.batch_size must be >= 1"),
+    "list of another length": ({"layers": [PLAIN], "pretrain": {"epochs": [1, 2]}}, 2, "2 values for 1 layers"),
+    "classifier": ({"layers": [PLAIN], "classifier": {"dropout": 1.5}}, 2, "classifier: dropout p must lie in [0, 1)"),
+    "layers that do not fit": (
+        {"layers": [layer("VariationalAutoencoder"), layer("PlainAutoencoder", likelihood="Bernoulli")]}, 2,
+        "layer 1: its likelihood Bernoulli takes values in [0, 1], but the codes of layer 0 lie in [-inf, inf]",
+    ),
+    "no width": ({"layers": [layer("PlainAutoencoder", 0)]}, 2, "at least 1 unit, but got 0"),
+    "precision": ({"layers": [PLAIN], "trainer": {"precision": "8"}}, 2, "trainer.precision: expected one of"),
+    "misspelt data": ({"layers": [PLAIN], "data": "MNISTT"}, 2, "no DataModule called 'MNISTT'. Did you mean MNIST?"),
+    "missing folder": (
+        {"layers": [PLAIN], "data": {"class_path": "MNIST", "init_args": {"root": "/nowhere"}}}, 3,
+        "data.root names the folder /nowhere, which does not exist",
+    ),
+    "too many labels": (
+        {"layers": [PLAIN], "data": {"class_path": "Digits", "init_args": {"labels": 100_000}}}, 3,
+        "training examples, but a balanced choice of 100000 labels needs 10000",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+@pytest.mark.parametrize("verb", ["validate", "fit"])
+def test_a_bad_config_is_one_line_with_the_right_code_and_nothing_is_written(verb, name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, code, message = BAD_CONFIGS[name]
+    path = write(tmp_path, **config)
+    assert main([verb, "--config", path]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("aepretrain: error: ")
+    assert len(error.splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+
+
+BAD_WORDS = {
+    "verb": (["fitt"], "'fitt' is not a verb of aepretrain. Did you mean fit?"),
+    "option": (["fit", "--fintune.epochs", "5"], "--fintune.epochs is not an option. Did you mean finetune?"),
+    "abbreviation": (["fit", "--finetune.epoch", "5"], "--finetune.epoch is not an option. Did you mean epochs?"),
+    "option of the data": (["fit", "--data.lables", "5"], "--data.lables is not an option here. Did you mean labels?"),
+    "value": (["fit", "--data.labels", "many"], "data.labels: expected int, null. Got value: many"),
+    "missing config": (["fit", "--config", "nowhere.yaml"], "the config nowhere.yaml cannot be read"),
+    "not a run": (["evaluate", "."], "is not a run directory"),
+    "no run": (["evaluate"], "Usage: aepretrain evaluate RUN"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WORDS)
+def test_bad_words_are_one_line_and_code_2(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words, message = BAD_WORDS[name]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "no valid YAML"), ("- a", "must hold keys and values")])
+def test_a_file_that_is_no_config_is_refused(text, message, tmp_path, capsys):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    assert main(["fit", "--config", str(path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_never_overwrites_another(run_folder, capsys):
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+    assert main(["fit", "--config", str(DIGITS), "--out", str(run_folder)]) == 2
+    assert "is not empty, and a run never overwrites another" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+
+
+def test_a_directory_that_cannot_be_made_is_a_storage_error(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["fit", "--config", str(DIGITS), "--out", str(tmp_path / "file" / "run")]) == 5
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_a_storage_error(run_folder, tmp_path, capsys):
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    weights = copy / "stages" / "classifier" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert main(["evaluate", str(copy)]) == 5
+    assert "model.safetensors cannot be read" in capsys.readouterr().err
+
+
+def test_later_configs_and_dotted_arguments_override_earlier_ones(tmp_path, capsys):
+    overlay = write(tmp_path, pretrain={"epochs": 7})
+    assert main(["validate", "--config", str(DIGITS), "--config", overlay, "--finetune.epochs", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{7 * 38:,}" in shown
+    assert f"{3 * 38:,}" in shown
+
+
+def test_the_8_3_8_task_is_solved_and_its_codes_are_printed(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["fit", "--config", str(ROOT / "configs" / "encoder-8-3-8.yaml"), "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "8 of 8 patterns come back as they went in" in shown
+    results = json.loads((out / "results.json").read_text())
+    assert results["classifier"] is None
+    patterns = results["patterns"]
+    assert [row["answer"] for row in patterns] == list(range(8))
+    assert all(len(row["code"]) == 3 for row in patterns)
+    assert main(["evaluate", str(out)]) == 2
+
+
+def test_a_program_run_shows_one_line_per_stage_and_the_final_table(tmp_path):
+    answer = command("fit", "--config", DIGITS, "--out", tmp_path / "run", *SHORT)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == ""
+    lines = answer.stdout.splitlines()
+    assert sum(line.startswith("00-denoising  64 to 256  2 epochs in") for line in lines) == 1
+    assert any("test error" in line for line in lines)
+    assert any(line.split()[:1] == ["test"] for line in lines)
+
+
+def test_a_program_that_fails_leaves_its_code_and_one_line(tmp_path):
+    answer = command("fit", "--config", write(tmp_path, **BAD_CONFIGS["missing folder"][0]))
+    assert answer.returncode == 3
+    assert len(answer.stderr.splitlines()) == 1
+    assert answer.stdout == ""
+
+
+def test_debug_shows_the_traceback(tmp_path, capsys):
+    assert main(["validate", "--debug", "--config", write(tmp_path, layers=[masking(1.5)])]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package():
+    assert command("--version").stdout.strip() == f"aepretrain {importlib.metadata.version('aepretrain')}"
