@@ -38,7 +38,7 @@ _EXPORTS = {
     "aepretrain.stack": ("GreedyStack",),
     "aepretrain.training.finetune": ("finetune",),
     "aepretrain.training.options": ("FineTuning", "Pretraining", "TrainerOptions"),
-    "aepretrain.training.stage": ("Surroundings",),
+    "aepretrain.training.stage": ("RunContext",),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 

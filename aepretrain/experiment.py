@@ -20,14 +20,14 @@ from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.encoder import load_encoder, save_encoder
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.parts.randomness import derive_seed
-from aepretrain.report.pictures import draw_filters, draw_image_rows
+from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
 from aepretrain.stack import GreedyStack, LayerFactory
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.training.finetune import FineTuned, finetune
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 from aepretrain.training.processes import is_first_process
 from aepretrain.training.progress import duration, say
-from aepretrain.training.stage import StageRecord, Surroundings
+from aepretrain.training.stage import RunContext, StageRecord
 
 ClassifierFactory = Callable[[nn.Module, int], Classifier]
 """A classifier with all but its encoder and the number of classes given."""
@@ -111,10 +111,10 @@ class Experiment:
             The results, as in ``results.json``.
         """
         stack = self.prepare()
-        surroundings = Surroundings(
+        context = RunContext(
             seed=self.seed, trainer=self.trainer, out=out, loggers=partial(_loggers, out / "metrics.jsonl")
         )
-        stack.fit(self.data, self.pretrain, surroundings, on_stage_end=partial(_draw_stage, stack, surroundings))
+        stack.fit(self.data, self.pretrain, context, on_stage_end=partial(_draw_stage, stack, context))
         results: dict[str, Any] = {
             "stages": stack.results(),
             "classifier": None,
@@ -129,19 +129,18 @@ class Experiment:
             results["patterns"] = _pattern_codes(stack, self.data.splits().unlabelled)
         _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")
         if self.has_classifier:
-            results["classifier"] = self._classify(stack, surroundings, out, results)
+            results["classifier"] = self._classify(stack, context, out, results)
         _write_json(out / "results.json", results)
         return results
 
-    def _classify(
-        self, stack: GreedyStack, surroundings: Surroundings, out: Path, results: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _classify(self, stack: GreedyStack, context: RunContext, out: Path, results: dict[str, Any]) -> dict[str, Any]:
         classifier = self.build_classifier(stack.encoder)
         # What must arrive is read back from the file that users take home; only the first process surely sees it.
         pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
-        tuned = finetune(classifier, self.data, self.finetune, surroundings, pretrained=pretrained)
+        tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
         measured = measure(classifier, self.data, self.seed)
         say(classifier_summary(tuned, measured))
+        _draw_curves(tuned.record, out / "stages" / tuned.record.stage)
         if not classifier.freeze_encoder:
             folder = out / "stages" / tuned.record.stage / "encoder"
             _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
@@ -257,13 +256,19 @@ def _pattern_codes(stack: GreedyStack, x: Tensor) -> list[dict[str, Any]]:
 
 
 @rank_zero_only
+def _draw_curves(record: StageRecord, folder: Path) -> None:
+    draw_curves(record.history, kept_epoch=record.kept_epoch).savefig(folder / "curves.png", dpi=110)
+
+
+@rank_zero_only
 @torch.no_grad()
-def _draw_stage(
-    stack: GreedyStack, surroundings: Surroundings, layer: Autoencoder, record: StageRecord, x: Tensor
-) -> None:
-    """Pictures of the first layer where the data are images: its filters, and what it makes of validation images."""
-    folder = surroundings.stage_folder(record.stage)
-    if folder is None or layer is not stack.layers[0] or len(layer.in_shape) != 3 or layer.in_shape[0] not in (1, 3):
+def _draw_stage(stack: GreedyStack, context: RunContext, layer: Autoencoder, record: StageRecord, x: Tensor) -> None:
+    """Learning curves; of the first layer on images also its filters, and what it makes of validation images."""
+    folder = context.stage_folder(record.stage)
+    if folder is None:
+        return
+    _draw_curves(record, folder)
+    if layer is not stack.layers[0] or len(layer.in_shape) != 3 or layer.in_shape[0] not in (1, 3):
         return
     first = next((module for module in layer.f if isinstance(module, nn.Linear)), None)
     if first is not None:
@@ -271,7 +276,7 @@ def _draw_stage(
     images = x[:PICTURES]
     rows = {"original": images}
     if isinstance(layer, DenoisingAutoencoder):
-        generator = torch.Generator().manual_seed(derive_seed(surroundings.seed, record.stage, "pictures"))
+        generator = torch.Generator().manual_seed(derive_seed(context.seed, record.stage, "pictures"))
         rows["corrupted"] = layer.corruption(images, generator)
     rows["reconstructed"] = layer.reconstruct(rows.get("corrupted", images))
     pictures = {name: tensor.numpy() for name, tensor in rows.items()}

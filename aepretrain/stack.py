@@ -16,7 +16,7 @@ from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.encoding import encode_dataset
 from aepretrain.training.options import Pretraining
 from aepretrain.training.progress import duration, say
-from aepretrain.training.stage import StageRecord, Surroundings, train_stage
+from aepretrain.training.stage import RunContext, StageRecord, train_stage
 
 LayerFactory = Callable[[Shape], Autoencoder]
 """A variant with all but ``in_shape`` given."""
@@ -119,7 +119,7 @@ class GreedyStack(nn.Module):
         self,
         data: DataModule,
         pretraining: Pretraining = Pretraining(),
-        surroundings: Surroundings = Surroundings(),
+        context: RunContext = RunContext(),
         *,
         on_stage_end: Callable[[Autoencoder, StageRecord, Tensor], None] | None = None,
     ) -> Self:
@@ -130,7 +130,7 @@ class GreedyStack(nn.Module):
         Args:
             data: Pretraining sees its unlabelled inputs; validation inputs choose the epoch where patience is set.
             pretraining: Epochs, batch sizes and patience, for all layers or for each.
-            surroundings: Seed, devices, precision, run directory and loggers.
+            context: Seed, devices, precision, run directory and loggers.
             on_stage_end: Called with the layer, its record and its validation inputs when a stage closes.
 
         Returns:
@@ -140,9 +140,9 @@ class GreedyStack(nn.Module):
             DataError: If the inputs do not fit the stack or the first layer's likelihood.
             ConfigError: If a setting is out of range.
         """
-        splits = data.splits(surroundings.seed)
+        splits = data.splits(context.seed)
         x, x_validation = splits.unlabelled, splits.validation.x
-        self.check(data, surroundings.seed)
+        self.check(data, context.seed)
         lengths = [pretraining.of_layer(k, len(self.layers)) for k in range(len(self.layers))]
         self.records, self.identity_scores = [], []
         for stage, layer, (epochs, batch_size, patience) in zip(self.stages, self.autoencoders, lengths, strict=True):
@@ -150,7 +150,7 @@ class GreedyStack(nn.Module):
                 layer,
                 [x],
                 [x_validation],
-                surroundings,
+                context,
                 stage=stage,
                 epochs=epochs,
                 batch_size=batch_size,
@@ -158,10 +158,10 @@ class GreedyStack(nn.Module):
                 patience=patience,
                 keep_best=patience is not None,
             )
-            generator = torch.Generator().manual_seed(derive_seed(surroundings.seed, stage, "identity"))
+            generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
             self.records.append(record)
             self.identity_scores.append(identity_score(layer, x_validation[:IDENTITY_EXAMPLES].cpu(), generator))
-            if surroundings.progress:
+            if context.progress:
                 say(self.summary(len(self.records) - 1))
             if on_stage_end is not None:
                 on_stage_end(layer, record, x_validation)

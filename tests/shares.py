@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
-from aepretrain import Arrays, DenoisingAutoencoder, Dense, GreedyStack, Pretraining, Surroundings, TrainerOptions
+from aepretrain import Arrays, DenoisingAutoencoder, Dense, GreedyStack, Pretraining, RunContext, TrainerOptions
 
 
 class WriteDown(Callback):
@@ -38,8 +38,8 @@ def main():
     torch.manual_seed(int(os.environ.get("LOCAL_RANK", 0)))  # even initial weights that differ have to be made equal
     layer = lambda shape: DenoisingAutoencoder(shape, Dense(5))  # noqa: E731
     options = TrainerOptions(accelerator="cpu", devices=2, strategy="ddp")
-    surroundings = Surroundings(trainer=options, callbacks=[WriteDown(out)], progress=False)
-    GreedyStack((6,), [layer, layer]).fit(Arrays(x), Pretraining(epochs=2, batch_size=8), surroundings)
+    context = RunContext(trainer=options, callbacks=[WriteDown(out)], progress=False)
+    GreedyStack((6,), [layer, layer]).fit(Arrays(x), Pretraining(epochs=2, batch_size=8), context)
 
 
 if __name__ == "__main__":

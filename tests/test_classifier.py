@@ -5,10 +5,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from torch import nn
 
-from aepretrain import Classifier, DataError, Digits, FineTuning, OneHotPatterns, Surroundings, finetune
+from aepretrain import Classifier, DataError, Digits, FineTuning, OneHotPatterns, RunContext, finetune
 from aepretrain.classifier import evaluate_classifier
 
-QUIET = Surroundings(progress=False)
+QUIET = RunContext(progress=False)
 
 
 def encoder():
@@ -17,8 +17,8 @@ def encoder():
     return nn.Sequential(first, nn.Sequential(nn.Linear(20, 12), nn.ReLU()))
 
 
-def train(classifier, epochs=3, data=None, **surroundings):
-    return finetune(classifier, data or Digits(), FineTuning(epochs, 32), Surroundings(progress=False, **surroundings))
+def train(classifier, epochs=3, data=None, **context):
+    return finetune(classifier, data or Digits(), FineTuning(epochs, 32), RunContext(progress=False, **context))
 
 
 def test_logits_are_the_head_on_the_encoder():

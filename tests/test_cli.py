@@ -84,6 +84,7 @@ def test_the_run_directory_holds_what_it_promises(run_folder):
         "encoder/config.json", "encoder/encoder.safetensors", "encoder/README.md",
         "stages/00-denoising/last.ckpt", "stages/00-denoising/model.safetensors",
         "stages/00-denoising/filters.png", "stages/00-denoising/reconstructions.png",
+        "stages/01-denoising/curves.png", "stages/classifier/curves.png",
         "stages/classifier/last.ckpt", "stages/classifier/model.safetensors",
         "stages/classifier/encoder/encoder.safetensors",
     }  # fmt: skip

@@ -14,14 +14,14 @@ from aepretrain import (
     GreedyStack,
     PlainAutoencoder,
     Pretraining,
+    RunContext,
     SparseAutoencoder,
-    Surroundings,
     VariationalAutoencoder,
 )
 
 from .autoencoders.variants import VARIANTS, make
 
-QUIET = Surroundings(progress=False)
+QUIET = RunContext(progress=False)
 
 
 def two_layers():

@@ -11,7 +11,7 @@ from aepretrain.data.base import DataModule
 from aepretrain.errors import DataError
 from aepretrain.training.callbacks import WeightsArrived
 from aepretrain.training.options import FineTuning
-from aepretrain.training.stage import StageRecord, Surroundings, train_stage
+from aepretrain.training.stage import RunContext, StageRecord, train_stage
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def finetune(
     classifier: Classifier,
     data: DataModule,
     finetuning: FineTuning = FineTuning(),
-    surroundings: Surroundings = Surroundings(),
+    context: RunContext = RunContext(),
     *,
     pretrained: nn.Module | None = None,
     stage: str = "classifier",
@@ -43,7 +43,7 @@ def finetune(
         classifier: Head and encoder; end to end, or the head alone where it froze its encoder.
         data: Gives labelled training and validation examples. The test examples are not touched.
         finetuning: Epochs (at least 1), batch size and patience.
-        surroundings: Seed, devices, precision, run directory and loggers.
+        context: Seed, devices, precision, run directory and loggers.
         pretrained: The encoder that the classifier must hold before the first step, bit for bit.
         stage: Name of the stage.
 
@@ -51,7 +51,7 @@ def finetune(
         DataError: If the data have no labels.
         AEPretrainError: If the pretrained weights are not in the classifier.
     """
-    splits = data.splits(surroundings.seed)
+    splits = data.splits(context.seed)
     if splits.train.y is None or splits.validation.y is None:
         raise DataError(f"{data.name} has no labels, so there is nothing to fine-tune on. Give the data labels.")
     arrival = None if pretrained is None else WeightsArrived(pretrained.state_dict())
@@ -60,7 +60,7 @@ def finetune(
         classifier,
         [splits.train.x, splits.train.y],
         [splits.validation.x, splits.validation.y],
-        surroundings,
+        context,
         stage=stage,
         epochs=finetuning.epochs,
         batch_size=finetuning.batch_size,

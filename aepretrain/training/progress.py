@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from aepretrain.training.processes import is_first_process
 
 log = logging.getLogger("aepretrain")
-console = Console(soft_wrap=True, highlight=False)
+console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
 
 REFRESH_SECONDS = 0.2
 LINE_SECONDS = 10.0

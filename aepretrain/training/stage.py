@@ -35,7 +35,7 @@ def no_loggers(stage: str) -> Sequence[Logger]:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """What all stages of one run share.
 
     Args:
@@ -69,7 +69,7 @@ class StageRecord:
         kept_epoch: The epoch, counted from 0, whose weights were kept.
         steps: Optimizer steps.
         seconds: Wall-clock time from the first epoch to the last, validation included.
-        metrics: The figures of the kept epoch, named as they were logged.
+        history: The figures of every epoch, named as they were logged.
         device: The kind of device, such as ``cpu`` or ``cuda:0``.
         processes: How many processes trained together.
     """
@@ -79,16 +79,21 @@ class StageRecord:
     kept_epoch: int
     steps: int
     seconds: float
-    metrics: dict[str, float]
+    history: Sequence[dict[str, float]]
     device: str
     processes: int
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures of the kept epoch."""
+        return self.history[self.kept_epoch]
 
 
 def train_stage(
     module: LightningModule,
     train: Sequence[Tensor],
     validation: Sequence[Tensor],
-    surroundings: Surroundings,
+    context: RunContext,
     *,
     stage: str,
     epochs: int,
@@ -105,7 +110,7 @@ def train_stage(
         module: An autoencoder or a classifier, with an attribute ``noise``.
         train: Tensors of shape ``(N, ...)`` whose rows belong together.
         validation: The same for validation, which runs after every epoch.
-        surroundings: What all stages of the run share.
+        context: What all stages of the run share.
         stage: Name of the stage: a folder, a key of the metrics, a part of every seed.
         epochs: Epochs at most, at least 1.
         batch_size: Examples per optimizer step, over all processes.
@@ -119,10 +124,10 @@ def train_stage(
         The record of the stage. The module lies on the CPU and is in evaluation mode.
     """
     record, best = EpochRecord(), BestWeights(monitor, mode)
-    folder = surroundings.stage_folder(stage)
+    folder = context.stage_folder(stage)
     # The order matters: what a later one reads at the end of an epoch, an earlier one has logged.
-    own: list[Callback] = [KeyedNoise(surroundings.seed, stage), record]
-    if surroundings.progress:
+    own: list[Callback] = [KeyedNoise(context.seed, stage), record]
+    if context.progress:
         own.append(StageProgress(stage, epochs, show=monitor))
     if patience is not None:
         own.append(EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False))
@@ -132,10 +137,10 @@ def train_stage(
     if folder is not None:
         own.append(ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False))
 
-    trainer = build_trainer(surroundings, stage, epochs, [*own, *surroundings.callbacks, *callbacks])
+    trainer = build_trainer(context, stage, epochs, [*own, *context.callbacks, *callbacks])
     device = trainer.strategy.root_device
     batches = Batches(
-        [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(surroundings.seed, stage), shuffle=True
+        [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(context.seed, stage), shuffle=True
     )
     held_out = Batches([tensor.to(device) for tensor in validation], EVALUATION_BATCH, shuffle=False)
 
@@ -147,20 +152,19 @@ def train_stage(
     module.eval()
     if folder is not None and is_first_process():
         save_model(module, str(folder / "model.safetensors"))
-    kept_epoch = best.epoch if keep_best else len(record.epochs) - 1
     return StageRecord(
         stage=stage,
         epochs=len(record.epochs),
-        kept_epoch=kept_epoch,
+        kept_epoch=best.epoch if keep_best else len(record.epochs) - 1,
         steps=trainer.global_step,
         seconds=seconds,
-        metrics=record.epochs[kept_epoch],
+        history=record.epochs,
         device=str(device),
         processes=trainer.world_size,
     )
 
 
-def build_trainer(surroundings: Surroundings, stage: str, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
+def build_trainer(context: RunContext, stage: str, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
     """A Trainer for one stage.
 
     Raises:
@@ -169,12 +173,12 @@ def build_trainer(surroundings: Surroundings, stage: str, epochs: int, callbacks
     try:
         with _quiet_lightning():
             return Trainer(
-                **surroundings.trainer.for_lightning(),
+                **context.trainer.for_lightning(),
                 max_epochs=epochs,
-                logger=list(surroundings.loggers(stage)) or False,
+                logger=list(context.loggers(stage)) or False,
                 callbacks=list(callbacks),
-                default_root_dir=surroundings.stage_folder(stage),
-                enable_checkpointing=surroundings.out is not None,
+                default_root_dir=context.stage_folder(stage),
+                enable_checkpointing=context.out is not None,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,

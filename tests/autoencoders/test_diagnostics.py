@@ -11,7 +11,7 @@ from aepretrain import (
     Masking,
     PlainAutoencoder,
     Pretraining,
-    Surroundings,
+    RunContext,
 )
 from aepretrain.autoencoders.diagnostics import CodeStatistics, identity_score
 
@@ -48,7 +48,7 @@ def test_an_overcomplete_plain_autoencoder_scores_as_identity_and_a_denoising_on
     def score(make):
         torch.manual_seed(0)
         stack = GreedyStack(Digits.in_shape, [make])
-        stack.fit(Digits(), Pretraining(epochs=60, batch_size=64), Surroundings(progress=False))
+        stack.fit(Digits(), Pretraining(epochs=60, batch_size=64), RunContext(progress=False))
         return stack.identity_scores[0]
 
     adam = lambda parameters: torch.optim.Adam(parameters, lr=0.003)  # noqa: E731

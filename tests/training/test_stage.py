@@ -14,7 +14,7 @@ from aepretrain import (
     Digits,
     FineTuning,
     Pretraining,
-    Surroundings,
+    RunContext,
     TrainerOptions,
     finetune,
 )
@@ -25,12 +25,12 @@ from aepretrain.training.options import check_length
 from aepretrain.training.progress import duration
 from aepretrain.training.stage import train_stage
 
-QUIET = Surroundings(progress=False)
+QUIET = RunContext(progress=False)
 
 
-def train(model, x, surroundings=QUIET, **kwargs):
+def train(model, x, context=QUIET, **kwargs):
     settings = {"stage": "00-test", "epochs": 2, "batch_size": 16, "monitor": "val/reconstruction", **kwargs}
-    return train_stage(model, [x], [x], surroundings, **settings)
+    return train_stage(model, [x], [x], context, **settings)
 
 
 def model():
@@ -44,7 +44,7 @@ def test_a_stage_is_a_function_of_its_seed():
     for seed in (0, 0, 1):
         torch.rand(3)
         trained = model()
-        train(trained, x, Surroundings(seed=seed, progress=False))
+        train(trained, x, RunContext(seed=seed, progress=False))
         weights.append(trained.f[0].weight)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -60,7 +60,7 @@ def test_a_stage_is_the_plain_loop_of_the_textbook():
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             seen.append(batch[0].clone())
 
-    train(trained, x, Surroundings(progress=False, callbacks=[Watch()]))
+    train(trained, x, RunContext(progress=False, callbacks=[Watch()]))
 
     by_hand = model()
     for batch in seen:
@@ -76,7 +76,7 @@ def test_a_stage_is_the_plain_loop_of_the_textbook():
 def test_the_record_and_the_metrics_file_tell_the_same(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.touch()
-    record = train(model(), torch.rand(50, 6), Surroundings(progress=False, loggers=lambda s: [MetricsFile(path, s)]))
+    record = train(model(), torch.rand(50, 6), RunContext(progress=False, loggers=lambda s: [MetricsFile(path, s)]))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert {tuple(row) for row in rows} == {("stage", "epoch", "step", "name", "value")}
     last = {row["name"]: row["value"] for row in rows if row["epoch"] == 1}
@@ -115,9 +115,9 @@ def test_mixed_precision_goes_through_to_lightning(precision):
         def on_train_start(self, trainer, pl_module):
             seen.append(trainer.precision_plugin.precision)
 
-    surroundings = Surroundings(progress=False, trainer=TrainerOptions(precision=precision), callbacks=[Watch()])
+    context = RunContext(progress=False, trainer=TrainerOptions(precision=precision), callbacks=[Watch()])
     with pytest.warns(UserWarning, match="fp16|bfloat16") if precision == "16-mixed" else _nothing():
-        train(model(), torch.rand(50, 6), surroundings)
+        train(model(), torch.rand(50, 6), context)
     assert seen == [precision if precision == "bf16-mixed" else "bf16-mixed"]
 
 
@@ -129,7 +129,7 @@ def _nothing():
 
 def test_what_lightning_refuses_is_a_config_error():
     with pytest.raises(ConfigError, match=r"^trainer: .*\bnonsense\b"):
-        train(model(), torch.rand(50, 6), Surroundings(progress=False, trainer=TrainerOptions(strategy="nonsense")))
+        train(model(), torch.rand(50, 6), RunContext(progress=False, trainer=TrainerOptions(strategy="nonsense")))
 
 
 def test_encoding_in_batches_is_encoding_at_once_and_can_be_trained_on():
