@@ -148,7 +148,8 @@ class Classifier(LightningModule):
             group["lr"] *= self.layer_lr_decay ** group.pop("depth")
         if self.scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
+        # The figure is for schedulers that ask for one, such as ReduceLROnPlateau; the others leave it.
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "monitor": "val/loss"}}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights and biases of every trained layer, with ``depth`` counted down from the head."""

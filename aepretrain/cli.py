@@ -57,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("-h", "--help"):
+    if not words:
+        print(HELP, end="", file=sys.stderr)
+        return ConfigError.exit_code
+    if words[0] in ("-h", "--help"):
         print(HELP, end="")
         return 0
     if words[0] == "--version":

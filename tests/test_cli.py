@@ -57,6 +57,11 @@ def test_help_fits_on_a_screen_and_answers_in_half_a_second():
     assert min(seconds) < 0.5
 
 
+def test_without_a_verb_the_help_is_an_error(capsys):
+    assert main([]) == 2
+    assert "usage: aepretrain VERB" in capsys.readouterr().err
+
+
 def test_help_does_not_import_torch():
     program = """if True:
         import sys
@@ -75,6 +80,20 @@ def test_help_of_a_verb_teaches_its_settings(capsys):
     for words in ("--out", "--data", "--layers", "--pretrain.epochs", "--classifier.dropout", "--trainer.precision"):
         assert words in text
     assert "Probability that a unit of a layer's code is dropped" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "words"),
+    [
+        ("--layers.help", "SparseAutoencoder", "Penalty weight"),
+        ("--data.help", "MNIST", "Folder with the data in torchvision's layout"),
+    ],
+)
+def test_help_teaches_each_class(option, name, words, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["fit", option, name])
+    assert left.value.code == 0
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_run_directory_holds_what_it_promises(run_folder):

@@ -42,3 +42,9 @@ def test_every_room_of_the_package_is_on_the_map():
     for name in FLOORS:
         room = name.removeprefix("aepretrain.")
         assert room in ("errors", "__main__") or f"`{room}" in README, room
+
+
+def test_the_table_of_configs_says_what_the_configs_say():
+    for path in CONFIGS:
+        first = path.read_text().splitlines()[0].removeprefix("# ")
+        assert f"| `{path.name}` | {first} |" in README

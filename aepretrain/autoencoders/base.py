@@ -104,7 +104,8 @@ class Autoencoder(LightningModule, ABC):
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
+        # The figure is for schedulers that ask for one, such as ReduceLROnPlateau; the others leave it.
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "monitor": "val/loss"}}
 
     @torch.no_grad()
     def is_regularized(self) -> bool:

@@ -1,6 +1,7 @@
 """Image data sets of torchvision: MNIST, Fashion-MNIST, CIFAR-10."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,6 @@ class TorchvisionImages(DataModule):
     """
 
     preprocessing = {"description": "pixel values 0 to 255, divided by 255", "divide_by": 255.0}
-    reader: Callable[..., Any]
-    """The class of torchvision that reads the files."""
     held_out = 10_000
     """How many of the last training examples are for validation."""
 
@@ -43,6 +42,11 @@ class TorchvisionImages(DataModule):
         super().__init__(labels=labels, unlabelled=unlabelled)
         self.root = root
         self.download = download
+
+    @property
+    @abstractmethod
+    def reader(self) -> Callable[..., Any]:
+        """The class of torchvision that reads the files."""
 
     def folder(self) -> Path:
         """The folder to read from; a DataError if it was named and does not exist."""
@@ -59,7 +63,7 @@ class TorchvisionImages(DataModule):
     def read(self, folder: Path, train: bool) -> Examples:
         """One half of the data set as tensors."""
         try:
-            images = type(self).reader(folder, train=train, download=self.download)
+            images = self.reader(folder, train=train, download=self.download)
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"{self.name} could not be read from {folder} or downloaded to it: {' '.join(str(error).split())}. "
