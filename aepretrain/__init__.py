@@ -21,7 +21,7 @@ _EXPORTS = {
     "aepretrain.classifier": ("Classifier", "evaluate_classifier"),
     "aepretrain.data": ("CIFAR10", "MNIST", "Arrays", "DataModule", "Digits", "FashionMNIST", "OneHotPatterns"),
     "aepretrain.encoder": ("load_encoder", "save_encoder"),
-    "aepretrain.errors": ("AEPretrainError", "ConfigError", "DataError", "StorageError"),
+    "aepretrain.errors": ("AEPretrainError", "ConfigError", "DataError", "DivergedError", "StorageError"),
     "aepretrain.experiment": ("Experiment",),
     "aepretrain.parts.coders": ("Coder", "Dense"),
     "aepretrain.parts.corruptions": (

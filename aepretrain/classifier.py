@@ -30,7 +30,8 @@ class Classifier(LightningModule):
     The head starts at zero, so that two classifiers on different encoders start from the same head.
 
     Args:
-        encoder: The map ``(B, *in_shape) -> (B, H)``; one entry per pretrained layer where it is an ``nn.Sequential``.
+        encoder: The map ``(B, *in_shape) -> (B, H)``. A Sequential of Sequentials, as ``GreedyStack.encoder`` is, has
+            one layer per entry; anything else counts as one layer.
         num_classes: Number of classes, at least 2.
         freeze_encoder: Train the head alone (a linear probe); else the whole is fine-tuned end to end.
         optimizer: Makes the optimizer from the parameter groups.
@@ -38,7 +39,9 @@ class Classifier(LightningModule):
         dropout: Probability that a unit of a layer's code is dropped in training, in ``[0, 1)``.
         input_dropout: Probability that a value of the input is dropped in training, in ``[0, 1)``.
         max_norm: Largest norm of the weights that lead into a unit; kept after every step. ``None``: no bound.
-        weight_decay: Added to the optimizer's group of weight matrices; biases are left out.
+        weight_decay: The optimizer's weight decay for weight matrices, and none for biases. ``None``: as the optimizer
+            has it, for all.
+        code_features: Width :math:`H` of the code; ``None`` is that of the encoder's last linear layer.
         layer_lr_decay: Factor on the learning rate per layer down from the head, in ``(0, 1]``: 1 trains all alike.
         label_smoothing: Share of the target that is spread over all classes, in ``[0, 1)``.
 
@@ -66,7 +69,8 @@ class Classifier(LightningModule):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         max_norm: float | None = None,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
+        code_features: int | None = None,
         layer_lr_decay: float = 1.0,
         label_smoothing: float = 0.0,
     ) -> None:
@@ -75,14 +79,14 @@ class Classifier(LightningModule):
             raise ValueError(f"num_classes must be >= 2, but got {num_classes}. With one there is nothing to learn.")
         if max_norm is not None and not 0 < max_norm < float("inf"):
             raise ValueError(f"max_norm must be > 0, but got {max_norm}. Published values are 2 to 4.")
-        if not 0 <= weight_decay < float("inf"):
+        if weight_decay is not None and not 0 <= weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be >= 0, but got {weight_decay}. Usual values are 0 to 0.01.")
         if not 0 < layer_lr_decay <= 1:
             raise ValueError(f"layer_lr_decay must lie in (0, 1], but got {layer_lr_decay}. 1 trains all layers alike.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), but got {label_smoothing}. A usual value is 0.1.")
         self.encoder = encoder
-        self.head = nn.Linear(code_width(encoder), num_classes)
+        self.head = nn.Linear(code_features or code_width(encoder), num_classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.num_classes = num_classes
@@ -102,8 +106,17 @@ class Classifier(LightningModule):
 
     @property
     def layers(self) -> list[nn.Module]:
-        """The layers of the encoder, from the input up."""
-        return list(self.encoder) if isinstance(self.encoder, nn.Sequential) else [self.encoder]
+        """The layers of the encoder, from the input up: its entries if each is a Sequential, else the whole."""
+        children = list(self.encoder.children())
+        stacked = isinstance(self.encoder, nn.Sequential) and all(type(child) is nn.Sequential for child in children)
+        return children if stacked else [self.encoder]
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Set the mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of inputs ``(B, *in_shape)``."""
@@ -159,8 +172,10 @@ class Classifier(LightningModule):
             parameters = list(module.parameters())
             weights = [p for p in parameters if p.ndim > 1]
             biases = [p for p in parameters if p.ndim <= 1]
-            decay = {"weight_decay": self.weight_decay} if self.weight_decay else {}
-            groups += [{"params": weights, "depth": depth, **decay}, {"params": biases, "depth": depth}]
+            weights_group, biases_group = {"params": weights, "depth": depth}, {"params": biases, "depth": depth}
+            if self.weight_decay is not None:
+                weights_group["weight_decay"], biases_group["weight_decay"] = self.weight_decay, 0.0
+            groups += [weights_group, biases_group]
         return [group for group in groups if group["params"]]
 
 
@@ -172,7 +187,7 @@ def code_width(encoder: nn.Module) -> int:
     """
     widths = [module.out_features for module in encoder.modules() if isinstance(module, nn.Linear)]
     if not widths:
-        raise ValueError("the encoder must have a linear layer, but has none. Give the classifier a trained encoder.")
+        raise ValueError("the width of the code is unknown: the encoder has no linear layer. Give code_features.")
     return widths[-1]
 
 
@@ -189,6 +204,11 @@ def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: 
     Returns:
         ``accuracy`` and ``error`` (shares of 1), ``loss`` (nats per example), ``examples``, ``per_class`` (lists of
         ``recall``, ``precision`` and ``f1``) and ``confusion_matrix`` (rows are the true classes).
+
+    Example:
+        >>> model = Classifier(nn.Linear(4, 3), num_classes=2)
+        >>> evaluate_classifier(model, torch.zeros(6, 4), torch.tensor([0, 0, 0, 1, 1, 1]))["confusion_matrix"]
+        [[3, 0], [3, 0]]
     """
     model.eval()
     classes = model.num_classes

@@ -36,7 +36,7 @@ options:
   --version   the version
   --debug     show the traceback of an error
 
-exit codes: 0 done, 1 crash, 2 config or usage, 3 data, 5 checkpoint or storage
+exit codes: 0 done, 1 crash, 2 config or usage, 3 data, 4 diverged, 5 checkpoint or storage
 """
 
 

@@ -1,5 +1,6 @@
 """Configs: YAML files and dotted arguments to an :class:`~aepretrain.experiment.Experiment`, and back."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,6 +76,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         resolved = settings.clone()
         for name in (*own, "config"):
             resolved.pop(name, None)
+        _name_data_folder(resolved)
         text = parser.dump(resolved, skip_unset=False, skip_validation=True)
         built = parser.instantiate(settings)
         factory = partial(Classifier, **vars(built.classifier))
@@ -95,6 +97,13 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
 def load_experiment(path: Path) -> Experiment:
     """The experiment of a resolved config, such as ``config.yaml`` in a run directory."""
     return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
+
+
+def _name_data_folder(settings: Namespace) -> None:
+    """Write the folder that ``AEPRETRAIN_DATA`` names into the resolved config, which then needs no environment."""
+    arguments = settings.data.get("init_args") or Namespace()
+    if "root" in arguments and arguments.root is None and os.environ.get("AEPRETRAIN_DATA"):
+        arguments.root = str(Path(os.environ["AEPRETRAIN_DATA"]).absolute())
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:

@@ -52,6 +52,11 @@ def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -
     message = _condense(str(error))
     if message.startswith("layers."):
         return f"{name_files(files)}{_place_of(message, files)}"
+    missing = re.match(r"([\w.]+): expected dot import path string: ([\w.]+)", message)
+    if missing and missing[1].split(".")[-1] in EXPECTED:
+        key, name = missing.groups()
+        base = EXPECTED[key.split(".")[-1]]
+        return f"{key}: there is no {base.__name__} called {name!r}.{_nearest(name, known_classes(base))}"
     unknown = re.match(r"unrecognized arguments: --([\w.]+)", message)
     if unknown:
         first, *rest = unknown[1].split(".")

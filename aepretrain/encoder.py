@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +106,32 @@ def save_encoder(
 
     Returns:
         The folder.
+
+    Raises:
+        ValueError: If the encoder has modules that cannot be described; nothing is written then.
+
+    Example:
+        >>> import tempfile
+        >>> folder = save_encoder(nn.Linear(4, 2), tempfile.mkdtemp(), in_shape=(4,))
+        >>> sorted(path.name for path in folder.iterdir())
+        ['README.md', 'config.json', 'encoder.safetensors']
     """
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    architecture = describe(encoder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     with torch.no_grad():
-        code_shape = list(encoder.cpu()(torch.zeros(1, *in_shape)).shape[1:])
+        code_shape = list(deepcopy(encoder).cpu().eval()(torch.zeros(1, *in_shape)).shape[1:])
     config = {
         "format": FORMAT,
         "in_shape": list(in_shape),
         "code_shape": code_shape,
-        "architecture": describe(encoder),
+        "architecture": architecture,
         "preprocessing": dict(preprocessing or {}),
         "provenance": dict(provenance or {}),
     }
-    safetensors.torch.save_file(tensors, folder / "encoder.safetensors")
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not save_file, which lets nobody but the owner read what is to be handed over.
+    (folder / "encoder.safetensors").write_bytes(safetensors.torch.save(tensors))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_facts(config, tensors), encoding="utf-8")
     return folder
@@ -187,6 +199,17 @@ def _check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], 
             )
 
 
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested facts as one level of rows: ``versions: torch``."""
+    rows: dict[str, Any] = {}
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            rows |= _flat(value, f"{prefix}{key}: ")
+        else:
+            rows[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return rows
+
+
 def _facts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     parameters = sum(tensor.numel() for tensor in tensors.values())
     rows = {
@@ -194,7 +217,7 @@ def _facts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         "output": f"{tuple(config['code_shape'])}, float32",
         "parameters": f"{parameters:,}",
         **{f"preprocessing: {key}": value for key, value in config["preprocessing"].items()},
-        **{key: value for key, value in config["provenance"].items() if not isinstance(value, dict | list)},
+        **_flat(config["provenance"]),
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return f"""# An encoder, pretrained layer by layer

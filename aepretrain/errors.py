@@ -19,6 +19,12 @@ class DataError(AEPretrainError, ValueError):
     exit_code = 3
 
 
+class DivergedError(AEPretrainError, ArithmeticError):
+    """A loss that is no longer finite: exit code 4."""
+
+    exit_code = 4
+
+
 class StorageError(AEPretrainError, OSError):
     """A file of a run that is missing, damaged or cannot be written: exit code 5."""
 

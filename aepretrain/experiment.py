@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
+from aepretrain import __version__
 from aepretrain.autoencoders import Autoencoder, DenoisingAutoencoder
 from aepretrain.classifier import Classifier, evaluate_classifier
 from aepretrain.data import DataModule, OneHotPatterns
@@ -22,12 +25,12 @@ from aepretrain.errors import ConfigError, StorageError
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
 from aepretrain.stack import GreedyStack, LayerFactory
-from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.tracking.metrics_file import MetricsFile, finite
 from aepretrain.training.finetune import FineTuned, finetune
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 from aepretrain.training.processes import is_first_process
 from aepretrain.training.progress import duration, say
-from aepretrain.training.stage import RunContext, StageRecord
+from aepretrain.training.stage import RunContext, StageRecord, check_training
 
 ClassifierFactory = Callable[[nn.Module, int], Classifier]
 """A classifier with all but its encoder and the number of classes given."""
@@ -81,36 +84,44 @@ class Experiment:
         return stack
 
     def build_classifier(self, encoder: nn.Module) -> Classifier:
-        """The classifier on an encoder, with a head that depends on the seed alone.
+        """The classifier on an encoder. Its head starts at zero.
 
         Raises:
             ConfigError: If a setting is out of range.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, "classifier"))
-            try:
-                return self.classifier(encoder, self.data.num_classes or 0)
-            except (ValueError, TypeError) as error:
-                raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
+        try:
+            return self.classifier(encoder, self.data.num_classes or 0)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
 
     def prepare(self) -> GreedyStack:
-        """Build everything and look at the data once, so that what cannot work fails before the first stage."""
+        """Build everything and look at the data once, so that what cannot work fails before the first stage.
+
+        Raises:
+            ConfigError: If a layer, an optimizer, the classifier or the devices cannot be had as they were asked for.
+            DataError: If the data are missing or do not fit the stack.
+        """
         stack = self.build_stack()
+        modules: dict[str, LightningModule] = dict(zip(stack.stages, stack.autoencoders, strict=True))
+        batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
         if self.has_classifier:
-            self.build_classifier(stack.encoder)
+            modules["classifier"] = self.build_classifier(stack.encoder)
+            batch_sizes["classifier"] = self.finetune.batch_size
+        check_training(RunContext(seed=self.seed, trainer=self.trainer), modules, batch_sizes)
         stack.check(self.data, self.seed)
         return stack
 
-    def run(self, out: Path) -> dict[str, Any]:
+    def run(self, out: Path, stack: GreedyStack | None = None) -> dict[str, Any]:
         """Train everything and write the run directory.
 
         Args:
             out: The run directory, which exists. Only the first of several processes writes into it.
+            stack: What :meth:`prepare` returned, where it was called before.
 
         Returns:
             The results, as in ``results.json``.
         """
-        stack = self.prepare()
+        stack = stack or self.prepare()
         context = RunContext(
             seed=self.seed, trainer=self.trainer, out=out, loggers=partial(_loggers, out / "metrics.jsonl")
         )
@@ -127,7 +138,11 @@ class Experiment:
         }
         if isinstance(self.data, OneHotPatterns):
             results["patterns"] = _pattern_codes(stack, self.data.splits().unlabelled)
-        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")
+        figures = {
+            stage["stage"]: {**stage["losses"], **stage["diagnostics"], "epochs": stage["epochs"]}
+            for stage in results["stages"]
+        }
+        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned", figures)
         if self.has_classifier:
             results["classifier"] = self._classify(stack, context, out, results)
         _write_json(out / "results.json", results)
@@ -143,7 +158,8 @@ class Experiment:
         _draw_curves(tuned.record, out / "stages" / tuned.record.stage)
         if not classifier.freeze_encoder:
             folder = out / "stages" / tuned.record.stage / "encoder"
-            _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
+            figures = {f"{split} error": measured[split]["error"] for split in ("validation", "test")}
+            _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels", figures)
         return {
             **measured,
             "weights_arrived": tuned.weights_arrived,
@@ -191,7 +207,7 @@ def load_classifier(experiment: Experiment, run: Path) -> Classifier:
         raise StorageError(f"{path} is missing: the run has no classifier, or did not finish. Run fit again.")
     try:
         load_model(classifier, str(path), strict=True)
-    except Exception as error:  # safetensors raises its own error or a RuntimeError of torch
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise StorageError(f"{path} cannot be read: {' '.join(str(error).split())}. Run fit again.") from error
     return classifier.eval()
 
@@ -207,9 +223,10 @@ def classifier_summary(tuned: FineTuned, measured: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """The versions of what decides a result."""
-    names = ("aepretrain", "lightning", "torchmetrics", "numpy", "scikit-learn")
+    names = ("lightning", "torchmetrics", "numpy", "scikit-learn")
     found = {name: importlib.metadata.version(name) for name in names}
-    return {"python": platform.python_version(), "torch": str(torch.__version__), **found}
+    own = {"aepretrain": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    return {**own, **found}
 
 
 def _loggers(path: Path, stage: str) -> list[MetricsFile]:
@@ -218,21 +235,25 @@ def _loggers(path: Path, stage: str) -> list[MetricsFile]:
 
 @rank_zero_only
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(finite(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @rank_zero_only
-def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: dict[str, Any], state: str) -> None:
-    stages = results["stages"]
+def _save(
+    encoder: nn.Module,
+    folder: Path,
+    experiment: Experiment,
+    results: dict[str, Any],
+    state: str,
+    figures: dict[str, Any],
+) -> None:
     provenance = {
         "weights": state,
-        "variants": [stage["variant"] for stage in stages],
+        "variants": [stage["variant"] for stage in results["stages"]],
         "data set": experiment.data.name,
         "seed": experiment.seed,
         "data": results["data"],
-        "metrics": {
-            stage["stage"]: {**stage["losses"], **stage["diagnostics"], "epochs": stage["epochs"]} for stage in stages
-        },
+        "metrics": finite(figures),
         "versions": results["versions"],
     }
     save_encoder(

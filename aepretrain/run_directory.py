@@ -29,7 +29,8 @@ def choose_run_directory(out: str | None, name: str) -> Path:
         if VARIABLE not in os.environ and out is None:
             raise ConfigError("several processes need to agree on the run directory: name it by --out.")
         return Path(out or os.environ[VARIABLE])
-    if out is None and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+    processes = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))
+    if out is None and (int(processes) > 1 or "NODE_RANK" in os.environ):
         raise ConfigError("several processes need to agree on the run directory: name it by --out.")
     folder = Path(out) if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.is_dir() and any(folder.iterdir()):

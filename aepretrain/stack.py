@@ -164,7 +164,7 @@ class GreedyStack(nn.Module):
             if context.progress:
                 say(self.summary(len(self.records) - 1))
             if on_stage_end is not None:
-                on_stage_end(layer, record, x_validation)
+                on_stage_end(layer, record, x_validation.cpu())
             x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))
         return self
 

@@ -35,7 +35,7 @@ def print_results(results: dict[str, Any], out: Path) -> None:
             f"{stage['losses']['reconstruction']:.4g}",
             f"{diagnostics['active_share']:.0%}",
             f"{diagnostics['dead_units']:.0f}",
-            f"{diagnostics['identity_score']:.2f}",
+            "-" if diagnostics["identity_score"] is None else f"{diagnostics['identity_score']:.2f}",
         )
     console.print(table)
     if "patterns" in results:

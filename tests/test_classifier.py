@@ -148,7 +148,7 @@ def test_settings_outside_their_range_are_refused(argument, value):
 def test_what_cannot_be_classified_is_refused():
     with pytest.raises(ValueError, match="num_classes must be >= 2"):
         Classifier(encoder(), 1)
-    with pytest.raises(ValueError, match="must have a linear layer"):
+    with pytest.raises(ValueError, match="Give code_features"):
         Classifier(nn.Flatten(), 10)
     with pytest.raises(DataError, match="OneHotPatterns has no labels"):
         finetune(Classifier(encoder(), 2), OneHotPatterns(), FineTuning(1), QUIET)

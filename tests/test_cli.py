@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 import aepretrain
 from aepretrain.cli import main
+from aepretrain.config import build_parser, parse
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "configs" / "digits.yaml"
@@ -66,6 +67,7 @@ def test_help_does_not_import_torch():
     program = """if True:
         import sys
         from aepretrain.cli import main
+from aepretrain.config import build_parser, parse
         main(["--help"])
         sys.exit("torch" in sys.modules or "jsonargparse" in sys.modules)
     """
@@ -255,6 +257,22 @@ BAD_CONFIGS = {
     "no width": ({"layers": [layer("PlainAutoencoder", 0)]}, 2, "at least 1 unit, but got 0"),
     "precision": ({"layers": [PLAIN], "trainer": {"precision": "8"}}, 2, "trainer.precision: expected one of"),
     "misspelt data": ({"layers": [PLAIN], "data": "MNISTT"}, 2, "no DataModule called 'MNISTT'. Did you mean MNIST?"),
+    "learning rate": (
+        {"layers": [PLAIN], "classifier": {"optimizer": {"class_path": "Adam", "init_args": {"lr": -1}}}}, 2,
+        "classifier: the optimizer or scheduler cannot be made: Invalid learning rate: -1",
+    ),
+    "strategy": ({"layers": [PLAIN], "trainer": {"strategy": "none"}}, 2, "You selected an invalid strategy"),
+    "spawned processes": (
+        {"layers": [PLAIN], "trainer": {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}}, 2,
+        "starts processes by spawn or fork",
+    ),
+    "batch for two processes": (
+        {
+            "layers": [PLAIN], "finetune": {"batch_size": 33},
+            "trainer": {"accelerator": "cpu", "devices": 2, "strategy": "ddp"},
+        }, 2,
+        "classifier: batch_size counts the examples of all processes: 33 cannot be shared equally by 2",
+    ),
     "missing folder": (
         {"layers": [PLAIN], "data": {"class_path": "MNIST", "init_args": {"root": "/nowhere"}}}, 3,
         "data.root names the folder /nowhere, which does not exist",
@@ -280,11 +298,71 @@ def test_a_bad_config_is_one_line_with_the_right_code_and_nothing_is_written(ver
     assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
 
 
+def write_mnist(folder, count, side=28, label=0):
+    """An MNIST folder in its own file format: ``count`` black images, all with one label."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for half in ("train", "t10k"):
+        sizes = b"".join(size.to_bytes(4, "big") for size in (count, side, side))
+        (raw / f"{half}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + bytes(count * side * side))
+        labels = bytes([label]) * count
+        (raw / f"{half}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + count.to_bytes(4, "big") + labels)
+
+
+BAD_DATA = {
+    "empty": ({"count": 0}, "there are no examples"),
+    "shape": ({"count": 20, "side": 20}, "examples must have the shape (1, 28, 28), but have (1, 20, 20)"),
+    "labels": ({"count": 20, "label": 11}, "labels must lie in [0, 9], but reach from 11 to 11"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data_are_one_line_and_code_3_before_the_first_stage(name, tmp_path, capsys):
+    arguments, message = BAD_DATA[name]
+    write_mnist(tmp_path, **arguments)
+    data = {"class_path": "MNIST", "init_args": {"root": str(tmp_path), "download": False}}
+    assert main(["fit", "--config", write(tmp_path, layers=[PLAIN], data=data), "--out", str(tmp_path / "run")]) == 3
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_truncated_files_are_a_data_error(tmp_path, capsys):
+    write_mnist(tmp_path, 20)
+    path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:100])
+    config = write(tmp_path, layers=[PLAIN], data="MNIST")
+    assert main(["validate", "--config", config, "--data.root", str(tmp_path), "--data.download", "false"]) == 3
+    assert "MNIST could not be read" in capsys.readouterr().err
+
+
+def test_a_diverging_run_stops_with_code_4_and_names_the_stage(tmp_path, capsys):
+    sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e18}}
+    config = write(tmp_path, layers=[layer("PlainAutoencoder", optimizer=sgd)])
+    assert main(["fit", "--config", config, "--out", str(tmp_path / "run")]) == 4
+    assert "00-plain: the training loss of epoch 1 is" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "encoder").exists()
+
+
+def test_the_data_folder_of_the_environment_is_written_into_the_resolved_config(tmp_path, monkeypatch):
+    monkeypatch.setenv("AEPRETRAIN_DATA", str(tmp_path))
+    parsed = parse(
+        build_parser("fit", "", lambda parser: None), ["--config", write(tmp_path, layers=[PLAIN], data="MNIST")], ()
+    )
+    assert yaml.safe_load(parsed.yaml)["data"]["init_args"]["root"] == str(tmp_path)
+
+
 BAD_WORDS = {
     "verb": (["fitt"], "'fitt' is not a verb of aepretrain. Did you mean fit?"),
     "option": (["fit", "--fintune.epochs", "5"], "--fintune.epochs is not an option. Did you mean finetune?"),
     "abbreviation": (["fit", "--finetune.epoch", "5"], "--finetune.epoch is not an option. Did you mean epochs?"),
     "option of the data": (["fit", "--data.lables", "5"], "--data.lables is not an option here. Did you mean labels?"),
+    "class": (["fit", "--data", "MNISTT"], "data: there is no DataModule called 'MNISTT'. Did you mean MNIST?"),
+    "layer": (
+        ["fit", "--layers", '[{"class_path": "PlainAutoencodr"}]'],
+        "layers: there is no Autoencoder called 'PlainAutoencodr'. Did you mean PlainAutoencoder?",
+    ),
     "value": (["fit", "--data.labels", "many"], "data.labels: expected int, null. Got value: many"),
     "missing config": (["fit", "--config", "nowhere.yaml"], "the config nowhere.yaml cannot be read"),
     "not a run": (["evaluate", "."], "is not a run directory"),

@@ -6,6 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torchmetrics import Metric
 
+from aepretrain.parts.precision import at_least_float32
+
 ACTIVE = 0.01
 """A unit is active on an example if |h| exceeds this."""
 
@@ -47,13 +49,14 @@ class CodeStatistics(Metric):
     def __init__(self, code_shape: tuple[int, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         units = torch.Size(code_shape).numel()
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        for name in ("sums", "squares", "magnitudes", "activations"):
-            self.add_state(name, torch.zeros(units, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("activations", torch.zeros(units, dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("sums", "squares", "magnitudes"):
+            self.add_state(name, torch.zeros(units), dist_reduce_fx="sum")
 
     def update(self, h: Tensor) -> None:
         """Add the codes ``h``, shape ``(B, *code_shape)``."""
-        h = h.detach().flatten(1).double()
+        h = at_least_float32(h.detach().flatten(1))
         self.count += len(h)
         self.sums += h.sum(dim=0)
         self.squares += h.square().sum(dim=0)
@@ -63,8 +66,8 @@ class CodeStatistics(Metric):
     def compute(self) -> dict[str, Tensor]:
         variance = self.squares / self.count - (self.sums / self.count).square()
         return {
-            "active_share": (self.activations / self.count).mean().float(),
-            "mean_abs_code": (self.magnitudes / self.count).mean().float(),
+            "active_share": (self.activations / self.count).mean(),
+            "mean_abs_code": (self.magnitudes / self.count).mean(),
             "dead_units": (self.activations == 0).sum().float(),
             "informative_units": (variance > INFORMATIVE).sum().float(),
         }
@@ -106,6 +109,6 @@ def identity_score(model: Reconstructs, x: Tensor, generator: Generator | None =
     """
     order = torch.rand(x.shape, generator=generator).argsort(dim=0).to(x.device)
     noise = x.gather(0, order)
-    error = (noise - model.reconstruct(noise)).double().square().sum()
-    variance = (noise - noise.mean(dim=0)).double().square().sum()
+    error = (noise - model.reconstruct(noise)).square().sum()
+    variance = (noise - noise.mean(dim=0)).square().sum()
     return (1 - error / variance).item() if variance > 0 else float("nan")

@@ -56,9 +56,11 @@ class Arrays(DataModule):
         check_inputs(self.x, self.in_shape, "Arrays")
         self.num_classes = None
         if self.y is not None:
-            self.num_classes = num_classes or (int(self.y.max()) + 1 if len(self.y) else 0)
+            self.num_classes = num_classes or (int(self.y.max()) + 1 if self.y.numel() else 0)
             check_labels(self.y, len(self.x), self.num_classes, "Arrays")
             self.y = self.y.long()
+            if self.num_classes < 2:
+                raise DataError("Arrays: labels must name at least 2 classes, but all are 0. Leave them out.")
 
     def load(self) -> Source:
         source = divide(Examples(self.x, self.y), validation=self.validation, test=self.test)
@@ -67,7 +69,7 @@ class Arrays(DataModule):
 
 def _tensor(values: Any, name: str) -> Tensor:
     try:
-        return torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values)
+        return values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:
         raise DataError(f"Arrays: {name} must be numbers in an array or a tensor: {error}") from error
 

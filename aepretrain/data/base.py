@@ -69,8 +69,9 @@ class DataModule(LightningDataModule, ABC):
     Args:
         labels: How many training examples the classifier may use with their labels, balanced over the classes and
             chosen by the run's seed; ``None`` is all. A smaller budget is a subset of a larger one.
-        unlabelled: Set this many training examples aside as a separate pool: pretraining sees them alone, and no label
-            budget touches them. ``None``: pretraining sees the inputs of all training examples.
+        unlabelled: Set this many training examples aside as a separate pool: pretraining sees them alone, beside
+            inputs that came without labels, and no label budget touches them. ``None``: pretraining sees the inputs of
+            all training examples.
     """
 
     in_shape: tuple[int, ...]
@@ -121,7 +122,7 @@ class DataModule(LightningDataModule, ABC):
         if self.unlabelled is not None:
             train, pool = _set_aside(train, self.unlabelled, derive_seed(seed, "unlabelled"))
         if source.unlabelled is not None:
-            pool = source.unlabelled if self.unlabelled is not None else torch.cat([pool, source.unlabelled])
+            pool = torch.cat([pool, source.unlabelled])
         if self.labels is not None and train.y is not None:
             train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"))]
         return Splits(pool, train, source.validation, source.test)

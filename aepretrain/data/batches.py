@@ -9,6 +9,11 @@ from torch import Tensor, distributed
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.randomness import derive_seed
 
+SHARE_EQUALLY = (
+    "batch_size counts the examples of all processes: {batch_size} cannot be shared equally by {processes}. "
+    "Use a multiple of {processes}."
+)
+
 
 def rank_and_world_size() -> tuple[int, int]:
     """The number of this process and the number of processes that train together; ``(0, 1)`` without a group."""
@@ -104,10 +109,7 @@ class Batches:
 
     def _training_shares(self, rank: int, world_size: int) -> list[tuple[int, int]]:
         if self.batch_size % world_size:
-            raise ConfigError(
-                f"batch_size counts the examples of all processes: {self.batch_size} cannot be shared equally by "
-                f"{world_size}. Use a multiple of {world_size}."
-            )
+            raise ConfigError(SHARE_EQUALLY.format(batch_size=self.batch_size, processes=world_size))
         shares = []
         for begin in range(0, self.count, self.batch_size):
             size = min(self.batch_size, self.count - begin) // world_size
@@ -121,7 +123,9 @@ class Batches:
         return [(int(part[0]), int(part[-1]) + 1) for part in mine.tensor_split(batches)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the current epoch stands: plain numbers."""
+        """Where the current epoch stands, or the beginning of the next one if it is complete: plain numbers."""
+        if self._position == len(self):
+            return {"epoch": self.sampler.epoch + 1, "position": 0}
         return {"epoch": self.sampler.epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -39,6 +39,8 @@ def check_labels(y: Tensor | None, count: int, num_classes: int, where: str) -> 
         num_classes: Number of classes.
         where: What the labels are, for the message.
     """
+    if y is not None and y.ndim != 1:
+        raise DataError(f"{where}: labels must have the shape ({count},), but have {tuple(y.shape)}. Flatten them.")
     if y is None or len(y) != count:
         raise DataError(f"{where}: {count} examples need as many labels, but there are {0 if y is None else len(y)}.")
     if y.dtype.is_floating_point or y.dtype == torch.bool:

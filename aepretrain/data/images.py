@@ -4,10 +4,12 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import torchvision.datasets
+from filelock import FileLock
 from torch import Tensor
 
 from aepretrain.data.base import DataModule, Examples, Source
@@ -53,7 +55,10 @@ class TorchvisionImages(DataModule):
         named = self.root or os.environ.get("AEPRETRAIN_DATA")
         if named is None:
             folder = DEFAULT_ROOT.expanduser()
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DataError(f"{folder} cannot be made: {error.strerror}. Name a folder by --data.root.") from error
             return folder
         if not Path(named).is_dir():
             origin = "data.root" if self.root else "AEPRETRAIN_DATA"
@@ -63,14 +68,24 @@ class TorchvisionImages(DataModule):
     def read(self, folder: Path, train: bool) -> Examples:
         """One half of the data set as tensors."""
         try:
-            images = self.reader(folder, train=train, download=self.download)
-        except (OSError, RuntimeError, ValueError) as error:
+            images = self._read_or_download(folder, train)
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
             raise DataError(
                 f"{self.name} could not be read from {folder} or downloaded to it: {' '.join(str(error).split())}. "
                 "Name a folder in torchvision's layout by --data.root or AEPRETRAIN_DATA."
             ) from error
         pixels = self.channels_first(torch.as_tensor(images.data))
         return Examples(pixels.float() / 255, torch.as_tensor(images.targets).long())
+
+    def _read_or_download(self, folder: Path, train: bool) -> Any:
+        try:
+            return self.reader(folder, train=train, download=False)
+        except RuntimeError:
+            if not self.download:
+                raise
+        # One process downloads, the others wait for it.
+        with FileLock(folder / f".{self.name}.lock"):
+            return self.reader(folder, train=train, download=True)
 
     def channels_first(self, pixels: Tensor) -> Tensor:
         """Pixels in the shape ``(N, C, H, W)``."""
@@ -91,6 +106,10 @@ class MNIST(TorchvisionImages):
 
     Reference:
         LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition (1998).
+
+    Example:
+        >>> MNIST("data", labels=1000).in_shape
+        (1, 28, 28)
     """
 
     in_shape = (1, 28, 28)
@@ -103,6 +122,10 @@ class FashionMNIST(TorchvisionImages):
 
     Reference:
         Xiao, Rasul, Vollgraf: Fashion-MNIST (2017).
+
+    Example:
+        >>> FashionMNIST("data", unlabelled=40_000).num_classes
+        10
     """
 
     in_shape = (1, 28, 28)
@@ -115,6 +138,10 @@ class CIFAR10(TorchvisionImages):
 
     Reference:
         Krizhevsky: Learning Multiple Layers of Features from Tiny Images (2009).
+
+    Example:
+        >>> CIFAR10("data").in_shape
+        (3, 32, 32)
     """
 
     in_shape = (3, 32, 32)

@@ -145,7 +145,8 @@ class SaltAndPepper(Corruption):
 class SwapNoise(Corruption):
     r"""Swap noise: with probability p a feature takes the value that it has in another example of the batch.
 
-    The noise for tables: every damaged value is a value that the column really takes.
+    The noise for tables: every damaged value is a value that the column really takes. A batch of one has no other
+    example, and stays as it is.
 
     Args:
         p: Probability that a feature is replaced, in ``[0, 1)``.
@@ -167,7 +168,9 @@ class SwapNoise(Corruption):
         check_probability("swap noise", self.p, "At p=1 nothing of the input is left; published is 0.15.")
 
     def __call__(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        donors = torch.randint(len(x), x.shape, generator=generator, device=x.device)
+        others = torch.randint(1, max(len(x), 2), x.shape, generator=generator, device=x.device)
+        rows = torch.arange(len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+        donors = (rows + others) % len(x)
         return torch.where(keep_mask(x, self.p, generator).bool(), x, x.gather(0, donors))
 
 

@@ -40,16 +40,19 @@ def kl_sparsity(h: Tensor, rho: float) -> Tensor:
         rho: Target activity :math:`\rho`, in ``(0, 1)``.
 
     Returns:
-        One value for the whole batch, because activity is a mean over examples; shape ``()``.
+        One value for the whole batch, because activity is a mean over examples; shape ``()``. Where several processes
+        share a batch, each takes the mean over its own share.
 
     Reference:
         Ng: Sparse autoencoder, CS294A lecture notes (2011), section 3.
 
     Example:
-        >>> kl_sparsity(torch.full((8, 3), 0.05), rho=0.05).item()
+        >>> round(kl_sparsity(torch.full((8, 3), 0.05), rho=0.05).item(), 4)
         0.0
     """
-    rho_hat = at_least_float32(h).flatten(1).mean(dim=0).clamp(1e-6, 1 - 1e-6)
+    rho_hat = at_least_float32(h).flatten(1).mean(dim=0)
+    # Kept off 0 and 1 with a slope, so that a dead unit can still come back.
+    rho_hat = 1e-6 + (1 - 2e-6) * rho_hat
     target = torch.full_like(rho_hat, rho)
     return (target * (target / rho_hat).log() + (1 - target) * ((1 - target) / (1 - rho_hat)).log()).sum()
 
@@ -90,7 +93,7 @@ class KLSparsity(SparsityPenalty):
         ValueError: If ``rho`` lies outside ``(0, 1)``.
 
     Example:
-        >>> KLSparsity(0.05)(torch.full((8, 3), 0.05)).item()
+        >>> round(KLSparsity(0.05)(torch.full((8, 3), 0.05)).item(), 4)
         0.0
     """
 
@@ -142,6 +145,9 @@ def contraction(f: nn.Module, x: Tensor) -> Tensor:
                 return _contraction_by_jacobian(f, x)
 
 
+JACOBIAN_CHUNK = 64
+"""Examples whose exact Jacobians are held at once."""
+
 ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.SiLU, nn.GELU, nn.Identity)
 
 
@@ -162,7 +168,7 @@ def _contraction_by_jacobian(f: nn.Module, x: Tensor) -> Tensor:
 
     code_size = encode_one(x[0]).numel()
     jacobian = jacrev if code_size <= x[0].numel() else jacfwd
-    return vmap(jacobian(encode_one))(x).square().flatten(1).sum(dim=1)
+    return vmap(jacobian(encode_one), chunk_size=JACOBIAN_CHUNK)(x).square().flatten(1).sum(dim=1)
 
 
 def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:

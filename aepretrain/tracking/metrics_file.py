@@ -1,12 +1,27 @@
 """``metrics.jsonl``: every scalar of a run, one row each."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+
+def finite(value: Any) -> Any:
+    """A value of plain dictionaries, lists and numbers, with ``None`` for NaN and infinity, which JSON does not have.
+
+    Example:
+        >>> finite({"a": [1.5, float("nan")]})
+        {'a': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class MetricsFile(Logger):
@@ -40,7 +55,7 @@ class MetricsFile(Logger):
         """Append one row per scalar. Lightning hands the epoch over as one of them."""
         self._epoch = int(metrics.get("epoch", self._epoch))
         rows = [
-            {"stage": self.stage, "epoch": self._epoch, "step": step, "name": name, "value": float(value)}
+            {"stage": self.stage, "epoch": self._epoch, "step": step, "name": name, "value": finite(float(value))}
             for name, value in metrics.items()
             if name != "epoch"
         ]

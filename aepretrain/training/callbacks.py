@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from aepretrain.errors import AEPretrainError
+from aepretrain.errors import AEPretrainError, DivergedError
 from aepretrain.parts.randomness import derive_seed
 
 
@@ -50,9 +50,16 @@ class EpochRecord(Callback):
     """Record of every epoch: mean training loss, validation figures, and the seconds of training alone.
 
     The loss is added up where it is computed, and read once per epoch.
+
+    Args:
+        stage: The stage's name.
+
+    Raises:
+        DivergedError: At the end of an epoch whose loss is not finite.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
         self.epochs: list[dict[str, float]] = []
         self._validation_seconds = 0.0
 
@@ -82,6 +89,12 @@ class EpochRecord(Callback):
         device = pl_module.device
         pl_module.log("train/loss", torch.as_tensor(self._loss / self._examples, device=device), sync_dist=True)
         pl_module.log("epoch_seconds", torch.tensor(seconds, device=device), sync_dist=True)
+        loss = trainer.callback_metrics["train/loss"]
+        if not loss.isfinite():
+            raise DivergedError(
+                f"{self.stage}: the training loss of epoch {trainer.current_epoch + 1} is {loss.item()}. "
+                "Lower the learning rate of this stage, or look for extreme values in the data."
+            )
         self.epochs.append({name: float(value) for name, value in trainer.callback_metrics.items()})
 
 
@@ -135,7 +148,7 @@ class WeightsArrived(Callback):
     """
 
     def __init__(self, expected: Mapping[str, Tensor]) -> None:
-        self.expected = dict(expected)
+        self.expected = {name: tensor.detach().cpu().clone() for name, tensor in expected.items()}
         self.arrived = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,7 +158,7 @@ class WeightsArrived(Callback):
         differing = [
             name
             for name in self.expected.keys() & found.keys()
-            if not torch.equal(self.expected[name].cpu(), found[name].cpu())
+            if not torch.equal(self.expected[name], found[name].cpu())
         ]
         if missing or differing:
             raise AEPretrainError(
@@ -166,7 +179,7 @@ class RanksAgree(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size == 1:
             return
-        sums = torch.stack([_bit_sum(tensor) for tensor in pl_module.parameters()])
+        sums = torch.stack([_bit_sum(tensor) for tensor in pl_module.state_dict().values()])
         gathered = trainer.strategy.all_gather(sums)
         if not (gathered == gathered[0]).all():
             raise AEPretrainError(
@@ -176,5 +189,6 @@ class RanksAgree(Callback):
 
 
 def _bit_sum(tensor: Tensor) -> Tensor:
-    """A sum of the bits of a tensor, which differs if one bit does."""
-    return tensor.detach().contiguous().view(torch.uint8).to(torch.int64).sum()
+    """A sum of the bytes of a tensor, weighted by their places: it differs if one bit does, or two values change."""
+    octets = tensor.detach().reshape(-1).contiguous().view(torch.uint8).to(torch.int64)
+    return (octets * torch.arange(1, len(octets) + 1, device=tensor.device)).sum()

@@ -8,7 +8,7 @@ from torch import nn
 
 from aepretrain.classifier import Classifier
 from aepretrain.data.base import DataModule
-from aepretrain.errors import DataError
+from aepretrain.errors import ConfigError, DataError
 from aepretrain.training.callbacks import WeightsArrived
 from aepretrain.training.options import FineTuning
 from aepretrain.training.stage import RunContext, StageRecord, train_stage
@@ -48,9 +48,18 @@ def finetune(
         stage: Name of the stage.
 
     Raises:
+        ConfigError: If there are no epochs, or ``pretrained`` is the classifier's own encoder.
         DataError: If the data have no labels.
         AEPretrainError: If the pretrained weights are not in the classifier.
+
+    Example:
+        >>> encoder = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Sigmoid()))
+        >>> tuned = finetune(Classifier(encoder, 10), Digits(labels=100), FineTuning(2, 32), RunContext(progress=False))
+        >>> tuned.record.epochs, tuned.record.steps
+        (2, 8)
     """
+    if pretrained is classifier.encoder:
+        raise ConfigError("pretrained must be a copy, not the classifier's own encoder. Pass stack.encoder once more.")
     splits = data.splits(context.seed)
     if splits.train.y is None or splits.validation.y is None:
         raise DataError(f"{data.name} has no labels, so there is nothing to fine-tune on. Give the data labels.")

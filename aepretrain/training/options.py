@@ -18,6 +18,10 @@ class TrainerOptions:
         strategy: ``auto``, ``ddp`` or another one that Lightning knows.
         num_nodes: How many machines.
         precision: ``32-true``, or mixed precision with bfloat16 or float16.
+
+    Example:
+        >>> TrainerOptions(devices=2, strategy="ddp", precision="bf16-mixed").for_lightning()["devices"]
+        2
     """
 
     accelerator: str = "auto"
@@ -40,6 +44,10 @@ class Pretraining:
         batch_size: Examples per optimizer step, over all processes.
         patience: Stop after this many epochs without a better reconstruction on validation data, and keep the best
             epoch. ``None``: train all epochs and keep the last.
+
+    Example:
+        >>> Pretraining(epochs=[15, 10], batch_size=20).of_layer(1, layers=2)
+        (10, 20, None)
     """
 
     epochs: int | list[int] = 20
@@ -69,6 +77,13 @@ class FineTuning:
         epochs: Passes over the labelled examples; 0 leaves the classifier out.
         batch_size: Examples per optimizer step, over all processes.
         patience: Stop after this many epochs without a better validation accuracy. ``None``: train all epochs.
+
+    Raises:
+        ConfigError: If a number lies outside its range.
+
+    Example:
+        >>> FineTuning(epochs=50, patience=10).batch_size
+        128
     """
 
     epochs: int = 20
@@ -80,7 +95,7 @@ class FineTuning:
 
 
 def _entry(value: Any, name: str, k: int, layers: int) -> Any:
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         return value
     if len(value) != layers:
         raise ConfigError(

@@ -4,18 +4,19 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save_model
 from torch import Tensor
 
-from aepretrain.data.batches import Batches
+from aepretrain.data.batches import SHARE_EQUALLY, Batches
 from aepretrain.errors import ConfigError
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.callbacks import BestWeights, EpochRecord, KeyedNoise, RanksAgree
@@ -45,6 +46,10 @@ class RunContext:
         loggers: Makes each stage's loggers.
         callbacks: Further callbacks of Lightning, for every stage.
         progress: Whether to show a progress bar.
+
+    Example:
+        >>> RunContext(seed=3, out=Path("runs/a")).stage_folder("00-sparse").as_posix()
+        'runs/a/stages/00-sparse'
     """
 
     seed: int = 0
@@ -56,7 +61,7 @@ class RunContext:
 
     def stage_folder(self, stage: str) -> Path | None:
         """Where the checkpoints and pictures of a stage go."""
-        return None if self.out is None else self.out / "stages" / stage
+        return None if self.out is None else Path(self.out) / "stages" / stage
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class StageRecord:
         epochs: Epochs trained.
         kept_epoch: The epoch, counted from 0, whose weights were kept.
         steps: Optimizer steps.
-        seconds: Wall-clock time from the first epoch to the last, validation included.
+        seconds: Wall-clock time of the whole stage: start of the processes, validation and checkpoints included.
         history: The figures of every epoch, named as they were logged.
         device: The kind of device, such as ``cpu`` or ``cuda:0``.
         processes: How many processes trained together.
@@ -112,7 +117,7 @@ def train_stage(
         validation: The same for validation, which runs after every epoch.
         context: What all stages of the run share.
         stage: Name of the stage: a folder, a key of the metrics, a part of every seed.
-        epochs: Epochs at most, at least 1.
+        epochs: Epochs at most.
         batch_size: Examples per optimizer step, over all processes.
         monitor: The validation figure that decides.
         mode: Whether it is to be ``min`` or ``max``.
@@ -122,8 +127,14 @@ def train_stage(
 
     Returns:
         The record of the stage. The module lies on the CPU and is in evaluation mode.
+
+    Raises:
+        ConfigError: If there are no epochs, or Lightning refuses the devices, the strategy or the precision.
+        DivergedError: If the loss is not finite.
     """
-    record, best = EpochRecord(), BestWeights(monitor, mode)
+    if epochs < 1:
+        raise ConfigError(f"a stage needs at least 1 epoch, but {stage} got {epochs}. Leave the stage out instead.")
+    record, best = EpochRecord(stage), BestWeights(monitor, mode)
     folder = context.stage_folder(stage)
     # The order matters: what a later one reads at the end of an epoch, an earlier one has logged.
     own: list[Callback] = [KeyedNoise(context.seed, stage), record]
@@ -164,6 +175,29 @@ def train_stage(
     )
 
 
+def check_training(context: RunContext, modules: Mapping[str, LightningModule], batch_sizes: Mapping[str, int]) -> None:
+    """Try, before the first stage, what would otherwise fail in a later one.
+
+    Args:
+        context: What all stages of the run share.
+        modules: The modules to be trained, by stage.
+        batch_sizes: Their batch sizes.
+
+    Raises:
+        ConfigError: If an optimizer or a scheduler cannot be made, Lightning refuses the devices, the strategy or the
+            precision, or the processes cannot share a batch equally.
+    """
+    for stage, module in modules.items():
+        try:
+            module.configure_optimizers()
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"{stage}: the optimizer or scheduler cannot be made: {error}") from error
+    processes = build_trainer(replace(context, out=None, loggers=no_loggers), "check", 1, []).world_size
+    for stage, batch_size in batch_sizes.items():
+        if batch_size % processes:
+            raise ConfigError(f"{stage}: {SHARE_EQUALLY.format(batch_size=batch_size, processes=processes)}")
+
+
 def build_trainer(context: RunContext, stage: str, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
     """A Trainer for one stage.
 
@@ -172,7 +206,7 @@ def build_trainer(context: RunContext, stage: str, epochs: int, callbacks: Seque
     """
     try:
         with _quiet_lightning():
-            return Trainer(
+            trainer = Trainer(
                 **context.trainer.for_lightning(),
                 max_epochs=epochs,
                 logger=list(context.loggers(stage)) or False,
@@ -183,11 +217,17 @@ def build_trainer(context: RunContext, stage: str, epochs: int, callbacks: Seque
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
                 use_distributed_sampler=False,
-                # Tensors made under inference mode cannot be trained on, and the next layer trains on these codes.
+                # What validation computes stays usable with autograd: penalties may need derivatives there too.
                 inference_mode=False,
             )
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigError(
+            f"trainer.strategy {context.trainer.strategy} starts processes by spawn or fork, and what they find is "
+            "lost. Use ddp, from a program and not from a notebook."
+        )
+    return trainer
 
 
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric")

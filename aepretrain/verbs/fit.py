@@ -22,14 +22,15 @@ def run(arguments: Sequence[str]) -> None:
     parsed = parse(build_parser("fit", DESCRIPTION, _add_own), arguments, own=("out",))
     configs = parsed.arguments.config or []
     name = Path(str(configs[-1])).stem if configs else parsed.experiment.data.name.lower()
-    for warning in parsed.experiment.prepare().warnings():
-        say(f"warning: {warning}")
+    stack = parsed.experiment.prepare()
     out = choose_run_directory(parsed.arguments.out, name)
     if is_first_process():
         (out / "config.yaml").write_text(parsed.yaml, encoding="utf-8")
     with log_to(out / "train.log"):
+        for warning in stack.warnings():
+            say(f"warning: {warning}")
         say(f"run directory {out}")
-        results = parsed.experiment.run(out)
+        results = parsed.experiment.run(out, stack)
         print_results(results, out)
 
 

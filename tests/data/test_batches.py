@@ -95,6 +95,14 @@ def test_a_loader_goes_on_where_its_state_says(position):
     assert len([x for (x,) in again]) == len(again)
 
 
+def test_the_state_at_the_end_of_an_epoch_is_the_beginning_of_the_next():
+    loader = Batches([torch.arange(17)], 4, seed=2)
+    epoch(loader, 6)
+    again = Batches([torch.arange(17)], 4, seed=2)
+    again.load_state_dict(loader.state_dict())
+    assert [x.tolist() for (x,) in again] == epoch(loader, 7)
+
+
 def test_bad_sizes_are_refused(world):
     with pytest.raises(ConfigError, match="batch_size must be >= 1, but got 0"):
         Batches([torch.arange(3)], 0)

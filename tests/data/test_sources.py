@@ -147,11 +147,27 @@ def test_arrays_are_divided_in_equal_proportions_and_unlabelled_ones_join_the_po
         (np.zeros((4, 2)), np.array([0, 1, 2, -100]), {}, "reach from -100 to 2"),
         (np.zeros((4, 2)), np.array([0, 1, 2, 7]), {"num_classes": 3}, r"must lie in \[0, 2\], but reach from 0 to 7"),
         (np.zeros((4, 2)), np.array([0, 1, 0.5, 1]), {}, "must be whole numbers"),
+        (np.zeros((4, 2)), np.array([[0], [1], [0], [1]]), {}, r"must have the shape \(4,\), but have \(4, 1\)"),
+        (np.zeros((4, 2)), np.zeros(4, dtype=int), {}, "at least 2 classes"),
     ],
 )
 def test_bad_arrays_are_refused_by_what_is_wrong_with_them(x, y, arguments, message):
     with pytest.raises(DataError, match=message):
         Arrays(x, y, **arguments)
+
+
+def test_a_separate_pool_is_joined_by_inputs_that_came_without_labels():
+    x = torch.rand(100, 4, requires_grad=True)
+    splits = Arrays(x, torch.arange(100) % 4, more_inputs=torch.ones(30, 4), unlabelled=40).splits()
+    assert len(splits.unlabelled) == 70
+    assert len(splits.train) == 20
+    assert not splits.unlabelled.requires_grad
+
+
+def test_a_standard_loader_of_lightning_may_use_the_data_module():
+    data = Digits()
+    assert [sum(len(x) for x, _ in loader()) for loader in (data.train_dataloader, data.test_dataloader)] == [1197, 300]
+    assert sum(len(y) for _, y in data.val_dataloader()) == 300
 
 
 def test_unlabelled_inputs_of_another_shape_and_too_few_examples_are_refused():

@@ -58,6 +58,7 @@ def test_swap_noise_takes_values_of_the_same_column():
     assert (damaged[:, 0] < 1000).all()
     assert (damaged[:, 1] >= 10_000).all()
     assert share(damaged != x) == pytest.approx(0.5, abs=0.05)
+    assert torch.equal(SwapNoise(0.5)(x[:1]), x[:1])
 
 
 def test_dropout_keeps_the_mean():

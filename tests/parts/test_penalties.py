@@ -69,12 +69,18 @@ def test_kl_sparsity_is_that_of_torch_distributions_on_the_mean_activity():
         torch.distributions.Bernoulli(torch.full((3,), 0.05, dtype=torch.float64)),
         torch.distributions.Bernoulli(h.mean(dim=0)),
     ).sum()
-    torch.testing.assert_close(kl_sparsity(h, 0.05), expected)
+    torch.testing.assert_close(kl_sparsity(h, 0.05), expected, rtol=1e-4, atol=0)
 
 
 def test_kl_sparsity_is_finite_in_half_precision_and_for_dead_and_saturated_units():
     h = torch.tensor([[0.0, 1.0], [0.0, 1.0]]).bfloat16()
     assert math.isfinite(kl_sparsity(h, 0.05).item())
+
+
+def test_kl_sparsity_revives_a_dead_unit():
+    h = torch.zeros(8, 3, requires_grad=True)
+    kl_sparsity(h, 0.05).backward()
+    assert (h.grad < 0).all()
 
 
 def test_l1_is_the_sum_of_absolute_values():
