@@ -13,7 +13,7 @@ from torch import nn
 
 from aepretrain.experiment import Experiment
 from aepretrain.stack import GreedyStack
-from aepretrain.training.progress import console, duration
+from aepretrain.training.progress import console
 
 BYTES_PER_VALUE = 4
 COPIES_WHILE_TRAINING = 4
@@ -31,7 +31,7 @@ def print_results(results: dict[str, Any], out: Path) -> None:
             stage["stage"],
             f"{_shape(stage['in_shape'])} > {_shape(stage['code_shape'])}",
             str(stage["epochs"]),
-            duration(stage["seconds"]),
+            f"{stage['seconds']:.0f} s",
             f"{stage['losses']['reconstruction']:.4g}",
             f"{diagnostics['active_share']:.0%}",
             f"{diagnostics['dead_units']:.0f}",
@@ -100,7 +100,7 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
 
 def _table(title: str, columns: Sequence[str], *, words: int) -> Table:
     """A table that fits 80 columns; the first ``words`` columns are words, the others numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place < words else "right", no_wrap=True)
     return table

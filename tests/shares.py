@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
-from aepretrain import Arrays, DenoisingAutoencoder, Dense, GreedyStack, Pretraining, RunContext, TrainerOptions
+import aepretrain as ae
 
 
 class WriteDown(Callback):
@@ -34,12 +34,15 @@ class WriteDown(Callback):
 
 def main():
     out = Path(sys.argv[1])
-    x = torch.rand(101, 6, generator=torch.Generator().manual_seed(0))
+    data = ae.Arrays(torch.rand(101, 6, generator=torch.Generator().manual_seed(0)), torch.arange(101) % 2)
     torch.manual_seed(int(os.environ.get("LOCAL_RANK", 0)))  # even initial weights that differ have to be made equal
-    layer = lambda shape: DenoisingAutoencoder(shape, Dense(5))  # noqa: E731
-    options = TrainerOptions(accelerator="cpu", devices=2, strategy="ddp")
-    context = RunContext(trainer=options, callbacks=[WriteDown(out)], progress=False)
-    GreedyStack((6,), [layer, layer]).fit(Arrays(x), Pretraining(epochs=2, batch_size=8), context)
+    layer = lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(5))  # noqa: E731
+    options = ae.TrainerOptions(accelerator="cpu", devices=2, strategy="ddp")
+    context = ae.RunContext(trainer=options, callbacks=[WriteDown(out)], progress=False)
+    stack = ae.GreedyStack((6,), [layer, layer]).fit(data, ae.Pretraining(epochs=2, batch_size=8), context)
+    ae.finetune(
+        ae.Classifier(stack.encoder, 2), data, ae.FineTuning(epochs=2, batch_size=8), context, pretrained=stack.encoder
+    )
 
 
 if __name__ == "__main__":

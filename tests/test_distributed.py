@@ -31,7 +31,7 @@ def start(words, port):
 def test_ranks_see_disjoint_shares_and_end_every_stage_with_equal_weights(launcher, tmp_path):
     program = [ROOT / "tests" / "shares.py", tmp_path]
     start([*TORCHRUN, "--master-port=29511", *program] if launcher == "torchrun" else program, 29512)
-    for stage in (0, 1):
+    for stage in (0, 1, 2):
         ranks = [json.loads((tmp_path / f"stage{stage}-rank{rank}.json").read_text()) for rank in (0, 1)]
         assert ranks[0]["processes"] == 2
         assert ranks[0]["weights"] == ranks[1]["weights"]

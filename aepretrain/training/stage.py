@@ -236,6 +236,8 @@ LIGHTNING_WARNINGS = (
     ".*LeafSpec.*is deprecated.*",
     ".*GPU available but not used.*",
     ".*exists and is not empty.*",
+    # A frozen encoder is in evaluation mode on purpose; everything else was put into training mode.
+    ".*in eval mode at the start of training.*",
 )
 
 
