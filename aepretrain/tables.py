@@ -100,7 +100,9 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
 
 def _table(title: str, columns: Sequence[str], *, words: int) -> Table:
     """A table that fits 80 columns; the first ``words`` columns are words, the others numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place < words else "right", no_wrap=True)
     return table

@@ -67,7 +67,6 @@ def test_help_does_not_import_torch():
     program = """if True:
         import sys
         from aepretrain.cli import main
-from aepretrain.config import build_parser, parse
         main(["--help"])
         sys.exit("torch" in sys.modules or "jsonargparse" in sys.modules)
     """
@@ -310,7 +309,8 @@ def write_mnist(folder, count, side=28, label=0):
 
 
 BAD_DATA = {
-    "empty": ({"count": 0}, "there are no examples"),
+    "empty": ({"count": 0}, "MNIST could not be read"),
+    "too few to validate": ({"count": 3}, "MNIST, validation split: there are no examples"),
     "shape": ({"count": 20, "side": 20}, "examples must have the shape (1, 28, 28), but have (1, 20, 20)"),
     "labels": ({"count": 20, "label": 11}, "labels must lie in [0, 9], but reach from 11 to 11"),
 }

@@ -103,7 +103,7 @@ def test_reconstruction_goes_down_through_all_layers():
 
 def test_patience_keeps_the_best_epoch_of_each_layer():
     def steep(parameters):
-        return torch.optim.SGD(parameters, lr=1e3)
+        return torch.optim.SGD(parameters, lr=1e-3, maximize=True)
 
     stack = GreedyStack((1, 8, 8), [lambda shape: PlainAutoencoder(shape, Dense(5), optimizer=steep)])
     stack.fit(Digits(), Pretraining(epochs=30, patience=[2]), QUIET)

@@ -95,8 +95,8 @@ class TorchvisionImages(DataModule):
         folder = self.folder()
         examples, test = self.read(folder, train=True), self.read(folder, train=False)
         rows = torch.arange(len(examples))
-        held_out = min(self.held_out, len(examples) // 5)
-        return Source(examples[rows[:-held_out]], examples[rows[-held_out:]], test)
+        first_held_out = len(examples) - min(self.held_out, len(examples) // 5)
+        return Source(examples[rows[:first_held_out]], examples[rows[first_held_out:]], test)
 
 
 class MNIST(TorchvisionImages):

@@ -90,7 +90,7 @@ def test_the_record_and_the_metrics_file_tell_the_same(tmp_path):
 
 def test_patience_stops_early_and_the_best_epoch_is_put_back():
     trained = model()
-    trained.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=1e3)
+    trained.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=1e-3, maximize=True)
     x = torch.rand(50, 6)
     record = train(trained, x, epochs=50, patience=2, keep_best=True)
     assert record.epochs < 50
