@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from aepretrain.classifier import Classifier
-from aepretrain.config_errors import LAYER, explain, name_files, problems, which_layer
+from aepretrain.config_errors import FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.experiment import Experiment
@@ -53,7 +53,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         help="one autoencoder per layer, from the input up: a list of class_path and init_args, best in a file",
     )
     parser.add_argument("--pretrain", type=Pretraining, default=Pretraining())
-    parser.add_class_arguments(Classifier, "classifier", skip={"encoder", "num_classes"}, instantiate=False)
+    parser.add_class_arguments(Classifier, "classifier", skip=set(FROM_THE_RUN), instantiate=False)
     parser.add_argument("--finetune", type=FineTuning, default=FineTuning())
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     return parser

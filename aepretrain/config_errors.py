@@ -27,7 +27,9 @@ GROUPS: dict[str, type] = {
     "trainer": TrainerOptions,
 }
 TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "out")
-NOT_IN_CONFIGS = ("self", "in_shape", "kwargs", "encoder", "num_classes")
+NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
+FROM_THE_RUN = ("encoder", "num_classes")
+"""What the run, and not the config, gives to the classifier."""
 # The base of the classes that may be named under a key.
 EXPECTED: dict[str, type] = {
     "layers": Autoencoder,
@@ -163,7 +165,7 @@ def accepted_keys(cls: type) -> list[str]:
         keys += [name for name in parameters if name not in NOT_IN_CONFIGS and name not in keys]
         if "kwargs" not in parameters:
             break
-    return keys
+    return [key for key in keys if cls is not Classifier or key not in FROM_THE_RUN]
 
 
 def required_keys(cls: type) -> list[str]:

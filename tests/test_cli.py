@@ -328,6 +328,38 @@ def test_bad_data_are_one_line_and_code_3_before_the_first_stage(name, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+TWENTY = [[0.1 * i, 0.5, 0.2] for i in range(20)]
+BERNOULLI = layer("PlainAutoencoder", 2, likelihood="Bernoulli")
+BAD_ARRAYS = {
+    "empty": ({"x": []}, "inputs need the shape (N, ...), but have (0,)"),
+    "ragged": ({"x": [[1.0, 2.0], [3.0]]}, "inputs must be numbers in an array"),
+    "NaN": ({"x": [[float("nan"), 1.0]] * 20}, "inputs must be finite, but 20 of 20 examples have NaN"),
+    "outside [0, 1]": (
+        {"x": TWENTY},
+        "layer 0 (00-plain), Arrays: Bernoulli takes values in [0, 1], but the data reach",
+    ),
+    "label out of range": ({"x": TWENTY, "y": [0, 1] * 9 + [0, 5], "num_classes": 2}, "labels must lie in [0, 1]"),
+    "missing label": ({"x": TWENTY, "y": [0, 1, -100, 1] * 5}, "but reach from -100 to 1"),
+    "fractional label": ({"x": TWENTY, "y": [0, 0.5] * 10}, "labels must be whole numbers"),
+    "fewer labels": ({"x": TWENTY, "y": [0, 1]}, "20 examples need as many labels, but there are 2"),
+    "other inputs": ({"x": TWENTY, "more_inputs": [[0.5]]}, "must have the shape (3,), but have (1,)"),
+    "one example": ({"x": [[0.5, 0.5]]}, "1 examples cannot be divided into three splits"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_bad_arrays_are_one_line_and_code_3(name, tmp_path, capsys):
+    arguments, message = BAD_ARRAYS[name]
+    data = {"class_path": "Arrays", "init_args": arguments}
+    assert (
+        main(["fit", "--config", write(tmp_path, layers=[BERNOULLI], data=data), "--out", str(tmp_path / "run")]) == 3
+    )
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_truncated_files_are_a_data_error(tmp_path, capsys):
     write_mnist(tmp_path, 20)
     path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"

@@ -146,6 +146,57 @@ def test_the_variational_energy_is_the_elbo_of_torch_distributions():
     torch.testing.assert_close(model.energy(x), -p.log_prob(x).sum(dim=1) - constant + kl)
 
 
+def by_hand(model, x, m=None):
+    """Code and squared error of a one-layer model, example by example, from its weights alone."""
+    W, b, V, c = (t.detach() for t in (model.f[0].weight, model.f[0].bias, model.g[0].weight, model.g[0].bias))
+    codes, losses = [], []
+    for k, row in enumerate(x):
+        h = 1 / (1 + torch.exp(-(W @ row + b)))
+        y = V @ (h if m is None else m[k] * h) + c
+        codes.append(h)
+        losses.append(sum((target - value) ** 2 / 2 for target, value in zip(row, y, strict=True)))
+    return torch.stack(codes), torch.stack(losses)
+
+
+def test_the_energies_are_the_textbook_equations_by_hand():
+    x = torch.rand(5, 6, dtype=torch.float64)
+
+    def noise():
+        return torch.Generator().manual_seed(7)
+
+    def energy(name):
+        model = make(name).double()
+        model.noise = noise()
+        return model, model.energy(x)
+
+    model, found = energy("plain")
+    torch.testing.assert_close(found, by_hand(model, x)[1])
+
+    model, found = energy("sparse")
+    h, loss = by_hand(model, x)
+    torch.testing.assert_close(found, loss + 0.1 * h.abs().sum(dim=1))
+
+    model, found = energy("sparse-kl")
+    h, loss = by_hand(model, x)
+    rho = h.mean(dim=0)
+    divergence = (0.1 * torch.log(0.1 / rho) + 0.9 * torch.log(0.9 / (1 - rho))).sum()
+    torch.testing.assert_close(found, loss + 0.1 * divergence, rtol=1e-4, atol=0)
+
+    model, found = energy("dropout")
+    m = torch.empty(5, 4, dtype=torch.float64).bernoulli_(0.7, generator=noise()) / 0.7
+    torch.testing.assert_close(found, by_hand(model, x, m)[1])
+
+    model, found = energy("contractive")
+    h, loss = by_hand(model, x)
+    J = torch.stack([torch.autograd.functional.jacobian(lambda r: model.f(r.unsqueeze(0))[0], row) for row in x])
+    torch.testing.assert_close(found, loss + 0.1 * (J**2).sum(dim=(1, 2)))
+
+    model, found = energy("denoising-masking")
+    x_tilde = x * torch.empty_like(x).bernoulli_(0.7, generator=noise())
+    y = model.g(model.f(x_tilde))
+    torch.testing.assert_close(found, ((x - y) ** 2).sum(dim=1) / 2)
+
+
 def test_an_overcomplete_layer_is_one_whose_narrowest_width_exceeds_the_input():
     assert PlainAutoencoder((6,), Dense(7)).is_overcomplete()
     assert not PlainAutoencoder((6,), Dense(6)).is_overcomplete()
