@@ -13,6 +13,7 @@ from aepretrain.errors import AEPretrainError, ConfigError
 
 VERBS = {
     "fit": "pretrain greedily, attach the head, fine-tune, test; writes a run directory",
+    "compare": "pretrained against random initialization, over seeds and label budgets",
     "validate": "check a config and its data and print the plan; trains nothing",
     "evaluate": "measure a finished run again, from its files",
 }
@@ -28,7 +29,7 @@ verbs:
 examples:
   aepretrain validate --config configs/digits.yaml
   aepretrain fit --config configs/digits.yaml --out runs/digits
-  aepretrain fit --config configs/mnist-quick.yaml --data.root ~/data --trainer.precision bf16-mixed
+  aepretrain compare --config configs/compare-digits.yaml --out runs/compare
   aepretrain evaluate runs/digits
 
 options:

@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from aepretrain.classifier import Classifier
+from aepretrain.compare import Comparison
 from aepretrain.config_errors import FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
@@ -24,11 +25,13 @@ class Parsed:
 
     Args:
         experiment: What to run.
+        comparison: What to compare; only ``compare`` looks at it.
         yaml: The resolved config: every setting with its value. ``fit --config`` takes it back.
         arguments: The verb's own arguments, such as ``out``.
     """
 
     experiment: Experiment
+    comparison: Comparison
     yaml: str
     arguments: Namespace
 
@@ -56,6 +59,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
     parser.add_class_arguments(Classifier, "classifier", skip=set(FROM_THE_RUN), instantiate=False)
     parser.add_argument("--finetune", type=FineTuning, default=FineTuning())
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
+    parser.add_argument("--compare", type=Comparison, default=Comparison())
     return parser
 
 
@@ -91,7 +95,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError(f"{name_files(files)}{which_layer(settings.layers)}{error}") from error
     if not experiment.layers:
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
-    return Parsed(experiment, text, settings)
+    return Parsed(experiment, built.compare, text, settings)
 
 
 def load_experiment(path: Path) -> Experiment:

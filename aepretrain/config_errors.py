@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from aepretrain.autoencoders import Autoencoder
 from aepretrain.classifier import Classifier
+from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
@@ -25,6 +26,7 @@ GROUPS: dict[str, type] = {
     "classifier": Classifier,
     "finetune": FineTuning,
     "trainer": TrainerOptions,
+    "compare": Comparison,
 }
 TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "out")
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")

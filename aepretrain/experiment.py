@@ -3,14 +3,14 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from safetensors import SafetensorError
 from safetensors.torch import load_model
@@ -26,14 +26,14 @@ from aepretrain.parts.randomness import derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
 from aepretrain.stack import GreedyStack, LayerFactory
 from aepretrain.tracking.metrics_file import MetricsFile, finite
-from aepretrain.training.finetune import FineTuned, finetune
+from aepretrain.training.finetune import finetune
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 from aepretrain.training.processes import is_first_process
 from aepretrain.training.progress import duration, say
 from aepretrain.training.stage import RunContext, StageRecord, check_training
 
-ClassifierFactory = Callable[[nn.Module, int], Classifier]
-"""A classifier with all but its encoder and the number of classes given."""
+ClassifierFactory = Callable[..., Classifier]
+"""A classifier with all but its encoder and the number of classes given; takes further keywords."""
 
 PICTURES = 12
 
@@ -50,6 +50,7 @@ class Experiment:
         finetune: How long the classifier trains; 0 epochs leave it out, as do data without classes.
         trainer: Devices and precision.
         seed: Of the initial weights, the batch order, the noise and the labelled subset.
+        callbacks: Further callbacks of Lightning, for every stage.
 
     Example:
         >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
@@ -64,6 +65,7 @@ class Experiment:
     finetune: FineTuning = FineTuning()
     trainer: TrainerOptions = TrainerOptions()
     seed: int = 0
+    callbacks: Sequence[Callback] = ()
 
     @property
     def has_classifier(self) -> bool:
@@ -121,19 +123,36 @@ class Experiment:
         Returns:
             The results, as in ``results.json``.
         """
+        stack, results = self.pretrain_stack(out, stack)
+        if self.has_classifier:
+            # What must arrive is read back from the file that users take home; only the first process surely sees it.
+            pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
+            classifier, results["classifier"] = self.classify(stack.encoder, out, pretrained=pretrained)
+            say(classifier_summary(results["classifier"]))
+            if not classifier.freeze_encoder:
+                errors = {f"{split} error": results["classifier"][split]["error"] for split in ("validation", "test")}
+                folder = out / "stages" / "classifier" / "encoder"
+                _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels", errors)
+        write_json(out / "results.json", results)
+        return results
+
+    def pretrain_stack(self, out: Path, stack: GreedyStack | None = None) -> tuple[GreedyStack, dict[str, Any]]:
+        """Train the stack and save its encoder.
+
+        Args:
+            out: The run directory, which exists.
+            stack: What :meth:`prepare` returned, where it was called before.
+
+        Returns:
+            The stack, and the results so far: without a classifier.
+        """
         stack = stack or self.prepare()
-        context = RunContext(
-            seed=self.seed, trainer=self.trainer, out=out, loggers=partial(_loggers, out / "metrics.jsonl")
-        )
+        context = self._context(out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(_draw_stage, stack, context))
         results: dict[str, Any] = {
             "stages": stack.results(),
             "classifier": None,
-            "data": self.describe_data(),
-            "versions": versions(),
-            "seed": self.seed,
-            "device": stack.records[0].device,
-            "processes": stack.records[0].processes,
+            **self.circumstances(stack.records[0]),
             "warnings": stack.warnings(),
         }
         if isinstance(self.data, OneHotPatterns):
@@ -143,31 +162,47 @@ class Experiment:
             for stage in results["stages"]
         }
         _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned", figures)
-        if self.has_classifier:
-            results["classifier"] = self._classify(stack, context, out, results)
-        _write_json(out / "results.json", results)
-        return results
+        return stack, results
 
-    def _classify(self, stack: GreedyStack, context: RunContext, out: Path, results: dict[str, Any]) -> dict[str, Any]:
-        classifier = self.build_classifier(stack.encoder)
-        # What must arrive is read back from the file that users take home; only the first process surely sees it.
-        pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
-        tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
-        measured = measure(classifier, self.data, self.seed)
-        say(classifier_summary(tuned, measured))
-        _draw_curves(tuned.record, out / "stages" / tuned.record.stage)
-        if not classifier.freeze_encoder:
-            folder = out / "stages" / tuned.record.stage / "encoder"
-            figures = {f"{split} error": measured[split]["error"] for split in ("validation", "test")}
-            _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels", figures)
-        return {
-            **measured,
+    def classify(
+        self, encoder: nn.Module, out: Path, *, pretrained: nn.Module | None = None
+    ) -> tuple[Classifier, dict[str, Any]]:
+        """Train a classifier on an encoder, and test it once.
+
+        Args:
+            encoder: What it starts from.
+            out: The run directory, which exists.
+            pretrained: What the encoder must be, bit for bit, before the first step.
+
+        Returns:
+            The classifier, and its part of the results.
+        """
+        classifier = self.build_classifier(encoder)
+        tuned = finetune(classifier, self.data, self.finetune, self._context(out), pretrained=pretrained)
+        record = tuned.record
+        _draw_curves(record, out / "stages" / record.stage)
+        return classifier, {
+            **measure(classifier, self.data, self.seed),
             "weights_arrived": tuned.weights_arrived,
             "frozen_encoder": classifier.freeze_encoder,
-            "epochs": tuned.record.epochs,
-            "kept_epoch": tuned.record.kept_epoch,
-            "steps": tuned.record.steps,
-            "seconds": tuned.record.seconds,
+            "epochs": record.epochs,
+            "kept_epoch": record.kept_epoch,
+            "steps": record.steps,
+            "seconds": record.seconds,
+        }
+
+    def _context(self, out: Path) -> RunContext:
+        loggers = partial(_loggers, out / "metrics.jsonl")
+        return RunContext(self.seed, self.trainer, out, loggers, self.callbacks)
+
+    def circumstances(self, record: StageRecord) -> dict[str, Any]:
+        """What a result was obtained with: data, versions, seed, device, processes."""
+        return {
+            "data": self.describe_data(),
+            "versions": versions(),
+            "seed": self.seed,
+            "device": record.device,
+            "processes": record.processes,
         }
 
     def describe_data(self) -> dict[str, Any]:
@@ -212,12 +247,11 @@ def load_classifier(experiment: Experiment, run: Path) -> Classifier:
     return classifier.eval()
 
 
-def classifier_summary(tuned: FineTuned, measured: dict[str, Any]) -> str:
+def classifier_summary(results: dict[str, Any]) -> str:
     """One line on the classifier, when its stage has closed."""
-    record = tuned.record
     return (
-        f"{record.stage}  {record.epochs} epochs in {duration(record.seconds)}, epoch {record.kept_epoch + 1} kept  "
-        f"validation error {measured['validation']['error']:.2%}  test error {measured['test']['error']:.2%}"
+        f"classifier  {results['epochs']} epochs in {duration(results['seconds'])}, epoch {results['kept_epoch'] + 1} "
+        f"kept  validation error {results['validation']['error']:.2%}  test error {results['test']['error']:.2%}"
     )
 
 
@@ -233,9 +267,24 @@ def _loggers(path: Path, stage: str) -> list[MetricsFile]:
     return [MetricsFile(path, stage)]
 
 
+def read_json(path: Path) -> Any:
+    """The plain values of a file.
+
+    Raises:
+        StorageError: If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read: {error}. Remove its folder to run it again.") from error
+
+
 @rank_zero_only
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(finite(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values whole or not at all: a file that exists is complete."""
+    partial_file = path.with_name(f"{path.name}.part")
+    partial_file.write_text(json.dumps(finite(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial_file.replace(path)
 
 
 @rank_zero_only

@@ -126,3 +126,20 @@ def _shape(shape: Any) -> str:
 def _bytes(count: float) -> str:
     power = min(int(math.log10(max(count, 1)) // 3), 4)
     return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def print_comparison(summary: dict[str, Any], out: Path) -> None:
+    """The answer first, then a table of all arms per label budget."""
+    for budget in summary["budgets"]:
+        if budget["verdict"]:
+            console.print(f"pretraining {budget['verdict']}", markup=False)
+    columns = ("labels", "arm", "seeds", "test accuracy", "spread over seeds", "sampling error")
+    table = _table("test accuracy in %: mean over seeds", columns, words=2)
+    for budget in summary["budgets"]:
+        for arm, row in budget["arms"].items():
+            spread = "-" if row["seeds"] == 1 else f"{100 * row['std']:.2f}"
+            figures = (f"{100 * row['mean']:.2f}", spread, f"{100 * row['sampling_error']:.2f}")
+            table.add_row(str(budget["labels"]), arm, str(row["seeds"]), *figures)
+        table.add_section()
+    console.print(table)
+    console.print(f"results  {out / 'results.csv'}", markup=False)

@@ -1,0 +1,84 @@
+"""Simple classifiers on the raw input: what a pretrained network has to beat."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from aepretrain.data import Splits
+from aepretrain.data.base import Examples
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A classifier of scikit-learn with one setting that validation data choose.
+
+    Args:
+        make: Makes the classifier from the setting.
+        setting: The setting's name.
+        grid: The values that are tried.
+        most: Training examples at most; more would take too long.
+    """
+
+    make: Callable[[Any], ClassifierMixin]
+    setting: str
+    grid: Sequence[float]
+    most: int
+
+
+BASELINES: dict[str, Baseline] = {
+    "logistic": Baseline(
+        lambda C: make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=200, tol=1e-3)),
+        "C",
+        (0.001, 0.01, 0.1, 1.0),
+        20_000,
+    ),
+    "knn": Baseline(lambda k: KNeighborsClassifier(n_neighbors=k), "k", (1, 3, 5, 9), 60_000),
+    "svm": Baseline(lambda C: SVC(C=C), "C", (1.0, 10.0), 10_000),
+}
+"""Multinomial logistic regression, k nearest neighbours, and a support vector machine with an RBF kernel."""
+
+
+def measure_baseline(name: str, splits: Splits) -> dict[str, Any]:
+    """Train a baseline on the labelled examples, choose its setting on validation data, test it once.
+
+    Args:
+        name: A key of :data:`BASELINES`.
+        splits: The data of the run.
+
+    Returns:
+        ``validation_accuracy``, ``test_accuracy``, ``seconds`` and ``hyperparameters``, which name the number of
+        examples where not all were used.
+
+    Example:
+        >>> from aepretrain import Digits
+        >>> sorted(measure_baseline("knn", Digits(labels=100).splits())["hyperparameters"])
+        ['k']
+    """
+    baseline, start = BASELINES[name], time.perf_counter()
+    # Labelled examples come in an order that the data fix, balanced or shuffled: a prefix is a fair sample.
+    x, y = (part[: baseline.most] for part in _arrays(splits.train))
+    x_validation, y_validation = _arrays(splits.validation)
+    trials = [(value, baseline.make(value).fit(x, y)) for value in baseline.grid if value <= len(y)]
+    scored = [(model.score(x_validation, y_validation), value, model) for value, model in trials]
+    accuracy, value, best = max(scored, key=lambda trial: trial[0])
+    return {
+        "validation_accuracy": float(accuracy),
+        "test_accuracy": float(best.score(*_arrays(splits.test))),
+        "seconds": time.perf_counter() - start,
+        "hyperparameters": {baseline.setting: value, **({"examples": len(y)} if len(y) < len(splits.train) else {})},
+    }
+
+
+def _arrays(examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    assert examples.y is not None
+    return examples.x.flatten(1).numpy(), examples.y.numpy()

@@ -1,0 +1,114 @@
+"""What paired runs say: differences with intervals, and a verdict in one sentence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+
+LEAST_SEEDS = 3
+"""With fewer, nothing is said about a difference."""
+
+BOOTSTRAP_SAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The differences a - b over pairs that share everything else, in the unit of the values.
+
+    Args:
+        mean: Mean difference.
+        std: Standard deviation of the differences; ``nan`` for a single pair.
+        interval: 95 % interval of the mean by Student's t.
+        bootstrap: 95 % interval of the mean by resampling the pairs.
+        wins: Pairs in which a is larger.
+        losses: Pairs in which b is larger.
+        pairs: Number of pairs.
+    """
+
+    mean: float
+    std: float
+    interval: tuple[float, float]
+    bootstrap: tuple[float, float]
+    wins: int
+    losses: int
+    pairs: int
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> PairedDifference:
+    r"""Mean difference of paired values with 95 % intervals.
+
+    .. math:: \bar d \pm t_{0.975, n - 1} \, s_d / \sqrt n, \qquad d_i = a_i - b_i
+
+    Args:
+        a: One value per pair.
+        b: The value of the same pair under the other condition.
+
+    Raises:
+        ValueError: If the sequences are empty or differ in length.
+
+    Reference:
+        Student: The Probable Error of a Mean (1908); Efron: Bootstrap Methods (1979), percentile interval.
+
+    Example:
+        >>> found = paired_difference([0.93, 0.92, 0.94], [0.90, 0.90, 0.90])
+        >>> round(found.mean, 3), found.wins, found.pairs
+        (0.03, 3, 3)
+    """
+    if not a or len(a) != len(b):
+        raise ValueError(f"pairs need two sequences of one length, but got {len(a)} and {len(b)} values.")
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    n, mean = len(differences), float(differences.mean())
+    std = float(differences.std(ddof=1)) if n > 1 else math.nan
+    half = float(scipy.stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else math.inf
+    resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_SAMPLES, n)).mean(axis=1)
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return PairedDifference(
+        mean=mean,
+        std=std,
+        interval=(mean - half, mean + half),
+        bootstrap=(float(low), float(high)),
+        wins=int((differences > 0).sum()),
+        losses=int((differences < 0).sum()),
+        pairs=n,
+    )
+
+
+def sampling_error(accuracy: float, examples: int) -> float:
+    r"""Standard error of an accuracy that comes from a finite test set alone, :math:`\sqrt{p (1 - p) / n}`.
+
+    Args:
+        accuracy: Share of 1.
+        examples: Size of the test set.
+
+    Example:
+        >>> round(sampling_error(0.9, 400), 3)
+        0.015
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / examples)
+
+
+def verdict(difference: PairedDifference, labels: str) -> str:
+    """One plain sentence on whether pretraining helps, from differences of accuracies (shares of 1).
+
+    Args:
+        difference: Pretrained minus random.
+        labels: The label budget in words, such as ``100 labels``.
+
+    Example:
+        >>> verdict(paired_difference([0.93, 0.94, 0.94], [0.90, 0.90, 0.90]), "100 labels")
+        'helps: +3.7 points [2.2, 5.1] at 100 labels, 3 of 3 seeds'
+        >>> verdict(paired_difference([0.93, 0.94], [0.90, 0.90]), "100 labels")
+        'cannot tell at 100 labels: 2 seeds are too few, at least 3 are needed'
+    """
+    if difference.pairs < LEAST_SEEDS:
+        seeds = "1 seed is" if difference.pairs == 1 else f"{difference.pairs} seeds are"
+        return f"cannot tell at {labels}: {seeds} too few, at least {LEAST_SEEDS} are needed"
+    low, high = difference.interval
+    figures = f"{100 * difference.mean:+.1f} points [{100 * low:.1f}, {100 * high:.1f}] at {labels}"
+    if low > 0:
+        return f"helps: {figures}, {difference.wins} of {difference.pairs} seeds"
+    if high < 0:
+        return f"hurts: {figures}, {difference.losses} of {difference.pairs} seeds"
+    return f"no difference seen: {figures}"

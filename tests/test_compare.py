@@ -1,0 +1,228 @@
+"""Comparisons: paired bit for bit, honest, and able to go on where they stopped."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Callback
+from sklearn.neighbors import KNeighborsClassifier
+
+from aepretrain import ConfigError, DenoisingAutoencoder, Dense, Digits, Experiment, FineTuning, Pretraining
+from aepretrain.baselines import BASELINES, measure_baseline
+from aepretrain.cli import main
+from aepretrain.compare import Comparison, compare, run_cell
+
+SMALL = {
+    "layers": [
+        {
+            "class_path": "DenoisingAutoencoder",
+            "init_args": {"coder": {"class_path": "Dense", "init_args": {"features": 16}}},
+        }
+    ],
+    "pretrain": {"epochs": 2},
+    "finetune": {"epochs": 3, "batch_size": 16},
+    "compare": {"seeds": 2, "labels": [50, None], "baselines": ["knn"]},
+}
+
+
+class Watch(Callback):
+    """What a classifier sees: its head and encoder before the first step, every batch, the seed of its noise."""
+
+    def __init__(self):
+        self.start, self.batches = {}, []
+
+    def on_train_start(self, trainer, pl_module):
+        self.start = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+        self.batches, self.noise = [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append([tensor.clone() for tensor in batch])
+        self.noise.append(pl_module.noise.initial_seed())
+
+
+def experiment(**changes):
+    layer = lambda shape: DenoisingAutoencoder(shape, Dense(16))  # noqa: E731
+    settings = {"pretrain": Pretraining(epochs=2), "finetune": FineTuning(3, 16), **changes}
+    return Experiment([layer], Digits(labels=50), **settings)
+
+
+def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path):
+    seen = {}
+    for arm in ("pretrained", "random", "probe"):
+        watch = Watch()
+        run_cell(experiment(seed=3, callbacks=[watch]), arm, tmp_path)
+        seen[arm] = watch
+    for arm in ("random", "probe"):
+        one, other = seen["pretrained"], seen[arm]
+        assert len(one.batches) == len(other.batches) == 3 * 4
+        for batch, twin in zip(one.batches, other.batches, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(batch, twin, strict=True))
+        assert one.noise == other.noise
+        for name in ("head.weight", "head.bias"):
+            assert torch.equal(one.start[name], other.start[name])
+        same = torch.equal(one.start["encoder.0.1.weight"], other.start["encoder.0.1.weight"])
+        assert same == (arm == "probe")
+    random = experiment(seed=3).build_stack().encoder[0][1].weight
+    assert torch.equal(seen["random"].start["encoder.0.1.weight"], random)
+
+
+def test_pretraining_runs_once_per_seed_and_is_shared_by_arms_and_budgets(tmp_path):
+    compare(
+        experiment(), Comparison(arms=["pretrained", "probe"], seeds=2, labels=[30, 50], baselines=[]), out(tmp_path)
+    )
+    folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert [name for name in folders if name.startswith("pretraining")] == ["pretraining-seed0", "pretraining-seed1"]
+    assert len(folders) == 2 + 2 * 2 * 2
+    results = json.loads((tmp_path / "runs" / "probe-30-seed1" / "results.json").read_text())
+    assert results["classifier"]["frozen_encoder"] is True
+    assert results["classifier"]["weights_arrived"] is True
+
+
+def out(folder):
+    (folder / "runs").mkdir()
+    return folder
+
+
+def write(folder, **changes):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    return str(path)
+
+
+def rows(folder):
+    """The rows of results.csv without what a clock changes."""
+    with (folder / "results.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    assert main(["compare", "--config", write(folder), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def test_the_table_has_a_row_per_cell_and_the_summary_says_what_it_says(undisturbed):
+    found = rows(undisturbed)
+    assert len(found) == 2 * 2 * 4
+    assert list(found[0])[:5] == ["arm", "seed", "labels", "validation_accuracy", "test_accuracy"]
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    for budget in summary["budgets"]:
+        values = [
+            float(row["test_accuracy"])
+            for row in found
+            if (row["arm"], row["labels"]) == ("pretrained", str(budget["labels"]))
+        ]
+        assert budget["arms"]["pretrained"]["mean"] == pytest.approx(sum(values) / 2)
+        assert budget["verdict"].startswith("cannot tell at")
+    assert summary["test_examples"] == 300
+
+
+def test_the_same_command_again_runs_nothing_and_finds_the_same(undisturbed, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (undisturbed / "runs").rglob("*")}
+    table = (undisturbed / "results.csv").read_bytes()
+    assert main(["compare", "--config", write(undisturbed.parent), "--out", str(undisturbed)]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (undisturbed / "runs").rglob("*")}
+    assert (undisturbed / "results.csv").read_bytes() == table
+    assert "pretraining cannot tell at 50 labels" in capsys.readouterr().out
+
+
+def test_another_setting_is_refused_and_named(undisturbed, capsys):
+    command = ["compare", "--config", write(undisturbed.parent), "--out", str(undisturbed)]
+    assert main([*command, "--finetune.epochs", "4", "--seed", "1"]) == 2
+    assert "holds a comparison with other settings: finetune, seed changed" in capsys.readouterr().err
+
+
+def test_a_killed_comparison_goes_on_and_ends_with_the_same_table(undisturbed, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "aepretrain",
+        "compare",
+        "--config",
+        write(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    table = tmp_path / "out" / "results.csv"
+    deadline = time.monotonic() + 120
+    while not (table.is_file() and len(table.read_text().splitlines()) > 3):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(rows(tmp_path / "out")) < 16
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+def test_a_further_seed_runs_only_what_is_new(undisturbed, tmp_path):
+    folder = tmp_path / "out"
+    config = write(tmp_path, compare={**SMALL["compare"], "seeds": 1})
+    assert main(["compare", "--config", config, "--out", str(folder)]) == 0
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("row.json")}
+    assert main(["compare", "--config", write(tmp_path), "--out", str(folder)]) == 0
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("row.json")}.items()
+    assert rows(folder) == rows(undisturbed)
+
+
+def test_a_baseline_is_that_of_scikit_learn_with_the_setting_that_validation_chose():
+    splits = Digits(labels=200).splits(seed=1)
+    x, y = splits.train.x.flatten(1), splits.train.y
+    found = measure_baseline("knn", splits)
+    scores = {}
+    for k in BASELINES["knn"].grid:
+        model = KNeighborsClassifier(k).fit(x, y)
+        scores[k] = model.score(splits.validation.x.flatten(1), splits.validation.y)
+    best = max(scores, key=scores.get)
+    assert found["hyperparameters"] == {"k": best}
+    assert found["validation_accuracy"] == pytest.approx(scores[best])
+    expected = KNeighborsClassifier(best).fit(x, y).score(splits.test.x.flatten(1), splits.test.y)
+    assert found["test_accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_reads_the_digits(name):
+    assert measure_baseline(name, Digits().splits())["test_accuracy"] > 0.93
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seeds": 0}, "compare.seeds must be >= 1"),
+        ({"arms": []}, "compare.arms must name something"),
+        ({"labels": [50, 50]}, "compare.labels must name something, each once"),
+        ({"baselines": ["forest"]}, "compare.baselines are logistic, knn, svm, but got 'forest'"),
+    ],
+)
+def test_comparisons_of_nothing_are_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        Comparison(**arguments)
+
+
+def test_a_comparison_needs_a_classifier_and_one_device(tmp_path, capsys):
+    config = write(tmp_path, data="OneHotPatterns")
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "a")]) == 2
+    assert "a comparison needs classes" in capsys.readouterr().err
+    two = ("--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp")
+    assert main(["compare", "--config", write(tmp_path), "--out", str(tmp_path / "b"), *two]) == 2
+    assert "Set trainer.devices to 1" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
+    folder = Path(tmp_path / "out")
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("...")
+    assert main(["compare", "--config", write(tmp_path), "--out", str(folder)]) == 2
+    assert "is not empty and holds no comparison" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
