@@ -14,8 +14,9 @@ import numpy as np
 from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.encoder import load_encoder
 from aepretrain.errors import ConfigError
-from aepretrain.experiment import Experiment, read_json, write_json
+from aepretrain.experiment import Experiment
 from aepretrain.statistics import paired_difference, sampling_error, verdict
+from aepretrain.tracking.json_files import read_json, write_json
 from aepretrain.training.progress import say
 
 Arm = Literal["pretrained", "random", "probe"]

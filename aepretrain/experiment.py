@@ -1,7 +1,6 @@
 """One run from data to results: pretrain the stack, save its encoder, fine-tune a classifier, test it once."""
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ from aepretrain.errors import ConfigError, StorageError
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
 from aepretrain.stack import GreedyStack, LayerFactory
-from aepretrain.tracking.metrics_file import MetricsFile, finite
+from aepretrain.tracking.json_files import finite, write_json
+from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.training.finetune import finetune
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 from aepretrain.training.processes import is_first_process
@@ -265,26 +265,6 @@ def versions() -> dict[str, str]:
 
 def _loggers(path: Path, stage: str) -> list[MetricsFile]:
     return [MetricsFile(path, stage)]
-
-
-def read_json(path: Path) -> Any:
-    """The plain values of a file.
-
-    Raises:
-        StorageError: If it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path} cannot be read: {error}. Remove its folder to run it again.") from error
-
-
-@rank_zero_only
-def write_json(path: Path, value: Any) -> None:
-    """Write plain values whole or not at all: a file that exists is complete."""
-    partial_file = path.with_name(f"{path.name}.part")
-    partial_file.write_text(json.dumps(finite(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial_file.replace(path)
 
 
 @rank_zero_only

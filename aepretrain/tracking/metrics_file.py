@@ -1,7 +1,6 @@
 """``metrics.jsonl``: every scalar of a run, one row each."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,19 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-
-def finite(value: Any) -> Any:
-    """A value of plain dictionaries, lists and numbers, with ``None`` for NaN and infinity, which JSON does not have.
-
-    Example:
-        >>> finite({"a": [1.5, float("nan")]})
-        {'a': [1.5, None]}
-    """
-    if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+from aepretrain.tracking.json_files import finite
 
 
 class MetricsFile(Logger):

@@ -1,6 +1,6 @@
 import json
 
-from aepretrain.tracking.metrics_file import MetricsFile, finite
+from aepretrain.tracking.metrics_file import MetricsFile
 
 
 def test_every_scalar_is_a_row_and_stages_share_the_file(tmp_path):
@@ -13,10 +13,3 @@ def test_every_scalar_is_a_row_and_stages_share_the_file(tmp_path):
         {"stage": "00-plain", "epoch": 2, "step": 30, "name": "val/loss", "value": 2.5},
         {"stage": "01-sparse", "epoch": 0, "step": 9, "name": "val/loss", "value": None},
     ]
-
-
-def test_what_json_does_not_have_becomes_none():
-    assert finite({"a": [1, float("inf"), {"b": float("nan")}], "c": "nan"}) == {
-        "a": [1, None, {"b": None}],
-        "c": "nan",
-    }
