@@ -30,7 +30,7 @@ GROUPS: dict[str, type] = {
 }
 TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "out")
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
-FROM_THE_RUN = ("encoder", "num_classes")
+FROM_THE_RUN = ("encoder", "num_classes", "code_features")
 """What the run, and not the config, gives to the classifier."""
 # The base of the classes that may be named under a key.
 EXPECTED: dict[str, type] = {
@@ -103,6 +103,8 @@ def problems(config: Any) -> Iterator[str]:
         first, *rest = str(key).split(".")
         if first not in TOP_LEVEL:
             yield f"unknown key {key!r}.{_nearest(first, TOP_LEVEL)}"
+        elif first in GROUPS and not rest and not isinstance(value, dict):
+            yield f"{first} must hold settings with their values, but is {value!r}. Leave it out for the defaults."
         elif first in GROUPS:
             keys = rest[:1] or (list(value) if isinstance(value, dict) else [])
             yield from _unknown_keys(keys, GROUPS[first], first)
@@ -136,6 +138,9 @@ def _class_problems(spec: Any, base: type, place: str) -> Iterator[str]:
         if key not in ("class_path", "init_args", "dict_kwargs"):
             yield f"{place}: unknown key {key!r}; the arguments of {name} go under init_args."
     arguments = spec.get("init_args") or {}
+    if not isinstance(arguments, dict):
+        yield f"{place}.init_args must hold arguments with their values, but is {arguments!r}."
+        return
     yield from _unknown_keys(arguments, cls, f"{place}.init_args")
     if cls.__module__.startswith("aepretrain."):
         for key in required_keys(cls):
@@ -146,7 +151,7 @@ def _class_problems(spec: Any, base: type, place: str) -> Iterator[str]:
 
 def _nested(arguments: dict[str, Any], place: str) -> Iterator[str]:
     for key, value in arguments.items():
-        if key in EXPECTED and value is not None:
+        if key in EXPECTED and not (key == "scheduler" and value is None):
             yield from _class_problems(value, EXPECTED[key], f"{place}.{key}")
 
 

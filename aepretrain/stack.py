@@ -231,7 +231,7 @@ def _build_layer(k: int, make: LayerFactory, in_shape: Shape, below: Autoencoder
     try:
         layer = make(in_shape)
         layer.L(torch.zeros(1, *in_shape), layer.g(layer.f(torch.zeros(1, *in_shape))))
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise ConfigError(f"layer {k}: {' '.join(str(error).split())}") from error
     if below is not None:
         (low, high), (least, most) = layer.L.support, below.coder.code_range

@@ -7,6 +7,7 @@ from torch import nn
 
 from aepretrain import Classifier, DataError, Digits, FineTuning, OneHotPatterns, RunContext, finetune
 from aepretrain.classifier import evaluate_classifier
+from aepretrain.data import Splits
 
 QUIET = RunContext(progress=False)
 
@@ -76,6 +77,25 @@ def test_the_figures_are_those_of_scikit_learn():
     np.testing.assert_allclose(found["per_class"]["f1"], f1, rtol=1e-5)
     assert found["loss"] == pytest.approx(log_loss(y, logits.double().softmax(dim=1), labels=range(10)), rel=1e-4)
     assert found["examples"] == 300
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_the_head_goes_on_any_encoder_and_a_probe_leaves_its_statistics_alone(freeze):
+    convolutional = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten())
+    model = Classifier(convolutional, 10, code_features=3 * 6 * 6, freeze_encoder=freeze)
+    before = {name: tensor.clone() for name, tensor in convolutional.state_dict().items()}
+    train(model, epochs=1)
+    same = [torch.equal(before[name], tensor) for name, tensor in convolutional.state_dict().items()]
+    assert all(same) if freeze else not any(same)
+
+
+def test_fine_tuning_never_touches_the_test_examples():
+    class Untouchable(Digits):
+        def splits(self, seed=0):
+            whole = super().splits(seed)
+            return Splits(whole.unlabelled, whole.train, whole.validation, test=None)
+
+    assert train(Classifier(encoder(), 10), epochs=1, data=Untouchable()).record.epochs == 1
 
 
 def test_max_norm_bounds_the_weights_into_every_unit():

@@ -240,6 +240,15 @@ BAD_CONFIGS = {
     "missing argument": ({"layers": [{"class_path": "SparseAutoencoder"}]}, 2, "SparseAutoencoder needs 'coder'"),
     "argument in the wrong place": ({"layers": [{**PLAIN, "lam": 1}]}, 2, "go under init_args"),
     "wrong type": ({"layers": [PLAIN, layer("PlainAutoencoder", "x")]}, 2, "layers[1].coder.features: expected int"),
+    "arguments of another type": (
+        {"layers": [{"class_path": "PlainAutoencoder", "init_args": 5}]}, 2, "layers[0].init_args must hold arguments",
+    ),
+    "null part": (
+        {"layers": [layer("DenoisingAutoencoder", corruption=None)]}, 2,
+        "layers[0].init_args.corruption must name a class by class_path, but is None",
+    ),
+    "null group": ({"layers": [PLAIN], "pretrain": None}, 2, "pretrain must hold settings with their values"),
+    "width of the code": ({"layers": [PLAIN], "classifier": {"code_features": 7}}, 2, "no setting 'code_features'"),
     "no list": ({"layers": PLAIN}, 2, "layers must be a list"),
     "no layers": ({"data": "Digits"}, 2, "there are no layers to train"),
     "noise level 1.5": ({"layers": [PLAIN, masking(1.5)]}, 2, "layers[1]: masking p must lie in [0, 1), but got 1.5"),
@@ -332,6 +341,7 @@ TWENTY = [[0.1 * i, 0.5, 0.2] for i in range(20)]
 BERNOULLI = layer("PlainAutoencoder", 2, likelihood="Bernoulli")
 BAD_ARRAYS = {
     "empty": ({"x": []}, "inputs need the shape (N, ...), but have (0,)"),
+    "no features": ({"x": [[]] * 20}, "examples of shape (0,) hold no values"),
     "ragged": ({"x": [[1.0, 2.0], [3.0]]}, "inputs must be numbers in an array"),
     "NaN": ({"x": [[float("nan"), 1.0]] * 20}, "inputs must be finite, but 20 of 20 examples have NaN"),
     "outside [0, 1]": (
@@ -373,8 +383,25 @@ def test_a_diverging_run_stops_with_code_4_and_names_the_stage(tmp_path, capsys)
     sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e18}}
     config = write(tmp_path, layers=[layer("PlainAutoencoder", optimizer=sgd)])
     assert main(["fit", "--config", config, "--out", str(tmp_path / "run")]) == 4
-    assert "00-plain: the training loss of epoch 1 is" in capsys.readouterr().err
+    assert "00-plain: train/loss of epoch 1 is" in capsys.readouterr().err
     assert not (tmp_path / "run" / "encoder").exists()
+
+
+def test_a_last_step_that_blows_up_is_seen_by_its_validation(tmp_path, capsys):
+    sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e30}}
+    path = write(
+        tmp_path, layers=[layer("PlainAutoencoder", optimizer=sgd)], pretrain={"epochs": 1, "batch_size": 1197}
+    )
+    assert main(["fit", "--config", path, "--out", str(tmp_path / "run")]) == 4
+    assert "00-plain: val/loss of epoch 1 is" in capsys.readouterr().err
+
+
+def test_what_nobody_foresaw_is_one_line_and_code_1(tmp_path, capsys):
+    path = write(tmp_path, layers=[layer("PlainAutoencoder", optimizer={"class_path": "torch.optim.SparseAdam"})])
+    assert main(["fit", "--config", path, "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "(--debug shows the traceback)" in error
 
 
 def test_the_data_folder_of_the_environment_is_written_into_the_resolved_config(tmp_path, monkeypatch):

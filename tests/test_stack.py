@@ -17,6 +17,8 @@ from aepretrain import (
     RunContext,
     SparseAutoencoder,
     VariationalAutoencoder,
+    load_encoder,
+    save_encoder,
 )
 
 from .autoencoders.variants import VARIANTS, make
@@ -46,6 +48,27 @@ def test_training_the_second_layer_leaves_the_first_bitwise_unchanged():
     assert first
     for name, tensor in stack.layers[0].state_dict().items():
         assert torch.equal(tensor, first[name]), name
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_finished_layer_stays_as_it_is_is_encoded_once_and_reloads_bitwise(name, tmp_path):
+    layer = lambda shape: make(name, in_shape=shape, coder=Dense(6))  # noqa: E731
+    stack, finished, calls = GreedyStack((1, 8, 8), [layer, layer]), {}, []
+
+    def close(layer, record, x):
+        if record.stage.startswith("00"):
+            finished.update({key: tensor.clone() for key, tensor in layer.state_dict().items()})
+            layer.f.register_forward_hook(lambda *args: calls.append(args))
+
+    stack.fit(Digits(), Pretraining(epochs=2, batch_size=64), QUIET, on_stage_end=close)
+    assert len(calls) == 2  # once for the training, once for the validation inputs
+    for key, tensor in stack.layers[0].state_dict().items():
+        assert torch.equal(tensor, finished[key]), key
+    for layer in stack.layers:
+        layer.f._forward_hooks.clear()
+    again = load_encoder(save_encoder(stack.encoder, tmp_path, in_shape=(1, 8, 8)))
+    x = torch.rand(7, 1, 8, 8)
+    assert torch.equal(again(x), stack.encode(x))
 
 
 def test_each_layer_learns_to_reconstruct_the_codes_of_the_one_before():

@@ -16,6 +16,8 @@ def check_inputs(x: Tensor, in_shape: tuple[int, ...], where: str) -> None:
     """
     if len(x) == 0:
         raise DataError(f"{where}: there are no examples. Check the path, the split and the budget.")
+    if x.numel() == 0:
+        raise DataError(f"{where}: examples of shape {tuple(x.shape[1:])} hold no values. Check how they were read.")
     if tuple(x.shape[1:]) != tuple(in_shape):
         raise DataError(
             f"{where}: examples must have the shape {tuple(in_shape)}, but have {tuple(x.shape[1:])}. Reshape the data."

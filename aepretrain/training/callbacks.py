@@ -89,12 +89,13 @@ class EpochRecord(Callback):
         device = pl_module.device
         pl_module.log("train/loss", torch.as_tensor(self._loss / self._examples, device=device), sync_dist=True)
         pl_module.log("epoch_seconds", torch.tensor(seconds, device=device), sync_dist=True)
-        loss = trainer.callback_metrics["train/loss"]
-        if not loss.isfinite():
-            raise DivergedError(
-                f"{self.stage}: the training loss of epoch {trainer.current_epoch + 1} is {loss.item()}. "
-                "Lower the learning rate of this stage, or look for extreme values in the data."
-            )
+        for name in ("train/loss", "val/loss", "val/reconstruction"):
+            loss = trainer.callback_metrics.get(name)
+            if loss is not None and not loss.isfinite():
+                raise DivergedError(
+                    f"{self.stage}: {name} of epoch {trainer.current_epoch + 1} is {loss.item()}. "
+                    "Lower the learning rate of this stage, or look for extreme values in the data."
+                )
         self.epochs.append({name: float(value) for name, value in trainer.callback_metrics.items()})
 
 
@@ -158,7 +159,7 @@ class WeightsArrived(Callback):
         differing = [
             name
             for name in self.expected.keys() & found.keys()
-            if not torch.equal(self.expected[name], found[name].cpu())
+            if not _equal_bits(self.expected[name], found[name].cpu())
         ]
         if missing or differing:
             raise AEPretrainError(
@@ -188,7 +189,17 @@ class RanksAgree(Callback):
             )
 
 
+def _equal_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same bit for bit: 0 and -0 are not."""
+    same_kind = one.shape == other.shape and one.dtype == other.dtype
+    return same_kind and torch.equal(_octets(one), _octets(other))
+
+
+def _octets(tensor: Tensor) -> Tensor:
+    return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
+
+
 def _bit_sum(tensor: Tensor) -> Tensor:
     """A sum of the bytes of a tensor, weighted by their places: it differs if one bit does, or two values change."""
-    octets = tensor.detach().reshape(-1).contiguous().view(torch.uint8).to(torch.int64)
+    octets = _octets(tensor).to(torch.int64)
     return (octets * torch.arange(1, len(octets) + 1, device=tensor.device)).sum()

@@ -1,13 +1,12 @@
 """Progress that a person can follow: a bar with the time left for each stage, one line when it closes."""
 
 import logging
-import sys
 import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aepretrain.training.processes import is_first_process
 
@@ -56,15 +55,16 @@ class StageProgress(Callback):
 
     @property
     def _live(self) -> bool:
-        return is_first_process() and sys.stdout.isatty()
+        return is_first_process() and console.is_terminal
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = self._last_line = time.perf_counter()
         self._steps = trainer.num_training_batches
         if self._live:
-            columns = ("{task.description}", BarColumn(), "{task.percentage:>3.0f} %", TimeElapsedColumn())
-            left = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))
-            self.bar = Progress(*columns, *left, console=console, transient=True)
+            # Fits 80 columns: the bar is short, and the last column is the first to be cut.
+            columns = ("{task.description}", BarColumn(10), "{task.percentage:>3.0f} %", TextColumn("left"))
+            figures = TextColumn("{task.fields[figures]}")
+            self.bar = Progress(*columns, TimeRemainingColumn(), figures, console=console, transient=True)
             self.task = self.bar.add_task(self.stage, total=self.epochs * self._steps, figures="")
             self.bar.start()
 
@@ -81,10 +81,13 @@ class StageProgress(Callback):
         done, metrics = trainer.current_epoch + 1, trainer.callback_metrics
         names = [name for name in ("train/loss", self.show) if name in metrics]
         figures = f"epoch {done}/{self.epochs}  " + "  ".join(f"{name} {metrics[name].item():.4g}" for name in names)
+        short = f"epoch {done}/{self.epochs}"
+        if self.show in metrics:
+            short += f"  {self.show.removeprefix('val/')} {metrics[self.show].item():.4g}"
         log.debug("%s  %s", self.stage, figures)
         now = time.perf_counter()
         if self.bar:
-            self.bar.update(self.task, completed=done * self._steps, figures=figures)
+            self.bar.update(self.task, completed=done * self._steps, figures=short)
         elif now - self._last_line > LINE_SECONDS:
             self._last_line = now
             left = (now - self._start) / done * (self.epochs - done)

@@ -112,6 +112,26 @@ def test_cifar_is_read_from_its_own_file_format(tmp_path, monkeypatch):
     torch.testing.assert_close(splits.train.x[0], expected)
 
 
+def test_what_is_not_in_the_folder_is_downloaded_once_if_that_is_allowed(tmp_path):
+    asked = []
+
+    class Reader:
+        def __init__(self, folder, train, download):
+            asked.append(download)
+            if not download:
+                raise RuntimeError("Dataset not found")
+            self.data = torch.zeros(20, 28, 28, dtype=torch.uint8)
+            self.targets = torch.arange(20) % 10
+
+    class Remote(MNIST):
+        reader = Reader
+
+    assert len(Remote(str(tmp_path)).splits().train) == 16
+    assert asked == [False, True, False, True]
+    with pytest.raises(DataError, match="Dataset not found"):
+        Remote(str(tmp_path), download=False).splits()
+
+
 def test_a_missing_folder_and_a_folder_without_data_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"data\.root names the folder .*nowhere, which does not exist"):
         MNIST(str(tmp_path / "nowhere")).splits()

@@ -1,8 +1,11 @@
 import json
+import re
+from io import StringIO
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from rich.console import Console
 from torch import nn
 
 from aepretrain import (
@@ -19,11 +22,12 @@ from aepretrain import (
     finetune,
 )
 from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.training import progress
 from aepretrain.training.callbacks import BestWeights, WeightsArrived
 from aepretrain.training.encoding import encode_dataset
 from aepretrain.training.options import check_length
 from aepretrain.training.progress import duration
-from aepretrain.training.stage import train_stage
+from aepretrain.training.stage import build_trainer, train_stage
 
 QUIET = RunContext(progress=False)
 
@@ -127,6 +131,23 @@ def _nothing():
     return nullcontext()
 
 
+def test_the_number_of_machines_goes_through_to_lightning():
+    options = TrainerOptions(accelerator="cpu", devices=2, num_nodes=3, strategy="ddp", precision="bf16-mixed")
+    trainer = build_trainer(RunContext(trainer=options), "00-test", 1, [])
+    assert (trainer.num_nodes, trainer.num_devices, trainer.world_size) == (3, 2, 6)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_bar_tells_the_time_left_on_a_terminal(width, monkeypatch):
+    terminal = Console(width=width, force_terminal=True, file=StringIO(), color_system=None)
+    monkeypatch.setattr(progress, "console", terminal)
+    train(model(), torch.rand(2000, 6), RunContext(), stage="00-contractive", epochs=30)
+    lines = [line for line in re.split(r"[\r\n]", terminal.file.getvalue()) if "00-contractive" in line]
+    later = [line for line in lines if "epoch" in line]
+    assert later
+    assert all(re.search(r"left \d:\d\d:\d\d epoch \d+/30", line) for line in later)
+
+
 def test_what_lightning_refuses_is_a_config_error():
     with pytest.raises(ConfigError, match=r"^trainer: .*\bnonsense\b"):
         train(model(), torch.rand(50, 6), RunContext(progress=False, trainer=TrainerOptions(strategy="nonsense")))
@@ -170,9 +191,14 @@ def test_weights_that_did_not_arrive_stop_the_run_before_its_first_step():
 
 def test_one_flipped_bit_or_a_missing_tensor_is_seen():
     module, classifier = encoder(), Classifier(encoder(), 10)
+    nn.init.zeros_(module[0][1].bias)
     classifier.encoder.load_state_dict(module.state_dict())
     expected = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     WeightsArrived(expected).on_train_start(None, classifier)
+    negative_zeros = {**expected, "0.1.bias": -expected["0.1.bias"]}
+    assert torch.equal(negative_zeros["0.1.bias"], expected["0.1.bias"])
+    with pytest.raises(AEPretrainError, match=r"0\.1\.bias differ"):
+        WeightsArrived(negative_zeros).on_train_start(None, classifier)
     expected["0.1.weight"].view(torch.int32)[0, 0] ^= 1
     with pytest.raises(AEPretrainError, match=r"0\.1\.weight differ"):
         WeightsArrived(expected).on_train_start(None, classifier)
