@@ -135,7 +135,6 @@ def train_stage(
     if epochs < 1:
         raise ConfigError(f"a stage needs at least 1 epoch, but {stage} got {epochs}. Leave the stage out instead.")
     record, best = EpochRecord(stage), BestWeights(monitor, mode)
-    folder = context.stage_folder(stage)
     # The order matters: what a later one reads at the end of an epoch, an earlier one has logged.
     own: list[Callback] = [KeyedNoise(context.seed, stage), record]
     if context.progress:
@@ -144,11 +143,7 @@ def train_stage(
         own.append(EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False))
     if keep_best:
         own.append(best)
-    own.append(RanksAgree())
-    if folder is not None:
-        own.append(ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False))
-
-    trainer = build_trainer(context, stage, epochs, [*own, *context.callbacks, *callbacks])
+    trainer = build_trainer(context, stage, epochs, [*own, RanksAgree(), *context.callbacks, *callbacks])
     device = trainer.strategy.root_device
     batches = Batches(
         [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(context.seed, stage), shuffle=True
@@ -161,8 +156,7 @@ def train_stage(
         trainer.fit(module, batches, held_out)
     seconds = time.perf_counter() - start
     module.eval()
-    if folder is not None and is_first_process():
-        save_model(module, str(folder / "model.safetensors"))
+    _save_weights(module, context.stage_folder(stage))
     return StageRecord(
         stage=stage,
         epochs=len(record.epochs),
@@ -173,6 +167,11 @@ def train_stage(
         device=str(device),
         processes=trainer.world_size,
     )
+
+
+def _save_weights(module: LightningModule, folder: Path | None) -> None:
+    if folder is not None and is_first_process():
+        save_model(module, str(folder / "model.safetensors"))
 
 
 def check_training(context: RunContext, modules: Mapping[str, LightningModule], batch_sizes: Mapping[str, int]) -> None:
@@ -199,11 +198,14 @@ def check_training(context: RunContext, modules: Mapping[str, LightningModule], 
 
 
 def build_trainer(context: RunContext, stage: str, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
-    """A Trainer for one stage.
+    """A Trainer for one stage, which writes a checkpoint after every epoch where there is a run directory.
 
     Raises:
         ConfigError: If Lightning refuses the devices, the strategy or the precision.
     """
+    folder = context.stage_folder(stage)
+    if folder is not None:
+        callbacks = [*callbacks, ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)]
     try:
         with _quiet_lightning():
             trainer = Trainer(
@@ -211,8 +213,8 @@ def build_trainer(context: RunContext, stage: str, epochs: int, callbacks: Seque
                 max_epochs=epochs,
                 logger=list(context.loggers(stage)) or False,
                 callbacks=list(callbacks),
-                default_root_dir=context.stage_folder(stage),
-                enable_checkpointing=context.out is not None,
+                default_root_dir=folder,
+                enable_checkpointing=folder is not None,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
