@@ -16,6 +16,7 @@ VERBS = {
     "compare": "pretrained against random initialization, over seeds and label budgets",
     "validate": "check a config and its data and print the plan; trains nothing",
     "evaluate": "measure a finished run again, from its files",
+    "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
 
 HELP = f"""\

@@ -15,6 +15,7 @@ from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.encoder import load_encoder
 from aepretrain.errors import ConfigError
 from aepretrain.experiment import Experiment
+from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.statistics import paired_difference, sampling_error, verdict
 from aepretrain.tracking.json_files import read_json, write_json
 from aepretrain.training.progress import say
@@ -97,6 +98,9 @@ def compare(experiment: Experiment, comparison: Comparison, out: Path) -> dict[s
         _write_rows(out / "results.csv", rows)
     summary = summarize(rows, comparison, test_examples=len(experiment.data.splits().test))
     write_json(out / "summary.json", summary)
+    if experiment.report:
+        say("drawing the report")
+        write_comparison_report(out)
     return summary
 
 
@@ -157,7 +161,8 @@ def _fine_tune(experiment: Experiment, arm: str, folder: Path, encoder_folder: P
         make = experiment.classifier
         experiment = replace(experiment, classifier=lambda f, classes: make(f, classes, freeze_encoder=True))
     _, results = experiment.classify(encoder, folder, pretrained=pretrained)
-    write_json(folder / "results.json", {"stages": [], "classifier": results, "seed": experiment.seed})
+    facts = {"data": experiment.describe_data(), "seed": experiment.seed}
+    write_json(folder / "results.json", {"stages": [], "classifier": results, **facts})
     return {
         "validation_accuracy": results["validation"]["accuracy"],
         "test_accuracy": results["test"]["accuracy"],

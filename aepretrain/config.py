@@ -60,6 +60,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
     parser.add_argument("--finetune", type=FineTuning, default=FineTuning())
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     parser.add_argument("--compare", type=Comparison, default=Comparison())
+    parser.add_argument("--report", type=bool, default=True, help="write report.html at the end")
     return parser
 
 
@@ -85,7 +86,14 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         built = parser.instantiate(settings)
         factory = partial(Classifier, **vars(built.classifier))
         experiment = Experiment(
-            built.layers, built.data, built.pretrain, factory, built.finetune, built.trainer, built.seed
+            built.layers,
+            built.data,
+            built.pretrain,
+            factory,
+            built.finetune,
+            built.trainer,
+            built.seed,
+            report=built.report,
         )
     except ArgumentError as error:
         raise ConfigError(explain(error, files, arguments)) from error

@@ -28,7 +28,7 @@ GROUPS: dict[str, type] = {
     "trainer": TrainerOptions,
     "compare": Comparison,
 }
-TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "out")
+TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "report", "out")
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
 FROM_THE_RUN = ("encoder", "num_classes", "code_features")
 """What the run, and not the config, gives to the classifier."""

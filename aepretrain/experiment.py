@@ -16,13 +16,13 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from aepretrain import __version__
-from aepretrain.autoencoders import Autoencoder, DenoisingAutoencoder
 from aepretrain.classifier import Classifier, evaluate_classifier
 from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.encoder import load_encoder, save_encoder
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.parts.randomness import derive_seed
-from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
+from aepretrain.report.run_report import write_run_report
+from aepretrain.samples import save_curves, save_inputs, save_samples
 from aepretrain.stack import GreedyStack, LayerFactory
 from aepretrain.tracking.json_files import finite, write_json
 from aepretrain.tracking.metrics_file import MetricsFile
@@ -34,8 +34,6 @@ from aepretrain.training.stage import RunContext, StageRecord, check_training
 
 ClassifierFactory = Callable[..., Classifier]
 """A classifier with all but its encoder and the number of classes given; takes further keywords."""
-
-PICTURES = 12
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,7 @@ class Experiment:
         trainer: Devices and precision.
         seed: Of the initial weights, the batch order, the noise and the labelled subset.
         callbacks: Further callbacks of Lightning, for every stage.
+        report: Whether a run ends with ``report.html``.
 
     Example:
         >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
@@ -66,6 +65,7 @@ class Experiment:
     trainer: TrainerOptions = TrainerOptions()
     seed: int = 0
     callbacks: Sequence[Callback] = ()
+    report: bool = True
 
     @property
     def has_classifier(self) -> bool:
@@ -134,6 +134,9 @@ class Experiment:
                 folder = out / "stages" / "classifier" / "encoder"
                 _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels", errors)
         write_json(out / "results.json", results)
+        if self.report and is_first_process():
+            say("drawing the report")
+            write_run_report(out)
         return results
 
     def pretrain_stack(self, out: Path, stack: GreedyStack | None = None) -> tuple[GreedyStack, dict[str, Any]]:
@@ -148,7 +151,8 @@ class Experiment:
         """
         stack = stack or self.prepare()
         context = self._context(out)
-        stack.fit(self.data, self.pretrain, context, on_stage_end=partial(_draw_stage, stack, context))
+        save_inputs(self.data.splits(self.seed).validation, out)
+        stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
         results: dict[str, Any] = {
             "stages": stack.results(),
             "classifier": None,
@@ -180,7 +184,7 @@ class Experiment:
         classifier = self.build_classifier(encoder)
         tuned = finetune(classifier, self.data, self.finetune, self._context(out), pretrained=pretrained)
         record = tuned.record
-        _draw_curves(record, out / "stages" / record.stage)
+        save_curves(record, out / "stages" / record.stage)
         return classifier, {
             **measure(classifier, self.data, self.seed),
             "weights_arrived": tuned.weights_arrived,
@@ -303,31 +307,3 @@ def _pattern_codes(stack: GreedyStack, x: Tensor) -> list[dict[str, Any]]:
         {"pattern": number, "code": code, "answer": answer, "solved": answer == number}
         for number, (code, answer) in enumerate(zip(codes.tolist(), answers.tolist(), strict=True))
     ]
-
-
-@rank_zero_only
-def _draw_curves(record: StageRecord, folder: Path) -> None:
-    draw_curves(record.history, kept_epoch=record.kept_epoch).savefig(folder / "curves.png", dpi=110)
-
-
-@rank_zero_only
-@torch.no_grad()
-def _draw_stage(stack: GreedyStack, context: RunContext, layer: Autoencoder, record: StageRecord, x: Tensor) -> None:
-    """Learning curves; of the first layer on images also its filters, and what it makes of validation images."""
-    folder = context.stage_folder(record.stage)
-    if folder is None:
-        return
-    _draw_curves(record, folder)
-    if layer is not stack.layers[0] or len(layer.in_shape) != 3 or layer.in_shape[0] not in (1, 3):
-        return
-    first = next((module for module in layer.f if isinstance(module, nn.Linear)), None)
-    if first is not None:
-        draw_filters(first.weight.reshape(-1, *layer.in_shape).numpy()).savefig(folder / "filters.png", dpi=110)
-    images = x[:PICTURES]
-    rows = {"original": images}
-    if isinstance(layer, DenoisingAutoencoder):
-        generator = torch.Generator().manual_seed(derive_seed(context.seed, record.stage, "pictures"))
-        rows["corrupted"] = layer.corruption(images, generator)
-    rows["reconstructed"] = layer.reconstruct(rows.get("corrupted", images))
-    pictures = {name: tensor.numpy() for name, tensor in rows.items()}
-    draw_image_rows(pictures).savefig(folder / "reconstructions.png", dpi=110)

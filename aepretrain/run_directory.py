@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import os
+import re
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aepretrain.errors import ConfigError, StorageError
@@ -42,6 +44,35 @@ def choose_run_directory(out: str | None, name: str) -> Path:
         raise StorageError(f"{folder} cannot be written: {error.strerror}. Name another one by --out.") from error
     os.environ[VARIABLE] = str(folder)
     return folder
+
+
+SECRET = r"[\w.-]*(?:key|token|secret|password|credential)[\w.-]*"
+HIDDEN = "[redacted]"
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """The words of a command line with the values of options that sound like a secret left out.
+
+    Example:
+        >>> without_secrets(["fit", "--hub.token", "abc", "--data.password=x y", "--seed", "1"])
+        ['fit', '--hub.token', '[redacted]', '--data.password=[redacted]', '--seed', '1']
+    """
+    shown: list[str] = []
+    for word in words:
+        if shown and re.fullmatch(f"--{SECRET}", shown[-1], re.IGNORECASE) and not word.startswith("--"):
+            shown.append(HIDDEN)
+            continue
+        word = re.sub(f"(?i)^(-*{SECRET}=).*", rf"\1{HIDDEN}", word, flags=re.DOTALL)
+        word = re.sub(rf"(?i)([\"']?{SECRET}[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}]+)", rf"\1{HIDDEN}", word)
+        shown.append(re.sub(r"://[^/@\s]+@", f"://{HIDDEN}@", word))
+    return shown
+
+
+def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
+    """Append the command that is running to ``commands.txt``, without its secrets, from the first process alone."""
+    if is_first_process():
+        with (folder / "commands.txt").open("a", encoding="utf-8") as file:
+            file.write(shlex.join(without_secrets(["aepretrain", verb, *arguments])) + "\n")
 
 
 @contextlib.contextmanager

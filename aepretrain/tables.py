@@ -44,6 +44,7 @@ def print_results(results: dict[str, Any], out: Path) -> None:
         print_classifier(results["classifier"])
     console.print(f"encoder  {out / 'encoder'}", markup=False)
     console.print(f"results  {out / 'results.json'}", markup=False)
+    _print_report(out)
 
 
 @rank_zero_only
@@ -143,3 +144,9 @@ def print_comparison(summary: dict[str, Any], out: Path) -> None:
         table.add_section()
     console.print(table)
     console.print(f"results  {out / 'results.csv'}", markup=False)
+    _print_report(out)
+
+
+def _print_report(out: Path) -> None:
+    if (out / "report.html").is_file():
+        console.print(f"report   {out / 'report.html'}", markup=False)

@@ -21,6 +21,7 @@ FLOORS = {
     "aepretrain.tracking": 3,
     "aepretrain.report": 3,
     "aepretrain.run_directory": 3,
+    "aepretrain.samples": 3,
     "aepretrain.statistics": 3,
     "aepretrain.baselines": 3,
     "aepretrain.compare": 3,

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from aepretrain.compare import compare
 from aepretrain.config import build_parser, parse
 from aepretrain.errors import ConfigError, StorageError
-from aepretrain.run_directory import log_to
+from aepretrain.run_directory import log_to, record_command
 from aepretrain.tables import print_comparison
 
 DESCRIPTION = """\
@@ -25,6 +25,7 @@ def run(arguments: Sequence[str]) -> None:
     parsed.experiment.prepare()
     out = Path(parsed.arguments.out)
     _take_directory(out, parsed.yaml)
+    record_command(out, "compare", arguments)
     with log_to(out / "train.log"):
         print_comparison(compare(parsed.experiment, parsed.comparison, out), out)
 
@@ -39,7 +40,7 @@ def _take_directory(out: Path, text: str) -> None:
     if config.is_file():
         before, now = (yaml.safe_load(words) for words in (config.read_text(encoding="utf-8"), text))
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        changed = [key for key in changed if key != "compare"]
+        changed = [key for key in changed if key not in ("compare", "report")]
         if changed:
             raise ConfigError(
                 f"{out} holds a comparison with other settings: {', '.join(changed)} changed. Name a new --out."

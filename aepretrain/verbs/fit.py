@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from aepretrain.config import build_parser, parse
-from aepretrain.run_directory import choose_run_directory, log_to
+from aepretrain.run_directory import choose_run_directory, log_to, record_command
 from aepretrain.tables import print_results
 from aepretrain.training.processes import is_first_process
 from aepretrain.training.progress import say
@@ -26,6 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     out = choose_run_directory(parsed.arguments.out, name)
     if is_first_process():
         (out / "config.yaml").write_text(parsed.yaml, encoding="utf-8")
+    record_command(out, "fit", arguments)
     with log_to(out / "train.log"):
         for warning in stack.warnings():
             say(f"warning: {warning}")

@@ -1,0 +1,83 @@
+"""Axes in the report's style, and labels that do not cover one another."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aepretrain.report.colours import Colours
+
+LABEL = 9
+SMALL = 8
+
+
+def new_chart(width: float, height: float, colours: Colours) -> tuple[Figure, Axes]:
+    """A figure with one pair of quiet axes.
+
+    Args:
+        width: In inches.
+        height: In inches.
+        colours: Of axes, text and grid.
+
+    Example:
+        >>> from aepretrain.report.colours import LIGHT
+        >>> new_chart(4, 3, LIGHT)[1].get_facecolor()
+        (1.0, 1.0, 1.0, 1.0)
+    """
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor=colours.ground)
+    axes = figure.add_subplot(facecolor=colours.ground)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(colours.muted)
+    axes.tick_params(colors=colours.muted, labelsize=SMALL, length=3)
+    for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        label.set_color(colours.ink)
+        label.set_fontsize(LABEL)
+    axes.grid(axis="y", color=colours.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def spread_apart(values: Sequence[float], gap: float) -> list[float]:
+    """Values moved as little as needed so that no two are closer than the gap, in the same order.
+
+    Example:
+        >>> spread_apart([1.0, 1.1, 3.0], gap=0.5)
+        [0.8, 1.3, 3.0]
+    """
+    clusters: list[list[int]] = []
+    centre = lambda members: sum(values[i] for i in members) / len(members)  # noqa: E731
+    for i in sorted(range(len(values)), key=lambda i: values[i]):
+        clusters.append([i])
+        while len(clusters) > 1:
+            low, high = clusters[-2:]
+            needed = gap * (len(low) + len(high)) / 2
+            if centre(high) - centre(low) >= needed - 1e-12:
+                break
+            clusters[-2:] = [low + high]
+    places = [0.0] * len(values)
+    for members in clusters:
+        for rank, i in enumerate(members):
+            places[i] = round(centre(members) + gap * (rank - (len(members) - 1) / 2), 6)
+    return places
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], colours: Colours) -> None:
+    """Name lines at their right ends, with a leader in the line's colour to each name.
+
+    Args:
+        axes: The axes, whose limits are set.
+        ends: Per line its last x, its last y, its name and its colour.
+        colours: Of the names.
+    """
+    if not ends:
+        return
+    low, high = axes.get_ylim()
+    inches = axes.figure.get_size_inches()[1] * 0.8  # type: ignore[union-attr]
+    gap = (high - low) * (SMALL + 4) / 72 / inches
+    places = spread_apart([y for _, y, _, _ in ends], gap)
+    for (x, y, name, colour), place in zip(ends, places, strict=True):
+        axes.annotate(
+            name, (x, y), xytext=(22, place), textcoords=("offset points", "data"),
+            fontsize=SMALL, color=colours.ink, va="center", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 4},
+        )  # fmt: skip

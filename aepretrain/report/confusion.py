@@ -1,0 +1,59 @@
+"""Confusion matrices as tables whose cells are shaded."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_CLASSES = 20
+"""Larger matrices are not shown: their cells would be too small to read."""
+
+
+def confusion_table(matrix: NDArray[np.integer], colour: str) -> str:
+    """A matrix whose rows are the true classes, shaded by the share of the row; errors are shaded more strongly.
+
+    Args:
+        matrix: Counts, shape ``(C, C)``.
+        colour: The name of a CSS variable.
+
+    Example:
+        >>> confusion_table(np.array([[3, 1], [0, 4]]), "ink").count("<td")
+        4
+    """
+    head = "".join(f'<th scope="col">{k}</th>' for k in range(len(matrix)))
+    lines = [f'<tr><th aria-label="true class by answer"></th>{head}</tr>']
+    for true, counts in enumerate(matrix.tolist()):
+        shares = [100 * count / max(sum(counts), 1) for count in counts]
+        cells = "".join(
+            _cell(count, share if answer == true else min(3 * share, 100), answer == true)
+            for answer, (count, share) in enumerate(zip(counts, shares, strict=True))
+        )
+        lines.append(f'<tr><th scope="row">{true}</th>{cells}</tr>')
+    rows = "\n".join(lines)
+    return f'<table class="matrix" style="--heat: var(--{colour})">\n{rows}\n</table>'
+
+
+def _cell(count: int, shade: float, right: bool) -> str:
+    # The diagonal is large by itself: it is shaded lightly, so that errors stand out.
+    share = 0.35 * shade if right else 0.8 * shade
+    return f'<td class="{"" if count else "none"}" style="--share: {share:.0f}">{count}</td>'
+
+
+def most_confused(matrix: Sequence[Sequence[int]] | NDArray[np.integer], most: int = 3) -> str:
+    """The most frequent errors in words.
+
+    Example:
+        >>> most_confused([[3, 1], [2, 4]])
+        'Most often 1 is taken for 0 (2 times) and 0 for 1 (1 time).'
+        >>> most_confused([[3, 0], [0, 4]])
+        'There is no error.'
+    """
+    counts = np.array(matrix)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:most]
+    pairs = [(i, j) for i, j in zip(*np.unravel_index(order, counts.shape), strict=True) if counts[i, j]]
+    if not pairs:
+        return "There is no error."
+    words = [f"{i} for {j} ({counts[i, j]} time{'s' if counts[i, j] > 1 else ''})" for i, j in pairs]
+    words[0] = words[0].replace(" for ", " is taken for ", 1)
+    return f"Most often {', '.join(words[:-1])}{' and ' if len(words) > 1 else ''}{words[-1]}."

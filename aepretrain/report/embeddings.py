@@ -1,0 +1,107 @@
+"""Two dimensions of many: principal components and t-SNE of inputs and codes, drawn as points."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
+
+from aepretrain.report.colours import LIGHT
+
+Points = NDArray[np.floating]
+"""Shape ``(N, 2)``."""
+
+LEAST_POINTS = 10
+SIDE = 200
+MARGIN = 12
+
+
+def principal_components(x: NDArray[np.floating]) -> Points:
+    """The two directions in which the data vary most.
+
+    Args:
+        x: Shape ``(N, D)``, with D at least 2 and N at least 2.
+
+    Reference:
+        Pearson: On Lines and Planes of Closest Fit to Systems of Points in Space (1901).
+
+    Example:
+        >>> principal_components(np.eye(4)).shape
+        (4, 2)
+    """
+    return PCA(2, svd_solver="full").fit_transform(x)
+
+
+def neighbour_embedding(x: NDArray[np.floating]) -> Points:
+    """t-SNE: neighbours stay neighbours; distances between clusters mean nothing.
+
+    Args:
+        x: Shape ``(N, D)``, with N at least :data:`LEAST_POINTS`.
+
+    Reference:
+        van der Maaten, Hinton: Visualizing Data using t-SNE (2008).
+
+    Example:
+        >>> neighbour_embedding(np.random.default_rng(0).random((12, 4))).shape
+        (12, 2)
+    """
+    perplexity = min(30.0, (len(x) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=500).fit_transform(x)
+
+
+def can_embed(x: NDArray[np.floating]) -> bool:
+    """Whether the data have two dimensions and vary."""
+    return x.ndim == 2 and min(x.shape) >= 2 and bool(np.isfinite(x).all()) and bool(x.std(axis=0).any())
+
+
+def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Share of examples whose nearest other example has the same label.
+
+    Args:
+        x: Shape ``(N, D)``.
+        labels: Shape ``(N,)``.
+
+    Example:
+        >>> neighbours_agree(np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 0]))
+        0.5
+    """
+    nearest = NearestNeighbors(n_neighbors=1).fit(x).kneighbors(return_distance=False)[:, 0]
+    return float((labels[nearest] == labels).mean())
+
+
+def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> str:
+    """Points as an SVG element, coloured by label; each label stands once at the middle of its points.
+
+    A class is one path of round dots, ten bytes each, whose colour follows the theme.
+
+    Args:
+        points: Shape ``(N, 2)``.
+        labels: Shape ``(N,)``, or None where there are none.
+        alt: What the picture shows, for those who cannot see it.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = (SIDE - 2 * MARGIN) / max(float((high - low).max()), 1e-12)
+    places = SIDE / 2 + (points - (low + high) / 2) * scale * np.array([1, -1])
+    classes: Sequence[int] = [0] if labels is None else sorted(set(labels.tolist()))
+    groups = [places if labels is None else places[labels == label] for label in classes]
+    dots = "".join(
+        f'<path d="{_dots(group)}" stroke="var(--series-{k % len(LIGHT.series)})"/>' for k, group in enumerate(groups)
+    )
+    names = "".join(
+        f'<text x="{np.median(group[:, 0]):.0f}" y="{np.median(group[:, 1]):.0f}">{label}</text>'
+        for label, group in zip(classes, groups, strict=True)
+        if labels is not None
+    )
+    return (
+        f'<svg class="chart" role="img" aria-label="{alt}" viewBox="0 0 {SIDE} {SIDE}">'
+        f'<rect width="{SIDE}" height="{SIDE}" rx="5" fill="var(--panel)"/>'
+        f'<g stroke-width="4" stroke-linecap="round" stroke-opacity=".8" fill="none">{dots}</g>'
+        f'<g font-size="13" font-weight="700" text-anchor="middle" dominant-baseline="central" fill="var(--ink)" '
+        f'stroke="var(--panel)" stroke-width="4" paint-order="stroke" stroke-linejoin="round">{names}</g></svg>'
+    )
+
+
+def _dots(places: Points) -> str:
+    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)

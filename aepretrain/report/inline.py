@@ -1,0 +1,109 @@
+"""Charts and arrays as parts of one HTML file: inline SVG that follows the theme, and embedded PNG."""
+
+import base64
+import io
+import re
+from html import escape
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+
+from aepretrain.report.colours import use_variables
+from aepretrain.report.pictures import as_image
+
+POINTS_TO_PIXELS = 96 / 72
+COARSE = 20
+"""Pictures with a side below this keep their square pixels when they are enlarged."""
+
+
+def inline_svg(figure: Figure, name: str, alt: str) -> str:
+    """A chart as an SVG element without outside references, whose text is text in the font of the page.
+
+    Args:
+        figure: Drawn with :data:`~aepretrain.report.colours.STAND_INS`.
+        name: Unique on the page: clip paths of two charts must not share an id.
+        alt: What the chart shows, for those who cannot see it.
+    """
+    text = svg_text(figure, name, fonttype="none")
+    width, height = (float(x) for x in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore[union-attr]
+    body = text[text.index(">", text.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL).replace("xlink:href", "href")
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'(url\(|href=")#', rf"\1#{name}-", body)
+    body = re.sub(r"font: (\d{3} )?([\d.]+)px [^;\"]*", _without_family, body)
+    opening = (
+        f'<svg class="chart" role="img" aria-label="{escape(alt)}" viewBox="0 0 {width:g} {height:g}" '
+        f'style="max-width: {width * POINTS_TO_PIXELS:.0f}px">'
+    )
+    return opening + use_variables(body).strip()
+
+
+def svg_text(figure: Figure, name: str, *, fonttype: str = "path") -> str:
+    """A chart as the text of an SVG file, the same every time.
+
+    Args:
+        figure: The chart.
+        name: What the ids inside are made from.
+        fonttype: ``path`` draws letters as shapes, which look alike everywhere; ``none`` keeps text as text.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": fonttype, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=fonttype == "none", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _without_family(font: re.Match[str]) -> str:
+    weight = f"font-weight: {font[1].strip()}; " if font[1] else ""
+    return f"{weight}font-size: {font[2]}px"
+
+
+def inline_png(image: NDArray[np.floating], alt: str, *, width: int, coarse: bool = False) -> str:
+    """An image element that holds its own data.
+
+    Args:
+        image: Shape ``(height, width, 4)``: red, green, blue and opacity in ``[0, 1]``.
+        alt: What it shows, for those who cannot see it.
+        width: At most this wide, in CSS pixels.
+        coarse: Whether its pixels stay squares when it is enlarged.
+
+    Example:
+        >>> inline_png(np.zeros((2, 2, 4)), "nothing", width=20)[:47]
+        '<img class="" alt="nothing" style="max-width: 2'
+    """
+    buffer = io.BytesIO()
+    imsave(buffer, image, format="png", metadata={"Software": None})
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return (
+        f'<img class="{"coarse" if coarse else ""}" alt="{escape(alt)}" style="max-width: {width}px" '
+        f'width="{image.shape[1]}" height="{image.shape[0]}" src="data:image/png;base64,{data}">'
+    )
+
+
+def mosaic(pictures: NDArray[np.floating], columns: int) -> NDArray[np.floating]:
+    """Pictures in rows, with clear gaps between them.
+
+    Args:
+        pictures: Shape ``(N, height, width)`` or ``(N, channels, height, width)`` with 1 or 3 channels, in ``[0, 1]``.
+        columns: Pictures in a row.
+
+    Returns:
+        Shape ``(..., ..., 4)``: red, green, blue and opacity.
+
+    Example:
+        >>> mosaic(np.zeros((5, 8, 8)), columns=3).shape
+        (17, 26, 4)
+    """
+    height, width = pictures.shape[-2:]
+    gap = 1 if width < COARSE else 2
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    canvas = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4))
+    for place, picture in enumerate(pictures):
+        top, left = (place // columns) * (height + gap), (place % columns) * (width + gap)
+        image = np.clip(as_image(picture), 0, 1)
+        canvas[top : top + height, left : left + width, :3] = image if image.ndim == 3 else image[..., None]
+        canvas[top : top + height, left : left + width, 3] = 1
+    return canvas

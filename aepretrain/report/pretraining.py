@@ -1,0 +1,269 @@
+"""What pretraining learnt, as parts of a report: stages, curves, filters, reconstructions, units, embeddings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from aepretrain.report.charts import SMALL, new_chart
+from aepretrain.report.colours import STAND_INS, Colours
+from aepretrain.report.embeddings import (
+    LEAST_POINTS,
+    can_embed,
+    neighbour_embedding,
+    neighbours_agree,
+    principal_components,
+    scatter,
+)
+from aepretrain.report.inline import COARSE, inline_png, inline_svg, mosaic
+from aepretrain.report.page import figure, missing, row, section, table
+from aepretrain.report.run_files import Curve, read_arrays, read_curves, read_results
+
+LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
+FILTER_COLUMNS = 16
+
+
+def pretraining_sections(folder: Path) -> list[str]:
+    """All that the files of a run say of its pretraining, one section per question.
+
+    Args:
+        folder: A run directory, finished or not.
+    """
+    stages = read_results(folder / "results.json").get("stages", [])
+    curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name != "classifier"}
+    kept = {stage["stage"]: stage["kept_epoch"] for stage in stages}
+    return [
+        section("Stages", stage_table(stages)),
+        section("Learning curves", stage_curves(curves, kept)),
+        section("Layer 1: filters", *_with_samples(folder, filters)),
+        section("Layer 1: reconstructions", *_with_samples(folder, reconstructions)),
+        section("How the codes use their units", units(stages)),
+        section("Inputs and codes in two dimensions", *embeddings(folder)),
+    ]
+
+
+def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
+    """A row per stage: shapes, length, losses and diagnostics on validation data."""
+    if not stages:
+        return missing("The run has not finished: results.json, which holds these figures, is not there yet.")
+    columns = (
+        "stage", "shape", "epochs", "steps", "seconds", "training loss", "validation loss", "reconstruction",
+        "active", "dead units", "informative", "identity",
+    )  # fmt: skip
+    rows = [
+        (
+            stage["stage"],
+            f"{_shape(stage['in_shape'])} → {_shape(stage['code_shape'])}",
+            str(stage["epochs"]),
+            f"{stage['steps']:,}",
+            f"{stage['seconds']:.1f}",
+            *(_number(stage["losses"][name], ".2f") for name in ("train", "validation", "reconstruction")),
+            _number(stage["diagnostics"].get("active_share"), ".1%"),
+            _number(stage["diagnostics"].get("dead_units"), ".0f"),
+            _number(stage["diagnostics"].get("informative_units"), ".0f"),
+            _number(stage["diagnostics"].get("identity_score"), ".2f"),
+        )
+        for stage in stages
+    ]
+    return table(columns, rows, words=2) + (
+        "<p>Losses are in nats per example, summed over features; reconstruction is without noise or penalty. All "
+        "figures but the training loss are of validation data. Identity: the share of off-data noise that comes back; "
+        "1 is a layer that copies anything.</p>"
+    )
+
+
+def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, int]) -> str:
+    """A chart per stage: its losses over the epochs.
+
+    Args:
+        curves: Stage, then name, then one value per epoch.
+        kept: The epoch, counted from 0, whose weights were kept, where it is known.
+    """
+    shown = {stage: {name: c for name, c in found.items() if name in LOSSES} for stage, found in curves.items()}
+    if not any(shown.values()):
+        return missing("There are no curves: metrics.jsonl is empty or missing.")
+    return row(
+        figure(
+            inline_svg(
+                draw_losses(found, STAND_INS, kept_epoch=kept.get(stage)),
+                f"curves-{stage}",
+                f"Losses of stage {stage} over its epochs",
+            ),
+            stage,
+            _curve_caption(found, kept.get(stage)),
+        )
+        for stage, found in shown.items()
+        if found
+    )
+
+
+def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: int | None = None) -> Figure:
+    """Losses over epochs, each named in a legend below.
+
+    Args:
+        curves: Name as in ``metrics.jsonl``, then one value per epoch.
+        colours: Of the lines.
+        kept_epoch: The epoch, counted from 0, whose weights were kept; it is marked.
+
+    Example:
+        >>> from aepretrain.report.colours import LIGHT
+        >>> len(draw_losses({"train/loss": [2.0, 1.0], "val/loss": [2.0, 1.5]}, LIGHT).axes[0].lines)
+        2
+    """
+    chart, axes = new_chart(4.4, 2.9, colours)
+    order = [name for name in LOSSES if name in curves]
+    for name, colour, style in zip(order, (colours.muted, *colours.series), ("-", "-", "--"), strict=False):
+        values = curves[name]
+        marker = "o" if len(values) == 1 else None
+        axes.plot(range(1, len(values) + 1), values, style, color=colour, marker=marker, label=LOSSES[name])
+    if kept_epoch is not None and len(curves[order[0]]) > 1:
+        axes.axvline(kept_epoch + 1, color=colours.muted, linewidth=0.8, linestyle=":")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("nats per example")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
+    return chart
+
+
+def _curve_caption(curves: Mapping[str, Curve], kept: int | None) -> str:
+    name = "val/reconstruction" if "val/reconstruction" in curves else next(iter(curves))
+    values = curves[name]
+    words = f"{LOSSES[name].capitalize()} goes from {values[0]:.3g} to {values[-1]:.3g} nats in {len(values)} epochs."
+    return words + ("" if kept is None else f" The weights of epoch {kept + 1} were kept (dotted line).")
+
+
+def _with_samples(folder: Path, draw: Any) -> list[str]:
+    """What a function makes of the first stage's arrays, or why there are none."""
+    paths = sorted(folder.glob("stages/00-*/samples.npz"))
+    if not paths:
+        return [missing("No arrays of the first stage were kept: the run has not come that far, or is an older one.")]
+    return [draw(read_arrays(paths[0]))]
+
+
+def filters(arrays: Mapping[str, np.ndarray]) -> str:
+    """The weights into each unit of the first layer, as pictures."""
+    if "filters" not in arrays:
+        return missing("The first layer is not a dense layer on images, so its weights are no pictures.")
+    weights = arrays["filters"]
+    spans = np.abs(weights).reshape(len(weights), -1).max(axis=1).reshape(-1, *[1] * (weights.ndim - 1))
+    image = mosaic(0.5 + 0.5 * weights / np.where(spans == 0, 1, spans), FILTER_COLUMNS)
+    coarse = weights.shape[-1] < COARSE
+    count = f"the first {len(weights)} of {arrays['units']}" if len(weights) < arrays["units"] else f"all {len(weights)}"
+    return figure(
+        inline_png(image, f"Weights into {count} units as small pictures", width=880, coarse=coarse),
+        f"Weights into {count} units,",
+        "each scaled by its own largest weight: grey is zero, white positive, black negative. Look for strokes and "
+        "edges; pictures of pure noise are units that learnt nothing yet.",
+    )
+
+
+def reconstructions(arrays: Mapping[str, np.ndarray]) -> str:
+    """Originals, what the noise makes of them, and what the layer makes of that."""
+    if "original" not in arrays:
+        return missing("The inputs are no images, so there is nothing to look at.")
+    names = [name for name in ("original", "corrupted", "reconstructed") if name in arrays]
+    coarse = arrays["original"].shape[-1] < COARSE
+    count = len(arrays["original"])
+    lines = [
+        f"<span>{name}</span>"
+        + inline_png(mosaic(arrays[name], count), f"{count} validation images, {name}", width=760, coarse=coarse)
+        for name in names
+    ]
+    seen = "from the corrupted row alone" if "corrupted" in names else "through its code"
+    return figure(
+        f'<div class="pictures">\n{chr(10).join(lines)}\n</div>',
+        f"{count} validation images.",
+        f"The layer makes the last row {seen}; the nearer it is to the first, the more it knows of the data.",
+    )
+
+
+def units(stages: Sequence[Mapping[str, Any]]) -> str:
+    """A chart of sparsity, informative and dead units per layer."""
+    if not stages:
+        return missing("The run has not finished: its diagnostics are not there yet.")
+    dead = [f"{stage['diagnostics']['dead_units']:.0f} in {stage['stage']}" for stage in stages]
+    return figure(
+        inline_svg(draw_units(stages, STAND_INS), "units", "Active, informative and dead units of each layer in percent"),
+        "Validation data.",
+        "Active: share of (example, unit) pairs with |h| > 0.01, low where codes are sparse. Informative: units whose "
+        f"variance exceeds 0.01. Dead: units that are active on no example ({', '.join(dead)}).",
+    )
+
+
+def draw_units(stages: Sequence[Mapping[str, Any]], colours: Colours) -> Figure:
+    """Three bars per layer: shares of active pairs, of informative units and of dead units, in percent.
+
+    Args:
+        stages: As in ``results.json``.
+        colours: Of the bars.
+    """
+    chart, axes = new_chart(6.2, 0.75 + 0.8 * len(stages), colours)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=colours.grid, linewidth=0.8)
+    for bar, name in enumerate(("active", "informative", "dead")):
+        shares = [100 * _share(stage, name) for stage in stages]
+        places = [k + 0.27 * (bar - 1) for k in range(len(stages))]
+        # Active, informative and dead: green and blue are good news, orange is not.
+        colour = colours.series[(2, 0, 1)[bar]]
+        bars = axes.barh(places, shares, 0.23, color=colour, label=name)
+        axes.bar_label(bars, [f"{share:.0f} %" for share in shares], padding=3, fontsize=SMALL, color=colours.ink)
+    axes.set_yticks(range(len(stages)), [stage["stage"] for stage in stages], color=colours.ink)
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 112)
+    axes.set_xticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
+    return chart
+
+
+def _share(stage: Mapping[str, Any], name: str) -> float:
+    diagnostics = stage["diagnostics"]
+    if name == "active":
+        return diagnostics.get("active_share") or 0.0
+    return (diagnostics.get(f"{name}_units") or 0.0) / float(np.prod(stage["code_shape"]))
+
+
+def embeddings(folder: Path) -> list[str]:
+    """Principal components and t-SNE of the raw inputs and of the codes of each layer."""
+    inputs = read_arrays(folder / "stages" / "inputs.npz")
+    if not inputs:
+        return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
+    labels = inputs.get("labels")
+    spaces = {"raw inputs": inputs["inputs"]}
+    for path in sorted(folder.glob("stages/*/samples.npz")):
+        spaces[f"codes of {path.parent.name}"] = read_arrays(path)["codes"]
+    parts = [row((_scatter(name, x, labels, "PCA") for name, x in spaces.items()), "small")]
+    if len(inputs["inputs"]) >= LEAST_POINTS:
+        parts.append(row((_scatter(name, x, labels, "t-SNE") for name, x in spaces.items()), "small"))
+    else:
+        parts.append(missing(f"t-SNE is left out: it needs at least {LEAST_POINTS} examples."))
+    return [_embedding_words(spaces, labels), *parts]
+
+
+def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None, method: str) -> str:
+    if not can_embed(x):
+        return figure("", f"{method}, {name}.", "Left out: the data have fewer than two dimensions, or do not vary.")
+    points = principal_components(x) if method == "PCA" else neighbour_embedding(x)
+    return figure(scatter(points, labels, f"{method} of {name}"), method, name)
+
+
+def _embedding_words(spaces: Mapping[str, np.ndarray], labels: np.ndarray | None) -> str:
+    count = len(spaces["raw inputs"])
+    if labels is None:
+        return f"<p>{count} validation examples. The data have no labels, so the points have one colour.</p>"
+    agree = [f"{neighbours_agree(x, labels):.0%} in the {name}" for name, x in spaces.items() if len(x) > 1]
+    return (
+        f"<p>{count} validation examples, coloured by their label, which pretraining never saw. The nearest other "
+        f"example, in all dimensions, has the same label for {', '.join(agree)}. In t-SNE, distances between clusters "
+        "mean nothing.</p>"
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"

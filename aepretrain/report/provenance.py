@@ -1,0 +1,104 @@
+"""How a result was made: the plan, the versions, the commands and the config."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aepretrain.report.page import code, fold, missing, section, table
+from aepretrain.report.run_files import read_commands, read_config
+
+SECRET = re.compile(r"(?im)^(\s*(?:- )?[\w.-]*(?:key|token|secret|password|credential)[\w.-]*:\s*)(?!null$)\S.*$")
+
+
+def provenance_section(folder: Path, results: Mapping[str, Any]) -> str:
+    """The section on how a result was made.
+
+    Args:
+        folder: A run or a comparison.
+        results: The results of the run, or of one run of the comparison: versions, seed, device.
+    """
+    text, config = read_config(folder)
+    commands = read_commands(folder)
+    return section(
+        "How this was made",
+        "<h3>Plan</h3>",
+        plan_table(config, results.get("data", {})) if config else missing("There is no config.yaml in this folder."),
+        "<h3>Commands</h3>",
+        code("\n".join(commands), "commands") if commands else missing("No command was recorded: run from Python."),
+        "<h3>Versions</h3>",
+        versions_table(results) if results.get("versions") else missing("No versions: results.json is not there yet."),
+        fold("Config, with every default", code(without_secrets(text))) if text else "",
+    )
+
+
+def plan_table(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """A row per stage of the plan: what is trained, on how many examples, for how long."""
+    layers = config.get("layers", [])
+    columns = ("stage", "what", "data", "epochs at most", "batch", "patience")
+    pretrain, finetune = config.get("pretrain", {}), config.get("finetune", {})
+    rows = [
+        (
+            f"layer {k + 1}",
+            _describe(layer),
+            _examples(data, "unlabelled") if k == 0 else f"codes of layer {k}",
+            *(_of_layer(pretrain.get(name), k) for name in ("epochs", "batch_size", "patience")),
+        )
+        for k, layer in enumerate(layers)
+    ]
+    frozen = config.get("classifier", {}).get("freeze_encoder")
+    budget = "the label budgets" if "compare" in config and "labelled" not in data else _examples(data, "labelled")
+    if data.get("classes", True) is not None:
+        words = "head on the frozen encoder" if frozen else "whole network, fine-tuned"
+        lengths = (str(finetune.get("epochs", "-")), str(finetune.get("batch_size", "-")), str(finetune.get("patience")))
+        rows.append(("classifier", words, budget, *lengths))
+    return table(columns, [[cell.replace("None", "none") for cell in cells] for cells in rows], words=3)
+
+
+def _describe(layer: Mapping[str, Any]) -> str:
+    """A layer of the config in words: variant, coder and what is special about it."""
+    arguments = layer.get("init_args", {})
+    coder = arguments.get("coder", {})
+    parts = [f"{_class(layer)}: {_call(coder)}" if coder else _class(layer)]
+    for name in ("likelihood", "corruption", "penalty"):
+        if arguments.get(name):
+            parts.append(_call(arguments[name]))
+    parts += [f"{name} {arguments[name]}" for name in ("lam", "p", "beta") if arguments.get(name) is not None]
+    return ", ".join(parts)
+
+
+def _call(spec: Any) -> str:
+    """A class of the config with the arguments that make a difference, such as ``Dense(256, sigmoid)``."""
+    if not isinstance(spec, Mapping):
+        return str(spec)
+    values = spec.get("init_args", {}).values()
+    shown = [str(value) for value in values if value not in (None, [], False, True)]
+    return f"{_class(spec)}({', '.join(shown)})" if shown else _class(spec)
+
+
+def _class(spec: Mapping[str, Any]) -> str:
+    return str(spec.get("class_path", "?")).rsplit(".", 1)[-1]
+
+
+def _of_layer(value: Any, k: int) -> str:
+    return str(value[k] if isinstance(value, Sequence) and not isinstance(value, str) and k < len(value) else value)
+
+
+def _examples(data: Mapping[str, Any], split: str) -> str:
+    return f"{data[split]:,} {split} examples" if split in data else f"{split} examples"
+
+
+def versions_table(results: Mapping[str, Any]) -> str:
+    """Versions of what decides a result, the seed and the device."""
+    found = {**results["versions"], "seed": results.get("seed"), "device": results.get("device")}
+    return table(tuple(found), [[str(value) for value in found.values()]], words=len(found))
+
+
+def without_secrets(config: str) -> str:
+    """A config in YAML with the values of keys that sound like a secret left out.
+
+    Example:
+        >>> without_secrets("seed: 1\\nhub_token: abc\\nkey: null")
+        'seed: 1\\nhub_token: [redacted]\\nkey: null'
+    """
+    return SECRET.sub(r"\1[redacted]", config)
