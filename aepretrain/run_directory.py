@@ -46,7 +46,7 @@ def choose_run_directory(out: str | None, name: str) -> Path:
     return folder
 
 
-SECRET = r"[\w.-]*(?:key|token|secret|password|credential)[\w.-]*"
+NAMES_OF_SECRETS = r"[\w.-]*(?:key|token|secret|password|credential)[\w.-]*"
 HIDDEN = "[redacted]"
 
 
@@ -59,11 +59,13 @@ def without_secrets(words: Sequence[str]) -> list[str]:
     """
     shown: list[str] = []
     for word in words:
-        if shown and re.fullmatch(f"--{SECRET}", shown[-1], re.IGNORECASE) and not word.startswith("--"):
+        if shown and re.fullmatch(f"--{NAMES_OF_SECRETS}", shown[-1], re.IGNORECASE) and not word.startswith("--"):
             shown.append(HIDDEN)
             continue
-        word = re.sub(f"(?i)^(-*{SECRET}=).*", rf"\1{HIDDEN}", word, flags=re.DOTALL)
-        word = re.sub(rf"(?i)([\"']?{SECRET}[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}]+)", rf"\1{HIDDEN}", word)
+        word = re.sub(f"(?i)^(-*{NAMES_OF_SECRETS}=).*", rf"\1{HIDDEN}", word, flags=re.DOTALL)
+        word = re.sub(
+            rf"(?i)([\"']?{NAMES_OF_SECRETS}[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}]+)", rf"\1{HIDDEN}", word
+        )
         shown.append(re.sub(r"://[^/@\s]+@", f"://{HIDDEN}@", word))
     return shown
 

@@ -1,5 +1,240 @@
+"""The report of a comparison: the verdict first."""
+
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from aepretrain.baselines import BASELINES
+from aepretrain.report.colours import LIGHT, STAND_INS, arm_colours
+from aepretrain.report.comparison_files import ComparisonFiles, read_comparison
+from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences, draw_overlaid_curves
+from aepretrain.report.comparison_tables import differences_table, means_table, seeds_table
+from aepretrain.report.confusion import MOST_CLASSES, confusion_table, most_confused
+from aepretrain.report.inline import WITHOUT_PROGRAM, inline_svg, svg_text
+from aepretrain.report.page import figure, fold, headline, missing, page, paragraph, row, section, write_page
+from aepretrain.report.pretraining import pretraining_sections
+from aepretrain.report.provenance import provenance_section
+from aepretrain.report.run_files import read_results
+
+Interval = tuple[float, float]
+
+
 def is_comparison(folder: Path) -> bool:
-    return (folder / "runs").is_dir()
+    """Whether a folder holds a comparison, finished or not."""
+    return (folder / "config.yaml").is_file() and (folder / "runs").is_dir()
+
+
 def write_comparison_report(folder: Path) -> Path:
-    raise NotImplementedError
+    """Write ``report.html`` and ``pictures/`` of a comparison from its files.
+
+    What is missing is left out, and the report says why.
+
+    Args:
+        folder: The directory of a comparison, finished or not.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        StorageError: If a file is damaged or the report cannot be written.
+    """
+    files = read_comparison(folder)
+    facts = _facts(files)
+    name = facts.get("data", {}).get("name", "these data")
+    parts = [
+        f"<h1>Does pretraining help on {escape(name)}?</h1>",
+        paragraph(_counts(files), "facts"),
+        *_verdict(files),
+        section("Accuracy by labels", *_accuracy(files)),
+        section("Learning curves: pretrained and random overlaid", _curves(files)),
+        section("Confusion on test data, summed over seeds", _confusion(files)),
+        *_pretraining(files),
+        section("Every seed", *_seeds(files)),
+        provenance_section(folder, facts),
+        paragraph(WHICH_DATA, "facts"),
+    ]
+    if files.rows:
+        _write_pictures(files)
+    return write_page(folder / "report.html", page(f"{name} · aepretrain compare", parts))
+
+
+WHICH_DATA = (
+    "Accuracies, differences and confusion matrices are of test data, which were read once per cell after every choice "
+    "was made on validation data. All other figures and pictures are of training and validation data."
+)
+
+
+def _facts(files: ComparisonFiles) -> dict[str, Any]:
+    """Data, versions and device from the first pretraining, or what a cell says where nothing was pretrained."""
+    pretraining = files.pretraining()
+    found = read_results(pretraining / "results.json") if pretraining else {}
+    if not found:
+        paths = sorted((files.folder / "runs").glob("*/results.json"))
+        found = read_results(paths[0]) if paths else {}
+    # The labels of one cell are not those of the comparison, and its seed is one of several.
+    data = {key: value for key, value in found.get("data", {}).items() if key != "labelled"}
+    return {**found, "data": data, "seed": ", ".join(sorted({row["seed"] for row in files.rows}, key=int))}
+
+
+def _counts(files: ComparisonFiles) -> str:
+    seeds = len({row["seed"] for row in files.rows})
+    arms = [arm for arm in files.arms if arm not in BASELINES]
+    baselines = [arm for arm in files.arms if arm in BASELINES]
+    words = [f"{', '.join(arms)}", f"{seeds} seed{'s' if seeds != 1 else ''}", f"budgets {', '.join(files.budgets)}"]
+    if baselines:
+        words.insert(1, f"baselines {', '.join(baselines)}")
+    if "test_examples" in files.summary:
+        words.append(f"{files.summary['test_examples']:,} test examples")
+    return "; ".join(words) if files.rows else ""
+
+
+def _verdict(files: ComparisonFiles) -> list[str]:
+    """A card per label budget, and what beats both networks."""
+    if not files.summary:
+        cells = f"{len(files.rows)} cell{'s have' if len(files.rows) != 1 else ' has'} run"
+        return [missing(f"No verdict yet: the comparison has not finished ({cells}). The same command goes on.")]
+    verdicts = {str(budget["labels"]): budget["verdict"] for budget in files.summary["budgets"]}
+    if not any(verdicts.values()):
+        return [missing("No verdict: it needs the arms pretrained and random, and one of them was left out.")]
+    cards = [_card(labels, words) for labels, words in verdicts.items() if words]
+    sentences = [_better_baselines(files), "Brackets are 95% intervals of the mean paired difference over seeds."]
+    return [headline(cards), paragraph(" ".join(sentence for sentence in sentences if sentence))]
+
+
+def _card(labels: str, words: str) -> tuple[str, str, str, str]:
+    """A verdict such as ``helps: +3.3 points [1.2, 5.3] at 50 labels, 5 of 5 seeds`` as a card."""
+    answer, _, figures = words.partition(": ")
+    at = f" at {labels} labels"
+    return f"{labels} labels", answer.removesuffix(at), figures.replace(at, ""), answer.split()[0]
+
+
+def _better_baselines(files: ComparisonFiles) -> str:
+    """Which baseline on the raw input has a higher mean than every network, said plainly."""
+    found = []
+    for labels in files.budgets:
+        means = {arm: files.spread(arm, labels)[0] for arm in files.arms}
+        networks = [mean for arm, mean in means.items() if arm not in BASELINES]
+        best = max((arm for arm in means if arm in BASELINES), key=means.__getitem__, default=None)
+        if best and networks and means[best] > max(networks):
+            found.append(f"{best} at {labels} labels ({means[best]:.1%} against {max(networks):.1%})")
+    return f"A simple classifier on the raw input is better than every network: {'; '.join(found)}." if found else ""
+
+
+def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[str, Interval]:
+    """Per budget the 95 % interval of a paired difference, where the summary has one."""
+    found = {}
+    for budget in files.summary.get("budgets", []):
+        difference = budget["differences"].get(" - ".join(pair))
+        if difference and None not in difference["interval"]:
+            found[str(budget["labels"])] = tuple(difference["interval"])
+    return found
+
+
+def _charts(files: ComparisonFiles, colours: Any) -> dict[str, Figure]:
+    """The charts that the report shows and ``pictures/`` holds, by name."""
+    charts = {"accuracy-by-labels": draw_accuracy_by_labels(files, colours)}
+    for pair in files.pairs:
+        name = "differences" if pair[0] == "pretrained" else f"differences-{pair[0]}"
+        charts[name] = draw_differences(files, pair, _intervals(files, pair), colours)
+    return charts
+
+
+def _accuracy(files: ComparisonFiles) -> list[str]:
+    if not files.rows:
+        return [missing("No cell has finished yet, so there is nothing to show.")]
+    one_seed = len({row["seed"] for row in files.rows}) == 1
+    spread = "With one seed there is no spread to show." if one_seed else "Bands: ± one standard deviation over seeds."
+    captions = {
+        "accuracy-by-labels": ("Test accuracy, mean over seeds.", f"{spread} Baselines are thin and dashed."),
+    }
+    figures = [
+        figure(
+            inline_svg(chart, name, f"Chart: {name.replace('-', ' ')}"),
+            *captions.get(name, ("Paired difference.", DIFFERENCES)),
+        )
+        for name, chart in _charts(files, STAND_INS).items()
+    ]
+    if not files.pairs:
+        figures.append(missing("No paired difference: the arms pretrained and random are not both here."))
+    return [row(figures, "wide"), means_table(files), differences_table(files)]
+
+
+DIFFERENCES = "Each dot is a seed, the diamond their mean with its 95% interval. Above zero, pretraining is better."
+
+
+def _curves(files: ComparisonFiles) -> str:
+    """A chart per pair and label budget."""
+    figures = []
+    for pair in files.pairs:
+        for labels in files.budgets:
+            curves = {arm: files.curves(arm, labels, "val/error") for arm in pair}
+            if all(curves.values()):
+                chart = draw_overlaid_curves(curves, STAND_INS)
+                name = f"curves-{pair[0]}-{labels}"
+                figures.append(
+                    figure(inline_svg(chart, name, f"Validation error of {' and '.join(pair)} at {labels} labels"),
+                           f"{labels} labels.", _curve_words(curves))
+                )  # fmt: skip
+    if not figures:
+        return missing("No curves: they need the arms pretrained and random, with at least one finished seed each.")
+    return row(figures) + paragraph("Thin lines are seeds; a thick line is their mean until the first seed stopped.")
+
+
+def _curve_words(curves: Mapping[str, Any]) -> str:
+    words = [
+        f"{arm} goes from {sum(c[0] for c in found) / len(found):.1%} to {sum(map(min, found)) / len(found):.1%}"
+        for arm, found in curves.items()
+    ]
+    return f"Validation error, first and best epoch, mean over seeds: {', '.join(words)}."
+
+
+def _confusion(files: ComparisonFiles) -> str:
+    """Two matrices per label budget, pretrained and random."""
+    figures = []
+    colours = {arm: f"series-{STAND_INS.series.index(c)}" for arm, c in _series(files).items()}
+    for labels in files.budgets:
+        for arm in (arm for pair in files.pairs for arm in pair):
+            matrix = files.confusion(arm, labels)
+            if matrix is None:
+                continue
+            if len(matrix) > MOST_CLASSES:
+                return missing(f"{len(matrix)} classes are too many for a matrix; results.json of each cell has it.")
+            body = confusion_table(matrix, colours[arm])
+            figures.append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix)))
+    if not figures:
+        return missing("No confusion matrices: they need the arms pretrained and random.")
+    return paragraph("Rows are the true classes, columns the answers.") + row(figures)
+
+
+def _series(files: ComparisonFiles) -> dict[str, str]:
+    colours = arm_colours(files.arms, STAND_INS)
+    return {arm: colour for arm, colour in colours.items() if arm not in BASELINES}
+
+
+def _pretraining(files: ComparisonFiles) -> list[str]:
+    folder = files.pretraining()
+    if folder is None:
+        return [section("What pretraining learnt", missing("Nothing was pretrained: no arm that needs it has run."))]
+    seed = folder.name.removeprefix("pretraining-seed")
+    words = paragraph(f"Of seed {seed}; label budgets and arms share the encoder of a seed.")
+    first, *others = pretraining_sections(folder)
+    return [first.replace("<h2>Stages</h2>", f"<h2>What pretraining learnt: stages</h2>\n{words}"), *others]
+
+
+def _seeds(files: ComparisonFiles) -> list[str]:
+    if not files.rows:
+        return [missing("No cell has finished yet.")]
+    title = f"All {len(files.rows)} cells: accuracies, epochs, seconds, settings"
+    return [fold(title, seeds_table(files))]
+
+
+def _write_pictures(files: ComparisonFiles) -> None:
+    """The charts on light ground, as SVG and PNG, for a README or slides."""
+    folder = files.folder / "pictures"
+    folder.mkdir(exist_ok=True)
+    for name, chart in _charts(files, LIGHT).items():
+        (folder / f"{name}.svg").write_text(svg_text(chart, name), encoding="utf-8")
+        chart.savefig(folder / f"{name}.png", dpi=150, metadata=WITHOUT_PROGRAM)

@@ -104,4 +104,4 @@ def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> str
 
 
 def _dots(places: Points) -> str:
-    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)
+    return "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in places)

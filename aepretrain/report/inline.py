@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from html import escape
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from aepretrain.report.colours import use_variables
 from aepretrain.report.pictures import as_image
 
+WITHOUT_DATE: dict[str, Any] = {"Date": None, "Creator": None}
+WITHOUT_PROGRAM: dict[str, Any] = {"Software": None}
 POINTS_TO_PIXELS = 96 / 72
 COARSE = 20
 """Pictures with a side below this keep their square pixels when they are enlarged."""
@@ -51,7 +54,7 @@ def svg_text(figure: Figure, name: str, *, fonttype: str = "path") -> str:
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": fonttype, "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=fonttype == "none", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", transparent=fonttype == "none", metadata=WITHOUT_DATE)
     return buffer.getvalue()
 
 
@@ -74,7 +77,7 @@ def inline_png(image: NDArray[np.floating], alt: str, *, width: int, coarse: boo
         '<img class="" alt="nothing" style="max-width: 2'
     """
     buffer = io.BytesIO()
-    imsave(buffer, image, format="png", metadata={"Software": None})
+    imsave(buffer, image, format="png", metadata=WITHOUT_PROGRAM)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return (
         f'<img class="{"coarse" if coarse else ""}" alt="{escape(alt)}" style="max-width: {width}px" '

@@ -114,9 +114,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: int =
         for cells in rows
     )
     body = "\n".join(lines)
-    return (
-        f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
-    )
+    whole = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{whole}</div>'
 
 
 def _cell(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from aepretrain.report.charts import SMALL, new_chart
 from aepretrain.report.colours import STAND_INS, Colours
@@ -49,8 +50,8 @@ def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
     if not stages:
         return missing("The run has not finished: results.json, which holds these figures, is not there yet.")
     columns = (
-        "stage", "shape", "epochs", "steps", "seconds", "training loss", "validation loss", "reconstruction",
-        "active", "dead units", "informative", "identity",
+        "stage", "shape", "epochs", "steps", "seconds", "training", "validation", "reconstruction",
+        "active", "dead", "informative", "identity",
     )  # fmt: skip
     rows = [
         (
@@ -68,9 +69,9 @@ def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
         for stage in stages
     ]
     return table(columns, rows, words=2) + (
-        "<p>Losses are in nats per example, summed over features; reconstruction is without noise or penalty. All "
-        "figures but the training loss are of validation data. Identity: the share of off-data noise that comes back; "
-        "1 is a layer that copies anything.</p>"
+        "<p>Training loss, validation loss and reconstruction are in nats per example, summed over features; "
+        "reconstruction is without noise or penalty. All figures but the training loss are of validation data. "
+        "Identity: the share of off-data noise that comes back; 1 is a layer that copies anything.</p>"
     )
 
 
@@ -122,7 +123,7 @@ def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: in
         axes.axvline(kept_epoch + 1, color=colours.muted, linewidth=0.8, linestyle=":")
     axes.set_xlabel("epoch")
     axes.set_ylabel("nats per example")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
     return chart
 
@@ -150,12 +151,14 @@ def filters(arrays: Mapping[str, np.ndarray]) -> str:
     spans = np.abs(weights).reshape(len(weights), -1).max(axis=1).reshape(-1, *[1] * (weights.ndim - 1))
     image = mosaic(0.5 + 0.5 * weights / np.where(spans == 0, 1, spans), FILTER_COLUMNS)
     coarse = weights.shape[-1] < COARSE
-    count = f"the first {len(weights)} of {arrays['units']}" if len(weights) < arrays["units"] else f"all {len(weights)}"
+    count = (
+        f"the first {len(weights)} of {arrays['units']}" if len(weights) < arrays["units"] else f"all {len(weights)}"
+    )
     return figure(
         inline_png(image, f"Weights into {count} units as small pictures", width=880, coarse=coarse),
         f"Weights into {count} units,",
         "each scaled by its own largest weight: grey is zero, white positive, black negative. Look for strokes and "
-        "edges; pictures of pure noise are units that learnt nothing yet.",
+        "edges: units whose pictures look like noise respond to no such shape.",
     )
 
 
@@ -185,7 +188,9 @@ def units(stages: Sequence[Mapping[str, Any]]) -> str:
         return missing("The run has not finished: its diagnostics are not there yet.")
     dead = [f"{stage['diagnostics']['dead_units']:.0f} in {stage['stage']}" for stage in stages]
     return figure(
-        inline_svg(draw_units(stages, STAND_INS), "units", "Active, informative and dead units of each layer in percent"),
+        inline_svg(
+            draw_units(stages, STAND_INS), "units", "Active, informative and dead units of each layer in percent"
+        ),
         "Validation data.",
         "Active: share of (example, unit) pairs with |h| > 0.01, low where codes are sparse. Informative: units whose "
         f"variance exceeds 0.01. Dead: units that are active on no example ({', '.join(dead)}).",
@@ -208,12 +213,12 @@ def draw_units(stages: Sequence[Mapping[str, Any]], colours: Colours) -> Figure:
         # Active, informative and dead: green and blue are good news, orange is not.
         colour = colours.series[(2, 0, 1)[bar]]
         bars = axes.barh(places, shares, 0.23, color=colour, label=name)
-        axes.bar_label(bars, [f"{share:.0f} %" for share in shares], padding=3, fontsize=SMALL, color=colours.ink)
+        axes.bar_label(bars, [f"{share:.0f}%" for share in shares], padding=3, fontsize=SMALL, color=colours.ink)
     axes.set_yticks(range(len(stages)), [stage["stage"] for stage in stages], color=colours.ink)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlim(0, 112)
-    axes.set_xticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_xticks([0, 25, 50, 75, 100], ["0%", "25%", "50%", "75%", "100%"])
     chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
     return chart
 
@@ -262,7 +267,7 @@ def _embedding_words(spaces: Mapping[str, np.ndarray], labels: np.ndarray | None
 
 
 def _shape(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))
+    return "x".join(map(str, shape))
 
 
 def _number(value: float | None, form: str) -> str:

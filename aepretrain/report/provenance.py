@@ -50,7 +50,11 @@ def plan_table(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     budget = "the label budgets" if "compare" in config and "labelled" not in data else _examples(data, "labelled")
     if data.get("classes", True) is not None:
         words = "head on the frozen encoder" if frozen else "whole network, fine-tuned"
-        lengths = (str(finetune.get("epochs", "-")), str(finetune.get("batch_size", "-")), str(finetune.get("patience")))
+        lengths = (
+            str(finetune.get("epochs", "-")),
+            str(finetune.get("batch_size", "-")),
+            str(finetune.get("patience")),
+        )
         rows.append(("classifier", words, budget, *lengths))
     return table(columns, [[cell.replace("None", "none") for cell in cells] for cells in rows], words=3)
 
@@ -77,7 +81,7 @@ def _call(spec: Any) -> str:
 
 
 def _class(spec: Mapping[str, Any]) -> str:
-    return str(spec.get("class_path", "?")).rsplit(".", 1)[-1]
+    return str(spec.get("class_path", "?")).rsplit(".", 1)[-1].removesuffix("Autoencoder")
 
 
 def _of_layer(value: Any, k: int) -> str:
@@ -95,10 +99,10 @@ def versions_table(results: Mapping[str, Any]) -> str:
 
 
 def without_secrets(config: str) -> str:
-    """A config in YAML with the values of keys that sound like a secret left out.
+    r"""A config in YAML with the values of keys that sound like a secret left out.
 
     Example:
-        >>> without_secrets("seed: 1\\nhub_token: abc\\nkey: null")
-        'seed: 1\\nhub_token: [redacted]\\nkey: null'
+        >>> without_secrets("seed: 1\nhub_token: abc\nkey: null")
+        'seed: 1\nhub_token: [redacted]\nkey: null'
     """
     return SECRET.sub(r"\1[redacted]", config)

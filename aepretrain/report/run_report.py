@@ -75,7 +75,7 @@ def _answer(results: Mapping[str, Any]) -> list[str]:
         return [missing(why)]
     test, validation = measured["test"], measured["validation"]
     cards = [
-        (f"{name} error", f"{100 * part['error']:.2f} %", _with_error(part), "")
+        (f"{name} error", f"{part['error']:.2%}", _with_error(part), "")
         for name, part in (("test", test), ("validation", validation))
     ]
     return [headline(cards), paragraph(f"The test set was read once, at the end. {ONE_RUN}")]

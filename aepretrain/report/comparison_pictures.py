@@ -1,0 +1,150 @@
+"""Charts of a comparison: accuracy by labels, paired differences, learning curves overlaid."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from aepretrain.baselines import BASELINES
+from aepretrain.report.charts import SMALL, label_ends, new_chart
+from aepretrain.report.colours import Colours, arm_colours
+from aepretrain.report.comparison_files import ComparisonFiles
+from aepretrain.report.run_files import Curve
+
+BASELINE_DASHES = ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2), (2, 3), (8, 3))
+BASELINE_MARKERS = "sDv^P"
+
+
+def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
+    """Mean test accuracy over label budgets, a line per arm with a band of one standard deviation over seeds.
+
+    With a single budget the arms stand beside one another instead.
+
+    Args:
+        files: The comparison.
+        colours: Of the arms.
+    """
+    if len(files.budgets) == 1:
+        return _draw_arms(files, colours)
+    chart, axes = new_chart(6.6, 4.4, colours)
+    places, names = budget_places(files)
+    paint = arm_colours(files.arms, colours)
+    ends = []
+    for arm in files.arms:
+        means, spreads = (
+            100 * np.array(part) for part in zip(*(files.spread(arm, b) for b in files.budgets), strict=True)
+        )
+        axes.plot(places, means, **_style(arm, paint[arm], files.arms))
+        if arm not in BASELINES and not np.isnan(spreads).all():
+            axes.fill_between(places, means - spreads, means + spreads, color=paint[arm], alpha=0.16, linewidth=0)
+        measured = [(x, y) for x, y in zip(places, means, strict=True) if not math.isnan(y)]
+        if measured:
+            ends.append((*measured[-1], f"{arm} {measured[-1][1]:.1f}", paint[arm]))
+    if files.examples("all") is not None or "all" not in files.budgets:
+        axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set_xticks(places, names)
+    axes.set_xlabel("labelled examples")
+    axes.set_ylabel("test accuracy in %")
+    label_ends(axes, ends, colours)
+    return chart
+
+
+def budget_places(files: ComparisonFiles) -> tuple[list[float], list[str]]:
+    """Where each budget stands on the axis, and its name: numbers of examples, or places in a row if one is unknown."""
+    examples = [files.examples(labels) for labels in files.budgets]
+    known = [float(count) for count in examples if count is not None]
+    if len(known) < len(examples):
+        return [float(k) for k in range(len(examples))], list(files.budgets)
+    names = [f"all\n({count:,})" if b == "all" else b for b, count in zip(files.budgets, examples, strict=True)]
+    return known, names
+
+
+def _style(arm: str, colour: str, arms: Sequence[str]) -> dict[str, Any]:
+    """Arms are solid and thick; baselines are thin, each with dashes and a marker of its own."""
+    if arm not in BASELINES:
+        return {"color": colour, "linewidth": 2, "marker": "o", "markersize": 4.5}
+    k = [name for name in arms if name in BASELINES].index(arm)
+    dashes, marker = BASELINE_DASHES[k % len(BASELINE_DASHES)], BASELINE_MARKERS[k % len(BASELINE_MARKERS)]
+    return {"color": colour, "linewidth": 1.1, "dashes": dashes, "marker": marker, "markersize": 3.5}
+
+
+def _draw_arms(files: ComparisonFiles, colours: Colours) -> Figure:
+    """A column per arm: each seed a dot, mean and standard deviation beside them."""
+    chart, axes = new_chart(6.6, 4, colours)
+    paint, labels = arm_colours(files.arms, colours), files.budgets[0]
+    for place, arm in enumerate(files.arms):
+        values = [100 * value for value in files.accuracies(arm, labels).values()]
+        mean, spread = (100 * value for value in files.spread(arm, labels))
+        _dots(axes, place - 0.12, values, paint[arm])
+        axes.errorbar(place + 0.12, mean, 0 if math.isnan(spread) else spread, color=paint[arm], fmt="o", capsize=4)
+    axes.set_xticks(range(len(files.arms)), [arm.replace("-", "\n") for arm in files.arms])
+    axes.set_ylabel("test accuracy in %")
+    return chart
+
+
+def _dots(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
+    axes.plot([x] * len(values), values, "o", color=colour, alpha=0.5, markersize=4, markeredgewidth=0)
+
+
+def draw_differences(
+    files: ComparisonFiles, pair: tuple[str, str], intervals: Mapping[str, tuple[float, float]], colours: Colours
+) -> Figure:
+    """Paired differences per label budget, in points: each seed a dot, the mean with its 95 % interval, and zero.
+
+    Args:
+        files: The comparison.
+        pair: The two arms; the second is subtracted.
+        intervals: Per budget the interval of the mean, shares of 1, where there is one.
+        colours: Of dots and lines.
+    """
+    chart, axes = new_chart(4.6, 4.4, colours)
+    axes.axhline(0, color=colours.ink, linewidth=1)
+    for place, labels in enumerate(files.budgets):
+        values = [100 * value for value in files.differences(*pair, labels)]
+        if not values:
+            continue
+        _dots(axes, place - 0.1, values, colours.series[0])
+        mean = float(np.mean(values))
+        if labels in intervals:
+            low, high = (100 * value for value in intervals[labels])
+            axes.errorbar(place + 0.1, mean, [[mean - low], [high - mean]], color=colours.ink, capsize=5, linewidth=1.6)
+        axes.plot(place + 0.1, mean, "D", color=colours.ink, markersize=5)
+    axes.set_xlim(-0.6, len(files.budgets) - 0.4)
+    axes.set_xticks(range(len(files.budgets)), budget_places(files)[1])
+    axes.set_xlabel("labelled examples")
+    axes.set_ylabel(f"{pair[0]} − {pair[1]}, in points")  # noqa: RUF001
+    return chart
+
+
+def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours) -> Figure:
+    """Validation error over epochs: each seed a thin line, the mean of each arm a thick one.
+
+    The mean ends where the first seed stopped.
+
+    Args:
+        curves: Arm to one curve per seed, shares of 1.
+        colours: Of the arms.
+
+    Example:
+        >>> from aepretrain.report.colours import LIGHT
+        >>> len(draw_overlaid_curves({"random": [[0.9, 0.5], [0.8, 0.4, 0.3]]}, LIGHT).axes[0].lines)
+        3
+    """
+    chart, axes = new_chart(4.4, 3.1, colours)
+    for arm, colour in arm_colours(curves, colours).items():
+        for curve in curves[arm]:
+            axes.plot(range(1, len(curve) + 1), [100 * e for e in curve], color=colour, linewidth=0.8, alpha=0.45)
+        common = min(map(len, curves[arm]))
+        mean = 100 * np.array([curve[:common] for curve in curves[arm]]).mean(axis=0)
+        marker = "o" if common == 1 else None
+        axes.plot(range(1, common + 1), mean, color=colour, linewidth=2.2, label=arm, marker=marker)
+    axes.set_xlabel("epoch of fine-tuning")
+    axes.set_ylabel("validation error in %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
+    return chart
