@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from aepretrain.report.colours import Colours
 
-LABEL = 9
-SMALL = 8
+LABEL = 10
+SMALL = 9
 
 
 def new_chart(width: float, height: float, colours: Colours) -> tuple[Figure, Axes]:

@@ -159,7 +159,7 @@ def _accuracy(files: ComparisonFiles) -> list[str]:
     ]
     if not files.pairs:
         figures.append(missing("No paired difference: the arms pretrained and random are not both here."))
-    return [row(figures, "wide"), means_table(files), differences_table(files)]
+    return [row(figures, "lead"), means_table(files), differences_table(files)]
 
 
 DIFFERENCES = "Each dot is a seed, the diamond their mean with its 95% interval. Above zero, pretraining is better."
@@ -192,21 +192,21 @@ def _curve_words(curves: Mapping[str, Any]) -> str:
 
 
 def _confusion(files: ComparisonFiles) -> str:
-    """Two matrices per label budget, pretrained and random."""
-    figures = []
+    """Two rows of matrices, pretrained and random, with a matrix per label budget."""
+    figures: dict[str, list[str]] = {}
     colours = {arm: f"series-{STAND_INS.series.index(c)}" for arm, c in _series(files).items()}
-    for labels in files.budgets:
-        for arm in (arm for pair in files.pairs for arm in pair):
+    for arm in (arm for pair in files.pairs for arm in pair):
+        for labels in files.budgets:
             matrix = files.confusion(arm, labels)
             if matrix is None:
                 continue
             if len(matrix) > MOST_CLASSES:
                 return missing(f"{len(matrix)} classes are too many for a matrix; results.json of each cell has it.")
             body = confusion_table(matrix, colours[arm])
-            figures.append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix)))
+            figures.setdefault(arm, []).append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix)))
     if not figures:
         return missing("No confusion matrices: they need the arms pretrained and random.")
-    return paragraph("Rows are the true classes, columns the answers.") + row(figures)
+    return paragraph("Rows are the true classes, columns the answers.") + "\n".join(map(row, figures.values()))
 
 
 def _series(files: ComparisonFiles) -> dict[str, str]:

@@ -37,7 +37,7 @@ def pretraining_sections(folder: Path) -> list[str]:
     kept = {stage["stage"]: stage["kept_epoch"] for stage in stages}
     return [
         section("Stages", stage_table(stages)),
-        section("Learning curves", stage_curves(curves, kept)),
+        section("Learning curves of pretraining", stage_curves(curves, kept)),
         section("Layer 1: filters", *_with_samples(folder, filters)),
         section("Layer 1: reconstructions", *_with_samples(folder, reconstructions)),
         section("How the codes use their units", units(stages)),
@@ -204,7 +204,7 @@ def draw_units(stages: Sequence[Mapping[str, Any]], colours: Colours) -> Figure:
         stages: As in ``results.json``.
         colours: Of the bars.
     """
-    chart, axes = new_chart(6.2, 0.75 + 0.8 * len(stages), colours)
+    chart, axes = new_chart(5, 0.75 + 0.75 * len(stages), colours)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=colours.grid, linewidth=0.8)
     for bar, name in enumerate(("active", "informative", "dead")):

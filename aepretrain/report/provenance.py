@@ -28,7 +28,7 @@ def provenance_section(folder: Path, results: Mapping[str, Any]) -> str:
         code("\n".join(commands), "commands") if commands else missing("No command was recorded: run from Python."),
         "<h3>Versions</h3>",
         versions_table(results) if results.get("versions") else missing("No versions: results.json is not there yet."),
-        fold("Config, with every default", code(without_secrets(text))) if text else "",
+        fold("Config, with every default", code(without_secrets(text), "config")) if text else "",
     )
 
 

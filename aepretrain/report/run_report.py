@@ -1,6 +1,7 @@
 """The report of a single run."""
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def write_run_report(folder: Path) -> Path:
     """
     results = read_results(folder / "results.json")
     curves = read_curves(folder / "metrics.jsonl").get("classifier", {})
-    data = results.get("data", {})
+    name = results.get("data", {}).get("name", "A run")
     parts = [
-        f"<h1>{data.get('name', 'A run')}: pretrained layer by layer</h1>",
+        f"<h1>{escape(name)}: pretrained layer by layer</h1>",
         paragraph(_facts(results), "facts"),
         *_answer(results),
         *pretraining_sections(folder),
@@ -50,7 +51,7 @@ def write_run_report(folder: Path) -> Path:
         provenance_section(folder, results),
         f"<footer>{_which_data(results)}</footer>",
     ]
-    return write_page(folder / "report.html", page(f"{data.get('name', 'run')} · aepretrain", parts))
+    return write_page(folder / "report.html", page(f"{name} · aepretrain", parts))
 
 
 def _facts(results: Mapping[str, Any]) -> str:

@@ -1,0 +1,252 @@
+"""Reports are pure functions of the files of a run or comparison, need nothing outside, and say what they lack."""
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from aepretrain.cli import main
+from aepretrain.report.comparison_report import write_comparison_report
+from aepretrain.report.run_report import write_run_report
+
+from .records import make
+
+VOID = {"meta", "link", "img", "path", "rect", "use", "br", "image", "circle", "line"}
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that is closed before it was opened, and collects words and links."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.words, self.links = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+
+def read(path):
+    parser = Balanced()
+    parser.feed(path.read_text(encoding="utf-8"))
+    assert parser.open == []
+    return " ".join(" ".join(parser.words).split()), parser.links
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make("fit", tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    return make("compare", tmp_path_factory.mktemp("comparison"))
+
+
+@pytest.fixture
+def copy(request, tmp_path):
+    return lambda folder: shutil.copytree(folder, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["run", "comparison"])
+def test_a_report_needs_nothing_outside_itself(name, request):
+    path = request.getfixturevalue(name) / "report.html"
+    words, links = read(path)
+    assert len(words) > 1000
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    text = path.read_text(encoding="utf-8")
+    assert "http" not in text
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+@pytest.mark.parametrize(("name", "write"), [("run", write_run_report), ("comparison", write_comparison_report)])
+def test_the_same_files_give_the_same_report_byte_for_byte(name, write, request):
+    folder = request.getfixturevalue(name)
+    first = (folder / "report.html").read_bytes()
+    pictures = {path: path.read_bytes() for path in folder.glob("pictures/*")}
+    assert write(folder).read_bytes() == first
+    assert pictures == {path: path.read_bytes() for path in folder.glob("pictures/*")}
+    assert not list(folder.rglob("*.part"))
+
+
+def test_the_report_of_a_run_shows_its_figures_and_what_they_are_of(run):
+    words, _ = read(run / "report.html")
+    results = json.loads((run / "results.json").read_text())
+    for split in ("validation", "test"):
+        assert f"{results['classifier'][split]['error']:.2%}" in words
+        assert f"{results['classifier'][split]['loss']:.4f}" in words
+    for stage in results["stages"]:
+        assert stage["stage"] in words
+        assert all(f"{loss:.2f}" in words for loss in stage["losses"].values())
+    for version in results["versions"].values():
+        assert version in words
+    for sentence in ("The test set was read once", "does not say whether pretraining helped", "aepretrain compare"):
+        assert sentence in words
+    assert "all other figures and pictures are of training and validation data" in words.lower()
+
+
+def test_a_run_leaves_the_validation_arrays_that_its_pictures_are_made_from(run):
+    with np.load(run / "stages" / "inputs.npz", allow_pickle=False) as inputs:
+        assert inputs["inputs"].shape == (300, 64)
+        assert inputs["labels"].shape == (300,)
+    with np.load(run / "stages" / "00-denoising" / "samples.npz", allow_pickle=False) as first:
+        assert first["codes"].shape == (300, 16)
+        assert first["filters"].shape == (16, 1, 8, 8)
+        shapes = {first[name].shape for name in ("original", "corrupted", "reconstructed")}
+        assert shapes == {(12, 1, 8, 8)}
+        assert not np.array_equal(first["original"], first["corrupted"])
+    with np.load(run / "stages" / "01-plain" / "samples.npz", allow_pickle=False) as second:
+        assert set(second) == {"codes"}
+
+
+def test_the_verdict_comes_first_and_every_cell_is_in_the_table(comparison):
+    words, _ = read(comparison / "report.html")
+    summary = json.loads((comparison / "summary.json").read_text())
+    for budget in summary["budgets"]:
+        for part in budget["verdict"].split(" at ")[0].split(": "):
+            assert words.index(part) < words.index("Accuracy by labels")
+        for arm in budget["arms"].values():
+            assert f"{100 * arm['mean']:.2f} ± {100 * arm['std']:.2f}" in words
+        for difference in budget["differences"].values():
+            low, high = difference["interval"]
+            assert f"[{100 * low:.2f}, {100 * high:.2f}]" in words
+    with (comparison / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 4
+    table = words[words.index("All 24 cells") :]
+    for row in rows:
+        cells = f"{row['arm']} {row['labels']} {row['seed']} {row['hyperparameters'] or '-'}"
+        accuracies = " ".join(f"{100 * float(row[f'{split}_accuracy']):.2f}" for split in ("validation", "test"))
+        assert f"{cells} {accuracies}" in table
+
+
+def test_confusion_matrices_add_up_over_the_seeds(comparison):
+    words, _ = read(comparison / "report.html")
+    for arm in ("pretrained", "random"):
+        paths = comparison.glob(f"runs/{arm}-50-seed*/results.json")
+        matrices = [np.array(json.loads(p.read_text())["classifier"]["test"]["confusion_matrix"]) for p in paths]
+        total = sum(matrices)
+        assert total.sum() == 3 * 300
+        body = words[words.index("Confusion on test data, summed") : words.index(f"{arm}, 50 labels.")]
+        for true, counts in enumerate(total.tolist()):
+            assert f"{true} {' '.join(map(str, counts))}" in body
+
+
+def test_a_comparison_leaves_pictures_for_other_pages(comparison):
+    names = {path.name for path in (comparison / "pictures").iterdir()}
+    assert names == {"accuracy-by-labels.svg", "accuracy-by-labels.png", "differences.svg", "differences.png"}
+    assert "var(--" not in (comparison / "pictures" / "differences.svg").read_text()
+
+
+def test_the_commands_that_made_it_are_shown_without_their_secrets(tmp_path):
+    out = make("fit", tmp_path, report=False)
+    assert not (out / "report.html").exists()
+    with (out / "commands.txt").open("a") as file:
+        file.write("aepretrain fit --later <on>\n")
+    assert main(["report", str(out)]) == 0
+    words, _ = read(out / "report.html")
+    assert f"aepretrain fit --config {tmp_path}" in words
+    assert "aepretrain fit --later <on>" in words
+
+
+def test_an_unfinished_run_is_reported_as_far_as_it_goes(run, copy):
+    folder = copy(run)
+    for name in ("results.json", "config.yaml", "commands.txt"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "stages")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "classifier", "epo')
+    words, _ = read(write_run_report(folder))
+    for sentence in (
+        "This run has not finished", "There is no classifier yet", "No arrays of the first stage were kept",
+        "No validation inputs were kept", "There is no config.yaml", "No command was recorded", "No versions",
+    ):  # fmt: skip
+        assert sentence in words
+    assert "Reconstruction goes from" in words
+
+
+def test_data_without_labels_or_images_are_reported_with_reasons(tmp_path):
+    data = {"class_path": "OneHotPatterns", "init_args": {"patterns": 8}}
+    layer = {
+        "class_path": "PlainAutoencoder",
+        "init_args": {"coder": {"class_path": "Dense", "init_args": {"features": 3}}, "likelihood": "Categorical"},
+    }
+    words, _ = read(make("fit", tmp_path, data=data, layers=[layer]) / "report.html")
+    for sentence in (
+        "There is no classifier: the data have no labels.", "The inputs are no images", "its weights are no pictures",
+        "t-SNE is left out: it needs at least 10 examples", "the points have one colour", "no test example was read",
+    ):  # fmt: skip
+        assert sentence in words
+    assert re.search(r"\d of 8", words)
+
+
+def test_a_comparison_of_one_budget_and_seed_without_random_says_what_it_cannot(tmp_path):
+    compare = {"seeds": 1, "labels": [50], "arms": ["probe"], "baselines": ["knn"]}
+    words, _ = read(make("compare", tmp_path, compare=compare) / "report.html")
+    for sentence in (
+        "No verdict: it needs the arms pretrained and random", "With one seed there is no spread",
+        "No paired difference", "No curves: they need the arms", "No confusion matrices",
+    ):  # fmt: skip
+        assert sentence in words
+    assert "nan" not in words.lower().split()
+
+
+def test_a_stopped_comparison_has_no_verdict_yet_but_shows_its_cells(comparison, copy):
+    folder = copy(comparison)
+    lines = (folder / "results.csv").read_text().splitlines(keepends=True)
+    (folder / "results.csv").write_text("".join(lines[:6]))
+    words, _ = read(write_comparison_report(folder))
+    assert "No verdict yet: the comparison has not finished (5 cells have run)" in words
+    assert "All 5 cells" in words
+    assert "95% interval (Student)" not in words
+    (folder / "results.csv").unlink()
+    shutil.rmtree(folder / "runs")
+    (folder / "runs").mkdir()
+    words, _ = read(write_comparison_report(folder))
+    assert "(0 cells have run)" in words
+    assert "Nothing was pretrained" in words
+
+
+def test_the_report_of_anything_else_is_refused(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert "is neither a run nor a comparison" in capsys.readouterr().err
+    assert main(["report"]) == 2
+    assert "Usage: aepretrain report DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("results.json", "{"), ("metrics.jsonl", "{]\n"), ("stages/inputs.npz", "PK")]
+)
+def test_a_damaged_file_is_a_storage_error_that_names_it(name, content, run, copy, capsys):
+    folder = copy(run)
+    (folder / name).write_text(content)
+    assert main(["report", str(folder)]) == 5
+    assert f"{folder / name} cannot be read" in capsys.readouterr().err
+
+
+def test_names_from_a_config_are_text_and_no_markup(run, copy):
+    folder = copy(run)
+    results = json.loads((folder / "results.json").read_text())
+    results["data"]["name"] = "<script>alert(1)</script>"
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "commands.txt").write_text("aepretrain fit '<script>alert(2)</script>'\n")
+    text = write_run_report(folder).read_text()
+    assert "<script>alert" not in text
