@@ -20,7 +20,7 @@ from aepretrain.config import build_parser, parse
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "configs" / "digits.yaml"
-SHORT = ("--pretrain.epochs", "2", "--finetune.epochs", "2")
+SHORT = ("--pretrain.epochs", "2", "--finetune.epochs", "2", "--report", "false")
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,10 @@ def test_help_teaches_each_class(option, name, words, capsys):
 def test_the_run_directory_holds_what_it_promises(run_folder):
     names = {str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file()}
     assert names >= {
-        "config.yaml", "metrics.jsonl", "results.json", "train.log",
+        "config.yaml", "commands.txt", "metrics.jsonl", "results.json", "train.log",
         "encoder/config.json", "encoder/encoder.safetensors", "encoder/README.md",
         "stages/00-denoising/last.ckpt", "stages/00-denoising/model.safetensors",
+        "stages/inputs.npz", "stages/00-denoising/samples.npz",
         "stages/00-denoising/filters.png", "stages/00-denoising/reconstructions.png",
         "stages/01-denoising/curves.png", "stages/classifier/curves.png",
         "stages/classifier/last.ckpt", "stages/classifier/model.safetensors",
@@ -212,7 +213,7 @@ def layer(name, features=16, **arguments):
 
 def write(folder, **config):
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump({"report": False, **config}))
     return str(path)
 
 
@@ -478,7 +479,10 @@ def test_later_configs_and_dotted_arguments_override_earlier_ones(tmp_path, caps
 
 def test_the_8_3_8_task_is_solved_and_its_codes_are_printed(tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["fit", "--config", str(ROOT / "configs" / "encoder-8-3-8.yaml"), "--out", str(out)]) == 0
+    assert (
+        main(["fit", "--config", str(ROOT / "configs" / "encoder-8-3-8.yaml"), "--out", str(out), "--report", "false"])
+        == 0
+    )
     shown = capsys.readouterr().out
     assert "8 of 8 patterns come back as they went in" in shown
     results = json.loads((out / "results.json").read_text())

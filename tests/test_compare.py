@@ -21,6 +21,7 @@ from aepretrain.cli import main
 from aepretrain.compare import Comparison, compare, run_cell
 
 SMALL = {
+    "report": False,
     "layers": [
         {
             "class_path": "DenoisingAutoencoder",
@@ -50,7 +51,7 @@ class Watch(Callback):
 
 def experiment(**changes):
     layer = lambda shape: DenoisingAutoencoder(shape, Dense(16))  # noqa: E731
-    settings = {"pretrain": Pretraining(epochs=2), "finetune": FineTuning(3, 16), **changes}
+    settings = {"report": False, "pretrain": Pretraining(epochs=2), "finetune": FineTuning(3, 16), **changes}
     return Experiment([layer], Digits(labels=50), **settings)
 
 

@@ -16,6 +16,11 @@ def experiment(path):
     return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
 
 
+def fit(name, out):
+    words = ["fit", "--config", str(ROOT / "configs" / name), "--out", str(out), "--report", "false"]
+    assert main(words) == 0
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_config_says_what_it_shows_and_builds_its_stack(path):
     first = path.read_text().splitlines()[0]
@@ -38,7 +43,7 @@ def test_there_is_a_config_for_each_of_the_six_variants():
 
 
 def test_the_digits_are_classified_better_than_by_half_of_what_the_config_promises(tmp_path):
-    assert main(["fit", "--config", str(ROOT / "configs" / "digits.yaml"), "--out", str(tmp_path / "run")]) == 0
+    fit("digits.yaml", tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["classifier"]["test"]["error"] < 0.06
     assert sum(stage["seconds"] for stage in results["stages"]) + results["classifier"]["seconds"] < 60
@@ -46,7 +51,7 @@ def test_the_digits_are_classified_better_than_by_half_of_what_the_config_promis
 
 def test_one_epoch_on_mnist_beats_the_regression_test_of_the_older_toolbox(tmp_path, mnist_folder, monkeypatch):
     monkeypatch.setenv("AEPRETRAIN_DATA", str(mnist_folder))
-    assert main(["fit", "--config", str(ROOT / "configs" / "mnist-quick.yaml"), "--out", str(tmp_path / "run")]) == 0
+    fit("mnist-quick.yaml", tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["classifier"]["test"]["error"] < 0.16
     assert results["classifier"]["test"]["examples"] == 10_000

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).parents[1]
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
-SHORT = ("--pretrain.epochs", "2", "--finetune.epochs", "2")
+SHORT = ("--pretrain.epochs", "2", "--finetune.epochs", "2", "--report", "false")
 
 
 def start(words, port):

@@ -8,8 +8,6 @@ import warnings
 
 import pytest
 
-from .records import make
-
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install aepretrain[dev]")
@@ -20,9 +18,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reports")
-    return {verb: make(verb, folder) / "report.html" for verb in ("fit", "compare")}
+def reports(run, comparison):
+    return {"fit": run / "report.html", "compare": comparison / "report.html"}
 
 
 @pytest.fixture(scope="module")

@@ -49,21 +49,6 @@ def read(path):
     return " ".join(" ".join(parser.words).split()), parser.links
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make("fit", tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def comparison(tmp_path_factory):
-    return make("compare", tmp_path_factory.mktemp("comparison"))
-
-
-@pytest.fixture
-def copy(request, tmp_path):
-    return lambda folder: shutil.copytree(folder, tmp_path / "copy")
-
-
 @pytest.mark.parametrize("name", ["run", "comparison"])
 def test_a_report_needs_nothing_outside_itself(name, request):
     path = request.getfixturevalue(name) / "report.html"
