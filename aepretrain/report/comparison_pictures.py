@@ -30,7 +30,7 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
     """
     if len(files.budgets) == 1:
         return _draw_arms(files, colours)
-    chart, axes = new_chart(5.8, 4.1, colours)
+    chart, axes = new_chart(5.2, 3.9, colours)
     places, names = budget_places(files)
     paint = arm_colours(files.arms, colours)
     ends = []
@@ -75,7 +75,7 @@ def _style(arm: str, colour: str, arms: Sequence[str]) -> dict[str, Any]:
 
 def _draw_arms(files: ComparisonFiles, colours: Colours) -> Figure:
     """A column per arm: each seed a dot, mean and standard deviation beside them."""
-    chart, axes = new_chart(5.8, 4.1, colours)
+    chart, axes = new_chart(5.2, 3.9, colours)
     paint, labels = arm_colours(files.arms, colours), files.budgets[0]
     for place, arm in enumerate(files.arms):
         values = [100 * value for value in files.accuracies(arm, labels).values()]
@@ -102,7 +102,7 @@ def draw_differences(
         intervals: Per budget the interval of the mean, shares of 1, where there is one.
         colours: Of dots and lines.
     """
-    chart, axes = new_chart(4.0, 4.1, colours)
+    chart, axes = new_chart(3.6, 3.9, colours)
     axes.axhline(0, color=colours.ink, linewidth=1)
     for place, labels in enumerate(files.budgets):
         values = [100 * value for value in files.differences(*pair, labels)]

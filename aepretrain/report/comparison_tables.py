@@ -56,7 +56,7 @@ def differences_table(files: ComparisonFiles) -> str:
     rows = [
         (
             f"{budget['labels']} labels",
-            name.replace(" - ", " − "),  # noqa: RUF001
+            name.replace(" - ", "\u00a0−\u00a0"),  # noqa: RUF001
             f"{100 * found['mean']:+.2f}",
             _interval(found["interval"]),
             _interval(found["bootstrap"]),

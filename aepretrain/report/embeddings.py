@@ -74,7 +74,7 @@ def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> fl
 def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> str:
     """Points as an SVG element, coloured by label; each label stands once at the middle of its points.
 
-    A class is one path of round dots, ten bytes each, whose colour follows the theme.
+    A class is one path of small circles, whose colour follows the theme.
 
     Args:
         points: Shape ``(N, 2)``.
@@ -87,7 +87,7 @@ def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> str
     classes: Sequence[int] = [0] if labels is None else sorted(set(labels.tolist()))
     groups = [places if labels is None else places[labels == label] for label in classes]
     dots = "".join(
-        f'<path d="{_dots(group)}" stroke="var(--series-{k % len(LIGHT.series)})"/>' for k, group in enumerate(groups)
+        f'<path d="{_dots(group)}" fill="var(--series-{k % len(LIGHT.series)})"/>' for k, group in enumerate(groups)
     )
     names = "".join(
         f'<text x="{np.median(group[:, 0]):.0f}" y="{np.median(group[:, 1]):.0f}">{label}</text>'
@@ -97,11 +97,11 @@ def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> str
     return (
         f'<svg class="chart" role="img" aria-label="{alt}" viewBox="0 0 {SIDE} {SIDE}">'
         f'<rect width="{SIDE}" height="{SIDE}" rx="5" fill="var(--panel)"/>'
-        f'<g stroke-width="4" stroke-linecap="round" stroke-opacity=".8" fill="none">{dots}</g>'
+        f'<g fill-opacity=".85">{dots}</g>'
         f'<g font-size="13" font-weight="700" text-anchor="middle" dominant-baseline="central" fill="var(--ink)" '
         f'stroke="var(--panel)" stroke-width="4" paint-order="stroke" stroke-linejoin="round">{names}</g></svg>'
     )
 
 
 def _dots(places: Points) -> str:
-    return "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in places)
+    return "".join(f"M{x - 2:.1f} {y:.1f}a2 2 0 1 0 4 0a2 2 0 1 0-4 0" for x, y in places)

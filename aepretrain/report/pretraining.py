@@ -24,6 +24,7 @@ from aepretrain.report.run_files import Curve, read_arrays, read_curves, read_re
 
 LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 FILTER_COLUMNS = 16
+NO_BREAK = "\u00a0"
 
 
 def pretraining_sections(folder: Path) -> list[str]:
@@ -56,7 +57,7 @@ def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             stage["stage"],
-            f"{_shape(stage['in_shape'])} → {_shape(stage['code_shape'])}",
+            f"{_shape(stage['in_shape'])}{NO_BREAK}→{NO_BREAK}{_shape(stage['code_shape'])}",
             str(stage["epochs"]),
             f"{stage['steps']:,}",
             f"{stage['seconds']:.1f}",

@@ -2,13 +2,19 @@
 
 import base64
 import contextlib
+import io
 import json
 import shutil
 import warnings
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from aepretrain.report.colours import LIGHT
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CLASS_COLOURS = [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in LIGHT.series]
 DRIVER = shutil.which("chromedriver")
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install aepretrain[dev]")
 pytestmark = [
@@ -93,9 +99,13 @@ def test_charts_follow_the_theme_and_text_can_be_read(reports, browser, scheme):
 
 def test_every_dot_of_an_embedding_is_painted(reports, browser):
     ask = look(browser, reports["fit"], width=1400)
-    strokes = ask("return [...document.querySelectorAll('svg path[stroke]')].map(e => getComputedStyle(e).stroke)")
-    assert strokes
-    assert "none" not in strokes
+    place = ask("""const chart = document.querySelector('svg[aria-label^="PCA of raw"]').getBoundingClientRect();
+        return {x: chart.x, y: chart.y + scrollY, width: chart.width, height: chart.height, scale: 1}""")
+    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": place})
+    with Image.open(io.BytesIO(base64.b64decode(shot["data"]))) as image:
+        pixels = np.asarray(image.convert("RGB"), dtype=int).reshape(-1, 3)
+    painted = {tuple(colour): int((np.abs(pixels - colour).max(axis=1) < 40).sum()) for colour in CLASS_COLOURS}
+    assert min(painted.values()) > 100, painted
 
 
 def test_on_paper_the_ground_is_white_and_all_seeds_are_open(reports, browser):
