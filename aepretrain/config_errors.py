@@ -28,7 +28,9 @@ GROUPS: dict[str, type] = {
     "trainer": TrainerOptions,
     "compare": Comparison,
 }
-TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "out")
+TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "control", "out")
+NETWORK = ("layers", "pretrain", "classifier", "finetune")
+"""What the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
 FROM_THE_RUN = ("encoder", "num_classes", "code_features")
 """What the run, and not the config, gives to the classifier."""
@@ -97,25 +99,31 @@ def _parser_of_one_layer() -> ArgumentParser:
     return parser
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> Iterator[str]:
     """What is wrong with the keys and class names of a config, one sentence each."""
     for key, value in config.items():
         first, *rest = str(key).split(".")
-        if first not in TOP_LEVEL:
-            yield f"unknown key {key!r}.{_nearest(first, TOP_LEVEL)}"
+        if first not in known:
+            yield f"unknown key {place + str(key)!r}.{_nearest(first, known)}"
+        elif first == "control" and rest:
+            yield from problems({".".join(rest): value}, NETWORK, "control.")
+        elif first == "control" and isinstance(value, dict):
+            yield from problems(value, NETWORK, "control.")
+        elif first == "control":
+            yield f"control must hold the settings of a network, but is {value!r}. Give it layers at least."
         elif first in GROUPS and not rest and not isinstance(value, dict):
-            yield f"{first} must hold settings with their values, but is {value!r}. Leave it out for the defaults."
+            yield f"{place}{first} must hold settings with values, but is {value!r}. Leave it out for the defaults."
         elif first in GROUPS:
             keys = rest[:1] or (list(value) if isinstance(value, dict) else [])
-            yield from _unknown_keys(keys, GROUPS[first], first)
+            yield from _unknown_keys(keys, GROUPS[first], place + first)
             if isinstance(value, dict):
-                yield from _nested(value, first)
+                yield from _nested(value, place + first)
         elif first == "layers":
             if not isinstance(value, list):
-                yield f"layers must be a list with one entry per layer, but is {value!r}."
+                yield f"{place}layers must be a list with one entry per layer, but is {value!r}."
                 continue
             for k, layer in enumerate(value):
-                yield from _class_problems(layer, Autoencoder, f"layers[{k}]")
+                yield from _class_problems(layer, Autoencoder, f"{place}layers[{k}]")
         elif first == "data" and not rest:
             yield from _class_problems(value, DataModule, "data")
 

@@ -133,6 +133,8 @@ def print_comparison(summary: dict[str, Any], out: Path) -> None:
     for budget in summary["budgets"]:
         if budget["verdict"]:
             console.print(f"pretraining {budget['verdict']}", markup=False)
+        if budget["control_verdict"]:
+            console.print(f"pretraining the control {budget['control_verdict']}", markup=False)
     columns = ("labels", "arm", "seeds", "test accuracy", "spread over seeds", "sampling error")
     table = _table("test accuracy in %: mean over seeds", columns, words=2)
     for budget in summary["budgets"]:
@@ -142,4 +144,10 @@ def print_comparison(summary: dict[str, Any], out: Path) -> None:
             table.add_row(str(budget["labels"]), arm, str(row["seeds"]), *figures)
         table.add_section()
     console.print(table)
+    chosen = f"{summary['combinations']} settings and the epoch" if summary["combinations"] > 1 else "the epoch"
+    console.print(
+        f"{chosen} chosen on {summary['validation_examples']:,} validation labels; "
+        f"tested once per cell on {summary['test_examples']:,} examples",
+        markup=False,
+    )
     console.print(f"results  {out / 'results.csv'}", markup=False)

@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from aepretrain import ConfigError, DenoisingAutoencoder, Dense, Digits, Experiment, FineTuning, Pretraining
 from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.cli import main
-from aepretrain.compare import Comparison, compare, run_cell
+from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
 
 SMALL = {
     "layers": [
@@ -54,11 +54,15 @@ def experiment(**changes):
     return Experiment([layer], Digits(labels=50), **settings)
 
 
+def bench(experiment, runs, comparison=Comparison(), control=None):
+    return Bench(comparison, [Trial(experiment, control)], runs)
+
+
 def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path):
     seen = {}
     for arm in ("pretrained", "random", "probe"):
         watch = Watch()
-        run_cell(experiment(seed=3, callbacks=[watch]), arm, tmp_path)
+        bench(experiment(callbacks=[watch]), tmp_path).run(Cell(arm, 3, 50))
         seen[arm] = watch
     for arm in ("random", "probe"):
         one, other = seen["pretrained"], seen[arm]
@@ -75,20 +79,13 @@ def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path)
 
 
 def test_pretraining_runs_once_per_seed_and_is_shared_by_arms_and_budgets(tmp_path):
-    compare(
-        experiment(), Comparison(arms=["pretrained", "probe"], seeds=2, labels=[30, 50], baselines=[]), out(tmp_path)
-    )
+    compare(experiment(), Comparison(arms=["pretrained", "probe"], seeds=2, labels=[30, 50], baselines=[]), tmp_path)
     folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert [name for name in folders if name.startswith("pretraining")] == ["pretraining-seed0", "pretraining-seed1"]
     assert len(folders) == 2 + 2 * 2 * 2
     results = json.loads((tmp_path / "runs" / "probe-30-seed1" / "results.json").read_text())
     assert results["classifier"]["frozen_encoder"] is True
     assert results["classifier"]["weights_arrived"] is True
-
-
-def out(folder):
-    (folder / "runs").mkdir()
-    return folder
 
 
 def write(folder, **changes):
@@ -202,7 +199,7 @@ def test_every_baseline_reads_the_digits(name):
         ({"seeds": 0}, "compare.seeds must be >= 1"),
         ({"arms": []}, "compare.arms must name something"),
         ({"labels": [50, 50]}, "compare.labels must name something, each once"),
-        ({"baselines": ["forest"]}, "compare.baselines are logistic, knn, svm, but got 'forest'"),
+        ({"baselines": ["forest"]}, "compare.baselines are logistic, knn, svm, boosting, but got 'forest'"),
     ],
 )
 def test_comparisons_of_nothing_are_refused(arguments, message):

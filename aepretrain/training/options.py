@@ -76,7 +76,8 @@ class FineTuning:
     Args:
         epochs: Passes over the labelled examples; 0 leaves the classifier out.
         batch_size: Examples per optimizer step, over all processes.
-        patience: Stop after this many epochs without a better validation accuracy. ``None``: train all epochs.
+        patience: Stop after this many validations without a better accuracy. ``None``: train all epochs.
+        validate_every: Epochs from one validation to the next; only validated epochs can be kept.
 
     Raises:
         ConfigError: If a number lies outside its range.
@@ -89,9 +90,15 @@ class FineTuning:
     epochs: int = 20
     batch_size: int = 128
     patience: int | None = None
+    validate_every: int = 1
 
     def __post_init__(self) -> None:
         check_length("finetune", self.epochs, self.batch_size, self.patience)
+        if self.validate_every < 1 or (self.epochs and self.epochs % self.validate_every):
+            raise ConfigError(
+                f"finetune.validate_every must divide the {self.epochs} epochs, but got {self.validate_every}. "
+                "1 validates after every epoch."
+            )
 
 
 def _entry(value: Any, name: str, k: int, layers: int) -> Any:
