@@ -276,10 +276,8 @@ def _validations(folder):
     return [row["value"] for row in rows if row["name"] == "val/accuracy"]
 
 
-GRID = {
-    **SMALL,
-    "compare": {**SMALL["compare"], "labels": [50], "grid": {"classifier.optimizer.init_args.lr": [1e-5, 0.03]}},
-}
+RATE = "classifier.optimizer.init_args.lr"
+GRID = {"seeds": 2, "labels": [50], "baselines": ["knn"], "grid": {RATE: [1e-5, 0.03]}}
 ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001}}
 
 
@@ -290,7 +288,7 @@ def test_the_grid_is_searched_with_the_first_seed_and_every_arm_has_as_many_tria
     runs = tmp_path / "out" / "runs"
     for arm in ("pretrained", "random", "probe"):
         first, second = (json.loads((runs / f"{arm}-50-seed{seed}" / "row.json").read_text()) for seed in (0, 1))
-        assert first["hyperparameters"] == second["hyperparameters"] == {"classifier.optimizer.init_args.lr": 0.03}
+        assert first["hyperparameters"] == second["hyperparameters"] == {RATE: 0.03}
         assert len(list((runs / f"{arm}-50-seed0" / "trials").iterdir())) == 1
         assert not (runs / f"{arm}-50-seed1" / "trials").exists()
         assert max(_validations(runs / f"{arm}-50-seed0" / "trials/0")) < first["validation_accuracy"]
