@@ -18,6 +18,7 @@ from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.experiment import Experiment
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.trust import confine_imports
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         description: What ``--help`` says first.
         add_own: Adds the verb's own arguments, which are no part of the config.
     """
+    confine_imports()
     parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
     add_own(parser)

@@ -18,6 +18,7 @@ from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.trust import ALLOWED
 
 LAYER = Callable[[tuple[int, ...]], Autoencoder]
 """The type of an entry of the list of layers: it becomes a factory."""
@@ -55,6 +56,13 @@ def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -
         files: The config files that were named.
         arguments: What followed the verb.
     """
+    denied = re.search(r"Importing '([^']+)' is not allowed", str(error))
+    if denied:
+        package = denied[1].split(".")[0]
+        return (
+            f"{name_files(files)}{denied[1]!r} is not on the list of what a config may import: {', '.join(ALLOWED)}. "
+            f"If you trust its author with your account, add --trust-module {package} to the command."
+        )
     message = _condense(str(error))
     if message.startswith("layers."):
         return f"{name_files(files)}{_place_of(message, files)}"

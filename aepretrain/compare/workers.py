@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -60,7 +61,9 @@ class Workers:
         if not self.is_parallel:
             yield from map(work, jobs)
             return
-        with self._backend():
+        with self._backend(), warnings.catch_warnings():
+            # joblib replaces a worker whose memory grew, as it does with the data it reads, and warns of it.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             parallel = Parallel(n_jobs=self.count if self.backend == "local" else -1, return_as="generator_unordered")
             yield from parallel(delayed(_in_worker)(work, job) for job in jobs)
 
