@@ -183,7 +183,7 @@ def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
 def _may_be_null(cls: type, key: str) -> bool:
     """Whether the annotation of an argument names None, or there is none."""
     for ancestor in cls.__mro__:
-        parameters = inspect.signature(ancestor.__init__).parameters if "__init__" in vars(ancestor) else {}
+        parameters = inspect.signature(vars(ancestor)["__init__"]).parameters if "__init__" in vars(ancestor) else {}
         if key in parameters:
             return parameters[key].annotation is inspect.Parameter.empty or "None" in str(parameters[key].annotation)
     return True
