@@ -37,6 +37,7 @@ options:
   -h, --help  this page; after a verb, all of its settings with their defaults
   --version   the version
   --debug     show the traceback of an error
+  --trust-module PKG  let configs name classes of a package of your own
 
 exit codes: 0 done, 1 crash, 2 config or usage, 3 data, 4 diverged, 5 checkpoint or storage
 """
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    words, trusted = _take_values(words, "--trust-module")
     if not words:
         print(HELP, end="", file=sys.stderr)
         return ConfigError.exit_code
@@ -69,12 +71,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"aepretrain {__version__}")
         return 0
     try:
+        if trusted:
+            from aepretrain.trust import confine_imports
+
+            confine_imports(trusted)
         run_verb(words[0], words[1:])
     except AEPretrainError as error:
         return _fail(error, error.exit_code, debug)
     except Exception as error:
         return _fail(error, 1, debug)
     return 0
+
+
+def _take_values(words: Sequence[str], option: str) -> tuple[list[str], list[str]]:
+    """The words without an option that may stand anywhere, and its values."""
+    rest, values, pending = [], [], False
+    for word in words:
+        if pending or word.startswith(f"{option}="):
+            values.append(word.removeprefix(f"{option}="))
+            pending = False
+        elif word == option:
+            pending = True
+        else:
+            rest.append(word)
+    return rest, [*values, *([""] if pending else [])]
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> None:

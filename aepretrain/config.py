@@ -1,5 +1,6 @@
 """Configs: YAML files and dotted arguments to an :class:`~aepretrain.experiment.Experiment`, and back."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from aepretrain.classifier import Classifier
-from aepretrain.compare import Comparison
+from aepretrain.compare import Comparison, Trial
 from aepretrain.config_errors import FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.experiment import Experiment
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.trust import confine_imports
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,17 @@ class Parsed:
 
     Args:
         experiment: What to run.
-        comparison: What to compare; only ``compare`` looks at it.
+        comparison: What to compare; only ``compare`` looks at it and at the next two.
+        control: The control network as an experiment on the same data; ``None`` without one.
+        trials: What every combination of ``compare.grid`` makes of the networks; empty without a grid.
         yaml: The resolved config: every setting with its value. ``fit --config`` takes it back.
         arguments: The verb's own arguments, such as ``out``.
     """
 
     experiment: Experiment
     comparison: Comparison
+    control: Experiment | None
+    trials: Sequence[Trial]
     yaml: str
     arguments: Namespace
 
@@ -44,24 +50,33 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         description: What ``--help`` says first.
         add_own: Adds the verb's own arguments, which are no part of the config.
     """
+    confine_imports()
     parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
     add_own(parser)
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, batch order, noise, labelled subset")
     parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help="the data set")
-    parser.add_argument(
-        "--layers",
-        type=list[LAYER],
-        default=[],
-        help="one autoencoder per layer, from the input up: a list of class_path and init_args, best in a file",
-    )
-    parser.add_argument("--pretrain", type=Pretraining, default=Pretraining())
-    parser.add_class_arguments(Classifier, "classifier", skip=set(FROM_THE_RUN), instantiate=False)
-    parser.add_argument("--finetune", type=FineTuning, default=FineTuning())
+    _add_network(parser, "")
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     parser.add_argument("--compare", type=Comparison, default=Comparison())
     parser.add_argument("--report", type=bool, default=True, help="write report.html at the end")
+    _add_network(parser, "control.")
     return parser
+
+
+def _add_network(parser: ArgumentParser, prefix: str) -> None:
+    """The settings of a network: the one under test, or under ``control.`` the one beside it in a comparison."""
+    parser.add_argument(
+        f"--{prefix}layers",
+        type=list[LAYER],
+        default=[],
+        help="one autoencoder per layer, from the input up: a list of class_path and init_args, best in a file"
+        if not prefix
+        else "a second network for the arms control-pretrained and control-random, with settings of its own",
+    )
+    parser.add_argument(f"--{prefix}pretrain", type=Pretraining, default=Pretraining())
+    parser.add_class_arguments(Classifier, f"{prefix}classifier", skip=set(FROM_THE_RUN), instantiate=False)
+    parser.add_argument(f"--{prefix}finetune", type=FineTuning, default=FineTuning())
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) -> Parsed:
@@ -84,17 +99,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         _name_data_folder(resolved)
         text = parser.dump(resolved, skip_unset=False, skip_validation=True)
         built = parser.instantiate(settings)
-        factory = partial(Classifier, **vars(built.classifier))
-        experiment = Experiment(
-            built.layers,
-            built.data,
-            built.pretrain,
-            factory,
-            built.finetune,
-            built.trainer,
-            built.seed,
-            report=built.report,
-        )
+        experiment = _experiment(built, built)
+        control = _experiment(built, built.control) if built.control.layers else None
     except ArgumentError as error:
         raise ConfigError(explain(error, files, arguments)) from error
     except AEPretrainError:
@@ -103,7 +109,46 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError(f"{name_files(files)}{which_layer(settings.layers)}{error}") from error
     if not experiment.layers:
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
-    return Parsed(experiment, built.compare, text, settings)
+    trials = _trials(parser, arguments, built.compare) if built.compare.grid else ()
+    return Parsed(experiment, built.compare, control, trials, text, settings)
+
+
+def _experiment(built: Namespace, network: Namespace) -> Experiment:
+    """A network on the data, with the devices and the seed of the config."""
+    factory = partial(Classifier, **vars(network.classifier))
+    return Experiment(
+        network.layers,
+        built.data,
+        network.pretrain,
+        factory,
+        network.finetune,
+        built.trainer,
+        built.seed,
+        report=built.report,
+    )
+
+
+def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Comparison) -> list[Trial]:
+    """The networks with every combination of ``compare.grid``, each read as if it stood on the command line.
+
+    Raises:
+        ConfigError: If a setting of the grid does not exist, or a value is not accepted.
+    """
+    trials = []
+    for settings in comparison.settings():
+        words = [
+            f"--{prefix}{key}={json.dumps(value)}"
+            for key, value in settings.items()
+            for prefix in (("", "control.") if comparison.has_control else ("",))
+        ]
+        try:
+            built = parser.instantiate(parser.parse_args([*arguments, *words]))
+        except (ArgumentError, ValueError, TypeError) as error:
+            message = explain(error, [], words) if isinstance(error, ArgumentError) else error
+            raise ConfigError(f"compare.grid {settings}: {message}") from error
+        control = _experiment(built, built.control) if built.control.layers else None
+        trials.append(Trial(_experiment(built, built), control, settings))
+    return trials
 
 
 def load_experiment(path: Path) -> Experiment:

@@ -18,6 +18,7 @@ from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.trust import ALLOWED
 
 LAYER = Callable[[tuple[int, ...]], Autoencoder]
 """The type of an entry of the list of layers: it becomes a factory."""
@@ -28,7 +29,9 @@ GROUPS: dict[str, type] = {
     "trainer": TrainerOptions,
     "compare": Comparison,
 }
-TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "report", "out")
+TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "control", "report", "out")
+NETWORK = ("layers", "pretrain", "classifier", "finetune")
+"""What the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
 FROM_THE_RUN = ("encoder", "num_classes", "code_features")
 """What the run, and not the config, gives to the classifier."""
@@ -53,6 +56,13 @@ def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -
         files: The config files that were named.
         arguments: What followed the verb.
     """
+    denied = re.search(r"Importing '([^']+)' is not allowed", str(error))
+    if denied:
+        package = denied[1].split(".")[0]
+        return (
+            f"{name_files(files)}{denied[1]!r} is not on the list of what a config may import: {', '.join(ALLOWED)}. "
+            f"If you trust its author with your account, add --trust-module {package} to the command."
+        )
     message = _condense(str(error))
     if message.startswith("layers."):
         return f"{name_files(files)}{_place_of(message, files)}"
@@ -97,25 +107,31 @@ def _parser_of_one_layer() -> ArgumentParser:
     return parser
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> Iterator[str]:
     """What is wrong with the keys and class names of a config, one sentence each."""
     for key, value in config.items():
         first, *rest = str(key).split(".")
-        if first not in TOP_LEVEL:
-            yield f"unknown key {key!r}.{_nearest(first, TOP_LEVEL)}"
+        if first not in known:
+            yield f"unknown key {place + str(key)!r}.{_nearest(first, known)}"
+        elif first == "control" and rest:
+            yield from problems({".".join(rest): value}, NETWORK, "control.")
+        elif first == "control" and isinstance(value, dict):
+            yield from problems(value, NETWORK, "control.")
+        elif first == "control":
+            yield f"control must hold the settings of a network, but is {value!r}. Give it layers at least."
         elif first in GROUPS and not rest and not isinstance(value, dict):
-            yield f"{first} must hold settings with their values, but is {value!r}. Leave it out for the defaults."
+            yield f"{place}{first} must hold settings with values, but is {value!r}. Leave it out for the defaults."
         elif first in GROUPS:
-            keys = rest[:1] or (list(value) if isinstance(value, dict) else [])
-            yield from _unknown_keys(keys, GROUPS[first], first)
+            keys = rest[:1] or (value if isinstance(value, dict) else [])
+            yield from _unknown_keys(keys, GROUPS[first], place + first)
             if isinstance(value, dict):
-                yield from _nested(value, first)
+                yield from _nested(value, place + first)
         elif first == "layers":
             if not isinstance(value, list):
-                yield f"layers must be a list with one entry per layer, but is {value!r}."
+                yield f"{place}layers must be a list with one entry per layer, but is {value!r}."
                 continue
             for k, layer in enumerate(value):
-                yield from _class_problems(layer, Autoencoder, f"layers[{k}]")
+                yield from _class_problems(layer, Autoencoder, f"{place}layers[{k}]")
         elif first == "data" and not rest:
             yield from _class_problems(value, DataModule, "data")
 
@@ -160,6 +176,17 @@ def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
     for key in keys:
         if key not in known:
             yield f"{place}: {cls.__name__} has no setting {key!r}.{_nearest(key, known)}"
+        elif isinstance(keys, dict) and keys[key] is None and not _may_be_null(cls, key):
+            yield f"{place}.{key} must have a value, but is null. Leave it out for the default."
+
+
+def _may_be_null(cls: type, key: str) -> bool:
+    """Whether the annotation of an argument names None, or there is none."""
+    for ancestor in cls.__mro__:
+        parameters = inspect.signature(vars(ancestor)["__init__"]).parameters if "__init__" in vars(ancestor) else {}
+        if key in parameters:
+            return parameters[key].annotation is inspect.Parameter.empty or "None" in str(parameters[key].annotation)
+    return True
 
 
 def accepted_keys(cls: type) -> list[str]:

@@ -26,7 +26,7 @@ from aepretrain.samples import save_curves, save_inputs, save_samples
 from aepretrain.stack import GreedyStack, LayerFactory
 from aepretrain.tracking.json_files import finite, write_json
 from aepretrain.tracking.metrics_file import MetricsFile
-from aepretrain.training.finetune import finetune
+from aepretrain.training.finetune import FineTuned, finetune
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 from aepretrain.training.processes import is_first_process
 from aepretrain.training.progress import duration, say
@@ -127,7 +127,9 @@ class Experiment:
         if self.has_classifier:
             # What must arrive is read back from the file that users take home; only the first process surely sees it.
             pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
-            classifier, results["classifier"] = self.classify(stack.encoder, out, pretrained=pretrained)
+            tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained)
+            classifier = tuned.classifier
+            results["classifier"] = {**measure(classifier, self.data, self.seed), **tuned.summary()}
             say(classifier_summary(results["classifier"]))
             if not classifier.freeze_encoder:
                 errors = {f"{split} error": results["classifier"][split]["error"] for split in ("validation", "test")}
@@ -168,32 +170,18 @@ class Experiment:
         _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned", figures)
         return stack, results
 
-    def classify(
-        self, encoder: nn.Module, out: Path, *, pretrained: nn.Module | None = None
-    ) -> tuple[Classifier, dict[str, Any]]:
-        """Train a classifier on an encoder, and test it once.
+    def train_classifier(self, encoder: nn.Module, out: Path, *, pretrained: nn.Module | None = None) -> FineTuned:
+        """Train a classifier on an encoder. The test data are not touched.
 
         Args:
             encoder: What it starts from.
             out: The run directory, which exists.
             pretrained: What the encoder must be, bit for bit, before the first step.
-
-        Returns:
-            The classifier, and its part of the results.
         """
         classifier = self.build_classifier(encoder)
         tuned = finetune(classifier, self.data, self.finetune, self._context(out), pretrained=pretrained)
-        record = tuned.record
-        save_curves(record, out / "stages" / record.stage)
-        return classifier, {
-            **measure(classifier, self.data, self.seed),
-            "weights_arrived": tuned.weights_arrived,
-            "frozen_encoder": classifier.freeze_encoder,
-            "epochs": record.epochs,
-            "kept_epoch": record.kept_epoch,
-            "steps": record.steps,
-            "seconds": record.seconds,
-        }
+        save_curves(tuned.record, out / "stages" / tuned.record.stage)
+        return tuned
 
     def _context(self, out: Path) -> RunContext:
         loggers = partial(_loggers, out / "metrics.jsonl")

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 from aepretrain.experiment import Experiment
@@ -134,15 +135,26 @@ def print_comparison(summary: dict[str, Any], out: Path) -> None:
     for budget in summary["budgets"]:
         if budget["verdict"]:
             console.print(f"pretraining {budget['verdict']}", markup=False)
-    columns = ("labels", "arm", "seeds", "test accuracy", "spread over seeds", "sampling error")
-    table = _table("test accuracy in %: mean over seeds", columns, words=2)
-    for budget in summary["budgets"]:
-        for arm, row in budget["arms"].items():
-            spread = "-" if row["seeds"] == 1 else f"{100 * row['std']:.2f}"
-            figures = (f"{100 * row['mean']:.2f}", spread, f"{100 * row['sampling_error']:.2f}")
-            table.add_row(str(budget["labels"]), arm, str(row["seeds"]), *figures)
-        table.add_section()
+        if budget["control_verdict"]:
+            console.print(f"pretraining the control {budget['control_verdict']}", markup=False)
+    budgets = summary["budgets"]
+    title = "test accuracy in %: mean ± standard deviation over seeds"
+    table = _table(title, ["labels", *_budget_names(budgets)], words=1)
+    for arm in budgets[0]["arms"]:
+        best = ["bold" if budget["best"] == arm else "" for budget in budgets]
+        figures = [_mean_and_spread(budget["arms"][arm]) for budget in budgets]
+        table.add_row(arm, *(Text(figure, style) for figure, style in zip(figures, best, strict=True)))
+    table.add_section()
+    errors = [budget["arms"][budget["best"]]["sampling_error"] for budget in budgets]
+    table.add_row("sampling error", *(f"± {100 * error:.1f}" for error in errors))
+    table.add_row("seeds", *(str(max(row["seeds"] for row in budget["arms"].values())) for budget in budgets))
     console.print(table)
+    chosen = f"{summary['combinations']} settings and the epoch" if summary["combinations"] > 1 else "the epoch"
+    console.print(
+        f"{chosen} chosen on {summary['validation_examples']:,} validation labels; "
+        f"tested once per cell on {summary['test_examples']:,} examples",
+        markup=False,
+    )
     console.print(f"results  {out / 'results.csv'}", markup=False)
     _print_report(out)
 
@@ -150,3 +162,12 @@ def print_comparison(summary: dict[str, Any], out: Path) -> None:
 def _print_report(out: Path) -> None:
     if (out / "report.html").is_file():
         console.print(f"report   {out / 'report.html'}", markup=False)
+
+
+def _budget_names(budgets: Sequence[dict[str, Any]]) -> list[str]:
+    return [str(budget["labels"]) for budget in budgets]
+
+
+def _mean_and_spread(row: dict[str, Any]) -> str:
+    spread = "" if row["std"] is None or math.isnan(row["std"]) else f" ± {100 * row['std']:.1f}"
+    return f"{100 * row['mean']:.1f}{spread}"

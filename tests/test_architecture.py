@@ -27,6 +27,7 @@ FLOORS = {
     "aepretrain.compare": 3,
     "aepretrain.experiment": 3,
     "aepretrain.config": 4,
+    "aepretrain.trust": 4,
     "aepretrain.config_errors": 4,
     "aepretrain.tables": 4,
     "aepretrain.verbs": 4,

@@ -248,7 +248,7 @@ BAD_CONFIGS = {
         {"layers": [layer("DenoisingAutoencoder", corruption=None)]}, 2,
         "layers[0].init_args.corruption must name a class by class_path, but is None",
     ),
-    "null group": ({"layers": [PLAIN], "pretrain": None}, 2, "pretrain must hold settings with their values"),
+    "null group": ({"layers": [PLAIN], "pretrain": None}, 2, "pretrain must hold settings with values"),
     "width of the code": ({"layers": [PLAIN], "classifier": {"code_features": 7}}, 2, "no setting 'code_features'"),
     "no list": ({"layers": PLAIN}, 2, "layers must be a list"),
     "no layers": ({"data": "Digits"}, 2, "there are no layers to train"),

@@ -7,18 +7,34 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from distributed import LocalCluster
 from lightning.pytorch import Callback
 from sklearn.neighbors import KNeighborsClassifier
+from torch.optim import SGD
 
-from aepretrain import ConfigError, DenoisingAutoencoder, Dense, Digits, Experiment, FineTuning, Pretraining
+from aepretrain import (
+    Arrays,
+    Classifier,
+    ConfigError,
+    DenoisingAutoencoder,
+    Dense,
+    Digits,
+    DivergedError,
+    Experiment,
+    FineTuning,
+    Pretraining,
+)
 from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.cli import main
-from aepretrain.compare import Comparison, compare, run_cell
+from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
+from aepretrain.compare.summary import summarize
 
 SMALL = {
     "report": False,
@@ -55,11 +71,15 @@ def experiment(**changes):
     return Experiment([layer], Digits(labels=50), **settings)
 
 
+def bench(experiment, runs, comparison=Comparison(), control=None):
+    return Bench(comparison, [Trial(experiment, control)], runs)
+
+
 def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path):
     seen = {}
     for arm in ("pretrained", "random", "probe"):
         watch = Watch()
-        run_cell(experiment(seed=3, callbacks=[watch]), arm, tmp_path)
+        bench(experiment(callbacks=[watch]), tmp_path).run(Cell(arm, 3, 50))
         seen[arm] = watch
     for arm in ("random", "probe"):
         one, other = seen["pretrained"], seen[arm]
@@ -76,20 +96,13 @@ def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path)
 
 
 def test_pretraining_runs_once_per_seed_and_is_shared_by_arms_and_budgets(tmp_path):
-    compare(
-        experiment(), Comparison(arms=["pretrained", "probe"], seeds=2, labels=[30, 50], baselines=[]), out(tmp_path)
-    )
+    compare(experiment(), Comparison(arms=["pretrained", "probe"], seeds=2, labels=[30, 50], baselines=[]), tmp_path)
     folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert [name for name in folders if name.startswith("pretraining")] == ["pretraining-seed0", "pretraining-seed1"]
     assert len(folders) == 2 + 2 * 2 * 2
     results = json.loads((tmp_path / "runs" / "probe-30-seed1" / "results.json").read_text())
     assert results["classifier"]["frozen_encoder"] is True
     assert results["classifier"]["weights_arrived"] is True
-
-
-def out(folder):
-    (folder / "runs").mkdir()
-    return folder
 
 
 def write(folder, **changes):
@@ -203,7 +216,7 @@ def test_every_baseline_reads_the_digits(name):
         ({"seeds": 0}, "compare.seeds must be >= 1"),
         ({"arms": []}, "compare.arms must name something"),
         ({"labels": [50, 50]}, "compare.labels must name something, each once"),
-        ({"baselines": ["forest"]}, "compare.baselines are logistic, knn, svm, but got 'forest'"),
+        ({"baselines": ["forest"]}, "compare.baselines are logistic, knn, svm, boosting, but got 'forest'"),
     ],
 )
 def test_comparisons_of_nothing_are_refused(arguments, message):
@@ -227,3 +240,134 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     assert main(["compare", "--config", write(tmp_path), "--out", str(folder)]) == 2
     assert "is not empty and holds no comparison" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_the_control_is_a_network_of_its_own_with_the_same_batches(tmp_path):
+    control = Experiment([lambda s: DenoisingAutoencoder(s, Dense(8, "relu"))], Digits(), Pretraining(1))
+    watch = Watch()
+    control = replace(control, finetune=FineTuning(3, 16), callbacks=[watch])
+    both = bench(experiment(), tmp_path, control=control)
+    assert both.run(Cell("control-pretrained", 0, 50))["steps"] == 3 * 4
+    assert watch.start["encoder.0.1.weight"].shape == (8, 64)
+    batches = watch.batches
+    both.run(Cell("control-random", 0, 50))
+    assert all(torch.equal(*inputs) for inputs in zip(batches[0], watch.batches[0], strict=True))
+    assert (tmp_path / "pretraining-control-seed0" / "encoder").is_dir()
+    assert not (tmp_path / "pretraining-seed0").exists()
+
+
+@pytest.mark.parametrize("by", ["steps", "seconds"])
+def test_random_longer_has_the_compute_of_pretraining_too_and_no_further_look_at_validation(tmp_path, by):
+    cells = bench(experiment(), tmp_path, Comparison(longer_by=by))
+    random = cells.run(Cell("random", 0, 50))
+    longer = cells.run(Cell("random-longer", 0, 50))
+    pretraining = json.loads((tmp_path / "pretraining-seed0" / "results.json").read_text())["stages"][0]
+    times = int(longer["hyperparameters"]["budget"].removesuffix("x"))
+    own, extra = {
+        "steps": (random["steps"], pretraining["steps"]),
+        "seconds": (random["seconds"], pretraining["seconds"]),
+    }[by]
+    assert times * own >= own + extra > (times - 1) * own
+    assert longer["steps"] == times * random["steps"]
+    assert all(len(_validations(tmp_path / f"{arm}-50-seed0")) == 3 for arm in ("random", "random-longer"))
+
+
+def _validations(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row["value"] for row in rows if row["name"] == "val/accuracy"]
+
+
+RATE = "classifier.optimizer.init_args.lr"
+GRID = {"seeds": 2, "labels": [50], "baselines": ["knn"], "grid": {RATE: [1e-5, 0.03]}}
+ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001}}
+
+
+def test_the_grid_is_searched_with_the_first_seed_and_every_arm_has_as_many_trials(tmp_path, capsys):
+    config = write(tmp_path, compare=GRID, classifier={"optimizer": ADAM})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "out")]) == 0
+    assert "2 settings and the epoch chosen on 300 validation labels" in capsys.readouterr().out
+    runs = tmp_path / "out" / "runs"
+    for arm in ("pretrained", "random", "probe"):
+        first, second = (json.loads((runs / f"{arm}-50-seed{seed}" / "row.json").read_text()) for seed in (0, 1))
+        assert first["hyperparameters"] == second["hyperparameters"] == {RATE: 0.03}
+        assert len(list((runs / f"{arm}-50-seed0" / "trials").iterdir())) == 1
+        assert not (runs / f"{arm}-50-seed1" / "trials").exists()
+        assert max(_validations(runs / f"{arm}-50-seed0" / "trials/0")) < first["validation_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"pretrain.epochs": [1, 2]}, "Pretraining is shared by all arms"),
+        ({"finetune.epochs": []}, "must be a list of values to try"),
+        ({"finetune.epoch": [1]}, "--finetune.epoch is not an option. Did you mean epochs?"),
+        ({"finetune.epochs": ["many"]}, "compare.grid {'finetune.epochs': 'many'}: "),
+    ],
+)
+def test_a_grid_that_cannot_be_searched_is_refused(tmp_path, capsys, grid, message):
+    config = write(tmp_path, compare={"seeds": 1, "grid": grid})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_combination_that_diverges_loses(tmp_path):
+    good, bad = experiment(), experiment(classifier=partial(Classifier, optimizer=partial(SGD, lr=1e30)))
+    trials = [Trial(good, settings={"lr": 1}), Trial(bad, settings={"lr": 1e30})]
+    assert Bench(Comparison(), trials, tmp_path).run(Cell("random", 0, 50))["hyperparameters"] == {"lr": 1}
+    with pytest.raises(DivergedError, match=r"every combination of compare\.grid diverged"):
+        Bench(Comparison(), [trials[1]] * 2, tmp_path).run(Cell("random", 1, 50))
+
+
+def test_two_workers_find_what_one_finds(undisturbed, tmp_path, capsys):
+    command = ["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out"), "--workers", "2"]
+    assert main(command) == 0
+    assert rows(tmp_path / "out") == rows(undisturbed)
+    assert "16/16  " in capsys.readouterr().out
+
+
+def test_a_dask_cluster_finds_what_one_process_finds(undisturbed, tmp_path):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        where = ("--backend", "dask", "--address", cluster.scheduler_address)
+        assert main(["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out"), *where]) == 0
+    assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+def test_a_label_budget_may_have_fewer_seeds():
+    cells = list(Comparison(arms=["random"], seeds=[3, 1], labels=[50, None], baselines=[]).cells())
+    assert [(cell.seed, cell.labels) for cell in cells] == [(0, 50), (0, None), (1, 50), (2, 50)]
+
+
+def test_boosted_trees_are_for_tables_unless_they_are_named():
+    table = Arrays(torch.rand(60, 5), torch.arange(60) % 2)
+    assert list(Comparison().for_data(table).baselines) == ["logistic", "knn", "svm", "boosting"]
+    assert list(Comparison().for_data(Digits()).baselines) == ["logistic", "knn", "svm"]
+    assert list(Comparison(baselines=["boosting"]).for_data(Digits()).baselines) == ["boosting"]
+
+
+def test_a_control_and_the_arms_that_use_it_come_together(tmp_path, capsys):
+    config = write(tmp_path, compare={"arms": ["random", "control-random"]})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "a")]) == 2
+    assert "Give its layers under control.layers" in capsys.readouterr().err
+    config = write(tmp_path, control={"layers": SMALL["layers"]})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "b")]) == 2
+    assert "Add control-random to compare.arms" in capsys.readouterr().err
+    config = write(tmp_path, control={"layer": SMALL["layers"]})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "b")]) == 2
+    assert "unknown key 'control.layer'. Did you mean layers?" in capsys.readouterr().err
+
+
+def test_the_summary_names_what_was_best_and_answers_for_the_control():
+    comparison = Comparison(
+        arms=["pretrained", "random", "control-pretrained", "control-random"], seeds=3, baselines=["svm"]
+    )
+    accuracy = {"pretrained": 0.93, "random": 0.90, "control-pretrained": 0.95, "control-random": 0.97, "svm": 0.96}
+    found = [
+        {"arm": cell.arm, "labels": "all", "seed": cell.seed, "test_accuracy": accuracy[cell.arm] + 0.001 * cell.seed}
+        for cell in comparison.cells()
+    ]
+    data = {"name": "Digits", "validation": 300, "test": 300}
+    (budget,) = summarize(found, comparison, data)["budgets"]
+    assert budget["best"] == "control-random"
+    assert budget["verdict"].startswith("helps: +3.0 points")
+    assert budget["control_verdict"].startswith("hurts: -2.0 points")
+    assert budget["differences"]["pretrained - control-random"]["mean"] == pytest.approx(-0.04)

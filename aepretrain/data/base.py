@@ -1,8 +1,9 @@
 """What every data source gives: fixed splits, a labelled subset and the inputs that pretraining may see."""
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -126,6 +127,17 @@ class DataModule(LightningDataModule, ABC):
         if self.labels is not None and train.y is not None:
             train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"))]
         return Splits(pool, train, source.validation, source.test)
+
+    def with_labels(self, labels: int | None) -> Self:
+        """The same data set with another label budget; what was read stays shared."""
+        data = copy.copy(self)
+        data._source = self.source()
+        data.labels = labels
+        return data
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: the recipe, not the data, which are read again there."""
+        return {**vars(self), "_source": None}
 
     def train_dataloader(self) -> Batches:
         return Batches(self.splits().train.tensors(), batch_size=128)

@@ -79,5 +79,5 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], colour
         axes.annotate(
             name, (x, y), xytext=(22, place), textcoords=("offset points", "data"),
             fontsize=SMALL, color=colours.ink, va="center", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 4, "relpos": (0, 0.5)},
         )  # fmt: skip

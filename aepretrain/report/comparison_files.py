@@ -123,7 +123,8 @@ def read_comparison(folder: Path) -> ComparisonFiles:
 def _is_of(summary: dict[str, Any], rows: Sequence[Row], folder: Path) -> bool:
     """Whether a summary is of these rows and of what the config asks for: a larger comparison may have been stopped."""
     asked = read_config(folder)[1].get("compare", {})
-    if not summary or asked.get("seeds", summary["seeds"]) != summary["seeds"]:
+    seeds = asked.get("seeds", summary.get("seeds"))
+    if not summary or (max(seeds) if isinstance(seeds, list) else seeds) != summary["seeds"]:
         return False
     budgets = ["all" if labels is None else labels for labels in asked.get("labels") or []]
     if budgets and budgets != [budget["labels"] for budget in summary["budgets"]]:

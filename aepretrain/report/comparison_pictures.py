@@ -40,6 +40,8 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
         )
         axes.plot(places, means, **_style(arm, paint[arm], files.arms))
         if arm not in BASELINES and not np.isnan(spreads).all():
+            # A band needs two neighbours; a bar shows the spread also beside a budget with a single seed.
+            axes.vlines(places, means - spreads, means + spreads, color=paint[arm], alpha=0.45, linewidth=1)
             axes.fill_between(places, means - spreads, means + spreads, color=paint[arm], alpha=0.16, linewidth=0)
         measured = [(x, y) for x, y in zip(places, means, strict=True) if not math.isnan(y)]
         if measured:
@@ -132,17 +134,19 @@ def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours
 
     Example:
         >>> from aepretrain.report.colours import LIGHT
-        >>> len(draw_overlaid_curves({"random": [[0.9, 0.5], [0.8, 0.4, 0.3]]}, LIGHT).axes[0].lines)
-        3
+        >>> chart = draw_overlaid_curves({"random": [{0: 0.9, 1: 0.5}, {0: 0.7, 1: 0.3, 2: 0.2}]}, LIGHT)
+        >>> [line.get_ydata().round().tolist() for line in chart.axes[0].lines]
+        [[90.0, 50.0], [70.0, 30.0, 20.0], [80.0, 40.0]]
     """
     chart, axes = new_chart(4.4, 3.1, colours)
     for arm, colour in arm_colours(curves, colours).items():
         for curve in curves[arm]:
-            axes.plot(range(1, len(curve) + 1), [100 * e for e in curve], color=colour, linewidth=0.8, alpha=0.45)
-        common = min(map(len, curves[arm]))
-        mean = 100 * np.array([curve[:common] for curve in curves[arm]]).mean(axis=0)
-        marker = "o" if common == 1 else None
-        axes.plot(range(1, common + 1), mean, color=colour, linewidth=2.2, label=arm, marker=marker)
+            errors = 100 * np.array(list(curve.values()))
+            axes.plot([epoch + 1 for epoch in curve], errors, color=colour, linewidth=0.8, alpha=0.45)
+        common = [epoch for epoch in curves[arm][0] if all(epoch in curve for curve in curves[arm])]
+        mean = 100 * np.array([[curve[epoch] for epoch in common] for curve in curves[arm]]).mean(axis=0)
+        marker = "o" if len(common) == 1 else None
+        axes.plot([epoch + 1 for epoch in common], mean, color=colour, linewidth=2.2, label=arm, marker=marker)
     axes.set_xlabel("epoch of fine-tuning")
     axes.set_ylabel("validation error in %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,10 +1,11 @@
 """The report of a comparison: the verdict first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from aepretrain.baselines import BASELINES
@@ -80,10 +81,11 @@ def _facts(files: ComparisonFiles) -> dict[str, Any]:
 
 
 def _counts(files: ComparisonFiles) -> str:
-    seeds = len({row["seed"] for row in files.rows})
+    counts = [len({row["seed"] for row in files.rows if row["labels"] == labels}) for labels in files.budgets]
+    seeds = ", ".join(map(str, dict.fromkeys(counts) if len(set(counts)) == 1 else counts))
     arms = [arm for arm in files.arms if arm not in BASELINES]
     baselines = [arm for arm in files.arms if arm in BASELINES]
-    words = [f"{', '.join(arms)}", f"{seeds} seed{'s' if seeds != 1 else ''}", f"budgets {', '.join(files.budgets)}"]
+    words = [f"{', '.join(arms)}", f"{seeds} seed{'' if seeds == '1' else 's'}", f"budgets {', '.join(files.budgets)}"]
     if baselines:
         words.insert(1, f"baselines {', '.join(baselines)}")
     if "test_examples" in files.summary:
@@ -96,19 +98,27 @@ def _verdict(files: ComparisonFiles) -> list[str]:
     if not files.summary:
         cells = f"{len(files.rows)} cell{'s have' if len(files.rows) != 1 else ' has'} run"
         return [missing(f"No verdict yet: the comparison has not finished ({cells}). The same command goes on.")]
-    verdicts = {str(budget["labels"]): budget["verdict"] for budget in files.summary["budgets"]}
-    if not any(verdicts.values()):
+    cards, control = _cards(files, "verdict"), _cards(files, "control_verdict", ", control network")
+    if not cards:
         return [missing("No verdict: it needs the arms pretrained and random, and one of them was left out.")]
-    cards = [_card(labels, words) for labels, words in verdicts.items() if words]
     sentences = [_better_baselines(files), "Brackets are 95% intervals of the mean paired difference over seeds."]
-    return [headline(cards), paragraph(" ".join(sentence for sentence in sentences if sentence))]
+    return [
+        headline(cards),
+        headline(control) if control else "",
+        paragraph(" ".join(sentence for sentence in sentences if sentence)),
+    ]
 
 
-def _card(labels: str, words: str) -> tuple[str, str, str, str]:
-    """A verdict such as ``helps: +3.3 points [1.2, 5.3] at 50 labels, 5 of 5 seeds`` as a card."""
-    answer, _, figures = words.partition(": ")
-    at = f" at {labels} labels"
-    return f"{labels} labels", answer.removesuffix(at), figures.replace(at, ""), answer.split()[0]
+def _cards(files: ComparisonFiles, kind: str, network: str = "") -> list[tuple[str, str, str, str]]:
+    """A card per label budget that has such a verdict, as :func:`~aepretrain.report.page.headline` takes them."""
+    found = []
+    for budget in files.summary["budgets"]:
+        if budget.get(kind):
+            answer, _, figures = budget[kind].partition(": ")
+            at = f" at {budget['labels']} labels"
+            name = f"{budget['labels']} labels{network}"
+            found.append((name, answer.removesuffix(at), figures.replace(at, ""), answer.split()[0]))
+    return found
 
 
 def _better_baselines(files: ComparisonFiles) -> str:
@@ -159,7 +169,12 @@ def _accuracy(files: ComparisonFiles) -> list[str]:
     ]
     if not files.pairs:
         figures.append(missing("No paired difference: the arms pretrained and random are not both here."))
-    return [row(figures, "lead"), means_table(files), differences_table(files)]
+    return [
+        row(figures[:2], "lead"),
+        row(figures[2:]) if figures[2:] else "",
+        means_table(files),
+        differences_table(files),
+    ]
 
 
 DIFFERENCES = "Each dot is a seed, the diamond their mean with its 95% interval. Above zero, pretraining is better."
@@ -185,10 +200,15 @@ def _curves(files: ComparisonFiles) -> str:
 
 def _curve_words(curves: Mapping[str, Any]) -> str:
     words = [
-        f"{arm} goes from {sum(c[0] for c in found) / len(found):.1%} to {sum(map(min, found)) / len(found):.1%}"
+        f"{arm} goes from {_mean(next(iter(curve.values())) for curve in found):.1%} "
+        f"to {_mean(min(curve.values()) for curve in found):.1%}"
         for arm, found in curves.items()
     ]
     return f"Validation error, first and best epoch, mean over seeds: {', '.join(words)}."
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 def _confusion(files: ComparisonFiles) -> str:

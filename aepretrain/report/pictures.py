@@ -70,11 +70,10 @@ def draw_curves(epochs: Sequence[Mapping[str, float]], *, kept_epoch: int | None
     """
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.add_subplot()
-    numbers = range(1, len(epochs) + 1)
     for name, label in CURVE_NAMES.items():
-        if all(name in epoch for epoch in epochs):
-            marker = "o" if len(epochs) == 1 else None
-            axes.plot(numbers, [epoch[name] for epoch in epochs], label=label, marker=marker)
+        points = [(number, epoch[name]) for number, epoch in enumerate(epochs, 1) if name in epoch]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker="o" if len(points) == 1 else None)
     if kept_epoch is not None:
         axes.axvline(kept_epoch + 1, color="grey", linewidth=0.8, linestyle="--", label="kept")
     axes.set_xlabel("epoch")

@@ -80,7 +80,7 @@ def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, i
     """A chart per stage: its losses over the epochs.
 
     Args:
-        curves: Stage, then name, then one value per epoch.
+        curves: Stage, then name, then the values by epoch.
         kept: The epoch, counted from 0, whose weights were kept, where it is known.
     """
     shown = {stage: {name: c for name, c in found.items() if name in LOSSES} for stage, found in curves.items()}
@@ -105,21 +105,22 @@ def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: in
     """Losses over epochs, each named in a legend below.
 
     Args:
-        curves: Name as in ``metrics.jsonl``, then one value per epoch.
+        curves: Name as in ``metrics.jsonl``, then the values by epoch.
         colours: Of the lines.
         kept_epoch: The epoch, counted from 0, whose weights were kept; it is marked.
 
     Example:
         >>> from aepretrain.report.colours import LIGHT
-        >>> len(draw_losses({"train/loss": [2.0, 1.0], "val/loss": [2.0, 1.5]}, LIGHT).axes[0].lines)
-        2
+        >>> draw_losses({"train/loss": {0: 2.0, 1: 1.5}, "val/loss": {1: 1.0}}, LIGHT).axes[0].lines[1].get_xdata()
+        array([2])
     """
     chart, axes = new_chart(4.4, 2.9, colours)
     order = [name for name in LOSSES if name in curves]
     for name, colour, style in zip(order, (colours.muted, *colours.series), ("-", "-", "--"), strict=False):
         values = curves[name]
         marker = "o" if len(values) == 1 else None
-        axes.plot(range(1, len(values) + 1), values, style, color=colour, marker=marker, label=LOSSES[name])
+        epochs = [epoch + 1 for epoch in values]
+        axes.plot(epochs, list(values.values()), style, color=colour, marker=marker, label=LOSSES[name])
     if kept_epoch is not None and len(curves[order[0]]) > 1:
         axes.axvline(kept_epoch + 1, color=colours.muted, linewidth=0.8, linestyle=":")
     axes.set_xlabel("epoch")
@@ -131,7 +132,7 @@ def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: in
 
 def _curve_caption(curves: Mapping[str, Curve], kept: int | None) -> str:
     name = "val/reconstruction" if "val/reconstruction" in curves else next(iter(curves))
-    values = curves[name]
+    values = list(curves[name].values())
     words = f"{LOSSES[name].capitalize()} goes from {values[0]:.3g} to {values[-1]:.3g} nats in {len(values)} epochs."
     return words + ("" if kept is None else f" The weights of epoch {kept + 1} were kept (dotted line).")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aepretrain.report.page import code, fold, missing, section, table
+from aepretrain.report.page import code, fold, missing, paragraph, section, table
 from aepretrain.report.run_files import read_commands, read_config
 
 SECRET = re.compile(r"(?im)^(\s*(?:- )?[\w.-]*(?:key|token|secret|password|credential)[\w.-]*:\s*)(?!null$)\S.*$")
@@ -23,13 +23,25 @@ def provenance_section(folder: Path, results: Mapping[str, Any]) -> str:
     return section(
         "How this was made",
         "<h3>Plan</h3>",
-        plan_table(config, results.get("data", {})) if config else missing("There is no config.yaml in this folder."),
+        _plans(config, results.get("data", {})) if config else missing("There is no config.yaml in this folder."),
         "<h3>Commands</h3>",
         code("\n".join(commands), "commands") if commands else missing("No command was recorded: run from Python."),
         "<h3>Versions</h3>",
         versions_table(results) if results.get("versions") else missing("No versions: results.json is not there yet."),
         fold("Config, with every default", code(without_secrets(text), "config")) if text else "",
     )
+
+
+def _plans(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """The plan of the network, of the control network where there is one, and what validation data choose."""
+    parts = [plan_table(config, data)]
+    control, grid = config.get("control") or {}, (config.get("compare") or {}).get("grid")
+    if control.get("layers"):
+        parts += ["<h3>Plan of the control network</h3>", plan_table({**control, "compare": {}}, data)]
+    if grid and data.get("classes", True) is not None and "labelled" not in data:
+        tried = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in grid.items())
+        parts.append(paragraph(f"Tried for every arm and label budget, and chosen on validation data: {tried}."))
+    return "\n".join(parts)
 
 
 def plan_table(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:

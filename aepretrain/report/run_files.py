@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from aepretrain.errors import StorageError
 from aepretrain.tracking.json_files import read_json
 
-Curve = list[float]
-"""One value per epoch."""
+Curve = dict[int, float]
+"""The values of those epochs, counted from 0, in which there was one, in their order."""
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
-    """The curves of ``metrics.jsonl``: stage, then name, then one value per epoch.
+    """The curves of ``metrics.jsonl``: stage, then name, then the values by epoch.
 
     Rows that repeat an epoch, as after going on from a checkpoint, replace the earlier ones. A last row that was cut
     off when the run was killed is left out.
@@ -34,7 +34,7 @@ def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
     Raises:
         StorageError: If the file is damaged.
     """
-    found: dict[str, dict[str, dict[int, float]]] = {}
+    found: dict[str, dict[str, Curve]] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
             if line.endswith("\n"):
@@ -42,8 +42,7 @@ def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
                 value = float("nan") if row["value"] is None else row["value"]
                 found.setdefault(row["stage"], {}).setdefault(row["name"], {})[row["epoch"]] = value
     return {
-        stage: {name: [values[epoch] for epoch in sorted(values)] for name, values in names.items()}
-        for stage, names in found.items()
+        stage: {name: dict(sorted(values.items())) for name, values in names.items()} for stage, names in found.items()
     }
 
 

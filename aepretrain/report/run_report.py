@@ -121,8 +121,12 @@ def _curves(curves: Mapping[str, Curve], kept: int) -> str:
     chart = draw_losses(shown, STAND_INS, kept_epoch=kept)
     words = ""
     if "val/error" in curves:
-        first, best = curves["val/error"][0], curves["val/error"][kept]
-        words = f"Validation error is {first:.1%} after one epoch and {best:.1%} at epoch {kept + 1}, which was kept."
+        errors = curves["val/error"]
+        first = next(iter(errors))
+        words = f"Validation error is {errors[first]:.1%} after epoch {first + 1}"
+        if kept in errors:
+            words += f" and {errors[kept]:.1%} after epoch {kept + 1}, whose weights were kept"
+        words += "."
     return figure(inline_svg(chart, "curves-classifier", "Losses of the classifier over its epochs"), "Loss.", words)
 
 

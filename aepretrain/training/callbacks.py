@@ -47,7 +47,7 @@ def _give_noise(module: Any, generator: torch.Generator | None) -> None:
 
 
 class EpochRecord(Callback):
-    """Record of every epoch: mean training loss, validation figures, and the seconds of training alone.
+    """Record of every epoch: mean training loss, validation figures if any, and the seconds of training alone.
 
     The loss is added up where it is computed, and read once per epoch.
 
@@ -62,11 +62,13 @@ class EpochRecord(Callback):
         self.stage = stage
         self.epochs: list[dict[str, float]] = []
         self._validation_seconds = 0.0
+        self._validated = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._loss: Tensor | float = 0.0
         self._examples = 0
         self._validation_seconds = 0.0
+        self._validated = False
         self._start = time.perf_counter()
 
     def on_train_batch_end(
@@ -82,6 +84,7 @@ class EpochRecord(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validation_seconds += time.perf_counter() - self._validation_start
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _wait_for(pl_module.device)
@@ -96,7 +99,14 @@ class EpochRecord(Callback):
                     f"{self.stage}: {name} of epoch {trainer.current_epoch + 1} is {loss.item()}. "
                     "Lower the learning rate of this stage, or look for extreme values in the data."
                 )
-        self.epochs.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+        # Lightning keeps the figures of the last validation, also where this epoch had none.
+        self.epochs.append(
+            {
+                name: float(value)
+                for name, value in trainer.callback_metrics.items()
+                if self._validated or not name.startswith("val/")
+            }
+        )
 
 
 def _wait_for(device: torch.device) -> None:

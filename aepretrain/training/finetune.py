@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lightning.pytorch import Callback
 from torch import nn
@@ -19,13 +20,26 @@ class FineTuned:
     """What came out of fine-tuning.
 
     Args:
+        classifier: The trained classifier, with the weights of the kept epoch.
         record: The record of the stage.
         weights_arrived: Whether the pretrained weights were seen in the classifier, bit for bit, before the first
             step; ``None`` where there were none to compare with.
     """
 
+    classifier: Classifier
     record: StageRecord
     weights_arrived: bool | None
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for ``results.json``."""
+        return {
+            "weights_arrived": self.weights_arrived,
+            "frozen_encoder": self.classifier.freeze_encoder,
+            "epochs": self.record.epochs,
+            "kept_epoch": self.record.kept_epoch,
+            "steps": self.record.steps,
+            "seconds": self.record.seconds,
+        }
 
 
 def finetune(
@@ -76,7 +90,8 @@ def finetune(
         monitor="val/accuracy",
         mode="max",
         patience=finetuning.patience,
+        validate_every=finetuning.validate_every,
         keep_best=True,
         callbacks=callbacks,
     )
-    return FineTuned(record, None if arrival is None else arrival.arrived)
+    return FineTuned(classifier, record, None if arrival is None else arrival.arrived)

@@ -76,7 +76,8 @@ class FineTuning:
     Args:
         epochs: Passes over the labelled examples; 0 leaves the classifier out.
         batch_size: Examples per optimizer step, over all processes.
-        patience: Stop after this many epochs without a better validation accuracy. ``None``: train all epochs.
+        patience: Stop after this many validations without a better accuracy. ``None``: train all epochs.
+        validate_every: Epochs from one validation to the next; only validated epochs can be kept.
 
     Raises:
         ConfigError: If a number lies outside its range.
@@ -89,9 +90,15 @@ class FineTuning:
     epochs: int = 20
     batch_size: int = 128
     patience: int | None = None
+    validate_every: int = 1
 
     def __post_init__(self) -> None:
         check_length("finetune", self.epochs, self.batch_size, self.patience)
+        if self.validate_every < 1 or (self.epochs and self.epochs % self.validate_every):
+            raise ConfigError(
+                f"finetune.validate_every must divide the {self.epochs} epochs, but got {self.validate_every}. "
+                "1 validates after every epoch."
+            )
 
 
 def _entry(value: Any, name: str, k: int, layers: int) -> Any:
@@ -106,6 +113,9 @@ def _entry(value: Any, name: str, k: int, layers: int) -> Any:
 
 def check_length(group: str, epochs: int, batch_size: int, patience: int | None) -> None:
     """Raise a ConfigError unless the numbers are in range."""
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if not isinstance(value, int):
+            raise ConfigError(f"{group}.{name} must be a whole number, but is {value!r}. Leave it out for the default.")
     if epochs < 0:
         raise ConfigError(f"{group}.epochs must be >= 0, but got {epochs}. Usual values are 10 to 100.")
     if batch_size < 1:

@@ -106,6 +106,7 @@ def train_stage(
     monitor: str,
     mode: str = "min",
     patience: int | None = None,
+    validate_every: int = 1,
     keep_best: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> StageRecord:
@@ -114,14 +115,15 @@ def train_stage(
     Args:
         module: An autoencoder or a classifier, with an attribute ``noise``.
         train: Tensors of shape ``(N, ...)`` whose rows belong together.
-        validation: The same for validation, which runs after every epoch.
+        validation: The same for validation, which runs between epochs.
         context: What all stages of the run share.
         stage: Name of the stage: a folder, a key of the metrics, a part of every seed.
         epochs: Epochs at most.
         batch_size: Examples per optimizer step, over all processes.
         monitor: The validation figure that decides.
         mode: Whether it is to be ``min`` or ``max``.
-        patience: Stop after this many epochs without a better figure; ``None``: never.
+        patience: Stop after this many validations without a better figure; ``None``: never.
+        validate_every: Epochs from one validation to the next.
         keep_best: Put back the weights of the best epoch at the end, instead of keeping the last.
         callbacks: Further callbacks of Lightning, for this stage.
 
@@ -143,7 +145,9 @@ def train_stage(
         own.append(EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False))
     if keep_best:
         own.append(best)
-    trainer = build_trainer(context, stage, epochs, [*own, RanksAgree(), *context.callbacks, *callbacks])
+    trainer = build_trainer(
+        context, stage, epochs, [*own, RanksAgree(), *context.callbacks, *callbacks], validate_every=validate_every
+    )
     device = trainer.strategy.root_device
     batches = Batches(
         [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(context.seed, stage), shuffle=True
@@ -197,8 +201,10 @@ def check_training(context: RunContext, modules: Mapping[str, LightningModule], 
             raise ConfigError(f"{stage}: {SHARE_EQUALLY.format(batch_size=batch_size, processes=processes)}")
 
 
-def build_trainer(context: RunContext, stage: str, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
-    """A Trainer for one stage, which writes a checkpoint after every epoch where there is a run directory.
+def build_trainer(
+    context: RunContext, stage: str, epochs: int, callbacks: Sequence[Callback], *, validate_every: int = 1
+) -> Trainer:
+    """A Trainer for one stage, which writes a checkpoint after every validation where there is a run directory.
 
     Raises:
         ConfigError: If Lightning refuses the devices, the strategy or the precision.
@@ -211,6 +217,7 @@ def build_trainer(context: RunContext, stage: str, epochs: int, callbacks: Seque
             trainer = Trainer(
                 **context.trainer.for_lightning(),
                 max_epochs=epochs,
+                check_val_every_n_epoch=validate_every,
                 logger=list(context.loggers(stage)) or False,
                 callbacks=list(callbacks),
                 default_root_dir=folder,

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from jsonargparse import ArgumentParser
 
-from aepretrain.compare import compare
+from aepretrain.compare import Workers, compare
 from aepretrain.config import build_parser, parse
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.run_directory import log_to, record_command
@@ -19,19 +20,38 @@ seeds or budgets run by themselves.
 """
 
 
+WORKERS = ("workers", "backend", "address")
+FIXED = ("grid", "longer_by")
+"""What of ``compare`` decides the result of a cell: the rest may grow."""
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with what follows it on the command line."""
-    parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out",))
-    parsed.experiment.prepare()
-    out = Path(parsed.arguments.out)
+    parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out", *WORKERS))
+    for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
+        experiment.prepare()
+    own = parsed.arguments
+    workers = Workers(own.workers, own.backend, own.address)
+    out = Path(own.out)
     _take_directory(out, parsed.yaml)
     record_command(out, "compare", arguments)
     with log_to(out / "train.log"):
-        print_comparison(compare(parsed.experiment, parsed.comparison, out), out)
+        summary = compare(
+            parsed.experiment, parsed.comparison, out, control=parsed.control, trials=parsed.trials, workers=workers
+        )
+        print_comparison(summary, out)
 
 
 def _add_own(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, required=True, help="directory of the comparison; named again, it goes on")
+    parser.add_argument("--workers", type=int, default=1, help="cells that run side by side on this machine")
+    parser.add_argument(
+        "--backend",
+        type=Literal["local", "dask", "ray"],
+        default="local",
+        help="joblib's dask or ray (extras) where one machine is not enough; the workers share the storage of --out",
+    )
+    parser.add_argument("--address", type=str | None, default=None, help="of the Dask scheduler or the Ray cluster")
 
 
 def _take_directory(out: Path, text: str) -> None:
@@ -40,7 +60,11 @@ def _take_directory(out: Path, text: str) -> None:
     if config.is_file():
         before, now = (yaml.safe_load(words) for words in (config.read_text(encoding="utf-8"), text))
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        changed = [key for key in changed if key not in ("compare", "report")]
+        if "compare" in changed:
+            parts = [{key: part for key, part in each["compare"].items() if key in FIXED} for each in (before, now)]
+            changed = [key for key in changed if key != "compare"]
+            changed += [f"compare.{key}" for key in FIXED if parts[0].get(key) != parts[1].get(key)]
+        changed = [key for key in changed if key != "report"]
         if changed:
             raise ConfigError(
                 f"{out} holds a comparison with other settings: {', '.join(changed)} changed. Name a new --out."

@@ -13,7 +13,7 @@ from aepretrain.cli import main
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.run_report import write_run_report
 
-from .records import make
+from .records import SETTINGS, make
 
 VOID = {"meta", "link", "img", "path", "rect", "use", "br", "image", "circle", "line"}
 
@@ -192,6 +192,30 @@ def test_a_comparison_of_one_budget_and_seed_without_random_says_what_it_cannot(
     ):  # fmt: skip
         assert sentence in words
     assert "nan" not in words.lower().split()
+
+
+def test_further_arms_a_control_network_and_chosen_settings_are_in_the_report(tmp_path):
+    compare = {
+        "seeds": [2, 1], "labels": [30, 50], "baselines": ["knn", "boosting"],
+        "arms": ["pretrained", "random", "random-longer", "control-pretrained", "control-random"],
+        "grid": {"finetune.batch_size": [16, 32]},
+    }  # fmt: skip
+    control = {"layers": SETTINGS["layers"][:1], "pretrain": {"epochs": 1}, "finetune": SETTINGS["finetune"]}
+    out = make("compare", tmp_path, compare=compare, control=control)
+    words, _ = read(out / "report.html")
+    for sentence in (
+        "30 labels, control network", "2, 1 seeds", "Plan of the control network", "finetune.batch_size: 16, 32",
+        "control-pretrained, 50 labels.", "random-longer − random", "boosting (baseline)",  # noqa: RUF001
+    ):  # fmt: skip
+        assert sentence in words
+    assert "All 21 cells" in words
+    assert (out / "pictures" / "differences-control-pretrained.svg").is_file()
+
+
+def test_curves_keep_their_epochs_where_not_every_epoch_was_validated(tmp_path):
+    finetune = {"epochs": 4, "batch_size": 64, "validate_every": 2}
+    words, _ = read(make("fit", tmp_path, finetune=finetune) / "report.html")
+    assert re.search(r"Validation error is [\d.]+% after epoch 2( and [\d.]+% after epoch 4, whose weights)?", words)
 
 
 def test_a_stopped_comparison_has_no_verdict_yet_but_shows_its_cells(comparison, copy):

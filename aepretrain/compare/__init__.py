@@ -1,0 +1,140 @@
+"""Does pretraining help here? Arms x seeds x label budgets, paired, with an answer in one sentence."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from aepretrain.compare.arms import ARMS
+from aepretrain.compare.cells import Bench, Trial
+from aepretrain.compare.options import Cell, Comparison
+from aepretrain.compare.summary import summarize, write_rows
+from aepretrain.compare.workers import Workers
+from aepretrain.errors import ConfigError
+from aepretrain.experiment import Experiment
+from aepretrain.report.comparison_report import write_comparison_report
+from aepretrain.tracking.json_files import write_json
+from aepretrain.training.progress import duration, say
+
+__all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "compare"]
+
+
+def compare(
+    experiment: Experiment,
+    comparison: Comparison,
+    out: Path,
+    *,
+    control: Experiment | None = None,
+    trials: Sequence[Trial] = (),
+    workers: Workers = Workers(),
+) -> dict[str, Any]:
+    """Run what is missing of a comparison, and sum it up.
+
+    Cells that finished before are not run again: a comparison that was stopped goes on, and of a larger one only what
+    is new is run.
+
+    Args:
+        experiment: What every arm shares; its seed and label budget are set by the comparison.
+        comparison: Arms, seeds, label budgets and baselines.
+        out: The directory of the comparison; it is made where it is missing.
+        control: The second network, on the same data, for the arms that begin with ``control``.
+        trials: What every combination of ``comparison.grid`` makes of the networks; empty where there is no grid.
+        workers: The processes that share the work.
+
+    Returns:
+        The summary, as in ``summary.json``.
+
+    Raises:
+        ConfigError: If the data have no classes, the experiment is for several processes, or the comparison asks for a
+            control or a grid that is not given.
+
+    Example:
+        >>> import tempfile
+        >>> from aepretrain import DenoisingAutoencoder, Dense, Digits, FineTuning, Pretraining
+        >>> layer = lambda shape: DenoisingAutoencoder(shape, Dense(16))
+        >>> lengths = {"pretrain": Pretraining(epochs=1), "finetune": FineTuning(epochs=1)}
+        >>> experiment = Experiment([layer], Digits(), **lengths, report=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     summary = compare(experiment, Comparison(seeds=1, baselines=[]), Path(folder))  # doctest: +ELLIPSIS
+        00-denoising ...
+        >>> summary["budgets"][0]["verdict"]
+        'cannot tell at all labels: 1 seed is too few, at least 3 are needed'
+    """
+    bench = _set_up(experiment, comparison.for_data(experiment.data), out, control, trials)
+    comparison, cells = bench.comparison, list(bench.comparison.cells())
+    rows = {cell: row for cell in cells if (row := bench.finished(cell)) is not None}
+    missing = [cell for cell in cells if cell not in rows]
+    start, done = time.perf_counter(), 0
+    for seeds in _portions(comparison, workers, tuned=len(bench.trials) > 1):
+        for seed, control_network in workers.run(bench.pretrain_job, _pretrainings(bench, seeds, missing)):
+            say(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
+        # What random-longer is given depends on what random took.
+        for longer in (False, True):
+            jobs = [cell for cell in missing if cell.seed in seeds and _is_longer(cell) == longer]
+            for cell, row in workers.run(bench.cell_job, jobs):
+                rows[cell], done = row, done + 1
+                write_rows(out / "results.csv", [rows[cell] for cell in cells if cell in rows])
+                left = (time.perf_counter() - start) / done * (len(missing) - done)
+                say(f"{len(rows)}/{len(cells)}  {_in_words(row)}" + (f"  about {duration(left)} left" if left else ""))
+    write_rows(out / "results.csv", [rows[cell] for cell in cells])
+    facts = bench.trials[0].experiment.describe_data()
+    summary = summarize([rows[cell] for cell in cells], comparison, facts)
+    write_json(out / "summary.json", summary)
+    if bench.trials[0].experiment.report:
+        say("drawing the report")
+        write_comparison_report(out)
+    return summary
+
+
+def _set_up(
+    experiment: Experiment, comparison: Comparison, out: Path, control: Experiment | None, trials: Sequence[Trial]
+) -> Bench:
+    for each in (experiment, control) if control else (experiment,):
+        if not each.has_classifier:
+            raise ConfigError("a comparison needs classes and finetune.epochs >= 1. Use data with labels.")
+        if each.trainer.devices not in (1, "1") or each.trainer.num_nodes != 1:
+            raise ConfigError("a comparison trains every cell on one device. Set trainer.devices to 1.")
+    if comparison.has_control and control is None:
+        raise ConfigError("compare.arms name a control, but there is none. Give its layers under control.layers.")
+    if control is not None and not comparison.has_control:
+        raise ConfigError("there is a control, but no arm uses it. Add control-random to compare.arms.")
+    if len(trials) != len(comparison.settings()) and (trials or comparison.grid):
+        raise ConfigError(
+            f"compare.grid has {len(comparison.settings())} combinations, but {len(trials)} trials are given."
+        )
+    experiment.data.source()
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    return Bench(comparison, trials or [Trial(experiment, control)], (out / "runs").absolute())
+
+
+def _portions(comparison: Comparison, workers: Workers, *, tuned: bool) -> Iterator[list[int]]:
+    """Seeds that may run side by side: one at a time in one process; the first alone where it chooses the settings."""
+    seeds = list(range(comparison.most_seeds))
+    if not workers.is_parallel:
+        yield from ([seed] for seed in seeds)
+    elif tuned:
+        yield seeds[:1]
+        yield seeds[1:]
+    else:
+        yield seeds
+
+
+def _pretrainings(bench: Bench, seeds: Sequence[int], missing: Sequence[Cell]) -> list[tuple[int, bool]]:
+    """What has to be pretrained before the missing cells of these seeds can run: (seed, of the control network)."""
+    needed = {
+        (cell.seed, ARMS[cell.arm].control)
+        for cell in missing
+        if cell.seed in seeds and cell.arm in ARMS and (ARMS[cell.arm].pretrained or ARMS[cell.arm].longer)
+    }
+    return sorted(job for job in needed if not bench.is_pretrained(*job))
+
+
+def _is_longer(cell: Cell) -> bool:
+    return cell.arm in ARMS and ARMS[cell.arm].longer
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    return (
+        f"{row['arm']}  {row['labels']} labels  seed {row['seed']}  validation {row['validation_accuracy']:.2%}  "
+        f"test {row['test_accuracy']:.2%}"
+    )

@@ -1,0 +1,208 @@
+"""One cell of a comparison: from its files if it finished before, else trained now, tested once."""
+
+import copy
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from aepretrain.baselines import BASELINES, measure_baseline
+from aepretrain.compare.arms import ARMS, Arm
+from aepretrain.compare.options import Cell, Comparison
+from aepretrain.compare.workers import device_of_worker
+from aepretrain.encoder import load_encoder
+from aepretrain.errors import DivergedError, StorageError
+from aepretrain.experiment import Experiment, measure
+from aepretrain.tracking.json_files import read_json, write_json
+from aepretrain.training.finetune import FineTuned
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination of settings, and what it makes of the networks.
+
+    Args:
+        experiment: The network under test.
+        control: The control network; ``None`` where no arm needs it.
+        settings: The combination, as it stands in the column of hyperparameters.
+    """
+
+    experiment: Experiment
+    control: Experiment | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where cells are run: what all of them share. It travels to workers; the data are read again there.
+
+    Args:
+        comparison: What is compared.
+        trials: One per combination of settings.
+        runs: The directory of all cells; each has a run directory of its own.
+    """
+
+    comparison: Comparison
+    trials: Sequence[Trial]
+    runs: Path
+
+    def finished(self, cell: Cell) -> dict[str, Any] | None:
+        """The cell's row of ``results.csv`` if it finished before."""
+        path = self.runs / cell.name / "row.json"
+        return read_json(path) if path.is_file() else None
+
+    def network(self, arm: Arm, cell: Cell, trial: Trial) -> Experiment:
+        """The experiment of an arm: its network, with the cell's seed and label budget."""
+        experiment = trial.control if arm.control else trial.experiment
+        assert experiment is not None
+        return replace(
+            experiment,
+            data=self.trials[0].experiment.data.with_labels(cell.labels),
+            seed=cell.seed,
+            trainer=device_of_worker(experiment.trainer),
+            classifier=_frozen(experiment.classifier) if arm.frozen else experiment.classifier,
+        )
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Run a cell, unless it finished before.
+
+        Returns:
+            The cell's row of ``results.csv``.
+
+        Raises:
+            DivergedError: If no combination of settings could be trained.
+        """
+        if (row := self.finished(cell)) is not None:
+            return row
+        folder = self.runs / cell.name
+        shutil.rmtree(folder, ignore_errors=True)
+        if cell.arm in BASELINES:
+            folder.mkdir(parents=True)
+            data = self.network(Arm(), cell, self.trials[0]).data
+            measured = {**measure_baseline(cell.arm, data.splits(cell.seed)), "epochs": None, "steps": None}
+        else:
+            measured = self._train(cell, folder)
+        write_json(folder / "row.json", {"arm": cell.arm, "seed": cell.seed, "labels": cell.budget, **measured})
+        return read_json(folder / "row.json")
+
+    def pretrain(self, seed: int, *, control: bool) -> Path:
+        """The encoder of a seed, pretrained now unless it was before: label budgets, arms and trials share it."""
+        folder = self.pretraining_folder(seed, control=control)
+        if not self.is_pretrained(seed, control):
+            start_afresh(folder)
+            experiment = self.network(Arm(control=control), Cell("pretrained", seed, None), self.trials[0])
+            _, results = experiment.pretrain_stack(folder)
+            write_json(folder / "results.json", results)
+        return folder / "encoder"
+
+    def is_pretrained(self, seed: int, control: bool) -> bool:
+        """Whether the stack of a seed finished before."""
+        return (self.pretraining_folder(seed, control=control) / "results.json").is_file()
+
+    def cell_job(self, cell: Cell) -> tuple[Cell, dict[str, Any]]:
+        """Run a cell, for a worker: answers come in any order, so they name what they answer."""
+        return cell, self.run(cell)
+
+    def pretrain_job(self, job: tuple[int, bool]) -> tuple[int, bool]:
+        """Pretrain the stack of (seed, of the control network), for a worker."""
+        self.pretrain(job[0], control=job[1])
+        return job
+
+    def pretraining_folder(self, seed: int, *, control: bool) -> Path:
+        """Where the stack of a seed is pretrained."""
+        return self.runs / f"pretraining{'-control' if control else ''}-seed{seed}"
+
+    def _train(self, cell: Cell, folder: Path) -> dict[str, Any]:
+        """Fine-tune with every combination that is to be tried, and test the one that validation data prefer."""
+        arm = ARMS[cell.arm]
+        encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
+        tried = []
+        for number, trial in enumerate(trials := self._to_try(cell)):
+            place = folder if len(trials) == 1 else folder / "trials" / str(number)
+            start_afresh(place)
+            experiment, extra = self.network(arm, cell, trial), {}
+            if arm.longer:
+                times = self._times_longer(cell, experiment)
+                experiment, extra = _train_longer(experiment, times), {"budget": f"{times}x"}
+            try:
+                tuned = _fine_tune(experiment, place, encoder_folder)
+            except DivergedError:
+                if len(trials) == 1:
+                    raise
+                continue
+            tried.append((tuned, experiment, place, {**trial.settings, **extra}))
+        if not tried:
+            raise DivergedError(f"{cell.name}: every combination of compare.grid diverged. Try lower learning rates.")
+        tuned, experiment, place, settings = max(tried, key=lambda each: each[0].record.metrics["val/accuracy"])
+        results = {**measure(tuned.classifier, experiment.data, cell.seed), **tuned.summary()}
+        if place != folder:
+            _move_up(place, folder)
+        circumstances = {**experiment.circumstances(tuned.record), "hyperparameters": settings}
+        write_json(folder / "results.json", {"stages": [], "classifier": results, **circumstances})
+        return {
+            "validation_accuracy": results["validation"]["accuracy"],
+            "test_accuracy": results["test"]["accuracy"],
+            "epochs": results["epochs"],
+            "steps": results["steps"],
+            "seconds": results["seconds"],
+            "hyperparameters": settings,
+        }
+
+    def _to_try(self, cell: Cell) -> Sequence[Trial]:
+        """All combinations with the first seed; with the others the one that was best there."""
+        if cell.seed == 0 or len(self.trials) == 1:
+            return self.trials
+        first = self.run(replace(cell, seed=0))["hyperparameters"]
+        return [trial for trial in self.trials if trial.settings.items() <= first.items()]
+
+    def _times_longer(self, cell: Cell, experiment: Experiment) -> int:
+        """How many times the budget of ``random``, so that it has the compute of pretraining too, rounded up."""
+        stages = self._stages_of_pretraining(cell.seed)
+        if self.comparison.longer_by == "steps":
+            examples = len(experiment.data.splits(cell.seed).train)
+            own = experiment.finetune.epochs * math.ceil(examples / experiment.finetune.batch_size)
+            return 1 + math.ceil(sum(stage["steps"] for stage in stages) / own)
+        random = self.run(replace(cell, arm="random"))
+        own_seconds = random["seconds"] / random["epochs"] * experiment.finetune.epochs
+        return 1 + math.ceil(sum(stage["seconds"] for stage in stages) / own_seconds)
+
+    def _stages_of_pretraining(self, seed: int) -> list[dict[str, Any]]:
+        return read_json(self.pretrain(seed, control=False).parent / "results.json")["stages"]
+
+
+def start_afresh(folder: Path) -> None:
+    """Make a run directory; what a run left that did not finish is removed."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "stages" / "classifier").mkdir(parents=True)
+        (folder / "metrics.jsonl").touch()
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}. Name another --out.") from error
+
+
+def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None) -> FineTuned:
+    pretrained = None if encoder_folder is None else load_encoder(encoder_folder)
+    encoder: nn.Module = experiment.build_stack().encoder if pretrained is None else copy.deepcopy(pretrained)
+    return experiment.train_classifier(encoder, folder, pretrained=pretrained)
+
+
+def _frozen(make: Any) -> Any:
+    return lambda encoder, num_classes: make(encoder, num_classes, freeze_encoder=True)
+
+
+def _train_longer(experiment: Experiment, times: int) -> Experiment:
+    """So many times the epochs, with as many looks at the validation data as before, so that none is an advantage."""
+    finetune = experiment.finetune
+    every = times * finetune.validate_every
+    return replace(experiment, finetune=replace(finetune, epochs=times * finetune.epochs, validate_every=every))
+
+
+def _move_up(trial: Path, folder: Path) -> None:
+    """The run directory of the chosen trial becomes the cell's own."""
+    for path in trial.iterdir():
+        shutil.move(path, folder / path.name)
+    trial.rmdir()

@@ -1,0 +1,134 @@
+"""What is compared: the options of a comparison, and its cells."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, Literal
+
+from aepretrain.baselines import BASELINES, FOR_TABLES
+from aepretrain.compare.arms import ARMS
+from aepretrain.data import DataModule
+from aepretrain.errors import ConfigError
+
+ArmName = Literal["pretrained", "random", "probe", "random-longer", "control-pretrained", "control-random"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm or baseline, with one seed and one label budget.
+
+    Example:
+        >>> Cell("random", seed=3, labels=None).name
+        'random-all-seed3'
+    """
+
+    arm: str
+    seed: int
+    labels: int | None
+
+    @property
+    def budget(self) -> int | str:
+        """The label budget in words."""
+        return "all" if self.labels is None else self.labels
+
+    @property
+    def name(self) -> str:
+        """The name of its run directory."""
+        return f"{self.arm}-{self.budget}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared.
+
+    Within a seed all arms share the splits, the labelled subset, the head's initial weights, the batch order, the noise
+    and the budget of fine-tuning; only the encoder's weights differ. Pretraining runs once per seed.
+
+    Args:
+        arms: ``pretrained`` (fine-tuned), ``random`` (the same network from its random initial weights, fine-tuned
+            alike), ``probe`` (the pretrained encoder frozen, the head alone trained), ``random-longer`` (``random``
+            with the compute of pretraining added to its budget), and ``control-pretrained`` and ``control-random``,
+            the same two with the network under ``control``.
+        seeds: How many seeds: 0, 1, ...; at least 3 for an answer. A list has one number per label budget.
+        labels: Label budgets; ``null`` is all labels.
+        baselines: Classifiers on the raw input: ``logistic``, ``knn``, ``svm``, ``boosting``; ``null`` is the first
+            three, and for tables all four.
+        grid: Settings to choose on validation data, such as ``{finetune.epochs: [20, 60]}``: every combination is
+            tried once per arm and label budget, with the first seed; the other seeds take over what was best. Only
+            ``classifier.`` and ``finetune.``, since pretraining is shared.
+        longer_by: What ``random-longer`` gets more of: the ``steps`` of pretraining, or its ``seconds``.
+
+    Raises:
+        ConfigError: If there is nothing to compare, or an arm, a baseline or a setting is not possible.
+
+    Example:
+        >>> len(list(Comparison(seeds=2, labels=[50, None], baselines=[]).cells()))
+        12
+    """
+
+    arms: Sequence[ArmName] = ("pretrained", "random", "probe")
+    seeds: int | list[int] = 5
+    labels: Sequence[int | None] = (None,)
+    baselines: Sequence[str] | None = None
+    grid: Mapping[str, list[Any]] = field(default_factory=dict)
+    longer_by: Literal["steps", "seconds"] = "steps"
+
+    def __post_init__(self) -> None:
+        for name in ("arms", "labels"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ConfigError(f"compare.{name} must name something, each once, but is {list(values)}.")
+        if isinstance(self.seeds, list) and len(self.seeds) != len(self.labels):
+            raise ConfigError(
+                f"compare.seeds must be one number or one per label budget: {len(self.seeds)} numbers for "
+                f"{len(self.labels)} budgets."
+            )
+        for count in self._seeds:
+            if count < 1:
+                raise ConfigError(f"compare.seeds must be >= 1, but got {count}. At least 3 are needed for an answer.")
+        for arm in self.arms:
+            if arm not in ARMS:
+                raise ConfigError(f"compare.arms are {', '.join(ARMS)}, but got {arm!r}.")
+        for name in self.baselines or ():
+            if name not in BASELINES:
+                raise ConfigError(f"compare.baselines are {', '.join(BASELINES)}, but got {name!r}.")
+        for key, values in self.grid.items():
+            if not key.startswith(("classifier.", "finetune.")):
+                raise ConfigError(
+                    f"compare.grid tries settings of classifier and finetune, but got {key!r}. Pretraining is shared "
+                    "by all arms of a seed: compare its settings by comparisons of their own."
+                )
+            if not isinstance(values, list) or not values:
+                raise ConfigError(f"compare.grid.{key} must be a list of values to try, but is {values!r}.")
+
+    @property
+    def _seeds(self) -> list[int]:
+        return self.seeds if isinstance(self.seeds, list) else [self.seeds] * len(self.labels)
+
+    @property
+    def most_seeds(self) -> int:
+        """Seeds of the label budget that has most."""
+        return max(self._seeds)
+
+    @property
+    def has_control(self) -> bool:
+        """Whether an arm needs the control network."""
+        return any(ARMS[arm].control for arm in self.arms)
+
+    def for_data(self, data: DataModule) -> "Comparison":
+        """The comparison with baselines that suit the data, where none were named."""
+        if self.baselines is not None:
+            return self
+        table = len(data.in_shape) == 1
+        return replace(self, baselines=[name for name in BASELINES if table or name not in FOR_TABLES])
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell, seed by seed."""
+        for seed in range(self.most_seeds):
+            for labels, seeds in zip(self.labels, self._seeds, strict=True):
+                if seed < seeds:
+                    yield from (Cell(arm, seed, labels) for arm in (*self.arms, *(self.baselines or ())))
+
+    def settings(self) -> list[dict[str, Any]]:
+        """Every combination of the grid; one empty combination where there is none."""
+        return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
