@@ -75,9 +75,10 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], colour
     inches = axes.figure.get_size_inches()[1] * 0.8  # type: ignore[union-attr]
     gap = (high - low) * (SMALL + 4) / 72 / inches
     places = spread_apart([y for _, y, _, _ in ends], gap)
+    leader = {"arrowstyle": "-", "linewidth": 1.2, "shrinkA": 0, "shrinkB": 4, "relpos": (0, 0.5)}
     for (x, y, name, colour), place in zip(ends, places, strict=True):
         axes.annotate(
             name, (x, y), xytext=(22, place), textcoords=("offset points", "data"),
             fontsize=SMALL, color=colours.ink, va="center", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 4, "relpos": (0, 0.5)},
+            arrowprops={**leader, "color": colour},
         )  # fmt: skip
