@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from aepretrain.report.colours import Colours
 
@@ -35,6 +36,14 @@ def new_chart(width: float, height: float, colours: Colours) -> tuple[Figure, Ax
     axes.grid(axis="y", color=colours.grid, linewidth=0.8)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def count_epochs(axes: Axes, name: str) -> None:
+    """An axis of whole epochs, also where there is a single one."""
+    axes.set_xlabel(name)
+    if axes.dataLim.width == 0:
+        axes.set_xlim(axes.dataLim.x0 - 1, axes.dataLim.x0 + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def spread_apart(values: Sequence[float], gap: float) -> list[float]:

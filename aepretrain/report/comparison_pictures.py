@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from aepretrain.baselines import BASELINES
-from aepretrain.report.charts import SMALL, label_ends, new_chart
+from aepretrain.report.charts import SMALL, count_epochs, label_ends, new_chart
 from aepretrain.report.colours import Colours, arm_colours
 from aepretrain.report.comparison_files import ComparisonFiles
 from aepretrain.report.run_files import Curve
@@ -147,8 +146,7 @@ def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours
         mean = 100 * np.array([[curve[epoch] for epoch in common] for curve in curves[arm]]).mean(axis=0)
         marker = "o" if len(common) == 1 else None
         axes.plot([epoch + 1 for epoch in common], mean, color=colour, linewidth=2.2, label=arm, marker=marker)
-    axes.set_xlabel("epoch of fine-tuning")
+    count_epochs(axes, "epoch of fine-tuning")
     axes.set_ylabel("validation error in %")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
     return chart

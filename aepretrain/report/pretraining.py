@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from aepretrain.report.charts import SMALL, new_chart
+from aepretrain.report.charts import SMALL, count_epochs, new_chart
 from aepretrain.report.colours import STAND_INS, Colours
 from aepretrain.report.embeddings import (
     LEAST_POINTS,
@@ -123,9 +122,8 @@ def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: in
         axes.plot(epochs, list(values.values()), style, color=colour, marker=marker, label=LOSSES[name])
     if kept_epoch is not None and len(curves[order[0]]) > 1:
         axes.axvline(kept_epoch + 1, color=colours.muted, linewidth=0.8, linestyle=":")
-    axes.set_xlabel("epoch")
+    count_epochs(axes, "epoch")
     axes.set_ylabel("nats per example")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
     return chart
 
@@ -133,6 +131,8 @@ def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: in
 def _curve_caption(curves: Mapping[str, Curve], kept: int | None) -> str:
     name = "val/reconstruction" if "val/reconstruction" in curves else next(iter(curves))
     values = list(curves[name].values())
+    if len(values) == 1:
+        return f"{LOSSES[name].capitalize()} is {values[0]:.3g} nats after one epoch."
     words = f"{LOSSES[name].capitalize()} goes from {values[0]:.3g} to {values[-1]:.3g} nats in {len(values)} epochs."
     return words + ("" if kept is None else f" The weights of epoch {kept + 1} were kept (dotted line).")
 
