@@ -12,6 +12,7 @@ import pytest
 from aepretrain.cli import main
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.run_report import write_run_report
+from aepretrain.run_directory import record_command
 
 from .records import SETTINGS, make
 
@@ -141,7 +142,7 @@ def test_a_comparison_leaves_pictures_for_other_pages(comparison):
     assert "var(--" not in (comparison / "pictures" / "differences.svg").read_text()
 
 
-def test_the_commands_that_made_it_are_shown_without_their_secrets(tmp_path):
+def test_the_commands_that_made_it_are_shown(tmp_path):
     out = make("fit", tmp_path, report=False)
     assert not (out / "report.html").exists()
     with (out / "commands.txt").open("a") as file:
@@ -150,6 +151,24 @@ def test_the_commands_that_made_it_are_shown_without_their_secrets(tmp_path):
     words, _ = read(out / "report.html")
     assert f"aepretrain fit --config {tmp_path}" in words
     assert "aepretrain fit --later <on>" in words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--hub.token", "s3cr3t"],
+        ["--data.password=s3cr3t s3cr3t"],
+        ["--layers", '[{"init_args": {"api_key": "s3cr3t"}}]'],
+        ["--data.root", "ftp://me:s3cr3t@host/x"],
+    ],
+)
+def test_secrets_do_not_reach_the_file_of_commands(words, tmp_path):
+    record_command(tmp_path, "fit", ["--seed", "1", *words, "--out", "x"])
+    written = (tmp_path / "commands.txt").read_text()
+    assert "s3cr3t" not in written
+    assert "redacted" in written
+    assert written.startswith("aepretrain fit --seed 1 ")
+    assert written.endswith(" --out x\n")
 
 
 def test_an_unfinished_run_is_reported_as_far_as_it_goes(run, copy):
