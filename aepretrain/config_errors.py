@@ -17,7 +17,7 @@ from aepretrain.classifier import Classifier
 from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
-from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
 from aepretrain.trust import ALLOWED
 
 LAYER = Callable[[tuple[int, ...]], Autoencoder]
@@ -27,9 +27,10 @@ GROUPS: dict[str, type] = {
     "classifier": Classifier,
     "finetune": FineTuning,
     "trainer": TrainerOptions,
+    "checkpoint": Saving,
     "compare": Comparison,
 }
-TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "control", "out")
+TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "on_nan", "control", "out", "resume")
 NETWORK = ("layers", "pretrain", "classifier", "finetune")
 """What the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
