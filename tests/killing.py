@@ -6,6 +6,7 @@ JSON object with the words of the command and the place of the kill; the answer 
 
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -20,23 +21,31 @@ from aepretrain.cli import main
 
 
 class Strike(Callback):
-    """Send a signal to this very process at a hook of a stage, when so many steps are done."""
+    """Do something to this very process at a hook, when so many steps of the stage are done."""
 
-    def __init__(self, stage, step, hook, signum):
-        self.stage, self.step, self.signum = stage, step, signum
+    def __init__(self, step, hook, do):
+        self.step, self.do = step, do
         setattr(self, hook, self.strike)
 
     def strike(self, trainer, *args):
         if trainer.global_step >= self.step:
             self.step = float("inf")
-            os.kill(os.getpid(), self.signum)
+            self.do()
 
 
-def arm(stage, step, hook="on_train_batch_end", signum=signal.SIGKILL):
+def arm(stage, step, hook="on_train_batch_end", signum=signal.SIGKILL, times=1, largest_file=None):
+    """Have a signal sent, or the size of files limited as a full disk does it."""
     build = aepretrain.training.stage.build_trainer
 
+    def do():
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+            return
+        for _ in range(times):
+            os.kill(os.getpid(), signum)
+
     def armed(context, name, epochs, callbacks, **kwargs):
-        strikes = [Strike(stage, step, hook, signum)] if name == stage else []
+        strikes = [Strike(step, hook, do)] if name == stage else []
         return build(context, name, epochs, [*callbacks, *strikes], **kwargs)
 
     aepretrain.training.stage.build_trainer = armed
