@@ -123,7 +123,7 @@ def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> 
         elif first in GROUPS and not rest and not isinstance(value, dict):
             yield f"{place}{first} must hold settings with values, but is {value!r}. Leave it out for the defaults."
         elif first in GROUPS:
-            keys = rest[:1] or (list(value) if isinstance(value, dict) else [])
+            keys = rest[:1] or (value if isinstance(value, dict) else [])
             yield from _unknown_keys(keys, GROUPS[first], place + first)
             if isinstance(value, dict):
                 yield from _nested(value, place + first)
@@ -177,6 +177,17 @@ def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
     for key in keys:
         if key not in known:
             yield f"{place}: {cls.__name__} has no setting {key!r}.{_nearest(key, known)}"
+        elif isinstance(keys, dict) and keys[key] is None and not _may_be_null(cls, key):
+            yield f"{place}.{key} must have a value, but is null. Leave it out for the default."
+
+
+def _may_be_null(cls: type, key: str) -> bool:
+    """Whether the annotation of an argument names None, or there is none."""
+    for ancestor in cls.__mro__:
+        parameters = inspect.signature(vars(ancestor)["__init__"]).parameters if "__init__" in vars(ancestor) else {}
+        if key in parameters:
+            return parameters[key].annotation is inspect.Parameter.empty or "None" in str(parameters[key].annotation)
+    return True
 
 
 def accepted_keys(cls: type) -> list[str]:

@@ -1,5 +1,6 @@
 """The encoder to take home: a folder of plain values and weights, and the way back to a plain torch module."""
 
+import hashlib
 import inspect
 import json
 import math
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from aepretrain.errors import StorageError
 
 FORMAT = 1
+MOST_NESTED = 32
 LAYERS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
     for cls in (
@@ -65,12 +67,18 @@ def _arguments(cls: type[nn.Module]) -> list[str]:
     return [name for name in inspect.signature(cls.__init__).parameters if name not in ignored]
 
 
-def build(description: Mapping[str, Any]) -> nn.Module:
+def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
     """The module that :func:`describe` described, with fresh weights.
 
+    Args:
+        description: Plain values.
+        depth: In how many Sequentials it lies.
+
     Raises:
-        StorageError: If the description names an unknown module or wrong arguments.
+        StorageError: If the description names an unknown module or wrong arguments, or nests without end.
     """
+    if depth > MOST_NESTED:
+        raise StorageError(f"an encoder's config nests modules more than {MOST_NESTED} deep. Export it again.")
     if not isinstance(description, Mapping) or "type" not in description:
         raise StorageError(f"an encoder's config must describe a module by its type, but has {description!r}.")
     name, arguments = description["type"], {key: value for key, value in description.items() if key != "type"}
@@ -78,12 +86,12 @@ def build(description: Mapping[str, Any]) -> nn.Module:
         modules = arguments.get("modules")
         if not isinstance(modules, list):
             raise StorageError("an encoder's config must list the modules of a Sequential, but does not.")
-        return nn.Sequential(*(build(child) for child in modules))
-    if name not in LAYERS:
+        return nn.Sequential(*(build(child, depth=depth + 1) for child in modules))
+    if not isinstance(name, str) or name not in LAYERS:
         raise StorageError(f"an encoder is made of {', '.join(LAYERS)}, but its config names {name!r}.")
     try:
         return LAYERS[name](**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise StorageError(f"the config of a {name} does not fit: {' '.join(str(error).split())}") from error
 
 
@@ -120,6 +128,7 @@ def save_encoder(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     with torch.no_grad():
         code_shape = list(deepcopy(encoder).cpu().eval()(torch.zeros(1, *in_shape)).shape[1:])
+    weights = safetensors.torch.save(tensors)
     config = {
         "format": FORMAT,
         "in_shape": list(in_shape),
@@ -128,10 +137,11 @@ def save_encoder(
         "preprocessing": dict(preprocessing or {}),
         "provenance": dict(provenance or {}),
     }
+    config["sha256"] = _digest(weights, config)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     # Not save_file, which lets nobody but the owner read what is to be handed over.
-    (folder / "encoder.safetensors").write_bytes(safetensors.torch.save(tensors))
+    (folder / "encoder.safetensors").write_bytes(weights)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_facts(config, tensors), encoding="utf-8")
     return folder
@@ -140,7 +150,8 @@ def save_encoder(
 def load_encoder(path: str | Path) -> nn.Module:
     """Read an encoder back as a plain torch module, with nothing of Lightning inside.
 
-    Names, shapes and types of all tensors have to be those of the architecture: nothing is skipped, nothing is filled.
+    Names, shapes and types of all tensors have to be those of the architecture, and every byte of the weights has to be
+    what was written: nothing is skipped, nothing is filled.
 
     Args:
         path: The folder that :func:`save_encoder` wrote: ``encoder`` in a run directory.
@@ -159,14 +170,20 @@ def load_encoder(path: str | Path) -> nn.Module:
     """
     folder = Path(path)
     config = read_encoder_config(folder)
-    encoder = build(config["architecture"])
-    weights = folder / "encoder.safetensors"
+    # Without memory until the weights are known to fit: a damaged size asks for none.
+    with torch.device("meta"):
+        encoder = build(config["architecture"])
+    path = folder / "encoder.safetensors"
     try:
-        tensors = safetensors.torch.load_file(weights)
+        weights = path.read_bytes()
+        tensors = safetensors.torch.load(weights)
     except (OSError, safetensors.SafetensorError) as error:
-        raise StorageError(f"{weights} cannot be read: {error}. Copy the folder again from its run.") from error
-    _check_tensors(encoder.state_dict(), tensors, weights)
-    encoder.load_state_dict(tensors, strict=True)
+        raise StorageError(f"{path} cannot be read: {error}. Copy the folder again from its run.") from error
+    _check_tensors(encoder.state_dict(), tensors, path)
+    if _digest(weights, config) != config["sha256"]:
+        raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
+    _check_shapes(encoder, config, folder / "config.json")
+    encoder.load_state_dict(tensors, strict=True, assign=True)
     return encoder.eval()
 
 
@@ -179,11 +196,29 @@ def read_encoder_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError(f"{path} cannot be read: {error}. Name the folder that a run calls encoder.") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT or "architecture" not in config:
+    needed = {"architecture", "in_shape", "code_shape", "sha256"}
+    if not isinstance(config, dict) or config.get("format") != FORMAT or not needed <= config.keys():
         raise StorageError(f"{path} is not of encoder format {FORMAT}. Export it again.")
     return config
+
+
+def _digest(weights: bytes, config: Mapping[str, Any]) -> str:
+    """A fingerprint of all that decides a code: the weights, the architecture and what its inputs have to be."""
+    decisive = [config.get(key) for key in ("in_shape", "code_shape", "architecture", "preprocessing")]
+    return hashlib.sha256(weights + json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _check_shapes(encoder: nn.Module, config: Mapping[str, Any], path: Path) -> None:
+    """Run the architecture without memory: it must take and give the shapes that the config names."""
+    try:
+        code_shape = encoder(torch.empty(1, *config["in_shape"], device="meta")).shape[1:]
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise StorageError(f"{path}: the encoder cannot take its in_shape {config['in_shape']}: {reason}") from error
+    if list(code_shape) != config["code_shape"]:
+        raise StorageError(f"{path}: the code has the shape {list(code_shape)}, but code_shape is another.")
 
 
 def _check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:

@@ -1,16 +1,17 @@
+import contextlib
 import json
 import subprocess
 import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from aepretrain import Dense, GreedyStack, PlainAutoencoder, StorageError, load_encoder, save_encoder
-from aepretrain.encoder import build, describe
+from aepretrain.encoder import _digest, build, describe
 from aepretrain.parts.coders import ACTIVATIONS
 
 
@@ -72,7 +73,16 @@ def test_a_description_builds_the_module_that_it_describes(width, bias, slope):
 
 
 def edit(tensors, folder):
+    """Write other tensors, with the hash that belongs to them."""
     save_file(tensors, folder / "encoder.safetensors")
+    rewrite(folder)
+
+
+def rewrite(folder, **changes):
+    """Change the config, and make the fingerprint fit as one who means harm would."""
+    config = {**json.loads((folder / "config.json").read_text()), **changes}
+    config["sha256"] = _digest((folder / "encoder.safetensors").read_bytes(), config)
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def test_renamed_missing_extra_and_reshaped_tensors_are_refused_by_name(saved):
@@ -108,12 +118,14 @@ def test_missing_truncated_and_empty_files_are_refused(saved, name):
         ({"type": "os.system"}, "names 'os.system'"),
         ({"type": "Linear", "in_features": 3}, "Linear does not fit"),
         ({"type": "Sequential"}, "must list the modules"),
+        ({"type": ["Linear"]}, "names \\['Linear'\\]"),
+        ({"type": "Linear", "in_features": 10**12, "out_features": 10**5}, "is unexpected in the file"),
+        ({"type": "Linear", "in_features": "6", "out_features": 5}, "Linear does not fit"),
         ([], "must describe a module"),
     ],
 )
 def test_architectures_outside_the_list_are_refused(saved, architecture, message):
-    config = json.loads((saved / "config.json").read_text())
-    (saved / "config.json").write_text(json.dumps({**config, "architecture": architecture}))
+    rewrite(saved, architecture=architecture)
     with pytest.raises(StorageError, match=message):
         load_encoder(saved)
 
@@ -127,3 +139,55 @@ def test_another_format_is_refused(saved):
 def test_an_encoder_of_other_modules_cannot_be_saved(tmp_path):
     with pytest.raises(ValueError, match="has a BatchNorm1d"):
         save_encoder(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).eval(), tmp_path, in_shape=(2,))
+
+
+@pytest.mark.parametrize("changes", [{"in_shape": [10**9, 10**9]}, {"in_shape": "all"}, {"code_shape": [4]}])
+def test_shapes_that_the_encoder_does_not_have_are_refused(saved, changes):
+    rewrite(saved, **changes)
+    with pytest.raises(StorageError, match=r"config\.json"):
+        load_encoder(saved)
+
+
+def test_modules_that_are_nested_without_end_are_refused(saved):
+    nested = {"type": "Identity"}
+    for _ in range(100):
+        nested = {"type": "Sequential", "modules": [nested]}
+    rewrite(saved, architecture=nested)
+    with pytest.raises(StorageError, match="more than 32 deep"):
+        load_encoder(saved)
+    (saved / "config.json").write_text("[" * 100_000)
+    with pytest.raises(StorageError, match=r"config\.json cannot be read"):
+        load_encoder(saved)
+
+
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_folder_that_was_tampered_with_is_refused_or_the_same(saved, data):
+    """Whatever byte is flipped, cut off or put in place of a value: a StorageError, or the encoder as it was."""
+    x = torch.rand(2, 1, 2, 3)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.LeakyReLU(0.25))
+    saved = save_encoder(encoder, saved, in_shape=(1, 2, 3), preprocessing={"scale": 255})
+    expected = encoder(x)
+    name = data.draw(st.sampled_from(["encoder.safetensors", "config.json"]))
+    whole = (saved / name).read_bytes()
+    try:
+        if data.draw(st.booleans()) and name == "config.json":
+            config = json.loads(whole)
+            key = data.draw(st.sampled_from(sorted(config)))
+            changed = json.dumps({**config, key: data.draw(HOSTILE)}).encode()
+        else:
+            place = data.draw(st.integers(0, len(whole) - 1))
+            byte = bytes([whole[place] ^ data.draw(st.integers(1, 255))])
+            changed = whole[:place] + data.draw(st.sampled_from([b"", byte, byte + whole[place + 1 :]]))
+        (saved / name).write_bytes(changed)
+        with contextlib.suppress(StorageError):
+            assert torch.equal(load_encoder(saved)(x), expected)
+    finally:
+        (saved / name).write_bytes(whole)

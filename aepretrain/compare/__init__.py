@@ -54,7 +54,7 @@ def compare(
         >>> experiment = Experiment([layer], Digits(), Pretraining(epochs=1), finetune=FineTuning(epochs=1))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     summary = compare(experiment, Comparison(seeds=1, baselines=[]), Path(folder))  # doctest: +ELLIPSIS
-        pretraining seed 0 ...
+        00-denoising ...
         >>> summary["budgets"][0]["verdict"]
         'cannot tell at all labels: 1 seed is too few, at least 3 are needed'
     """

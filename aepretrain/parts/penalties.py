@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.func import jacfwd, jacrev, jvp, vmap
 
 from aepretrain.parts.precision import at_least_float32
@@ -114,21 +114,28 @@ class KLSparsity(SparsityPenalty):
             )
 
 
-def contraction(f: nn.Module, x: Tensor) -> Tensor:
+def contraction(
+    f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Generator | None = None
+) -> Tensor:
     r"""Squared Frobenius norm of the Jacobian of an encoder, :math:`\lVert \partial f / \partial x \rVert_F^2`.
 
     One dense layer :math:`h = \varphi(W x + b)` has the closed form :math:`\sum_j \varphi'(a_j)^2 \lVert w_j \rVert^2`;
-    any other encoder is differentiated exactly, which costs one derivative per input or per unit.
+    any other encoder is differentiated exactly, which costs one derivative per input or per unit, or by random
+    projections, :math:`\mathbb E_v \lVert J v \rVert^2 = \lVert J \rVert_F^2` for :math:`v_i = \pm 1`, which costs one
+    derivative each and is unbiased.
 
     Args:
         f: Encoder ``(B, *in_shape) -> (B, *code_shape)`` that treats examples independently.
         x: Inputs, shape ``(B, *in_shape)``.
+        projections: Random directions per example, where there is no closed form; ``None`` differentiates exactly.
+        generator: Where the directions come from; ``None`` is the global generator.
 
     Returns:
         One value per example, shape ``(B,)``, differentiable with respect to the weights.
 
     Reference:
-        Rifai et al.: Contractive Auto-Encoders (2011), equations 1 and 4.
+        Rifai et al.: Contractive Auto-Encoders (2011), equations 1 and 4; Hutchinson: A Stochastic Estimator of the
+        Trace (1989), for the projections.
 
     Example:
         >>> contraction(nn.Linear(3, 2, bias=False).requires_grad_(False), torch.zeros(5, 3)).shape
@@ -141,8 +148,11 @@ def contraction(f: nn.Module, x: Tensor) -> Tensor:
                 return linear.weight.square().sum().expand(len(x))
             case [nn.Linear() as linear, activation] if type(activation) in ELEMENTWISE:
                 return _contraction_of_dense(linear, activation, x.flatten(1))
-            case _:
+            case _ if projections is None:
                 return _contraction_by_jacobian(f, x)
+            case _:
+                estimates = [_projected(f, x, generator) for _ in range(projections)]
+                return torch.stack(estimates).mean(dim=0)
 
 
 JACOBIAN_CHUNK = 64
@@ -160,6 +170,13 @@ def _contraction_of_dense(linear: nn.Linear, activation: nn.Module, x: Tensor) -
     a = linear(x)
     slope: Tensor = jvp(activation, (a,), (torch.ones_like(a),))[1]
     return slope.square() @ linear.weight.square().sum(dim=1)
+
+
+def _projected(f: nn.Module, x: Tensor, generator: Generator | None) -> Tensor:
+    """How far a step in a random direction moves each code, squared: shape ``(B,)``."""
+    v = torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x) * 2 - 1
+    moved: Tensor = jvp(f, (x,), (v,))[1]
+    return moved.square().flatten(1).sum(dim=1)
 
 
 def _contraction_by_jacobian(f: nn.Module, x: Tensor) -> Tensor:

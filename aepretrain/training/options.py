@@ -140,6 +140,9 @@ def _entry(value: Any, name: str, k: int, layers: int) -> Any:
 
 def check_length(group: str, epochs: int, batch_size: int, patience: int | None) -> None:
     """Raise a ConfigError unless the numbers are in range."""
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if not isinstance(value, int):
+            raise ConfigError(f"{group}.{name} must be a whole number, but is {value!r}. Leave it out for the default.")
     if epochs < 0:
         raise ConfigError(f"{group}.epochs must be >= 0, but got {epochs}. Usual values are 10 to 100.")
     if batch_size < 1:

@@ -22,6 +22,7 @@ VARIANTS = {
     "sparse-kl": (SparseAutoencoder, {"lam": 0.1, "penalty": KLSparsity(0.1)}),
     "dropout": (DropoutAutoencoder, {"p": 0.3}),
     "contractive": (ContractiveAutoencoder, {"lam": 0.1}),
+    "contractive-estimated": (ContractiveAutoencoder, {"lam": 0.1, "projections": 2}),
     "denoising-masking": (DenoisingAutoencoder, {"corruption": Masking(0.3)}),
     "denoising-gaussian": (DenoisingAutoencoder, {"corruption": GaussianNoise(0.2)}),
     "denoising-salt": (DenoisingAutoencoder, {"corruption": SaltAndPepper(0.2)}),

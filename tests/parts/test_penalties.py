@@ -34,6 +34,31 @@ def test_contraction_of_any_other_encoder_is_the_norm_of_the_autograd_jacobian(f
     torch.testing.assert_close(contraction(f, x), jacobian_norm(f, x))
 
 
+@pytest.mark.parametrize("projections", [1, 4])
+def test_random_projections_estimate_the_contraction_and_its_gradient_without_bias(projections):
+    f, _, _ = Dense(5, "tanh", hidden=(4,)).build((6,))
+    f, x = f.double(), torch.randn(3, 6, dtype=torch.float64)
+    generator, parameters = torch.Generator().manual_seed(0), list(f.parameters())
+
+    def with_gradients(values):
+        gradients = torch.autograd.grad(values.sum(), parameters, materialize_grads=True)
+        return torch.cat([values.detach(), *(gradient.flatten() for gradient in gradients)])
+
+    exact = with_gradients(contraction(f, x))
+    estimates = torch.stack(
+        [with_gradients(contraction(f, x, projections=projections, generator=generator)) for _ in range(2000)]
+    )
+    error = (estimates.mean(dim=0) - exact).abs()
+    assert (error <= 5 * estimates.std(dim=0) / 2000**0.5 + 1e-12).all()
+    assert estimates[:, 0].std() > 0
+
+
+def test_projections_are_not_drawn_where_there_is_a_closed_form():
+    f, _, _ = Dense(4).build((6,))
+    x = torch.randn(5, 6)
+    torch.testing.assert_close(contraction(f, x, projections=1), contraction(f, x), rtol=0, atol=0)
+
+
 def test_contraction_of_a_linear_map_is_the_norm_of_its_weights():
     f = nn.Linear(6, 3)
     torch.testing.assert_close(contraction(f, torch.rand(4, 6)), f.weight.square().sum().expand(4))
