@@ -186,7 +186,9 @@ def _may_be_null(cls: type, key: str) -> bool:
     for ancestor in cls.__mro__:
         parameters = inspect.signature(vars(ancestor)["__init__"]).parameters if "__init__" in vars(ancestor) else {}
         if key in parameters:
-            return parameters[key].annotation is inspect.Parameter.empty or "None" in str(parameters[key].annotation)
+            annotation = parameters[key].annotation
+            # Python writes "Literal[...] | None" as Optional.
+            return annotation is inspect.Parameter.empty or "None" in str(annotation) or "Optional" in str(annotation)
     return True
 
 
