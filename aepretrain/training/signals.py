@@ -56,6 +56,7 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
+        _received = 0
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
