@@ -177,7 +177,7 @@ def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
     for key in keys:
         if key not in known:
             yield f"{place}: {cls.__name__} has no setting {key!r}.{_nearest(key, known)}"
-        elif isinstance(keys, dict) and keys[key] is None and not _may_be_null(cls, key):
+        elif key not in EXPECTED and isinstance(keys, dict) and keys[key] is None and not _may_be_null(cls, key):
             yield f"{place}.{key} must have a value, but is null. Leave it out for the default."
 
 
