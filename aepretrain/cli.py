@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from aepretrain import __version__
-from aepretrain.errors import AEPretrainError, ConfigError
+from aepretrain.errors import AEPretrainError, ConfigError, StoppedError
 
 VERBS = {
     "fit": "pretrain greedily, attach the head, fine-tune, test; writes a run directory",
@@ -39,7 +39,7 @@ options:
   --debug     show the traceback of an error
   --trust-module PKG  let configs name classes of a package of your own
 
-exit codes: 0 done, 1 crash, 2 config or usage, 3 data, 4 diverged, 5 checkpoint or storage
+exit codes: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             confine_imports(trusted)
         run_verb(words[0], words[1:])
+    except StoppedError as error:
+        return _stopped(error)
     except AEPretrainError as error:
         return _fail(error, error.exit_code, debug)
     except Exception as error:
@@ -113,6 +115,14 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
     for category in (FutureWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module="torch|lightning")
     importlib.import_module(f"aepretrain.verbs.{verb}").run(list(arguments))
+
+
+def _stopped(error: StoppedError) -> int:
+    from aepretrain.training.processes import is_first_process
+
+    if is_first_process():
+        print(f"aepretrain: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def _fail(error: Exception, exit_code: int, debug: bool) -> int:

@@ -17,7 +17,7 @@ from aepretrain.config_errors import FROM_THE_RUN, LAYER, explain, name_files, p
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.experiment import Experiment
-from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.trust import confine_imports
 
 
@@ -58,6 +58,8 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
     parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help="the data set")
     _add_network(parser, "")
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
+    parser.add_argument("--checkpoint", type=Saving, default=Saving())
+    parser.add_argument("--on_nan", type=OnNaN, default="stop", help="stop at a loss that is not finite, or skip it")
     parser.add_argument("--compare", type=Comparison, default=Comparison())
     parser.add_argument("--report", type=bool, default=True, help="write report.html at the end")
     _add_network(parser, "control.")
@@ -125,6 +127,8 @@ def _experiment(built: Namespace, network: Namespace) -> Experiment:
         built.trainer,
         built.seed,
         report=built.report,
+        checkpoint=built.checkpoint,
+        on_nan=built.on_nan,
     )
 
 

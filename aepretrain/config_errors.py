@@ -17,7 +17,7 @@ from aepretrain.classifier import Classifier
 from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
-from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
 from aepretrain.trust import ALLOWED
 
 LAYER = Callable[[tuple[int, ...]], Autoencoder]
@@ -27,9 +27,10 @@ GROUPS: dict[str, type] = {
     "classifier": Classifier,
     "finetune": FineTuning,
     "trainer": TrainerOptions,
+    "checkpoint": Saving,
     "compare": Comparison,
 }
-TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "control", "report", "out")
+TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "on_nan", "control", "report", "out", "resume")
 NETWORK = ("layers", "pretrain", "classifier", "finetune")
 """What the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
@@ -176,7 +177,7 @@ def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
     for key in keys:
         if key not in known:
             yield f"{place}: {cls.__name__} has no setting {key!r}.{_nearest(key, known)}"
-        elif isinstance(keys, dict) and keys[key] is None and not _may_be_null(cls, key):
+        elif key not in EXPECTED and isinstance(keys, dict) and keys[key] is None and not _may_be_null(cls, key):
             yield f"{place}.{key} must have a value, but is null. Leave it out for the default."
 
 
@@ -185,7 +186,9 @@ def _may_be_null(cls: type, key: str) -> bool:
     for ancestor in cls.__mro__:
         parameters = inspect.signature(vars(ancestor)["__init__"]).parameters if "__init__" in vars(ancestor) else {}
         if key in parameters:
-            return parameters[key].annotation is inspect.Parameter.empty or "None" in str(parameters[key].annotation)
+            annotation = parameters[key].annotation
+            # Python writes "Literal[...] | None" as Optional.
+            return annotation is inspect.Parameter.empty or "None" in str(annotation) or "Optional" in str(annotation)
     return True
 
 

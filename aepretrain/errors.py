@@ -29,3 +29,17 @@ class StorageError(AEPretrainError, OSError):
     """A file of a run that is missing, damaged or cannot be written: exit code 5."""
 
     exit_code = 5
+
+
+class StoppedError(AEPretrainError):
+    """A run that was asked to stop, and did: exit code 128 + the signal, 130 for Ctrl-C and 143 for SIGTERM.
+
+    Args:
+        message: Where it stopped.
+        signal: The number of the signal.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.exit_code = 128 + signal

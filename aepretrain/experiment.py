@@ -27,7 +27,7 @@ from aepretrain.stack import GreedyStack, LayerFactory
 from aepretrain.tracking.json_files import finite, write_json
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.training.finetune import FineTuned, finetune
-from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
+from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.processes import is_first_process
 from aepretrain.training.progress import duration, say
 from aepretrain.training.stage import RunContext, StageRecord, check_training
@@ -50,6 +50,8 @@ class Experiment:
         seed: Of the initial weights, the batch order, the noise and the labelled subset.
         callbacks: Further callbacks of Lightning, for every stage.
         report: Whether a run ends with ``report.html``.
+        checkpoint: How often a stage saves where it stands.
+        on_nan: What to do when a loss is not finite: ``stop``, or ``skip`` the update and count.
 
     Example:
         >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
@@ -66,6 +68,8 @@ class Experiment:
     seed: int = 0
     callbacks: Sequence[Callback] = ()
     report: bool = True
+    checkpoint: Saving = Saving()
+    on_nan: OnNaN = "stop"
 
     @property
     def has_classifier(self) -> bool:
@@ -113,21 +117,22 @@ class Experiment:
         stack.check(self.data, self.seed)
         return stack
 
-    def run(self, out: Path, stack: GreedyStack | None = None) -> dict[str, Any]:
+    def run(self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False) -> dict[str, Any]:
         """Train everything and write the run directory.
 
         Args:
             out: The run directory, which exists. Only the first of several processes writes into it.
             stack: What :meth:`prepare` returned, where it was called before.
+            resume: Take up what ``out`` holds of this very experiment.
 
         Returns:
             The results, as in ``results.json``.
         """
-        stack, results = self.pretrain_stack(out, stack)
+        stack, results = self.pretrain_stack(out, stack, resume=resume)
         if self.has_classifier:
             # What must arrive is read back from the file that users take home; only the first process surely sees it.
             pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
-            tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained)
+            tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume)
             classifier = tuned.classifier
             results["classifier"] = {**measure(classifier, self.data, self.seed), **tuned.summary()}
             say(classifier_summary(results["classifier"]))
@@ -141,18 +146,21 @@ class Experiment:
             write_run_report(out)
         return results
 
-    def pretrain_stack(self, out: Path, stack: GreedyStack | None = None) -> tuple[GreedyStack, dict[str, Any]]:
+    def pretrain_stack(
+        self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False
+    ) -> tuple[GreedyStack, dict[str, Any]]:
         """Train the stack and save its encoder.
 
         Args:
             out: The run directory, which exists.
             stack: What :meth:`prepare` returned, where it was called before.
+            resume: Take up what ``out`` holds.
 
         Returns:
             The stack, and the results so far: without a classifier.
         """
         stack = stack or self.prepare()
-        context = self._context(out)
+        context = self._context(out, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
         results: dict[str, Any] = {
@@ -170,22 +178,35 @@ class Experiment:
         _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned", figures)
         return stack, results
 
-    def train_classifier(self, encoder: nn.Module, out: Path, *, pretrained: nn.Module | None = None) -> FineTuned:
+    def train_classifier(
+        self, encoder: nn.Module, out: Path, *, pretrained: nn.Module | None = None, resume: bool = False
+    ) -> FineTuned:
         """Train a classifier on an encoder. The test data are not touched.
 
         Args:
             encoder: What it starts from.
             out: The run directory, which exists.
             pretrained: What the encoder must be, bit for bit, before the first step.
+            resume: Take up what ``out`` holds.
         """
-        classifier = self.build_classifier(encoder)
-        tuned = finetune(classifier, self.data, self.finetune, self._context(out), pretrained=pretrained)
-        save_curves(tuned.record, out / "stages" / tuned.record.stage)
+        classifier, context = self.build_classifier(encoder), self._context(out, resume=resume)
+        tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
+        if not context.is_finished(tuned.record.stage):
+            save_curves(tuned.record, out / "stages" / tuned.record.stage)
+            context.finish(tuned.record.stage)
         return tuned
 
-    def _context(self, out: Path) -> RunContext:
-        loggers = partial(_loggers, out / "metrics.jsonl")
-        return RunContext(self.seed, self.trainer, out, loggers, self.callbacks)
+    def _context(self, out: Path, *, resume: bool) -> RunContext:
+        return RunContext(
+            self.seed,
+            self.trainer,
+            out,
+            partial(_loggers, out / "metrics.jsonl"),
+            self.callbacks,
+            saving=self.checkpoint,
+            on_nan=self.on_nan,
+            resume=resume,
+        )
 
     def circumstances(self, record: StageRecord) -> dict[str, Any]:
         """What a result was obtained with: data, versions, seed, device, processes."""

@@ -1,19 +1,26 @@
-"""The run directory: one per run, chosen once, written by the first process alone."""
+"""The run directory: one per run, chosen once, locked, written by the first process alone."""
 
 import contextlib
+import json
 import logging
 import os
 import re
 import shlex
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from aepretrain.errors import ConfigError, StorageError
+from aepretrain.storage import write_whole
 from aepretrain.training.processes import is_first_process
+from aepretrain.training.run_state import METRICS
 
 # Processes that the first one launches read the directory here: a time stamp of their own would differ.
 VARIABLE = "AEPRETRAIN_RUN_DIR"
+LOCK, OWNER = ".lock", ".lock-owner.json"
 
 
 def choose_run_directory(out: str | None, name: str) -> Path:
@@ -35,11 +42,12 @@ def choose_run_directory(out: str | None, name: str) -> Path:
     if out is None and (int(processes) > 1 or "NODE_RANK" in os.environ):
         raise ConfigError("several processes need to agree on the run directory: name it by --out.")
     folder = Path(out) if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if folder.is_dir() and any(folder.iterdir()):
+    _refuse_if_held(folder)
+    if holds_files(folder):
         raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
     try:
-        (folder / "stages").mkdir(parents=True)
-        (folder / "metrics.jsonl").touch()
+        (folder / "stages").mkdir(parents=True, exist_ok=True)
+        (folder / METRICS).touch()
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}. Name another one by --out.") from error
     os.environ[VARIABLE] = str(folder)
@@ -75,6 +83,58 @@ def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
     if is_first_process():
         with (folder / "commands.txt").open("a", encoding="utf-8") as file:
             file.write(shlex.join(without_secrets(["aepretrain", verb, *arguments])) + "\n")
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether a directory holds anything but the files of a lock."""
+    return folder.is_dir() and any(path.name not in (LOCK, OWNER) for path in folder.iterdir())
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a directory to this run while it lasts. The lock of a killed run is free again.
+
+    Raises:
+        ConfigError: If another run holds it; the message names its process and its machine.
+        StorageError: If the lock cannot be written.
+    """
+    if not is_first_process():
+        yield
+        return
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(_held(folder)) from error
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be locked: {error.strerror}. Name another one by --out.") from error
+    try:
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        write_whole(folder / OWNER, json.dumps(owner).encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+        with contextlib.suppress(OSError):
+            (folder / LOCK).unlink(missing_ok=True)
+
+
+def _held(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        first = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError):
+        first = "another process"
+    return f"{folder} is in use by {first}. Wait for it, stop it, or name another directory."
+
+
+def _refuse_if_held(folder: Path) -> None:
+    """Raise a ConfigError that names the owner where a run is going on in a directory."""
+    if (folder / OWNER).is_file():
+        with locked(folder):
+            pass
 
 
 @contextlib.contextmanager

@@ -163,8 +163,10 @@ class GreedyStack(nn.Module):
             self.identity_scores.append(identity_score(layer, x_validation[:IDENTITY_EXAMPLES].cpu(), generator))
             if context.progress:
                 say(self.summary(len(self.records) - 1))
-            if on_stage_end is not None:
-                on_stage_end(layer, record, x_validation.cpu())
+            if not context.is_finished(stage):
+                if on_stage_end is not None:
+                    on_stage_end(layer, record, x_validation.cpu())
+                context.finish(stage)
             x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))
         return self
 
@@ -204,6 +206,7 @@ class GreedyStack(nn.Module):
                 "kept_epoch": record.kept_epoch,
                 "steps": record.steps,
                 "seconds": record.seconds,
+                "skipped_steps": record.skipped_steps,
                 "losses": {
                     "train": record.metrics["train/loss"],
                     "validation": record.metrics["val/loss"],

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "aepretrain"
 # The first name that fits a module says its floor; on floor 1 the rooms do not import one another.
 FLOORS = {
     "aepretrain.errors": 0,
+    "aepretrain.storage": 0,
     "aepretrain.parts": 0,
     "aepretrain.autoencoders": 1,
     "aepretrain.classifier": 1,
@@ -30,6 +31,7 @@ FLOORS = {
     "aepretrain.trust": 4,
     "aepretrain.config_errors": 4,
     "aepretrain.tables": 4,
+    "aepretrain.resume": 4,
     "aepretrain.verbs": 4,
     "aepretrain.cli": 4,
     "aepretrain.__main__": 4,

@@ -102,11 +102,11 @@ def test_the_run_directory_holds_what_it_promises(run_folder):
     assert names >= {
         "config.yaml", "commands.txt", "metrics.jsonl", "results.json", "train.log",
         "encoder/config.json", "encoder/encoder.safetensors", "encoder/README.md",
-        "stages/00-denoising/last.ckpt", "stages/00-denoising/model.safetensors",
+        "state.json", "stages/00-denoising/record.json", "stages/00-denoising/model.safetensors",
         "stages/inputs.npz", "stages/00-denoising/samples.npz",
         "stages/00-denoising/filters.png", "stages/00-denoising/reconstructions.png",
         "stages/01-denoising/curves.png", "stages/classifier/curves.png",
-        "stages/classifier/last.ckpt", "stages/classifier/model.safetensors",
+        "stages/classifier/record.json", "stages/classifier/model.safetensors",
         "stages/classifier/encoder/encoder.safetensors",
     }  # fmt: skip
 
@@ -384,7 +384,7 @@ def test_a_diverging_run_stops_with_code_4_and_names_the_stage(tmp_path, capsys)
     sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e18}}
     config = write(tmp_path, layers=[layer("PlainAutoencoder", optimizer=sgd)])
     assert main(["fit", "--config", config, "--out", str(tmp_path / "run")]) == 4
-    assert "00-plain: train/loss of epoch 1 is" in capsys.readouterr().err
+    assert "00-plain: the loss of epoch 1, step 1, is inf" in capsys.readouterr().err
     assert not (tmp_path / "run" / "encoder").exists()
 
 

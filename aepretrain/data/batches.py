@@ -100,6 +100,12 @@ class Batches:
             rows = order[begin:end]
             yield [tensor[rows] for tensor in self.tensors]
 
+    def rows(self, epoch: int, batch: int) -> Tensor:
+        """The numbers of the examples in a batch, over all processes, in the order of that epoch."""
+        order = EpochOrder(self.sampler.seed, self.sampler.shuffle)
+        order.set_epoch(epoch)
+        return order.indices(self.count)[batch * self.batch_size : (batch + 1) * self.batch_size]
+
     def _shares(self) -> list[tuple[int, int]]:
         """For each batch, where this process's share of it begins and ends in the epoch's order."""
         rank, world_size = rank_and_world_size()

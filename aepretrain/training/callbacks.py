@@ -53,19 +53,32 @@ class EpochRecord(Callback):
 
     Args:
         stage: The stage's name.
+        skip: Leave out of the mean what is not finite.
 
     Raises:
         DivergedError: At the end of an epoch whose loss is not finite.
     """
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, *, skip: bool = False) -> None:
         self.stage = stage
+        self.skip = skip
         self.epochs: list[dict[str, float]] = []
+        self._loss: Tensor | float = 0.0
+        self._examples: Tensor | int = 0
         self._validation_seconds = 0.0
         self._validated = False
+        self._epoch_seconds = 0.0
+        self.seconds_before = 0.0
+        """Seconds that the stage trained before it was interrupted."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._fit_start = time.perf_counter()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.perf_counter() - self._epoch_seconds
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._loss: Tensor | float = 0.0
+        self._loss = 0.0
         self._examples = 0
         self._validation_seconds = 0.0
         self._validated = False
@@ -74,9 +87,34 @@ class EpochRecord(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        examples = len(batch[0])
-        self._loss = self._loss + outputs["loss"] * examples
-        self._examples += examples
+        examples, loss = len(batch[0]), outputs["loss"]
+        if self.skip:
+            finite = loss.isfinite()
+            self._loss = self._loss + torch.where(finite, loss, 0.0) * examples
+            self._examples = self._examples + finite * examples
+        else:
+            self._loss = self._loss + loss * examples
+            self._examples += examples
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # Every process has sums of its own.
+        device, gather = pl_module.device, trainer.strategy.all_gather
+        losses, examples = (gather(torch.as_tensor(sum_, device=device)) for sum_ in (self._loss, self._examples))
+        checkpoint["record"] = {
+            "epochs": self.epochs,
+            "losses": losses.reshape(-1),
+            "examples": examples.reshape(-1),
+            "seconds": time.perf_counter() - self._start,
+            "seconds_before": self.seconds_before + time.perf_counter() - self._fit_start,
+        }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        kept, device = checkpoint["record"], trainer.strategy.root_device
+        self.epochs, self._epoch_seconds, self.seconds_before = (
+            kept[name] for name in ("epochs", "seconds", "seconds_before")
+        )
+        self._loss = kept["losses"][trainer.global_rank].to(device)
+        self._examples = kept["examples"][trainer.global_rank].to(device)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _wait_for(pl_module.device)
@@ -162,7 +200,15 @@ class WeightsArrived(Callback):
         self.expected = {name: tensor.detach().cpu().clone() for name, tensor in expected.items()}
         self.arrived = False
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"arrived": self.arrived}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.arrived = state_dict["arrived"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.arrived:  # they were there before the first step; since then they were trained
+            return
         encoder = pl_module.get_submodule("encoder")
         found = encoder.state_dict()
         missing = self.expected.keys() ^ found.keys()

@@ -39,6 +39,7 @@ class FineTuned:
             "kept_epoch": self.record.kept_epoch,
             "steps": self.record.steps,
             "seconds": self.record.seconds,
+            "skipped_steps": self.record.skipped_steps,
         }
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from aepretrain.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+OnNaN = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,32 @@ class TrainerOptions:
     def for_lightning(self) -> dict[str, Any]:
         """The keyword arguments of Lightning's Trainer."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How often a stage saves where it stands; it also does when SIGTERM or Ctrl-C asks it to stop.
+
+    Args:
+        every_minutes: Minutes from one checkpoint to the next; ``None``: not by the clock.
+        every_steps: Save whenever this many more steps are done; ``None``: not by steps.
+
+    Raises:
+        ConfigError: If a number is not positive.
+
+    Example:
+        >>> Saving(every_steps=1000).every_minutes
+        5.0
+    """
+
+    every_minutes: float | None = 5.0
+    every_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every_minutes is not None and not self.every_minutes > 0:
+            raise ConfigError(f"checkpoint.every_minutes must be > 0, but got {self.every_minutes}. null turns it off.")
+        if self.every_steps is not None and self.every_steps < 1:
+            raise ConfigError(f"checkpoint.every_steps must be >= 1, but got {self.every_steps}. null turns it off.")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class StageProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = self._last_line = time.perf_counter()
-        self._steps = trainer.num_training_batches
+        self._steps, self._first_epoch = trainer.num_training_batches, trainer.current_epoch
         if self._live:
             # Fits 80 columns: the bar is short, and the last column is the first to be cut.
             columns = ("{task.description}", BarColumn(10), "{task.percentage:>3.0f} %", TextColumn("left"))
@@ -90,7 +90,7 @@ class StageProgress(Callback):
             self.bar.update(self.task, completed=done * self._steps, figures=short)
         elif now - self._last_line > LINE_SECONDS:
             self._last_line = now
-            left = (now - self._start) / done * (self.epochs - done)
+            left = (now - self._start) / (done - self._first_epoch) * (self.epochs - done)
             console.print(f"{self.stage}  {figures}  left {duration(left)}", markup=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

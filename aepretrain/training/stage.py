@@ -9,20 +9,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from safetensors.torch import save_model
 from torch import Tensor
 
 from aepretrain.data.batches import SHARE_EQUALLY, Batches
 from aepretrain.errors import ConfigError
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.callbacks import BestWeights, EpochRecord, KeyedNoise, RanksAgree
-from aepretrain.training.options import TrainerOptions
-from aepretrain.training.processes import is_first_process
-from aepretrain.training.progress import StageProgress
+from aepretrain.training.checkpoints import CheckpointFiles
+from aepretrain.training.divergence import FiniteLoss, SkipUpdates
+from aepretrain.training.options import OnNaN, Saving, TrainerOptions
+from aepretrain.training.processes import dismiss_launched, is_first_process
+from aepretrain.training.progress import StageProgress, say
+from aepretrain.training.saving import SavePoints
+from aepretrain.training.signals import NoSignals, stop_if_asked
+from aepretrain.training.stage_files import StageFiles, StageRecord
 
 LoggerFactory = Callable[[str], Sequence[Logger]]
 """Makes the loggers of a stage from its name."""
@@ -46,6 +50,9 @@ class RunContext:
         loggers: Makes each stage's loggers.
         callbacks: Further callbacks of Lightning, for every stage.
         progress: Whether to show a progress bar.
+        saving: How often a stage saves where it stands.
+        on_nan: What to do when a loss is not finite: ``stop``, or ``skip`` the update and count.
+        resume: Take up what ``out`` holds: finished stages as they are, the one that ran where it last saved.
 
     Example:
         >>> RunContext(seed=3, out=Path("runs/a")).stage_folder("00-sparse").as_posix()
@@ -58,40 +65,27 @@ class RunContext:
     loggers: LoggerFactory = no_loggers
     callbacks: Sequence[Callback] = ()
     progress: bool = True
+    saving: Saving = Saving()
+    on_nan: OnNaN = "stop"
+    resume: bool = False
 
     def stage_folder(self, stage: str) -> Path | None:
         """Where the checkpoints and pictures of a stage go."""
         return None if self.out is None else Path(self.out) / "stages" / stage
 
+    def files(self, stage: str) -> StageFiles | None:
+        """What a stage leaves on the disk; ``None`` without a run directory."""
+        return None if self.out is None else StageFiles(Path(self.out), stage)
 
-@dataclass(frozen=True)
-class StageRecord:
-    """What came out of a stage.
+    def is_finished(self, stage: str) -> bool:
+        """Whether a run that is resumed has nothing left to do for a stage, pictures included."""
+        files = self.files(stage)
+        return self.resume and files is not None and files.state.stage(stage).get("status") == "finished"
 
-    Args:
-        stage: The stage's name.
-        epochs: Epochs trained.
-        kept_epoch: The epoch, counted from 0, whose weights were kept.
-        steps: Optimizer steps.
-        seconds: Wall-clock time of the whole stage: start of the processes, validation and checkpoints included.
-        history: The figures of every epoch, named as they were logged.
-        device: The kind of device, such as ``cpu`` or ``cuda:0``.
-        processes: How many processes trained together.
-    """
-
-    stage: str
-    epochs: int
-    kept_epoch: int
-    steps: int
-    seconds: float
-    history: Sequence[dict[str, float]]
-    device: str
-    processes: int
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The figures of the kept epoch."""
-        return self.history[self.kept_epoch]
+    def finish(self, stage: str) -> None:
+        """Record that a stage left everything it has to leave."""
+        if (files := self.files(stage)) is not None:
+            files.state.finish(stage)
 
 
 def train_stage(
@@ -136,9 +130,19 @@ def train_stage(
     """
     if epochs < 1:
         raise ConfigError(f"a stage needs at least 1 epoch, but {stage} got {epochs}. Leave the stage out instead.")
-    record, best = EpochRecord(stage), BestWeights(monitor, mode)
+    files = context.files(stage)
+    if context.resume and files is not None and (before := files.load(module, callbacks)) is not None:
+        say(f"{stage}  finished before, {before.epochs} epochs: taken as it is")
+        module.eval()
+        return before
+    stop_if_asked(f"before {stage}")
+    skip = SkipUpdates() if context.on_nan == "skip" else None
+    record, best = EpochRecord(stage, skip=skip is not None), BestWeights(monitor, mode)
+    finite = None if skip else FiniteLoss(stage, files)
     # The order matters: what a later one reads at the end of an epoch, an earlier one has logged.
-    own: list[Callback] = [KeyedNoise(context.seed, stage), record]
+    own: list[Callback] = [SavePoints(stage, context.saving, files, finite), KeyedNoise(context.seed, stage)]
+    own += [callback for callback in (finite, skip) if callback is not None]
+    own.append(record)
     if context.progress:
         own.append(StageProgress(stage, epochs, show=monitor))
     if patience is not None:
@@ -153,29 +157,46 @@ def train_stage(
         [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(context.seed, stage), shuffle=True
     )
     held_out = Batches([tensor.to(device) for tensor in validation], EVALUATION_BATCH, shuffle=False)
-
     module.train()
     start = time.perf_counter()
-    with _quiet_lightning():
-        trainer.fit(module, batches, held_out)
-    seconds = time.perf_counter() - start
+    _fit(trainer, module, batches, held_out, None if files is None else _begin(files, resume=context.resume))
     module.eval()
-    _save_weights(module, context.stage_folder(stage))
-    return StageRecord(
+    closed = StageRecord(
         stage=stage,
         epochs=len(record.epochs),
         kept_epoch=best.epoch if keep_best else len(record.epochs) - 1,
         steps=trainer.global_step,
-        seconds=seconds,
+        seconds=time.perf_counter() - start + record.seconds_before,
         history=record.epochs,
         device=str(device),
         processes=trainer.world_size,
+        skipped_steps=skip.skipped if skip else 0,
     )
+    if files is not None and is_first_process():
+        files.commit(module, closed, callbacks)
+    return closed
 
 
-def _save_weights(module: LightningModule, folder: Path | None) -> None:
-    if folder is not None and is_first_process():
-        save_model(module, str(folder / "model.safetensors"))
+def _begin(files: StageFiles, *, resume: bool) -> Path | None:
+    """The checkpoint that the stage goes on from; without one it is recorded as begun, and starts afresh."""
+    checkpoint = files.checkpoint() if resume else None
+    if checkpoint is not None:
+        say(f"{files.stage}  goes on from {checkpoint}")
+    elif is_first_process():
+        files.begin(resume=resume)
+    return checkpoint
+
+
+def _fit(
+    trainer: Trainer, module: LightningModule, batches: Batches, held_out: Batches, checkpoint: Path | None
+) -> None:
+    """Train; if that fails, the processes that were launched for it are not left behind."""
+    try:
+        with _quiet_lightning():
+            trainer.fit(module, batches, held_out, ckpt_path=checkpoint, weights_only=True)
+    except BaseException:
+        dismiss_launched()
+        raise
 
 
 def check_training(context: RunContext, modules: Mapping[str, LightningModule], batch_sizes: Mapping[str, int]) -> None:
@@ -204,14 +225,12 @@ def check_training(context: RunContext, modules: Mapping[str, LightningModule], 
 def build_trainer(
     context: RunContext, stage: str, epochs: int, callbacks: Sequence[Callback], *, validate_every: int = 1
 ) -> Trainer:
-    """A Trainer for one stage, which writes a checkpoint after every validation where there is a run directory.
+    """A Trainer for one stage, with checkpoint files of our own where there is a run directory.
 
     Raises:
         ConfigError: If Lightning refuses the devices, the strategy or the precision.
     """
-    folder = context.stage_folder(stage)
-    if folder is not None:
-        callbacks = [*callbacks, ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)]
+    files = context.files(stage)
     try:
         with _quiet_lightning():
             trainer = Trainer(
@@ -220,8 +239,9 @@ def build_trainer(
                 check_val_every_n_epoch=validate_every,
                 logger=list(context.loggers(stage)) or False,
                 callbacks=list(callbacks),
-                default_root_dir=folder,
-                enable_checkpointing=folder is not None,
+                default_root_dir=None if files is None else files.folder,
+                plugins=None if files is None else [CheckpointFiles(files.state, stage)],
+                enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
@@ -231,6 +251,7 @@ def build_trainer(
             )
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    trainer._signal_connector = NoSignals(trainer)
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise ConfigError(
             f"trainer.strategy {context.trainer.strategy} starts processes by spawn or fork, and what they find is "

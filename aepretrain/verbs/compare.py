@@ -1,6 +1,7 @@
 """``aepretrain compare``: pretrained against random initialization, over seeds and label budgets."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -8,10 +9,11 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from aepretrain.compare import Workers, compare
-from aepretrain.config import build_parser, parse
+from aepretrain.config import Parsed, build_parser, parse
 from aepretrain.errors import ConfigError, StorageError
-from aepretrain.run_directory import log_to, record_command
+from aepretrain.run_directory import holds_files, locked, log_to, record_command
 from aepretrain.tables import print_comparison
+from aepretrain.training.signals import listening
 
 DESCRIPTION = """\
 Does pretraining help on these data, by how much, at how many labels? Runs arms x seeds x label budgets that share all
@@ -33,8 +35,14 @@ def run(arguments: Sequence[str]) -> None:
     own = parsed.arguments
     workers = Workers(own.workers, own.backend, own.address)
     out = Path(own.out)
-    _take_directory(out, parsed.yaml)
-    record_command(out, "compare", arguments)
+    # Workers are processes of their own: a signal that only this one remembers would not stop them.
+    with locked(out), nullcontext() if workers.is_parallel else listening():
+        _take_directory(out, parsed.yaml)
+        record_command(out, "compare", arguments)
+        _run(parsed, workers, out)
+
+
+def _run(parsed: Parsed, workers: Workers, out: Path) -> None:
     with log_to(out / "train.log"):
         summary = compare(
             parsed.experiment, parsed.comparison, out, control=parsed.control, trials=parsed.trials, workers=workers
@@ -69,7 +77,7 @@ def _take_directory(out: Path, text: str) -> None:
             raise ConfigError(
                 f"{out} holds a comparison with other settings: {', '.join(changed)} changed. Name a new --out."
             )
-    elif out.is_dir() and any(out.iterdir()):
+    elif holds_files(out):
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,24 @@
-"""``aepretrain fit``: from a config to a run directory."""
+"""``aepretrain fit``: from a config to a run directory, or on where a run stopped."""
 
-from collections.abc import Sequence
+import contextlib
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from aepretrain.config import build_parser, parse
-from aepretrain.run_directory import choose_run_directory, log_to, record_command
+from aepretrain.config import Parsed, build_parser, parse
+from aepretrain.errors import ConfigError, StoppedError
+from aepretrain.resume import RESUME, changed_keys, resumed_arguments
+from aepretrain.run_directory import choose_run_directory, locked, log_to, record_command
+from aepretrain.stack import GreedyStack
+from aepretrain.storage import probe, sweep
 from aepretrain.tables import print_results
 from aepretrain.training.processes import is_first_process
 from aepretrain.training.progress import say
+from aepretrain.training.run_state import RunState
+from aepretrain.training.signals import listening
+from aepretrain.training.stage_files import disk_needed
 
 DESCRIPTION = """\
 Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it once.
@@ -19,21 +28,71 @@ Settings come from YAML files and from dotted arguments, such as --pretrain.epoc
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with what follows it on the command line."""
-    parsed = parse(build_parser("fit", DESCRIPTION, _add_own), arguments, own=("out",))
+    parser = build_parser("fit", DESCRIPTION, _add_own)
+    parsed = parse(parser, resumed_arguments(arguments), own=("out", RESUME))
+    with listening():
+        if parsed.arguments.resume is None:
+            _start(parsed, arguments)
+        else:
+            _go_on(parsed, Path(parsed.arguments.resume), arguments)
+
+
+def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
     configs = parsed.arguments.config or []
     name = Path(str(configs[-1])).stem if configs else parsed.experiment.data.name.lower()
     stack = parsed.experiment.prepare()
     out = choose_run_directory(parsed.arguments.out, name)
-    if is_first_process():
-        (out / "config.yaml").write_text(parsed.yaml, encoding="utf-8")
-    record_command(out, "fit", arguments)
-    with log_to(out / "train.log"):
+    with locked(out):
+        if is_first_process():
+            probe(out, disk_needed(stack))
+            (out / "config.yaml").write_text(parsed.yaml, encoding="utf-8")
+        record_command(out, "fit", arguments)
+        _train(parsed, stack, out, resume=False)
+
+
+def _go_on(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
+    """Take a run up again where it stopped.
+
+    Raises:
+        ConfigError: If the config changed, or another run is going on there.
+    """
+    if changed := changed_keys(out, parsed.yaml):
+        raise ConfigError(
+            f"{out} was started with other settings: {', '.join(changed)} changed. Leave them out to go on, or start "
+            "a new run by --out."
+        )
+    with locked(out):
+        if RunState(out).status == "finished":
+            say(f"{out} is finished: there is nothing left to do. Its results are in {out / 'results.json'}")
+            return
+        stack = parsed.experiment.prepare()
+        if is_first_process():
+            stale = sweep(out)
+            probe(out, disk_needed(stack))
+            if stale:
+                say(f"removed what was half written: {', '.join(path.name for path in stale)}")
+        record_command(out, "fit", arguments)
+        _train(parsed, stack, out, resume=True)
+
+
+def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> None:
+    with log_to(out / "train.log"), RunState(out).following(), _telling_how_to_go_on(out):
         for warning in stack.warnings():
             say(f"warning: {warning}")
-        say(f"run directory {out}")
-        results = parsed.experiment.run(out, stack)
+        say(f"run directory {out}{', resumed' if resume else ''}")
+        results = parsed.experiment.run(out, stack, resume=resume)
         print_results(results, out)
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except StoppedError as error:
+        command = f"aepretrain fit --resume {shlex.quote(str(out))}"
+        raise StoppedError(f"{error} Go on with: {command}", error.signal) from error
 
 
 def _add_own(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, help="run directory; must be new or empty (default: runs/NAME-TIME)")
+    parser.add_argument("--resume", type=str, help="run directory to go on in, from its last checkpoint")

@@ -1,0 +1,92 @@
+"""A program that runs the command as often as it is told, and kills it where it is told: see test_faults.py.
+
+It loads torch once and forks for every run, so that hundreds of kills take minutes. A line on its standard input is a
+JSON object with the words of the command and the place of the kill; the answer is the exit code, negative for a signal.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+
+from lightning.pytorch import Callback
+
+import aepretrain.storage
+import aepretrain.training.checkpoints
+import aepretrain.training.stage
+import aepretrain.verbs.fit
+from aepretrain.cli import main
+
+
+class Strike(Callback):
+    """Do something to this very process at a hook, when so many steps of the stage are done."""
+
+    def __init__(self, step, hook, do):
+        self.step, self.do = step, do
+        setattr(self, hook, self.strike)
+
+    def strike(self, trainer, *args):
+        if trainer.global_step >= self.step:
+            self.step = float("inf")
+            self.do()
+
+
+def arm(stage, step, hook="on_train_batch_end", signum=signal.SIGKILL, times=1, largest_file=None):
+    """Have a signal sent, or the size of files limited as a full disk does it."""
+    build = aepretrain.training.stage.build_trainer
+
+    def do():
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+            return
+        for _ in range(times):
+            os.kill(os.getpid(), signum)
+
+    def armed(context, name, epochs, callbacks, **kwargs):
+        strikes = [Strike(step, hook, do)] if name == stage else []
+        return build(context, name, epochs, [*callbacks, *strikes], **kwargs)
+
+    aepretrain.training.stage.build_trainer = armed
+
+
+def arm_write(number):
+    """Die in the middle of the checkpoint number so many of a stage: half a file lies there."""
+    seen = []
+
+    def torn(path, data):
+        seen.append(path)
+        if len(seen) < number:
+            return whole(path, data)
+        path.with_name(path.name + aepretrain.storage.PART).write_bytes(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    whole, aepretrain.training.checkpoints.write_part = aepretrain.training.checkpoints.write_part, torn
+
+
+def run(job):
+    log = os.open(job["log"], os.O_WRONLY | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if job.get("strike"):
+        arm(**job["strike"])
+    if job.get("write"):
+        arm_write(job["write"])
+    sys.argv = ["aepretrain", *job["words"]]
+    return main(job["words"])
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        if (child := os.fork()) == 0:
+            code = 99
+            try:
+                code = run(json.loads(line))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
