@@ -16,7 +16,9 @@ from aepretrain.encoder import load_encoder
 from aepretrain.errors import ConfigError
 from aepretrain.experiment import Experiment
 from aepretrain.statistics import paired_difference, sampling_error, verdict
+from aepretrain.tracking.comparison import log_comparison, open_cell, open_pretraining
 from aepretrain.tracking.json_files import read_json, write_json
+from aepretrain.tracking.wandb_mode import settle_mode
 from aepretrain.training.progress import say
 
 Arm = Literal["pretrained", "random", "probe"]
@@ -91,12 +93,14 @@ def compare(experiment: Experiment, comparison: Comparison, out: Path) -> dict[s
         raise ConfigError("a comparison needs classes and finetune.epochs >= 1. Use data with labels.")
     if experiment.trainer.devices not in (1, "1") or experiment.trainer.num_nodes != 1:
         raise ConfigError("a comparison trains one cell at a time on one device. Set trainer.devices to 1.")
+    experiment = replace(experiment, tracking=settle_mode(experiment.tracking))
     rows = []
     for seed, labels, arm in comparison.cells():
         rows.append(run_cell(_with(experiment, seed, labels), arm, out / "runs"))
         _write_rows(out / "results.csv", rows)
     summary = summarize(rows, comparison, test_examples=len(experiment.data.splits().test))
     write_json(out / "summary.json", summary)
+    log_comparison(experiment.tracking, out, summary, rows)
     return summary
 
 
@@ -145,7 +149,9 @@ def pretrain_once(experiment: Experiment, runs: Path) -> Path:
     folder = runs / f"pretraining-seed{experiment.seed}"
     if not (folder / "results.json").is_file():
         _start_afresh(folder)
-        _, results = experiment.pretrain_stack(folder)
+        with open_pretraining(experiment.tracking, folder, experiment.seed) as run:
+            _, results = experiment.pretrain_stack(folder, run=run)
+            run.log_outcome(results, encoder=folder / "encoder")
         write_json(folder / "results.json", results)
     return folder / "encoder"
 
@@ -156,8 +162,12 @@ def _fine_tune(experiment: Experiment, arm: str, folder: Path, encoder_folder: P
     if arm == "probe":
         make = experiment.classifier
         experiment = replace(experiment, classifier=lambda f, classes: make(f, classes, freeze_encoder=True))
-    _, results = experiment.classify(encoder, folder, pretrained=pretrained)
-    write_json(folder / "results.json", {"stages": [], "classifier": results, "seed": experiment.seed})
+    tracking, seed, labels = experiment.tracking, experiment.seed, experiment.data.labels
+    with open_cell(tracking, folder, arm=arm, seed=seed, labels=labels, encoder=encoder_folder) as run:
+        _, results = experiment.classify(encoder, folder, pretrained=pretrained, run=run)
+        outcome = {"stages": [], "classifier": results, "seed": seed}
+        run.log_outcome(outcome)
+    write_json(folder / "results.json", outcome)
     return {
         "validation_accuracy": results["validation"]["accuracy"],
         "test_accuracy": results["test"]["accuracy"],

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from aepretrain.config_errors import FROM_THE_RUN, LAYER, explain, name_files, p
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.experiment import Experiment
+from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 
 
@@ -60,6 +61,13 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
     parser.add_argument("--finetune", type=FineTuning, default=FineTuning())
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     parser.add_argument("--compare", type=Comparison, default=Comparison())
+    parser.add_argument(
+        "--loggers",
+        type=list[LoggerName],
+        default=list(Tracking.loggers),
+        help="what follows a run beside metrics.jsonl; [] is nothing",
+    )
+    parser.add_argument("--wandb", type=WandbOptions, default=WandbOptions())
     return parser
 
 
@@ -87,6 +95,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         experiment = Experiment(
             built.layers, built.data, built.pretrain, factory, built.finetune, built.trainer, built.seed
         )
+        experiment = replace(experiment, tracking=Tracking(built.loggers, built.wandb, yaml.safe_load(text)))
     except ArgumentError as error:
         raise ConfigError(explain(error, files, arguments)) from error
     except AEPretrainError:

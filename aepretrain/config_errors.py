@@ -17,6 +17,7 @@ from aepretrain.classifier import Classifier
 from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
+from aepretrain.tracking.options import WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 
 LAYER = Callable[[tuple[int, ...]], Autoencoder]
@@ -27,8 +28,9 @@ GROUPS: dict[str, type] = {
     "finetune": FineTuning,
     "trainer": TrainerOptions,
     "compare": Comparison,
+    "wandb": WandbOptions,
 }
-TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "out")
+TOP_LEVEL = ("seed", "data", "layers", "loggers", *GROUPS, "out")
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
 FROM_THE_RUN = ("encoder", "num_classes", "code_features")
 """What the run, and not the config, gives to the classifier."""

@@ -25,7 +25,8 @@ from aepretrain.parts.randomness import derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
 from aepretrain.stack import GreedyStack, LayerFactory
 from aepretrain.tracking.json_files import finite, write_json
-from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.tracking.options import Tracking
+from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.training.finetune import finetune
 from aepretrain.training.options import FineTuning, Pretraining, TrainerOptions
 from aepretrain.training.processes import is_first_process
@@ -51,6 +52,7 @@ class Experiment:
         trainer: Devices and precision.
         seed: Of the initial weights, the batch order, the noise and the labelled subset.
         callbacks: Further callbacks of Lightning, for every stage.
+        tracking: Which loggers follow the run, beside ``metrics.jsonl``.
 
     Example:
         >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
@@ -66,6 +68,7 @@ class Experiment:
     trainer: TrainerOptions = TrainerOptions()
     seed: int = 0
     callbacks: Sequence[Callback] = ()
+    tracking: Tracking = Tracking(loggers=())
 
     @property
     def has_classifier(self) -> bool:
@@ -100,9 +103,10 @@ class Experiment:
         """Build everything and look at the data once, so that what cannot work fails before the first stage.
 
         Raises:
-            ConfigError: If a layer, an optimizer, the classifier or the devices cannot be had as they were asked for.
+            ConfigError: If a layer, an optimizer, the classifier, the devices or a logger cannot be had as asked for.
             DataError: If the data are missing or do not fit the stack.
         """
+        self.tracking.check()
         stack = self.build_stack()
         modules: dict[str, LightningModule] = dict(zip(stack.stages, stack.autoencoders, strict=True))
         batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
@@ -123,11 +127,18 @@ class Experiment:
         Returns:
             The results, as in ``results.json``.
         """
-        stack, results = self.pretrain_stack(out, stack)
+        with open_run(self.tracking, out, job_type="fit") as run:
+            results = self._run(out, stack, run)
+            run.log_outcome(results, encoder=out / "encoder")
+            run.say_where()
+        return results
+
+    def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun) -> dict[str, Any]:
+        stack, results = self.pretrain_stack(out, stack, run=run)
         if self.has_classifier:
             # What must arrive is read back from the file that users take home; only the first process surely sees it.
             pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
-            classifier, results["classifier"] = self.classify(stack.encoder, out, pretrained=pretrained)
+            classifier, results["classifier"] = self.classify(stack.encoder, out, pretrained=pretrained, run=run)
             say(classifier_summary(results["classifier"]))
             if not classifier.freeze_encoder:
                 errors = {f"{split} error": results["classifier"][split]["error"] for split in ("validation", "test")}
@@ -136,18 +147,21 @@ class Experiment:
         write_json(out / "results.json", results)
         return results
 
-    def pretrain_stack(self, out: Path, stack: GreedyStack | None = None) -> tuple[GreedyStack, dict[str, Any]]:
+    def pretrain_stack(
+        self, out: Path, stack: GreedyStack | None = None, *, run: TrackedRun | None = None
+    ) -> tuple[GreedyStack, dict[str, Any]]:
         """Train the stack and save its encoder.
 
         Args:
             out: The run directory, which exists.
             stack: What :meth:`prepare` returned, where it was called before.
+            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
 
         Returns:
             The stack, and the results so far: without a classifier.
         """
         stack = stack or self.prepare()
-        context = self._context(out)
+        context = self._context(out, run)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(_draw_stage, stack, context))
         results: dict[str, Any] = {
             "stages": stack.results(),
@@ -165,7 +179,7 @@ class Experiment:
         return stack, results
 
     def classify(
-        self, encoder: nn.Module, out: Path, *, pretrained: nn.Module | None = None
+        self, encoder: nn.Module, out: Path, *, pretrained: nn.Module | None = None, run: TrackedRun | None = None
     ) -> tuple[Classifier, dict[str, Any]]:
         """Train a classifier on an encoder, and test it once.
 
@@ -173,12 +187,13 @@ class Experiment:
             encoder: What it starts from.
             out: The run directory, which exists.
             pretrained: What the encoder must be, bit for bit, before the first step.
+            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
 
         Returns:
             The classifier, and its part of the results.
         """
         classifier = self.build_classifier(encoder)
-        tuned = finetune(classifier, self.data, self.finetune, self._context(out), pretrained=pretrained)
+        tuned = finetune(classifier, self.data, self.finetune, self._context(out, run), pretrained=pretrained)
         record = tuned.record
         _draw_curves(record, out / "stages" / record.stage)
         return classifier, {
@@ -191,8 +206,8 @@ class Experiment:
             "seconds": record.seconds,
         }
 
-    def _context(self, out: Path) -> RunContext:
-        loggers = partial(_loggers, out / "metrics.jsonl")
+    def _context(self, out: Path, run: TrackedRun | None) -> RunContext:
+        loggers = (run or TrackedRun(out, Tracking(loggers=()))).loggers
         return RunContext(self.seed, self.trainer, out, loggers, self.callbacks)
 
     def circumstances(self, record: StageRecord) -> dict[str, Any]:
@@ -261,10 +276,6 @@ def versions() -> dict[str, str]:
     found = {name: importlib.metadata.version(name) for name in names}
     own = {"aepretrain": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
     return {**own, **found}
-
-
-def _loggers(path: Path, stage: str) -> list[MetricsFile]:
-    return [MetricsFile(path, stage)]
 
 
 @rank_zero_only

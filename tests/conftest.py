@@ -21,7 +21,9 @@ def seeded():
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """Nothing asks a server, and no test inherits a run directory."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    for name in [name for name in os.environ if name.startswith("WANDB_") and name != "WANDB_MODE"]:
+        monkeypatch.delenv(name)
     monkeypatch.delenv("AEPRETRAIN_RUN_DIR", raising=False)
 
 

@@ -39,7 +39,7 @@ def _take_directory(out: Path, text: str) -> None:
     if config.is_file():
         before, now = (yaml.safe_load(words) for words in (config.read_text(encoding="utf-8"), text))
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        changed = [key for key in changed if key != "compare"]
+        changed = [key for key in changed if key not in ("compare", "loggers", "wandb")]
         if changed:
             raise ConfigError(
                 f"{out} holds a comparison with other settings: {', '.join(changed)} changed. Name a new --out."
