@@ -130,6 +130,7 @@ class Experiment:
         with open_run(self.tracking, out, job_type="fit") as run:
             results = self._run(out, stack, run)
             run.log_outcome(results, encoder=out / "encoder")
+            run.publish_report()
             run.say_where()
         return results
 

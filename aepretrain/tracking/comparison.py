@@ -63,6 +63,7 @@ def log_comparison(
         run.log_table("results", [{**row, "labels": str(row["labels"])} for row in rows])
         run.log_figures(figures_of(summary))
         run.log_pictures()
+        run.publish_report()
         run.say_where(f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*")
 
 

@@ -82,6 +82,15 @@ class TrackedRun:
             columns = list(rows[0])
             self.wandb.log_table(key, columns, [[_shown(row[name]) for name in columns] for row in rows])
 
+    def publish_report(self) -> None:
+        """Build a report in Weights & Biases, where that is asked for."""
+        if not self.tracking.wandb.report:
+            return
+        if self.wandb is None:
+            say("W&B: no report, because nothing is logged to W&B")
+        else:
+            self.wandb.publish_report()
+
     def say_where(self, folders: str | None = None) -> None:
         """Say where the run can be looked at, or how it gets to the server later.
 

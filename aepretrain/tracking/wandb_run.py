@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.wandb_mode import Mode
+from aepretrain.tracking.wandb_report import build_report
 from aepretrain.training.progress import say
 
 INIT_SECONDS = 20.0
@@ -86,6 +88,8 @@ class WandbRun:
         self.mode: Mode = mode
         self.run: Any = None
         self.sync_folder: Path | None = None
+        self.stages: list[str] = []
+        self.pictures: list[str] = []
         about = {
             "name": name,
             "job_type": job_type,
@@ -94,13 +98,14 @@ class WandbRun:
             "config": redact(dict(config)),
             "dir": str(self.folder),
             "reinit": "create_new",
-            **_place(options),
         }
         if mode == "online":
-            self._start(about, otherwise="going on offline")
+            self._start(about | self._identity(options), otherwise="going on offline")
         if self.run is None:
+            # Of a start that failed, its process still holds the id.
+            again = mode == "online"
             self.mode = "offline"
-            self._start(about, otherwise="going on without it")
+            self._start(about | self._identity(options, anew=again), otherwise="going on without it")
 
     def _start(self, about: dict[str, Any], *, otherwise: str) -> None:
         import wandb
@@ -111,6 +116,23 @@ class WandbRun:
             self.sync_folder = Path(self.run.settings.sync_dir)
         except Exception as error:
             say(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
+
+    def _identity(self, options: WandbOptions, *, anew: bool = False) -> dict[str, Any]:
+        """Project and entity, and the id that this directory had before; a sweep has decided them already."""
+        if os.environ.get("WANDB_SWEEP_ID"):
+            return {}
+        chosen = options.project != WandbOptions.project
+        project = options.project if chosen else os.environ.get("WANDB_PROJECT", options.project)
+        known = self.folder / "wandb" / "run-id.txt"
+        if anew or not known.is_file():
+            known.parent.mkdir(exist_ok=True)
+            known.write_text(secrets.token_hex(4), encoding="utf-8")
+        return {
+            "project": project,
+            "entity": options.entity,
+            "id": known.read_text(encoding="utf-8"),
+            "resume": "allow",
+        }
 
     def attempt(self, act: Callable[[Any], Any]) -> None:
         """Do something with the run, if there is one still."""
@@ -128,6 +150,7 @@ class WandbRun:
     def start_stage(self, stage: str) -> None:
         """Give a stage a step axis of its own."""
         prefix = key_prefix(stage)
+        self.stages.append(prefix)
         self.attempt(lambda run: run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step"))
 
     def log(self, figures: Mapping[str, Any]) -> None:
@@ -147,6 +170,7 @@ class WandbRun:
             run.log({key: wandb.Image(str(path)) for key, path in pictures.items()})
 
         if pictures:
+            self.pictures += pictures
             self.attempt(act)
 
     def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -171,6 +195,19 @@ class WandbRun:
                 # Immutable: sent from where it lies, without a copy.
                 artifact.add_file(str(path), policy="immutable", skip_cache=True)
             run.log_artifact(artifact)
+
+        self.attempt(act)
+
+    def publish_report(self) -> None:
+        """Build a report on the server, which only an online run has."""
+        if self.mode != "online":
+            say("W&B: no report, because the run is offline and reports are made on the server")
+            return
+
+        def act(run: Any) -> None:
+            report = build_report(run, self.stages or ["finetune"], self.pictures)
+            report.save()
+            say(f"W&B: report {report.url}")
 
         self.attempt(act)
 
@@ -212,15 +249,6 @@ class WandbMetrics(Logger):
         prefix = key_prefix(self.stage)
         if self.run is not None:
             self.run.log({**{f"{prefix}/{name}": value for name, value in metrics.items()}, f"{prefix}/step": step})
-
-
-def _place(options: WandbOptions) -> dict[str, Any]:
-    """Where the run belongs; a sweep has decided that already."""
-    if os.environ.get("WANDB_SWEEP_ID"):
-        return {}
-    left = options.project == WandbOptions.project
-    project = os.environ.get("WANDB_PROJECT") if left else None
-    return {"project": project or options.project, "entity": options.entity}
 
 
 @contextlib.contextmanager
