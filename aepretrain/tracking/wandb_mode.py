@@ -77,9 +77,10 @@ def decided_mode(asked: str) -> Mode:
 
 def find_obstacle() -> str | None:
     """What is in the way of being online: no key, or a server that does not answer; ``None`` if nothing is."""
-    import wandb
+    # Unlike wandb.setup(), this reads the settings and starts no process.
+    from wandb.sdk.wandb_setup import singleton
 
-    settings = wandb.setup().settings
+    settings = singleton().settings
     if not _has_key(settings):
         return "there is no API key (wandb login stores one)"
     if not server_answers(settings.base_url):
