@@ -81,14 +81,15 @@ def find_obstacle() -> str | None:
     from wandb.sdk.wandb_setup import singleton
 
     settings = singleton().settings
-    if not _has_key(settings):
+    if not has_key(settings):
         return "there is no API key (wandb login stores one)"
     if not server_answers(settings.base_url):
         return f"{settings.base_url} did not answer within {SERVER_SECONDS:.0f} s"
     return None
 
 
-def _has_key(settings: Any) -> bool:
+def has_key(settings: Any) -> bool:
+    """Whether a key is at hand: in the settings of Weights & Biases, or in the netrc entry of its host."""
     if settings.api_key or settings.identity_token_file:
         return True
     try:

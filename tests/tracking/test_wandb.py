@@ -20,7 +20,7 @@ from aepretrain.errors import ConfigError
 from aepretrain.tracking.options import Tracking, WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.run import TrackedRun, open_run
-from aepretrain.tracking.wandb_mode import decide_mode, server_answers
+from aepretrain.tracking.wandb_mode import decide_mode, has_key, server_answers
 from aepretrain.tracking.wandb_report import build_report
 
 ROOT = Path(__file__).parents[2]
@@ -281,11 +281,16 @@ def test_nobody_is_asked_where_online_is_not_wanted():
     assert decide_mode("offline", {}, lambda: pytest.fail("asked")).mode == "offline"
 
 
-def test_without_a_key_the_server_is_not_asked():
-    program_text = "from aepretrain.tracking.wandb_mode import find_obstacle; print(find_obstacle())"
-    # In a process of its own: W&B reads its settings once.
-    done = program(program_text, env=environment(Path("/nowhere"), WANDB_BASE_URL="http://127.0.0.1:9"))
-    assert "there is no API key" in done.stdout
+def test_a_key_is_found_in_the_settings_or_in_the_netrc_entry_of_the_host(tmp_path, monkeypatch):
+    settings = SimpleNamespace(api_key=None, identity_token_file=None, base_url="http://here:8080")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not has_key(settings)
+    (tmp_path / "netrc").write_text("machine elsewhere login user password abc\n")
+    assert not has_key(settings)
+    (tmp_path / "netrc").write_text("machine here:8080 login user password abc\n")
+    assert has_key(settings)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert has_key(SimpleNamespace(api_key="abc", identity_token_file=None, base_url="http://here"))
 
 
 class Refuses(http.server.BaseHTTPRequestHandler):
