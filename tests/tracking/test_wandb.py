@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib
 import pytest
 import yaml
 
@@ -35,9 +36,11 @@ sys.exit(main([word for word in sys.argv[1:] if word != {PLANTED!r}]))
 
 
 def environment(folder, **variables):
-    """The environment of a subprocess whose W&B sees nothing of this machine's; ``None`` is not set."""
+    """The environment of a subprocess whose W&B sees nothing of this machine's."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     own |= {"WANDB_CONFIG_DIR": str(folder / "config"), "NETRC": str(folder / "netrc"), "HOME": str(folder / "home")}
+    # The list of fonts is slow to make; the home is new.
+    own["MPLCONFIGDIR"] = matplotlib.get_cachedir()
     return own | variables
 
 
