@@ -77,10 +77,10 @@ class TrackedRun:
             self.wandb.log_encoder(folder)
 
     def log_table(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Show rows that have the same columns; what is no number or text is shown as text."""
+        """Show rows, with the columns of the first; what is no number or text is shown as text."""
         if self.wandb is not None and rows:
             columns = list(rows[0])
-            self.wandb.log_table(key, columns, [[_shown(row[name]) for name in columns] for row in rows])
+            self.wandb.log_table(key, columns, [[_shown(row.get(name)) for name in columns] for row in rows])
 
     def publish_report(self) -> None:
         """Build a report in Weights & Biases, where that is asked for."""
