@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ from aepretrain.config_errors import FROM_THE_RUN, LAYER, explain, name_files, p
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.experiment import Experiment
+from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.trust import confine_imports
 
@@ -62,6 +63,13 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
     parser.add_argument("--on_nan", type=OnNaN, default="stop", help="stop at a loss that is not finite, or skip it")
     parser.add_argument("--compare", type=Comparison, default=Comparison())
     parser.add_argument("--report", type=bool, default=True, help="write report.html at the end")
+    parser.add_argument(
+        "--loggers",
+        type=list[LoggerName],
+        default=list(Tracking.loggers),
+        help="what follows a run beside metrics.jsonl; [] is nothing",
+    )
+    parser.add_argument("--wandb", type=WandbOptions, default=WandbOptions())
     _add_network(parser, "control.")
     return parser
 
@@ -103,6 +111,9 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         built = parser.instantiate(settings)
         experiment = _experiment(built, built)
         control = _experiment(built, built.control) if built.control.layers else None
+        tracking = Tracking(built.loggers, built.wandb, yaml.safe_load(text))
+        experiment = replace(experiment, tracking=tracking)
+        control = control and replace(control, tracking=tracking)
     except ArgumentError as error:
         raise ConfigError(explain(error, files, arguments)) from error
     except AEPretrainError:

@@ -17,6 +17,7 @@ from aepretrain.classifier import Classifier
 from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
+from aepretrain.tracking.options import WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
 from aepretrain.trust import ALLOWED
 
@@ -29,8 +30,9 @@ GROUPS: dict[str, type] = {
     "trainer": TrainerOptions,
     "checkpoint": Saving,
     "compare": Comparison,
+    "wandb": WandbOptions,
 }
-TOP_LEVEL = ("seed", "data", "layers", *GROUPS, "on_nan", "control", "report", "out", "resume")
+TOP_LEVEL = ("seed", "data", "layers", "loggers", *GROUPS, "on_nan", "control", "report", "out", "resume")
 NETWORK = ("layers", "pretrain", "classifier", "finetune")
 """What the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")

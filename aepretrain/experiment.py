@@ -25,7 +25,8 @@ from aepretrain.report.run_report import write_run_report
 from aepretrain.samples import save_curves, save_inputs, save_samples
 from aepretrain.stack import GreedyStack, LayerFactory
 from aepretrain.tracking.json_files import finite, write_json
-from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.tracking.options import Tracking
+from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.training.finetune import FineTuned, finetune
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.processes import is_first_process
@@ -52,6 +53,7 @@ class Experiment:
         report: Whether a run ends with ``report.html``.
         checkpoint: How often a stage saves where it stands.
         on_nan: What to do when a loss is not finite: ``stop``, or ``skip`` the update and count.
+        tracking: Which loggers follow the run, beside ``metrics.jsonl``.
 
     Example:
         >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
@@ -70,6 +72,7 @@ class Experiment:
     report: bool = True
     checkpoint: Saving = Saving()
     on_nan: OnNaN = "stop"
+    tracking: Tracking = Tracking(loggers=())
 
     @property
     def has_classifier(self) -> bool:
@@ -104,9 +107,10 @@ class Experiment:
         """Build everything and look at the data once, so that what cannot work fails before the first stage.
 
         Raises:
-            ConfigError: If a layer, an optimizer, the classifier or the devices cannot be had as they were asked for.
+            ConfigError: If a layer, an optimizer, the classifier, the devices or a logger cannot be had as asked for.
             DataError: If the data are missing or do not fit the stack.
         """
+        self.tracking.check()
         stack = self.build_stack()
         modules: dict[str, LightningModule] = dict(zip(stack.stages, stack.autoencoders, strict=True))
         batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
@@ -128,11 +132,22 @@ class Experiment:
         Returns:
             The results, as in ``results.json``.
         """
-        stack, results = self.pretrain_stack(out, stack, resume=resume)
+        with open_run(self.tracking, out, job_type="fit") as run:
+            results = self._run(out, stack, run, resume=resume)
+            run.log_outcome(results, encoder=out / "encoder")
+            run.publish_report()
+            run.say_where()
+        if self.report and is_first_process():
+            say("drawing the report")
+            write_run_report(out)
+        return results
+
+    def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> dict[str, Any]:
+        stack, results = self.pretrain_stack(out, stack, resume=resume, run=run)
         if self.has_classifier:
             # What must arrive is read back from the file that users take home; only the first process surely sees it.
             pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
-            tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume)
+            tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
             classifier = tuned.classifier
             results["classifier"] = {**measure(classifier, self.data, self.seed), **tuned.summary()}
             say(classifier_summary(results["classifier"]))
@@ -141,13 +156,10 @@ class Experiment:
                 folder = out / "stages" / "classifier" / "encoder"
                 _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels", errors)
         write_json(out / "results.json", results)
-        if self.report and is_first_process():
-            say("drawing the report")
-            write_run_report(out)
         return results
 
     def pretrain_stack(
-        self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False
+        self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False, run: TrackedRun | None = None
     ) -> tuple[GreedyStack, dict[str, Any]]:
         """Train the stack and save its encoder.
 
@@ -155,12 +167,13 @@ class Experiment:
             out: The run directory, which exists.
             stack: What :meth:`prepare` returned, where it was called before.
             resume: Take up what ``out`` holds.
+            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
 
         Returns:
             The stack, and the results so far: without a classifier.
         """
         stack = stack or self.prepare()
-        context = self._context(out, resume=resume)
+        context = self._context(out, resume=resume, run=run)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
         results: dict[str, Any] = {
@@ -179,7 +192,13 @@ class Experiment:
         return stack, results
 
     def train_classifier(
-        self, encoder: nn.Module, out: Path, *, pretrained: nn.Module | None = None, resume: bool = False
+        self,
+        encoder: nn.Module,
+        out: Path,
+        *,
+        pretrained: nn.Module | None = None,
+        resume: bool = False,
+        run: TrackedRun | None = None,
     ) -> FineTuned:
         """Train a classifier on an encoder. The test data are not touched.
 
@@ -188,20 +207,22 @@ class Experiment:
             out: The run directory, which exists.
             pretrained: What the encoder must be, bit for bit, before the first step.
             resume: Take up what ``out`` holds.
+            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
         """
-        classifier, context = self.build_classifier(encoder), self._context(out, resume=resume)
+        classifier, context = self.build_classifier(encoder), self._context(out, resume=resume, run=run)
         tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
         if not context.is_finished(tuned.record.stage):
             save_curves(tuned.record, out / "stages" / tuned.record.stage)
             context.finish(tuned.record.stage)
         return tuned
 
-    def _context(self, out: Path, *, resume: bool) -> RunContext:
+    def _context(self, out: Path, *, resume: bool, run: TrackedRun | None) -> RunContext:
+        loggers = (run or TrackedRun(out, Tracking(loggers=()))).loggers
         return RunContext(
             self.seed,
             self.trainer,
             out,
-            partial(_loggers, out / "metrics.jsonl"),
+            loggers,
             self.callbacks,
             saving=self.checkpoint,
             on_nan=self.on_nan,
@@ -274,10 +295,6 @@ def versions() -> dict[str, str]:
     found = {name: importlib.metadata.version(name) for name in names}
     own = {"aepretrain": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
     return {**own, **found}
-
-
-def _loggers(path: Path, stage: str) -> list[MetricsFile]:
-    return [MetricsFile(path, stage)]
 
 
 @rank_zero_only

@@ -5,6 +5,10 @@ from pathlib import Path
 
 # Models of a few units are slower on two threads than on one; set before torch reads it, and inherited by subprocesses.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Nothing asks a server; here, and not in a fixture, because fixtures of whole modules start programs too.
+for name in [name for name in os.environ if name.startswith("WANDB_")]:
+    del os.environ[name]
+os.environ["WANDB_MODE"] = "disabled"
 
 import pytest
 import torch
@@ -19,9 +23,8 @@ def seeded():
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    """Nothing asks a server, and no test inherits a run directory."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
+def no_run_directory(monkeypatch):
+    """No test inherits a run directory."""
     monkeypatch.delenv("AEPRETRAIN_RUN_DIR", raising=False)
 
 

@@ -13,7 +13,9 @@ from aepretrain.compare.workers import Workers
 from aepretrain.errors import ConfigError
 from aepretrain.experiment import Experiment
 from aepretrain.report.comparison_report import write_comparison_report
+from aepretrain.tracking.comparison import log_comparison
 from aepretrain.tracking.json_files import write_json
+from aepretrain.tracking.wandb_mode import settle_mode
 from aepretrain.training.progress import duration, say
 
 __all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "compare"]
@@ -83,6 +85,7 @@ def compare(
     if bench.trials[0].experiment.report:
         say("drawing the report")
         write_comparison_report(out)
+    log_comparison(bench.tracking, out, summary, [rows[cell] for cell in cells])
     return summary
 
 
@@ -104,7 +107,8 @@ def _set_up(
         )
     experiment.data.source()
     (out / "runs").mkdir(parents=True, exist_ok=True)
-    return Bench(comparison, trials or [Trial(experiment, control)], (out / "runs").absolute())
+    trials = trials or [Trial(experiment, control)]
+    return Bench(comparison, trials, (out / "runs").absolute(), settle_mode(experiment.tracking))
 
 
 def _portions(comparison: Comparison, workers: Workers, *, tuned: bool) -> Iterator[list[int]]:

@@ -17,7 +17,9 @@ from aepretrain.compare.workers import device_of_worker
 from aepretrain.encoder import load_encoder
 from aepretrain.errors import DivergedError, StorageError
 from aepretrain.experiment import Experiment, measure
+from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.json_files import read_json, write_json
+from aepretrain.tracking.options import Tracking
 from aepretrain.training.finetune import FineTuned
 
 
@@ -44,11 +46,13 @@ class Bench:
         comparison: What is compared.
         trials: One per combination of settings.
         runs: The directory of all cells; each has a run directory of its own.
+        tracking: Which loggers follow the comparison.
     """
 
     comparison: Comparison
     trials: Sequence[Trial]
     runs: Path
+    tracking: Tracking = Tracking(loggers=())
 
     def finished(self, cell: Cell) -> dict[str, Any] | None:
         """The cell's row of ``results.csv`` if it finished before."""
@@ -95,7 +99,9 @@ class Bench:
         if not self.is_pretrained(seed, control):
             start_afresh(folder)
             experiment = self.network(Arm(control=control), Cell("pretrained", seed, None), self.trials[0])
-            _, results = experiment.pretrain_stack(folder)
+            with open_pretraining(self.tracking, folder, seed) as run:
+                _, results = experiment.pretrain_stack(folder, run=run)
+                run.log_outcome(results, encoder=folder / "encoder")
             write_json(folder / "results.json", results)
         return folder / "encoder"
 
@@ -142,7 +148,13 @@ class Bench:
         if place != folder:
             _move_up(place, folder)
         circumstances = {**experiment.circumstances(tuned.record), "hyperparameters": settings}
-        write_json(folder / "results.json", {"stages": [], "classifier": results, **circumstances})
+        outcome = {"stages": [], "classifier": results, **circumstances}
+        write_json(folder / "results.json", outcome)
+        with open_cell(
+            self.tracking, folder, arm=cell.arm, seed=cell.seed, labels=cell.labels, encoder=encoder_folder
+        ) as run:
+            run.replay()
+            run.log_outcome(outcome)
         return {
             "validation_accuracy": results["validation"]["accuracy"],
             "test_accuracy": results["test"]["accuracy"],

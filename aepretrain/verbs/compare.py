@@ -70,9 +70,8 @@ def _take_directory(out: Path, text: str) -> None:
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if "compare" in changed:
             parts = [{key: part for key, part in each["compare"].items() if key in FIXED} for each in (before, now)]
-            changed = [key for key in changed if key != "compare"]
             changed += [f"compare.{key}" for key in FIXED if parts[0].get(key) != parts[1].get(key)]
-        changed = [key for key in changed if key != "report"]
+        changed = [key for key in changed if key not in ("compare", "report", "loggers", "wandb")]
         if changed:
             raise ConfigError(
                 f"{out} holds a comparison with other settings: {', '.join(changed)} changed. Name a new --out."

@@ -1,0 +1,83 @@
+"""A comparison in Weights & Biases: one group of runs, and one run that sums them up."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from aepretrain.tracking.options import Tracking
+from aepretrain.tracking.run import TrackedRun, open_run
+from aepretrain.tracking.wandb_run import artifact_name
+
+
+def open_pretraining(tracking: Tracking, folder: Path, seed: int) -> AbstractContextManager[TrackedRun]:
+    """Follow the pretraining of one seed, which several cells share.
+
+    Args:
+        tracking: Which loggers follow the comparison.
+        folder: The run directory, ``runs/NAME`` below the directory of the comparison.
+        seed: The seed.
+    """
+    tags = ["pretraining", f"seed-{seed}"]
+    return open_run(tracking, folder, job_type="pretraining", group=_group_of(folder), tags=tags, facts={"seed": seed})
+
+
+def open_cell(
+    tracking: Tracking, folder: Path, *, arm: str, seed: int, labels: int | None, encoder: Path | None = None
+) -> AbstractContextManager[TrackedRun]:
+    """Follow one cell: an arm, a seed, a label budget.
+
+    Args:
+        tracking: Which loggers follow the comparison.
+        folder: The run directory, ``runs/NAME`` below the directory of the comparison.
+        arm: The arm: the type of the run, by which curves are grouped.
+        seed: The seed.
+        labels: The label budget; ``None`` is all labels.
+        encoder: The ``encoder/`` of the pretraining that the cell starts from, if it does; the config names it.
+    """
+    facts = {"arm": arm, "seed": seed, "labels": labels}
+    if encoder is not None:
+        facts["encoder"] = artifact_name(tracking.wandb.group or _group_of(folder), encoder.parent.name)
+    tags = [arm, f"seed-{seed}", f"labels-{'all' if labels is None else labels}"]
+    return open_run(tracking, folder, job_type=arm, group=_group_of(folder), tags=tags, facts=facts)
+
+
+def _group_of(folder: Path) -> str:
+    """The name of the comparison's directory, from a run directory below its ``runs/``."""
+    above = folder.absolute().parents
+    return next((path.parent for path in above if path.name == "runs"), above[1]).name
+
+
+def log_comparison(
+    tracking: Tracking, folder: Path, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Sum a comparison up: a table of all rows, means, differences and verdicts, and the pictures that there are.
+
+    Args:
+        tracking: Which loggers follow the comparison.
+        folder: The directory of the comparison.
+        summary: What ``summary.json`` holds.
+        rows: The rows of ``results.csv``.
+    """
+    with open_run(tracking, folder, job_type="summary", group=folder.absolute().name, tags=["summary"]) as run:
+        # A column of a table has one type, and a label budget is a number or "all".
+        run.log_table("results", [{**row, "labels": str(row["labels"])} for row in rows])
+        run.log_figures(figures_of(summary))
+        run.log_pictures()
+        run.publish_report()
+        run.say_where(f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*")
+
+
+def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Means, differences and verdicts by label budget.
+
+    Example:
+        >>> budget = {"labels": 50, "arms": {"random": {"mean": 0.8}}, "differences": {}, "verdict": "It helps."}
+        >>> figures_of({"seeds": 5, "budgets": [budget]})
+        {'seeds': 5, 'labels-50': {'random': {'mean': 0.8}, 'verdict': 'It helps.'}}
+    """
+    figures: dict[str, Any] = {name: value for name, value in summary.items() if name != "budgets"}
+    for budget in summary["budgets"]:
+        own = {**budget["arms"], **budget["differences"], "verdict": budget["verdict"]}
+        figures[f"labels-{budget['labels']}"] = own
+    return figures

@@ -1,0 +1,21 @@
+"""Secrets stay out of what is logged."""
+
+import re
+from typing import Any
+
+SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
+REDACTED = "(redacted)"
+
+
+def redact(value: Any) -> Any:
+    """Nested settings without the values of keys that name a secret.
+
+    Example:
+        >>> redact({"data": {"root": "here", "api_token": "abc"}, "seed": 0})
+        {'data': {'root': 'here', 'api_token': '(redacted)'}, 'seed': 0}
+    """
+    if isinstance(value, dict):
+        return {name: REDACTED if SECRET.search(str(name)) else redact(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(entry) for entry in value]
+    return value

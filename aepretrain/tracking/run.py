@@ -1,0 +1,216 @@
+"""One run, followed by all loggers that were asked for."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.tracking.options import Tracking
+from aepretrain.tracking.wandb_mode import decided_mode
+from aepretrain.tracking.wandb_run import WandbMetrics, WandbRun, key_prefix
+from aepretrain.training.processes import is_first_process
+from aepretrain.training.progress import say
+
+
+class TrackedRun:
+    """Where the figures, pictures and files of one run go.
+
+    Args:
+        folder: The run directory.
+        tracking: Which loggers follow the run.
+        wandb: The run in Weights & Biases; ``None`` where there is none.
+
+    Example:
+        >>> [type(logger).__name__ for logger in TrackedRun(Path("runs/a"), Tracking(["csv"])).loggers("00-plain")]
+        ['MetricsFile', 'CSVLogger']
+    """
+
+    def __init__(self, folder: Path, tracking: Tracking, wandb: WandbRun | None = None) -> None:
+        self.folder = folder
+        self.tracking = tracking
+        self.wandb = wandb
+
+    def loggers(self, stage: str) -> list[Logger]:
+        """The loggers of a stage: ``metrics.jsonl`` first, then those that were asked for."""
+        make: dict[str, Callable[[str], Logger]] = {
+            "wandb": partial(WandbMetrics, self.wandb),
+            "tensorboard": lambda stage: TensorBoardLogger(self.folder / "tensorboard", name=stage, version=""),
+            "csv": lambda stage: CSVLogger(self.folder / "csv", name=stage, version=""),
+        }
+        names = [name for name in self.tracking.loggers if name != "wandb" or self.wandb is not None]
+        return [MetricsFile(self.folder / "metrics.jsonl", stage), *(make[name](stage) for name in names)]
+
+    def replay(self) -> None:
+        """Hand over what ``metrics.jsonl`` holds: the curves of a run that has ended."""
+        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        places = groupby(map(json.loads, lines), key=lambda row: (row["stage"], row["epoch"], row["step"]))
+        followers: dict[str, list[Logger]] = {}
+        for (stage, epoch, step), rows in places:
+            values = {row["name"]: row["value"] for row in rows if row["value"] is not None}
+            for logger in followers.setdefault(stage, self.loggers(stage)[1:]):
+                logger.log_metrics({**values, "epoch": epoch}, step)
+        for logger in chain(*followers.values()):
+            logger.finalize("success")
+
+    def log_outcome(self, results: Mapping[str, Any], *, encoder: Path | None = None) -> None:
+        """Hand over what the run found: its results, its pictures, and its encoder where there is one."""
+        self.log_results(results)
+        self.log_pictures()
+        if encoder is not None:
+            self.log_encoder(encoder)
+
+    def log_results(self, results: Mapping[str, Any]) -> None:
+        """Set the run's summary from what ``results.json`` holds."""
+        if self.wandb is not None:
+            self.wandb.summarize(summary_of(results))
+
+    def log_figures(self, figures: Mapping[str, Any]) -> None:
+        """Set figures of the run's summary, nested ones as ``outer/inner``."""
+        if self.wandb is not None:
+            self.wandb.summarize(flatten(figures))
+
+    def log_pictures(self) -> None:
+        """Show the pictures of the stages, under the stages' keys, and those of ``pictures/``."""
+        if self.wandb is None:
+            return
+        for stage in sorted((self.folder / "stages").glob("*/")):
+            prefix = key_prefix(stage.name)
+            self.wandb.log_pictures({f"{prefix}/{path.stem}": path for path in sorted(stage.glob("*.png"))})
+        pictures = sorted((self.folder / "pictures").glob("*.png"))
+        self.wandb.log_pictures({f"pictures/{path.stem}": path for path in pictures})
+
+    def log_encoder(self, folder: Path) -> None:
+        """Hand over an encoder that was saved, as an artifact."""
+        if self.wandb is not None:
+            self.wandb.log_encoder(folder)
+
+    def log_table(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Show rows, with the columns of the first; what is no number or text is shown as text."""
+        if self.wandb is not None and rows:
+            columns = list(rows[0])
+            self.wandb.log_table(key, columns, [[_shown(row.get(name)) for name in columns] for row in rows])
+
+    def publish_report(self) -> None:
+        """Build a report in Weights & Biases, where that is asked for."""
+        if not self.tracking.wandb.report:
+            return
+        if self.wandb is None:
+            say("W&B: no report, because nothing is logged to W&B")
+        else:
+            self.wandb.publish_report()
+
+    def say_where(self, folders: str | None = None) -> None:
+        """Say where the run can be looked at, or how it gets to the server later.
+
+        Args:
+            folders: What to sync; ``None`` is this run alone.
+        """
+        if self.wandb is None or self.wandb.run is None:
+            return
+        if self.wandb.mode == "online":
+            say(f"W&B: {self.wandb.run.url}")
+        else:
+            say(f"W&B: to send it later, wandb sync {folders or self.wandb.sync_folder}")
+
+
+@contextlib.contextmanager
+def open_run(
+    tracking: Tracking,
+    folder: Path,
+    *,
+    job_type: str,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> Iterator[TrackedRun]:
+    """Follow a run from its first to its last stage.
+
+    Nothing of Weights & Biases is loaded unless it is asked for, and nothing that goes wrong in it stops the run.
+
+    Args:
+        tracking: Which loggers follow the run.
+        folder: The run directory, which exists.
+        job_type: ``fit``, an arm, ``pretraining`` or ``summary``.
+        group: Joins the runs of a comparison; the setting ``wandb.group`` comes first.
+        tags: What to find the run by.
+        facts: What this run adds to the settings, such as its arm and seed.
+
+    Example:
+        >>> with open_run(Tracking(loggers=[]), Path("runs/a"), job_type="fit") as run:
+        ...     [type(logger).__name__ for logger in run.loggers("00-plain")]
+        ['MetricsFile']
+    """
+    run = TrackedRun(folder, tracking, _start_wandb(tracking, folder, job_type, group, tags, facts or {}))
+    try:
+        yield run
+    except BaseException:
+        if run.wandb is not None:
+            run.wandb.finish(exit_code=1)
+        raise
+    if run.wandb is not None:
+        run.wandb.finish()
+
+
+def _start_wandb(
+    tracking: Tracking, folder: Path, job_type: str, group: str | None, tags: Sequence[str], facts: Mapping[str, Any]
+) -> WandbRun | None:
+    if "wandb" not in tracking.loggers or not is_first_process():
+        return None
+    options, mode = tracking.wandb, decided_mode(tracking.wandb.mode)
+    if mode == "disabled":
+        return None
+    return WandbRun(
+        folder,
+        options,
+        mode=mode,
+        name=(options.name if job_type == "fit" else None) or folder.name,
+        job_type=job_type,
+        group=options.group or group,
+        tags=tags,
+        config={**tracking.config, **facts},
+    )
+
+
+def summary_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of ``results.json`` by the keys that their curves have.
+
+    Example:
+        >>> stages = [{"stage": "00-plain", "epochs": 2, "losses": {"val/loss": 3.5}}]
+        >>> classifier = {"test": {"accuracy": 0.9}, "epochs": 5}
+        >>> summary_of({"stages": stages, "classifier": classifier})
+        {'00-plain/epochs': 2, '00-plain/val/loss': 3.5, 'test/accuracy': 0.9, 'finetune/epochs': 5}
+    """
+    figures: dict[str, Any] = {}
+    for stage in results.get("stages", []):
+        own = {**stage, **stage.get("losses", {}), **stage.get("diagnostics", {})}
+        own = {name: value for name, value in own.items() if name not in ("stage", "losses", "diagnostics")}
+        figures.update(flatten({key_prefix(stage["stage"]): own}))
+    for name, value in (results.get("classifier") or {}).items():
+        figures.update(flatten({name: value} if isinstance(value, Mapping) else {"finetune": {name: value}}))
+    return figures
+
+
+def flatten(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested figures in one dictionary; lists and ``None`` are left out.
+
+    Example:
+        >>> flatten({"a": {"b": 1, "c": {"d": 2.5}}, "e": [1, 2]})
+        {'a/b': 1, 'a/c/d': 2.5}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}/{inner}": entry for inner, entry in flatten(value).items()})
+        elif isinstance(value, int | float | str):
+            flat[str(name)] = value
+    return flat
+
+
+def _shown(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float | str) else str(value)

@@ -1,0 +1,129 @@
+"""Online or offline, decided before Weights & Biases is asked: its own attempt at a dead server takes minutes."""
+
+import netrc
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from aepretrain.tracking.options import Tracking
+from aepretrain.training.processes import is_first_process
+from aepretrain.training.progress import say
+
+Mode = Literal["online", "offline", "disabled"]
+MODES: dict[str, Mode] = {
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+"""What ``WANDB_MODE`` may say."""
+SERVER_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided.
+
+    Args:
+        mode: The mode.
+        reason: Why it is not online although that was wanted.
+    """
+
+    mode: Mode
+    reason: str | None = None
+
+
+def decide_mode(asked: str, environment: Mapping[str, str], find_obstacle: Callable[[], str | None]) -> Decision:
+    """The mode of a run: the setting, else ``WANDB_MODE``, else online; offline where online cannot be had.
+
+    Args:
+        asked: The setting ``wandb.mode``.
+        environment: The environment's variables.
+        find_obstacle: Says what is in the way of being online; is asked only if that is wanted.
+
+    Example:
+        >>> decide_mode("auto", {"WANDB_MODE": "offline"}, lambda: None)
+        Decision(mode='offline', reason=None)
+        >>> decide_mode("auto", {}, lambda: "there is no key")
+        Decision(mode='offline', reason='there is no key')
+    """
+    wanted = MODES.get(environment.get("WANDB_MODE", "").lower(), "online") if asked == "auto" else MODES[asked]
+    if wanted != "online":
+        return Decision(wanted)
+    obstacle = find_obstacle()
+    return Decision("online") if obstacle is None else Decision("offline", obstacle)
+
+
+def settle_mode(tracking: Tracking) -> Tracking:
+    """The same tracking with its mode decided, so that many runs need not find it out."""
+    if "wandb" not in tracking.loggers or not is_first_process():
+        return tracking
+    return replace(tracking, wandb=replace(tracking.wandb, mode=decided_mode(tracking.wandb.mode)))
+
+
+def decided_mode(asked: str) -> Mode:
+    """The mode of a run in this environment. Says why it is not online, if that was wanted."""
+    decision = decide_mode(asked, os.environ, find_obstacle)
+    if decision.reason is not None:
+        say(f"W&B: offline, because {decision.reason}")
+    return decision.mode
+
+
+def find_obstacle() -> str | None:
+    """What is in the way of being online: no key, or a server that does not answer; ``None`` if nothing is."""
+    # Unlike wandb.setup(), this reads the settings and starts no process.
+    from wandb.sdk.wandb_setup import singleton
+
+    settings = singleton().settings
+    if not has_key(settings):
+        return "there is no API key (wandb login stores one)"
+    if not server_answers(settings.base_url):
+        return f"{settings.base_url} did not answer within {SERVER_SECONDS:.0f} s"
+    return None
+
+
+def has_key(settings: Any) -> bool:
+    """Whether a key is at hand: in the settings of Weights & Biases, or in the netrc entry of its host."""
+    if settings.api_key or settings.identity_token_file:
+        return True
+    try:
+        entries = netrc.netrc(os.environ.get("NETRC"))
+        return entries.authenticators(urlsplit(settings.base_url).netloc) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def server_answers(url: str, seconds: float = SERVER_SECONDS) -> bool:
+    """Whether anything is answered at a URL, whatever it is, through a proxy where one is set.
+
+    Args:
+        url: The URL; ``http`` or ``https``.
+        seconds: How long to wait, looking up the name included.
+    """
+    answers: list[bool] = []
+    # Only a thread of its own bounds the time that a name server takes.
+    thread = threading.Thread(target=lambda: answers.append(_ask(url, seconds)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers == [True]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+def _ask(url: str, seconds: float) -> bool:
+    try:
+        urllib.request.build_opener(_NoRedirect).open(url, timeout=seconds).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,48 @@
+"""A report in Weights & Biases: the panels of a run, or of the group that it sums up.
+
+A test builds it of the real classes of ``wandb-workspaces``; no server has shown one yet.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+CURVES = ("train/loss", "val/loss", "val/error")
+ERRORS = ("validation/error", "test/error")
+
+
+def build_report(run: Any, stages: Sequence[str], pictures: Sequence[str]) -> Any:
+    """The report on the group of a run, or on the run alone where it has no group; not saved yet.
+
+    Args:
+        run: A run in Weights & Biases, with ``entity``, ``project``, ``group``, ``name`` and ``id``.
+        stages: What the keys of the curves begin with.
+        pictures: The keys of the pictures.
+    """
+    with warnings.catch_warnings():
+        # Its classes are declared in an older way of pydantic.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import wandb_workspaces.reports.v2 as wr
+
+    arm = wr.Config("arm") if run.group else None
+    panels: list[Any] = [
+        wr.LinePlot(title=f"{stage}/{name}", x=f"{stage}/step", y=[f"{stage}/{name}"], groupby=arm)
+        for stage in stages
+        for name in CURVES
+    ]
+    panels.append(wr.BarPlot(title="errors", metrics=[wr.SummaryMetric(name) for name in ERRORS], groupby=arm))
+    if run.group:
+        panels.append(wr.WeavePanelSummaryTable(table_name="results"))
+    if pictures:
+        panels.append(wr.MediaBrowser(title="pictures", media_keys=list(pictures)))
+    runs = wr.Runset(
+        entity=run.entity,
+        project=run.project,
+        filters=f"Metric('Group') == '{run.group}'" if run.group else f"Metric('ID') == '{run.id}'",
+    )
+    return wr.Report(
+        entity=run.entity,
+        project=run.project,
+        title=run.group or run.name,
+        blocks=[wr.PanelGrid(runsets=[runs], panels=panels)],
+    )

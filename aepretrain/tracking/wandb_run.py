@@ -1,0 +1,278 @@
+"""A run in Weights & Biases that costs the training neither its life nor its secrets."""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from aepretrain.tracking.options import WandbOptions
+from aepretrain.tracking.redaction import redact
+from aepretrain.tracking.wandb_mode import Mode
+from aepretrain.tracking.wandb_report import build_report
+from aepretrain.training.progress import say
+
+INIT_SECONDS = 20.0
+FINISH_SECONDS = 60.0
+# Command line, environment, host, code and packages may hold secrets, and the console is in train.log.
+SETTINGS: dict[str, Any] = {
+    "silent": True,
+    "console": "off",
+    "save_code": False,
+    "disable_git": True,
+    "disable_job_creation": True,
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+    "init_timeout": INIT_SECONDS,
+    "finish_timeout": FINISH_SECONDS,
+    "finish_timeout_raises": True,
+}
+
+
+def key_prefix(stage: str) -> str:
+    """What the keys of a stage begin with; the classifier's are the same for all arms, so that curves overlay.
+
+    Example:
+        >>> key_prefix("00-denoising"), key_prefix("classifier")
+        ('00-denoising', 'finetune')
+    """
+    return "finetune" if stage == "classifier" else stage
+
+
+def artifact_name(group: str | None, name: str) -> str:
+    """The name of the encoder of a run, as Weights & Biases accepts it.
+
+    Example:
+        >>> artifact_name(None, "my run"), artifact_name("compare", "pretraining-seed0")
+        ('encoder-my-run', 'encoder-compare-pretraining-seed0')
+    """
+    words = "-".join(filter(None, ("encoder", group, name)))
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", words)[:128]
+
+
+class WandbRun:
+    """One run. Whatever goes wrong in it is said in one line, and then there is no run any more.
+
+    Args:
+        folder: The run directory; everything that is written lies in ``wandb/`` below it.
+        options: Project, entity and tags.
+        mode: ``online`` or ``offline``; a server that refuses leaves it offline.
+        name: The run's name.
+        job_type: What kind of run it is: ``fit``, an arm, ``pretraining`` or ``summary``.
+        group: Joins runs.
+        tags: Tags beside those of the options.
+        config: Settings; secrets are redacted here.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: WandbOptions,
+        *,
+        mode: Mode,
+        name: str,
+        job_type: str,
+        group: str | None,
+        tags: Sequence[str],
+        config: Mapping[str, Any],
+    ) -> None:
+        self.folder = folder.absolute()
+        self.encoder_name = artifact_name(group, folder.name)
+        self.mode: Mode = mode
+        self.run: Any = None
+        self.sync_folder: Path | None = None
+        self.stages: list[str] = []
+        self.pictures: list[str] = []
+        about = {
+            "name": name,
+            "job_type": job_type,
+            "group": group,
+            "tags": list(dict.fromkeys([*options.tags, *tags])),
+            "config": redact(dict(config)),
+            "dir": str(self.folder),
+            "reinit": "create_new",
+        }
+        if mode == "online":
+            self._start(about | self._identity(options), otherwise="going on offline")
+        if self.run is None:
+            # Of a start that failed, its process still holds the id.
+            again = mode == "online"
+            self.mode = "offline"
+            self._start(about | self._identity(options, anew=again), otherwise="going on without it")
+
+    def _start(self, about: dict[str, Any], *, otherwise: str) -> None:
+        import wandb
+
+        try:
+            with _files_below(self.folder / "wandb"):
+                self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**SETTINGS))
+            self.sync_folder = Path(self.run.settings.sync_dir)
+        except Exception as error:
+            say(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
+
+    def _identity(self, options: WandbOptions, *, anew: bool = False) -> dict[str, Any]:
+        """Project and entity, and the id that this directory had before; a sweep has decided them already."""
+        if os.environ.get("WANDB_SWEEP_ID"):
+            return {}
+        chosen = options.project != WandbOptions.project
+        project = options.project if chosen else os.environ.get("WANDB_PROJECT", options.project)
+        known = self.folder / "wandb" / "run-id.txt"
+        if anew or not known.is_file():
+            known.parent.mkdir(exist_ok=True)
+            known.write_text(secrets.token_hex(4), encoding="utf-8")
+        return {
+            "project": project,
+            "entity": options.entity,
+            "id": known.read_text(encoding="utf-8"),
+            "resume": "allow",
+        }
+
+    def attempt(self, act: Callable[[Any], Any]) -> None:
+        """Do something with the run, if there is one still."""
+        if self.run is None:
+            return
+        try:
+            with _files_below(self.folder / "wandb"):
+                act(self.run)
+        except Exception as error:
+            self.run = None
+            say(f"warning: W&B failed ({_brief(error)}); going on without it. What it has lies in {self.sync_folder}")
+            if isinstance(error, ConnectionError):
+                _bury_process()
+
+    def start_stage(self, stage: str) -> None:
+        """Give a stage a step axis of its own."""
+        prefix = key_prefix(stage)
+        self.stages.append(prefix)
+        self.attempt(lambda run: run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step"))
+
+    def log(self, figures: Mapping[str, Any]) -> None:
+        """Add a row to the run's history."""
+        self.attempt(lambda run: run.log(dict(figures)))
+
+    def summarize(self, figures: Mapping[str, Any]) -> None:
+        """Set figures of the whole run."""
+        self.attempt(lambda run: run.summary.update(dict(figures)))
+
+    def log_pictures(self, pictures: Mapping[str, Path]) -> None:
+        """Add PNG files, by key, as one row of the history."""
+
+        def act(run: Any) -> None:
+            import wandb
+
+            run.log({key: wandb.Image(str(path)) for key, path in pictures.items()})
+
+        if pictures:
+            self.pictures += pictures
+            self.attempt(act)
+
+    def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Add a table."""
+
+        def act(run: Any) -> None:
+            import wandb
+
+            run.log({key: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+        self.attempt(act)
+
+    def log_encoder(self, folder: Path) -> None:
+        """Add an encoder's folder as an artifact of type ``model``, with its ``config.json`` as metadata."""
+
+        def act(run: Any) -> None:
+            import wandb
+
+            metadata = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            artifact = wandb.Artifact(self.encoder_name, "model", metadata=metadata)
+            for path in sorted(folder.iterdir()):
+                # Immutable: sent from where it lies, without a copy.
+                artifact.add_file(str(path), policy="immutable", skip_cache=True)
+            run.log_artifact(artifact)
+
+        self.attempt(act)
+
+    def publish_report(self) -> None:
+        """Build a report on the server, which only an online run has."""
+        if self.mode != "online":
+            say("W&B: no report, because the run is offline and reports are made on the server")
+            return
+
+        def act(run: Any) -> None:
+            report = build_report(run, self.stages or ["finetune"], self.pictures)
+            report.save()
+            say(f"W&B: report {report.url}")
+
+        self.attempt(act)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Close the run; what the server does not take within a minute stays for ``wandb sync``."""
+        self.attempt(lambda run: run.finish(exit_code=exit_code))
+
+
+class WandbMetrics(Logger):
+    """Logger that adds a stage's scalars to a run, under the stage's own keys and step.
+
+    Args:
+        run: The run; ``None`` logs nothing.
+        stage: The stage.
+    """
+
+    def __init__(self, run: WandbRun | None, stage: str) -> None:
+        super().__init__()
+        self.run = run
+        self.stage = stage
+        if run is not None:
+            run.start_stage(stage)
+
+    @property
+    def name(self) -> str:
+        return self.stage
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The run's config was given at its start."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add one row: ``{stage}/{name}`` for every scalar, and ``{stage}/step``."""
+        prefix = key_prefix(self.stage)
+        if self.run is not None:
+            self.run.log({**{f"{prefix}/{name}": value for name, value in metrics.items()}, f"{prefix}/step": step})
+
+
+@contextlib.contextmanager
+def _files_below(folder: Path) -> Iterator[None]:
+    """Let Weights & Biases stage its files below the run directory, where the user named no other place."""
+    places = {"WANDB_DATA_DIR": folder / "data", "WANDB_CACHE_DIR": folder / "cache"}
+    ours = {name: str(place) for name, place in places.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _bury_process() -> None:
+    """Forget a process of Weights & Biases that died, so that the next run starts a new one."""
+    import wandb
+
+    # Saying goodbye to the dead fails too, after the part that matters: no complaint at exit.
+    with contextlib.suppress(Exception):
+        wandb.teardown()
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
