@@ -88,7 +88,7 @@ def differences(one, other):
     """The names of what differs between two finished runs, bit for bit, but for clocks."""
     found = [str(path.relative_to(one)) for path in sorted(one.rglob("*")) if path.is_file()]
     theirs = [str(path.relative_to(other)) for path in sorted(other.rglob("*")) if path.is_file()]
-    names = [name for name in found if name not in ("train.log", "state.json")]
+    names = [name for name in found if name not in ("train.log", "state.json", "commands.txt", "report.html")]
     different = sorted(set(found) ^ set(theirs))
     return different + [name for name in names if (other / name).is_file() and _read(one, name) != _read(other, name)]
 
