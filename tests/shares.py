@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback
 
 import aepretrain as ae
+from aepretrain.training.processes import leave_group
 
 
 class WriteDown(Callback):
@@ -43,6 +44,7 @@ def main():
     ae.finetune(
         ae.Classifier(stack.encoder, 2), data, ae.FineTuning(epochs=2, batch_size=8), context, pretrained=stack.encoder
     )
+    leave_group()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import subprocess
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import distributed
 
 PATIENCE = 5.0
 """Seconds that the other processes have for leaving by themselves."""
@@ -47,3 +48,9 @@ def kill_launched() -> None:
     _launched.clear()
     for process in mine:
         process.kill()
+
+
+def leave_group() -> None:
+    """Leave the group of processes in good order: a process that exits within it can be aborted by its threads."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -14,7 +14,7 @@ from aepretrain.run_directory import choose_run_directory, locked, log_to, recor
 from aepretrain.stack import GreedyStack
 from aepretrain.storage import probe, sweep
 from aepretrain.tables import print_results
-from aepretrain.training.processes import is_first_process
+from aepretrain.training.processes import is_first_process, leave_group
 from aepretrain.training.progress import say
 from aepretrain.training.run_state import RunState
 from aepretrain.training.signals import listening
@@ -35,6 +35,7 @@ def run(arguments: Sequence[str]) -> None:
             _start(parsed, arguments)
         else:
             _go_on(parsed, Path(parsed.arguments.resume), arguments)
+    leave_group()
 
 
 def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
