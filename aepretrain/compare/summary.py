@@ -1,6 +1,7 @@
 """What the cells of a comparison say together: ``results.csv``, means, differences and a verdict per label budget."""
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import numpy as np
 from aepretrain.compare.arms import CONTRASTS, CONTROL_QUESTION, QUESTION
 from aepretrain.compare.options import Comparison
 from aepretrain.statistics import PairedDifference, paired_difference, sampling_error, verdict
+from aepretrain.storage import write_whole
 
 COLUMNS = (
     "arm", "seed", "labels", "validation_accuracy", "test_accuracy", "epochs", "steps", "seconds", "hyperparameters"
@@ -20,12 +22,11 @@ COLUMNS = (
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write ``results.csv`` whole or not at all."""
-    partial_file = path.with_name(f"{path.name}.part")
-    with partial_file.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "hyperparameters": _words(row["hyperparameters"])} for row in rows)
-    partial_file.replace(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "hyperparameters": _words(row["hyperparameters"])} for row in rows)
+    write_whole(path, text.getvalue().encode())
 
 
 def _words(settings: dict[str, Any]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from aepretrain.errors import StorageError
 from aepretrain.report.colours import DARK, LIGHT, css_variables
+from aepretrain.storage import write_whole
 
 # A closed <details> prints nothing but its summary: the only script of the page opens them before printing.
 SCRIPT = """\
@@ -42,12 +42,7 @@ def write_page(path: Path, html: str) -> Path:
     Raises:
         StorageError: If it cannot be written.
     """
-    partial_file = path.with_name(f"{path.name}.part")
-    try:
-        partial_file.write_text(html, encoding="utf-8")
-        partial_file.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}. Free the disk or its rights.") from error
+    write_whole(path, html.encode())
     return path
 
 

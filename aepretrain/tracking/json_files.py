@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.errors import StorageError
+from aepretrain.storage import write_whole
 
 
 def finite(value: Any) -> Any:
@@ -39,6 +40,4 @@ def read_json(path: Path) -> Any:
 @rank_zero_only
 def write_json(path: Path, value: Any) -> None:
     """Write plain values whole or not at all: a file that exists is complete."""
-    partial_file = path.with_name(f"{path.name}.part")
-    partial_file.write_text(json.dumps(finite(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial_file.replace(path)
+    write_whole(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())
