@@ -149,16 +149,18 @@ class Classifier(LightningModule):
         self.accuracy.reset()
 
     @torch.no_grad()
-    def on_train_batch_end(self, *args: Any) -> None:
-        if self.max_norm is not None:
-            for module in self.modules():
-                if isinstance(module, nn.Linear) and module.weight.requires_grad:
-                    module.weight.copy_(torch.renorm(module.weight, p=2, dim=0, maxnorm=self.max_norm))
+    def _bound_norms(self, *args: Any) -> None:
+        assert self.max_norm is not None
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module.weight.requires_grad:
+                module.weight.copy_(torch.renorm(module.weight, p=2, dim=0, maxnorm=self.max_norm))
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameter_groups())
         for group in optimizer.param_groups:
             group["lr"] *= self.layer_lr_decay ** group.pop("depth")
+        if self.max_norm is not None:
+            optimizer.register_step_post_hook(self._bound_norms)
         if self.scheduler is None:
             return optimizer
         # The figure is for schedulers that ask for one, such as ReduceLROnPlateau; the others leave it.

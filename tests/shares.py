@@ -24,7 +24,7 @@ class WriteDown(Callback):
         self.rows = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.rows.append(batch[0][:, 0].tolist())
+        self.rows.extend(tensors[0][:, 0].tolist() for tensors in batch)
 
     def on_train_end(self, trainer, pl_module):
         weights = [tensor.flatten().tolist() for tensor in pl_module.parameters()]

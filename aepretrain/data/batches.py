@@ -1,7 +1,6 @@
-"""Batches of tensors that are already in memory: rank-aware, seeded, and able to go on where they stopped."""
+"""Batches of tensors that are already in memory: rank-aware and seeded."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -80,8 +79,6 @@ class Batches:
         self.tensors = list(tensors)
         self.batch_size = batch_size
         self.sampler = EpochOrder(seed, shuffle)
-        self._position = 0
-        self._start = 0
 
     @property
     def count(self) -> int:
@@ -89,16 +86,20 @@ class Batches:
         return len(self.tensors[0])
 
     def __len__(self) -> int:
-        return len(self._shares())
+        return len(self.shares())
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        start, self._start = self._start, 0
-        device = self.tensors[0].device
-        order = self.sampler.indices(self.count).to(device)
-        for position, (begin, end) in enumerate(self._shares()[start:], start + 1):
-            self._position = position
-            rows = order[begin:end]
-            yield [tensor[rows] for tensor in self.tensors]
+        order = self.order()
+        for begin, end in self.shares():
+            yield self.gather(order[begin:end])
+
+    def order(self) -> Tensor:
+        """The numbers of the examples in this epoch's order, shape ``(N,)``, where the tensors lie."""
+        return self.sampler.indices(self.count).to(self.tensors[0].device)
+
+    def gather(self, rows: Tensor) -> list[Tensor]:
+        """The batch of these examples."""
+        return [tensor[rows] for tensor in self.tensors]
 
     def rows(self, epoch: int, batch: int) -> Tensor:
         """The numbers of the examples in a batch, over all processes, in the order of that epoch."""
@@ -106,7 +107,7 @@ class Batches:
         order.set_epoch(epoch)
         return order.indices(self.count)[batch * self.batch_size : (batch + 1) * self.batch_size]
 
-    def _shares(self) -> list[tuple[int, int]]:
+    def shares(self) -> list[tuple[int, int]]:
         """For each batch, where this process's share of it begins and ends in the epoch's order."""
         rank, world_size = rank_and_world_size()
         if self.count < world_size:
@@ -127,14 +128,3 @@ class Batches:
         batches = min(-(-self.count // self.batch_size), self.count // world_size)
         mine = torch.arange(self.count).tensor_split(world_size)[rank]
         return [(int(part[0]), int(part[-1]) + 1) for part in mine.tensor_split(batches)]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the current epoch stands, or the beginning of the next one if it is complete: plain numbers."""
-        if self._position == len(self):
-            return {"epoch": self.sampler.epoch + 1, "position": 0}
-        return {"epoch": self.sampler.epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next epoch begin where ``state`` says."""
-        self.sampler.set_epoch(state["epoch"])
-        self._start = self._position = state["position"]

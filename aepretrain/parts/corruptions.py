@@ -31,7 +31,9 @@ def check_probability(name: str, p: float, remedy: str) -> None:
 
 def keep_mask(x: Tensor, p: float, generator: Generator | None) -> Tensor:
     """Ones with probability ``1 - p``, else zeros, in the shape of ``x``."""
-    return torch.empty_like(x).bernoulli_(1 - p, generator=generator)
+    # Faster than bernoulli_; uniform numbers of half precision would be too coarse to compare with p.
+    u = torch.empty_like(x, dtype=torch.promote_types(x.dtype, torch.float32)).uniform_(generator=generator)
+    return u.ge_(p).to(x.dtype)
 
 
 @dataclass(frozen=True)

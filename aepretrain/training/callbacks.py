@@ -24,19 +24,20 @@ class KeyedNoise(Callback):
         self.seed = seed
         self.stage = stage
 
-    def _set(self, trainer: Trainer, *key: int | str) -> None:
-        self.generator.manual_seed(derive_seed(self.seed, self.stage, *key, trainer.global_rank))
+    def key(self, step: int) -> None:
+        """Begin the noise of a step, counted in its epoch."""
+        self.generator.manual_seed(derive_seed(self.seed, self.stage, self.epoch, step, self.rank))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.generator = torch.Generator(device=pl_module.device)
+        self.generator, self.rank = torch.Generator(device=pl_module.device), trainer.global_rank
         _give_noise(pl_module, self.generator)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._set(trainer, trainer.current_epoch, batch_idx)
+        self.epoch = trainer.current_epoch
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # The same noise at every validation: epochs differ by their weights alone.
-        self._set(trainer, "validation")
+        self.generator.manual_seed(derive_seed(self.seed, self.stage, "validation", self.rank))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _give_noise(pl_module, None)
@@ -49,7 +50,7 @@ def _give_noise(module: Any, generator: torch.Generator | None) -> None:
 class EpochRecord(Callback):
     """Record of every epoch: mean training loss, validation figures if any, and the seconds of training alone.
 
-    The loss is added up where it is computed, and read once per epoch.
+    Losses stay where they are computed, and are read once per epoch.
 
     Args:
         stage: The stage's name.
@@ -63,8 +64,8 @@ class EpochRecord(Callback):
         self.stage = stage
         self.skip = skip
         self.epochs: list[dict[str, float]] = []
-        self._loss: Tensor | float = 0.0
-        self._examples: Tensor | int = 0
+        self._losses: list[Tensor] = []
+        self._examples: list[int] = []
         self._validation_seconds = 0.0
         self._validated = False
         self._epoch_seconds = 0.0
@@ -78,8 +79,7 @@ class EpochRecord(Callback):
         self._start = time.perf_counter() - self._epoch_seconds
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._loss = 0.0
-        self._examples = 0
+        self._losses, self._examples = [], []
         self._validation_seconds = 0.0
         self._validated = False
         self._start = time.perf_counter()
@@ -87,23 +87,24 @@ class EpochRecord(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        examples, loss = len(batch[0]), outputs["loss"]
+        self._losses.append(outputs["losses"])
+        self._examples += batch.sizes
+
+    def _mean_loss(self, device: torch.device) -> Tensor:
+        """Of the epoch so far, over the examples of this process: a sum in one order, however steps were grouped."""
+        losses, examples = torch.cat(self._losses).double(), torch.tensor(self._examples, device=device)
         if self.skip:
-            finite = loss.isfinite()
-            self._loss = self._loss + torch.where(finite, loss, 0.0) * examples
-            self._examples = self._examples + finite * examples
-        else:
-            self._loss = self._loss + loss * examples
-            self._examples += examples
+            examples = examples * losses.isfinite()
+            losses = losses.nan_to_num(0.0, 0.0, 0.0)
+        return ((losses * examples).sum() / examples.sum()).float()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # Every process has sums of its own.
-        device, gather = pl_module.device, trainer.strategy.all_gather
-        losses, examples = (gather(torch.as_tensor(sum_, device=device)) for sum_ in (self._loss, self._examples))
+        # Every process has losses of its own, of equally many steps and examples.
+        losses = torch.cat([torch.empty(0, device=pl_module.device), *self._losses])
         checkpoint["record"] = {
             "epochs": self.epochs,
-            "losses": losses.reshape(-1),
-            "examples": examples.reshape(-1),
+            "losses": trainer.strategy.all_gather(losses).reshape(trainer.world_size, -1),
+            "examples": self._examples,
             "seconds": time.perf_counter() - self._start,
             "seconds_before": self.seconds_before + time.perf_counter() - self._fit_start,
         }
@@ -113,11 +114,10 @@ class EpochRecord(Callback):
         self.epochs, self._epoch_seconds, self.seconds_before = (
             kept[name] for name in ("epochs", "seconds", "seconds_before")
         )
-        self._loss = kept["losses"][trainer.global_rank].to(device)
-        self._examples = kept["examples"][trainer.global_rank].to(device)
+        self._losses, self._examples = [kept["losses"][trainer.global_rank].to(device)], list(kept["examples"])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _wait_for(pl_module.device)
+        wait_for(pl_module.device)
         self._validation_start = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -125,10 +125,10 @@ class EpochRecord(Callback):
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _wait_for(pl_module.device)
+        wait_for(pl_module.device)
         seconds = time.perf_counter() - self._start - self._validation_seconds
         device = pl_module.device
-        pl_module.log("train/loss", torch.as_tensor(self._loss / self._examples, device=device), sync_dist=True)
+        pl_module.log("train/loss", self._mean_loss(device), sync_dist=True)
         pl_module.log("epoch_seconds", torch.tensor(seconds, device=device), sync_dist=True)
         for name in ("train/loss", "val/loss", "val/reconstruction"):
             loss = trainer.callback_metrics.get(name)
@@ -147,7 +147,8 @@ class EpochRecord(Callback):
         )
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Let a device finish what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

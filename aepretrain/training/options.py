@@ -19,6 +19,14 @@ class TrainerOptions:
         strategy: ``auto``, ``ddp`` or another one that Lightning knows.
         num_nodes: How many machines.
         precision: ``32-true``, or mixed precision with bfloat16 or float16.
+        gradient_clip_val: Largest norm of all gradients of a step together; larger ones are scaled down to it.
+        accumulate: Compute the gradient of a step in this many parts, one after another: less memory, the same step.
+            A penalty on the mean of a batch (``KLSparsity``) sees the means of the parts.
+        dispatch: Optimizer steps from one look of Lightning's to the next; ``None``: as many as take 0.05 to 0.2
+            seconds. Results do not depend on it.
+
+    Raises:
+        ConfigError: If a number is not positive.
 
     Example:
         >>> TrainerOptions(devices=2, strategy="ddp", precision="bf16-mixed").for_lightning()["devices"]
@@ -30,10 +38,23 @@ class TrainerOptions:
     strategy: str = "auto"
     num_nodes: int = 1
     precision: Precision = "32-true"
+    gradient_clip_val: float | None = None
+    accumulate: int = 1
+    dispatch: int | None = None
+
+    def __post_init__(self) -> None:
+        clip, parts, steps = self.gradient_clip_val, self.accumulate, self.dispatch
+        if clip is not None and not 0 < clip < float("inf"):
+            raise ConfigError(f"trainer.gradient_clip_val must be > 0, but got {clip}. null leaves gradients alone.")
+        if parts < 1:
+            raise ConfigError(f"trainer.accumulate must be >= 1, but got {parts}. 1 computes a step in one part.")
+        if steps is not None and steps < 1:
+            raise ConfigError(f"trainer.dispatch must be >= 1, but got {steps}. null chooses by the time of a step.")
 
     def for_lightning(self) -> dict[str, Any]:
-        """The keyword arguments of Lightning's Trainer."""
-        return dict(vars(self))
+        """The keyword arguments of Lightning's Trainer; the rest is the engine's."""
+        own = ("gradient_clip_val", "accumulate", "dispatch")
+        return {name: value for name, value in vars(self).items() if name not in own}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from aepretrain.training.dispatches import Dispatches
 from aepretrain.training.processes import is_first_process
 
 log = logging.getLogger("aepretrain")
@@ -59,7 +60,9 @@ class StageProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = self._last_line = time.perf_counter()
-        self._steps, self._first_epoch = trainer.num_training_batches, trainer.current_epoch
+        dispatches = trainer.train_dataloader
+        assert isinstance(dispatches, Dispatches)
+        self._steps, self._first_epoch = dispatches.steps, trainer.current_epoch
         if self._live:
             # Fits 80 columns: the bar is short, and the last column is the first to be cut.
             columns = ("{task.description}", BarColumn(10), "{task.percentage:>3.0f} %", TextColumn("left"))
@@ -73,7 +76,7 @@ class StageProgress(Callback):
     ) -> None:
         if self.bar and time.perf_counter() > self._next_refresh:
             self._next_refresh = time.perf_counter() + REFRESH_SECONDS
-            self.bar.update(self.task, completed=trainer.current_epoch * self._steps + batch_idx + 1)
+            self.bar.update(self.task, completed=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not is_first_process():

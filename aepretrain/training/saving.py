@@ -1,4 +1,4 @@
-"""When a stage saves, and where it goes on: always at the start of a batch, before anything happened with it."""
+"""When a stage saves, and where it goes on: always at the start of a dispatch, before anything happened with it."""
 
 import time
 from typing import Any
@@ -9,6 +9,7 @@ from torch import distributed
 
 from aepretrain.errors import StoppedError
 from aepretrain.training.checkpoints import LAST
+from aepretrain.training.dispatches import Dispatches
 from aepretrain.training.divergence import FiniteLoss
 from aepretrain.training.options import Saving
 from aepretrain.training.processes import adopt
@@ -19,7 +20,7 @@ from aepretrain.training.stage_files import StageFiles
 class SavePoints(Callback):
     """Save every so many minutes or steps, and when a signal asks the run to stop; then stop.
 
-    The start of a batch is the one point where nothing is half done: the step before it is over with all its hooks,
+    The start of a dispatch is the one point where nothing is half done: the step before it is over with all its hooks,
     and so are validation and the end of the epoch before. What comes later is a function of what is saved, so a run
     that goes on from here ends with the same bits.
 
@@ -30,7 +31,7 @@ class SavePoints(Callback):
         finite: Looks at losses and weights before they are saved; ``None`` where that is not wanted.
 
     Raises:
-        StoppedError: After a signal, at the start of the next batch, on all processes.
+        StoppedError: After a signal, at the start of the next dispatch, on all processes.
         DivergedError: If what is to be saved is not finite: the checkpoint before it stays.
     """
 
@@ -40,9 +41,15 @@ class SavePoints(Callback):
         self.files = files
         self.finite = finite
         self._figures: dict[str, Any] = {}
+        self._goes_on_at: dict[str, int] | None = None
+        self._place = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         adopt(trainer.strategy.launcher)
+        if self._goes_on_at is not None:
+            dispatches = trainer.fit_loop._data_source.instance
+            assert isinstance(dispatches, Dispatches)
+            dispatches.go_on(**self._goes_on_at)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
@@ -50,12 +57,11 @@ class SavePoints(Callback):
         trainer._logger_connector._callback_metrics.update(self._figures)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        # Else Lightning leaves out ReduceLROnPlateau at the end of the epoch in which training went on.
-        trainer.fit_loop._restarting = False
         due, signum = _agree(trainer, self._is_due(trainer.global_step), received())
         if (due or signum) and self.files is not None:
             if self.finite is not None:
-                self.finite.check(trainer, pl_module, batch_idx)
+                self.finite.check(trainer, pl_module)
+            self._place = batch.start
             trainer.save_checkpoint(self.files.folder / LAST, weights_only=False)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
         if signum:
@@ -74,29 +80,29 @@ class SavePoints(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         loop = checkpoint["loops"]["fit_loop"]
-        _count_as_before_the_batch(loop, trainer.current_epoch)
+        _count_as_before_the_dispatch(loop, self._place)
+        checkpoint["place"] = {"epoch": trainer.current_epoch, "step": self._place}
         if self.files is not None:
             checkpoint["metrics_bytes"] = self.files.state.metrics_bytes()
         checkpoint["figures"] = dict(trainer.callback_metrics)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._goes_on_at = checkpoint["place"]
         self._figures = {name: value.to(pl_module.device) for name, value in checkpoint["figures"].items()}
         if self.files is not None:
             self.files.state.cut_metrics(checkpoint["metrics_bytes"])
 
 
-def _count_as_before_the_batch(loop: dict[str, Any], epoch: int) -> None:
-    """Write Lightning's counters as they are between two batches: the batch that it just fetched is not begun."""
+def _count_as_before_the_dispatch(loop: dict[str, Any], step: int) -> None:
+    """Write Lightning's counters as they are between two of its batches, our dispatches: this one is not begun."""
     progress = loop["epoch_loop.batch_progress"]
     for part in ("total", "current"):
         progress[part]["ready"] = progress[part]["started"] = progress[part]["completed"]
     progress["is_last_batch"] = False
-    position = progress["current"]["completed"]
-    if position == 0:
+    if step == 0:
         for part in ("total", "current"):
             epochs = loop["epoch_progress"][part]
             epochs["ready"] = epochs["started"] = epochs["completed"] = epochs["processed"]
-    loop["state_dict"]["combined_loader"] = [{"epoch": epoch, "position": position}]
 
 
 def _agree(trainer: Trainer, due: bool, signum: int) -> tuple[bool, int]:

@@ -18,9 +18,12 @@ from torch import Tensor
 from aepretrain.data.batches import SHARE_EQUALLY, Batches
 from aepretrain.errors import ConfigError
 from aepretrain.parts.randomness import derive_seed
+from aepretrain.training.allocator import keep_freed_memory
 from aepretrain.training.callbacks import BestWeights, EpochRecord, KeyedNoise, RanksAgree
 from aepretrain.training.checkpoints import CheckpointFiles
+from aepretrain.training.dispatches import Dispatches, Pace
 from aepretrain.training.divergence import FiniteLoss, SkipUpdates
+from aepretrain.training.engine import Engine, Schedules
 from aepretrain.training.options import OnNaN, Saving, TrainerOptions
 from aepretrain.training.processes import dismiss_launched, is_first_process
 from aepretrain.training.progress import StageProgress, say
@@ -136,13 +139,15 @@ def train_stage(
         module.eval()
         return before
     stop_if_asked(f"before {stage}")
+    keep_freed_memory()
     skip = SkipUpdates() if context.on_nan == "skip" else None
     record, best = EpochRecord(stage, skip=skip is not None), BestWeights(monitor, mode)
     finite = None if skip else FiniteLoss(stage, files)
+    noise = KeyedNoise(context.seed, stage)
     # The order matters: what a later one reads at the end of an epoch, an earlier one has logged.
-    own: list[Callback] = [SavePoints(stage, context.saving, files, finite), KeyedNoise(context.seed, stage)]
+    own: list[Callback] = [SavePoints(stage, context.saving, files, finite), noise]
     own += [callback for callback in (finite, skip) if callback is not None]
-    own.append(record)
+    own += [record, Schedules()]
     if context.progress:
         own.append(StageProgress(stage, epochs, show=monitor))
     if patience is not None:
@@ -157,15 +162,21 @@ def train_stage(
         [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(context.seed, stage), shuffle=True
     )
     held_out = Batches([tensor.to(device) for tensor in validation], EVALUATION_BATCH, shuffle=False)
+    options, pace = context.trainer, Pace(context.trainer.dispatch)
+    engine = Engine(module, noise, pace, clip=options.gradient_clip_val, accumulate=options.accumulate, skip=skip)
+    dispatches = Dispatches(batches, pace, context.saving.every_steps if files is not None else None)
     module.train()
     start = time.perf_counter()
-    _fit(trainer, module, batches, held_out, None if files is None else _begin(files, resume=context.resume))
+    checkpoint = None if files is None else _begin(files, resume=context.resume)
+    with engine.driving():
+        _fit(trainer, module, dispatches, held_out, checkpoint)
+        steps = trainer.global_step
     module.eval()
     closed = StageRecord(
         stage=stage,
         epochs=len(record.epochs),
         kept_epoch=best.epoch if keep_best else len(record.epochs) - 1,
-        steps=trainer.global_step,
+        steps=steps,
         seconds=time.perf_counter() - start + record.seconds_before,
         history=record.epochs,
         device=str(device),
@@ -188,7 +199,7 @@ def _begin(files: StageFiles, *, resume: bool) -> Path | None:
 
 
 def _fit(
-    trainer: Trainer, module: LightningModule, batches: Batches, held_out: Batches, checkpoint: Path | None
+    trainer: Trainer, module: LightningModule, batches: Dispatches, held_out: Batches, checkpoint: Path | None
 ) -> None:
     """Train; if that fails, the processes that were launched for it are not left behind."""
     try:
@@ -268,6 +279,8 @@ LIGHTNING_WARNINGS = (
     ".*exists and is not empty.*",
     # A frozen encoder is in evaluation mode on purpose; everything else was put into training mode.
     ".*in eval mode at the start of training.*",
+    # Schedulers are stepped by Schedules, which knows what their figure is.
+    ".*lr scheduler dict contains the key.*",
 )
 
 

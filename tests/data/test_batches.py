@@ -79,30 +79,6 @@ def test_processes_together_validate_on_every_example_once_in_equally_many_batch
     assert sorted(chain(*chain(*shares))) == list(range(count))
 
 
-@pytest.mark.parametrize("position", [0, 1, 3])
-def test_a_loader_goes_on_where_its_state_says(position):
-    loader = Batches([torch.arange(17)], 4, seed=2)
-    loader.sampler.set_epoch(6)
-    iterator = iter(loader)
-    for _ in range(position):
-        next(iterator)
-    state = loader.state_dict()
-    rest = [x.tolist() for (x,) in iterator]
-
-    again = Batches([torch.arange(17)], 4, seed=2)
-    again.load_state_dict(state)
-    assert [x.tolist() for (x,) in again] == rest
-    assert len([x for (x,) in again]) == len(again)
-
-
-def test_the_state_at_the_end_of_an_epoch_is_the_beginning_of_the_next():
-    loader = Batches([torch.arange(17)], 4, seed=2)
-    epoch(loader, 6)
-    again = Batches([torch.arange(17)], 4, seed=2)
-    again.load_state_dict(loader.state_dict())
-    assert [x.tolist() for (x,) in again] == epoch(loader, 7)
-
-
 def test_bad_sizes_are_refused(world):
     with pytest.raises(ConfigError, match="batch_size must be >= 1, but got 0"):
         Batches([torch.arange(3)], 0)

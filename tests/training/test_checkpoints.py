@@ -1,14 +1,19 @@
 import errno
 import json
 import pickle
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lightning.pytorch import Callback
+from safetensors.torch import load_file
 
-from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, storage
+from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, TrainerOptions, storage
 from aepretrain.errors import DivergedError, StoppedError, StorageError
 from aepretrain.training import checkpoints, signals
 from aepretrain.training.checkpoints import LAST, PREVIOUS, CheckpointFiles, newest_intact, plain
@@ -160,10 +165,11 @@ def model(seed=0):
     return DenoisingAutoencoder((6,), Dense(4))
 
 
-def train(module, out=None, *, epochs=3, do=None, x=None, **context):
+def train(module, out=None, *, epochs=3, do=None, x=None, dispatch=1, **context):
     clean = torch.rand(50, 6, generator=torch.Generator().manual_seed(1))
     x = clean if x is None else x
     context = RunContext(out=out, progress=False, callbacks=[Each(do)] if do else [], **context)
+    context = replace(context, trainer=TrainerOptions(dispatch=dispatch))
     return train_stage(
         module, [x], [clean], context, stage=STAGE, epochs=epochs, batch_size=16, monitor="val/reconstruction"
     )
@@ -190,6 +196,32 @@ def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(step, tmp_p
     timeless = [[{**row, "epoch_seconds": 0} for row in each.history] for each in (record, again)]
     assert timeless[0] == timeless[1]
     assert (again.steps, again.epochs) == (record.steps, record.epochs) == (12, 3)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.integers(1, 6), second=st.integers(1, 6) | st.none(), every=st.integers(1, 6))
+def test_a_stage_goes_on_with_dispatches_of_another_length(first, second, every, tmp_path):
+    undisturbed, out = model(), tmp_path / f"{first}-{second}-{every}"
+    shutil.rmtree(out, ignore_errors=True)
+    record = train(undisturbed)
+    saving, seen = Saving(every_minutes=None, every_steps=every), []
+
+    def die(trainer, module):
+        seen.append(trainer.global_step)
+        if trainer.global_step > 6:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(model(), out, dispatch=first, saving=saving, do=die)
+    assert {step for step in range(1, seen[-1]) if step % every == 0} <= set(seen)
+    again = train(model(seed=7), out, dispatch=second, saving=saving, resume=True)
+    assert torch.equal(undisturbed.f[0].weight, resumed_weights(out))
+    timeless = [[{**row, "epoch_seconds": 0} for row in each.history] for each in (record, again)]
+    assert timeless[0] == timeless[1]
+
+
+def resumed_weights(out):
+    return load_file(out / "stages" / STAGE / "model.safetensors")["f.0.weight"]
 
 
 def test_saves_follow_steps_and_the_clock(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_a_stage_is_the_plain_loop_of_the_textbook():
 
     class Watch(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            seen.append(batch[0].clone())
+            seen.extend(x.clone() for (x,) in batch)
 
     train(trained, x, RunContext(progress=False, callbacks=[Watch()]))
 

@@ -1,0 +1,192 @@
+"""The optimizer steps of a dispatch, as a loop written by hand does them: Lightning looks on between dispatches."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from aepretrain.training.callbacks import KeyedNoise, wait_for
+from aepretrain.training.dispatches import Dispatch, Pace
+from aepretrain.training.divergence import SkipUpdates
+
+
+class Engine:
+    r"""Trains a module by manual optimization, many steps in one of Lightning's.
+
+    Every step is that of the plain loop, whatever the length of a dispatch: zero the gradients, compute the loss,
+    backward, clip, update,
+
+    .. math:: \theta \leftarrow \theta - \eta \, u\!\left( \nabla_\theta \, \ell(\theta; x_t) \right)
+
+    so K steps in one dispatch and K dispatches of one step give the same bits. ``global_step`` counts optimizer
+    steps. Hooks of callbacks for batches are called once per dispatch; ``on_before_optimizer_step`` once per step.
+
+    Args:
+        module: What to train: its ``training_step`` gives the loss of one batch.
+        noise: Keys the module's noise by the step.
+        pace: Learns how long a dispatch takes.
+        clip: Largest norm of all gradients together; larger ones are scaled down. ``None``: as they are.
+        accumulate: Compute each step's gradient in this many parts, one after another.
+        skip: Leaves out updates that are not finite; ``None``: none is left out.
+    """
+
+    def __init__(
+        self,
+        module: LightningModule,
+        noise: KeyedNoise,
+        pace: Pace,
+        *,
+        clip: float | None = None,
+        accumulate: int = 1,
+        skip: SkipUpdates | None = None,
+    ) -> None:
+        self.module = module
+        self.noise = noise
+        self.pace = pace
+        self.clip = clip
+        self.accumulate = accumulate
+        self.skip = skip
+        self.loss_of = module.training_step
+
+    @contextlib.contextmanager
+    def driving(self) -> Iterator[None]:
+        """Put the engine between Lightning and the module, and take it away again."""
+        self.module.automatic_optimization = False
+        self.module.training_step = self.training_step  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del self.module.training_step
+            self.module.automatic_optimization = True
+
+    def training_step(self, batch: Dispatch, batch_idx: int) -> dict[str, Tensor]:
+        """All steps of a dispatch; returns their ``losses``, shape ``(K,)``."""
+        trainer = self.module.trainer
+        optimizer, count = trainer.optimizers[0], _Count(trainer)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        watchers = [callback for callback in callbacks if _watches_updates(callback)]
+        step = _Step(self, trainer, optimizer, watchers)
+        losses, start = [], time.perf_counter()
+        for position, tensors in enumerate(batch, batch.start):
+            losses.append(step(tensors, position))
+            count.one_more()
+        count.done()
+        self._learn(trainer, len(batch), start)
+        return {"losses": torch.stack(losses)}
+
+    def _learn(self, trainer: Trainer, steps: int, start: float) -> None:
+        if self.pace.adapts:
+            wait_for(trainer.strategy.root_device)
+            seconds = torch.tensor(time.perf_counter() - start, device=trainer.strategy.root_device)
+            # All processes keep the same pace.
+            self.pace.took(steps, float(trainer.strategy.reduce(seconds, reduce_op="mean")))
+
+
+class _Step:
+    """One optimizer step."""
+
+    def __init__(self, engine: Engine, trainer: Trainer, optimizer: Optimizer, watchers: Sequence[Callback]) -> None:
+        self.engine = engine
+        self.trainer = trainer
+        self.optimizer = optimizer
+        self.watchers = watchers
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self.autocast = torch.is_autocast_enabled(trainer.strategy.root_device.type)
+        # Lightning's own backward is needed where gradients are scaled, or synchronized between processes.
+        self.plain_backward = self.scaler is None and trainer.world_size == 1
+
+    def __call__(self, tensors: Sequence[Tensor], position: int) -> Tensor:
+        if self.scaler is None:
+            # Optimizers call it with gradients enabled; some, such as LBFGS, more than once.
+            closure: Any = lambda: self._loss_and_gradients(tensors, position)  # noqa: E731
+            return cast(Tensor, self.optimizer.step(closure))
+        loss = self._loss_and_gradients(tensors, position)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
+
+    def _loss_and_gradients(self, tensors: Sequence[Tensor], position: int) -> Tensor:
+        engine = self.engine
+        engine.noise.key(position)
+        self.optimizer.zero_grad()
+        if self.autocast:
+            torch.clear_autocast_cache()  # it holds the weights as they were before the last update
+        if engine.accumulate == 1:
+            loss = self._backward(tensors, position, 1.0)
+        else:
+            parts = list(zip(*(tensor.tensor_split(engine.accumulate) for tensor in tensors), strict=True))
+            shares = [len(part[0]) / len(tensors[0]) for part in parts]
+            losses = [self._backward(part, position, share) for part, share in zip(parts, shares, strict=True) if share]
+            loss = torch.stack(losses).sum()
+        self._before_update()
+        return loss
+
+    def _backward(self, tensors: Sequence[Tensor], position: int, share: float) -> Tensor:
+        loss = cast(Tensor, self.engine.loss_of(tensors, position))
+        if share != 1.0:
+            loss = loss * share
+        if self.plain_backward:
+            loss.backward()
+        else:
+            self.trainer.strategy.backward(loss, None)
+        return loss.detach()
+
+    def _before_update(self) -> None:
+        engine = self.engine
+        if self.scaler is not None and not _unscales_itself(self.optimizer):
+            self.scaler.unscale_(self.optimizer)
+        if engine.skip is not None:
+            engine.skip.look(self.optimizer)
+        if engine.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, engine.clip)
+        for watcher in self.watchers:
+            watcher.on_before_optimizer_step(self.trainer, engine.module, self.optimizer)
+
+
+class _Count:
+    """Lightning's counters of steps, kept as it keeps them itself in manual optimization."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.loop = trainer.fit_loop.epoch_loop
+        progress = self.loop.manual_optimization.optim_step_progress
+        self.parts = (progress.total, progress.current)
+        self.before = progress.total.completed
+
+    def one_more(self) -> None:
+        for part in self.parts:
+            part.ready += 1
+            part.completed += 1
+
+    def done(self) -> None:
+        """Loggers count steps, too; Lightning adds the one of the batch that it saw."""
+        self.loop._batches_that_stepped += self.parts[0].completed - self.before - 1
+
+
+def _watches_updates(callback: Callback) -> bool:
+    return is_overridden("on_before_optimizer_step", callback, parent=Callback)
+
+
+def _unscales_itself(optimizer: Optimizer) -> bool:
+    """Whether the optimizer, being fused, divides by the loss scale in its step."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+class Schedules(Callback):
+    """Steps the learning-rate schedulers at the end of every epoch; those that ask for a figure where there is one."""
+
+    MONITOR = "val/loss"
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for config in trainer.lr_scheduler_configs:
+            if not isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step()
+            elif (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
+                config.scheduler.step(trainer.callback_metrics[self.MONITOR])
