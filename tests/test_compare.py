@@ -61,7 +61,9 @@ class Watch(Callback):
         self.batches, self.noise = [], []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches.append([tensor.clone() for tensor in batch])
+        self.batches += [[tensor.clone() for tensor in tensors] for tensors in batch]
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         self.noise.append(pl_module.noise.initial_seed())
 
 
@@ -87,6 +89,7 @@ def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path)
         for batch, twin in zip(one.batches, other.batches, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(batch, twin, strict=True))
         assert one.noise == other.noise
+        assert len(set(one.noise)) == 3 * 4
         for name in ("head.weight", "head.bias"):
             assert torch.equal(one.start[name], other.start[name])
         same = torch.equal(one.start["encoder.0.1.weight"], other.start["encoder.0.1.weight"])

@@ -20,7 +20,14 @@ from aepretrain.run_directory import locked
 from aepretrain.storage import sha256_of
 from tests.runs import ROOT, VARIANTS, Runner, config, differences, stages_of
 
-HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_validation_start", "on_validation_end", "on_train_epoch_end")
+HOOKS = (
+    "on_before_optimizer_step",
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_validation_start",
+    "on_validation_end",
+    "on_train_epoch_end",
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +165,14 @@ def test_sigterm_saves_at_the_next_step_and_leaves_with_143(stage, runner, golde
     file, undisturbed = golden("DenoisingAutoencoder")
     out = tmp_path / "run"
     strike = {"stage": stage, "step": 6, "signum": signal.SIGTERM}
-    code, said = runner.run("fit", "--config", file, "--out", out, "--checkpoint.every_steps=null", strike=strike)
+    own = ("--checkpoint.every_steps=null", "--trainer.dispatch=1")
+    code, said = runner.run("fit", "--config", file, "--out", out, *own, strike=strike)
     assert code == 143
     assert f"stopped by SIGTERM in {stage} before step 6, which is saved." in said
     assert json.loads((out / "state.json").read_text())["status"] == "stopped"
     assert torch.load(out / "stages" / stage / "last.ckpt", weights_only=True)["global_step"] == 6
     assert runner.run("fit", "--resume", out)[0] == 0
-    assert differences(undisturbed, out) == ["config.yaml"]  # every_steps
+    assert differences(undisturbed, out) == ["config.yaml"]  # every_steps, dispatch
 
 
 def test_ctrl_c_saves_and_prints_the_command_that_goes_on(runner, golden, tmp_path):

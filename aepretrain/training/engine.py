@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from aepretrain.training.callbacks import KeyedNoise, wait_for
 from aepretrain.training.dispatches import Dispatch, Pace
 from aepretrain.training.divergence import SkipUpdates
+from aepretrain.training.tuning import fuse
 
 
 class Engine:
@@ -97,8 +98,10 @@ class _Step:
         self.trainer = trainer
         self.optimizer = optimizer
         self.watchers = watchers
-        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if self.scaler is None:
+            fuse(optimizer)
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.autocast = torch.is_autocast_enabled(trainer.strategy.root_device.type)
         # Lightning's own backward is needed where gradients are scaled, or synchronized between processes.
         self.plain_backward = self.scaler is None and trainer.world_size == 1

@@ -18,7 +18,6 @@ from torch import Tensor
 from aepretrain.data.batches import SHARE_EQUALLY, Batches
 from aepretrain.errors import ConfigError
 from aepretrain.parts.randomness import derive_seed
-from aepretrain.training.allocator import keep_freed_memory
 from aepretrain.training.callbacks import BestWeights, EpochRecord, KeyedNoise, RanksAgree
 from aepretrain.training.checkpoints import CheckpointFiles
 from aepretrain.training.dispatches import Dispatches, Pace
@@ -30,6 +29,7 @@ from aepretrain.training.progress import StageProgress, say
 from aepretrain.training.saving import SavePoints
 from aepretrain.training.signals import NoSignals, stop_if_asked
 from aepretrain.training.stage_files import StageFiles, StageRecord
+from aepretrain.training.tuning import count_gpus_once, keep_freed_memory
 
 LoggerFactory = Callable[[str], Sequence[Logger]]
 """Makes the loggers of a stage from its name."""
@@ -140,6 +140,7 @@ def train_stage(
         return before
     stop_if_asked(f"before {stage}")
     keep_freed_memory()
+    count_gpus_once()
     skip = SkipUpdates() if context.on_nan == "skip" else None
     record, best = EpochRecord(stage, skip=skip is not None), BestWeights(monitor, mode)
     finite = None if skip else FiniteLoss(stage, files)
