@@ -7,7 +7,7 @@ from torch import Tensor
 
 from aepretrain.autoencoders.base import Autoencoder
 from aepretrain.parts.coders import Coder
-from aepretrain.parts.penalties import contraction
+from aepretrain.parts.penalties import code_and_contraction, contraction
 
 
 class ContractiveAutoencoder(Autoencoder):
@@ -57,8 +57,8 @@ class ContractiveAutoencoder(Autoencoder):
         self.projections = projections
 
     def energy(self, x: Tensor) -> Tensor:
-        squared_norm = contraction(self.f, x, projections=self.projections, generator=self.noise)
-        return self.L(x, self.g(self.f(x))) + self.lam * squared_norm
+        h, squared_norm = code_and_contraction(self.f, x, projections=self.projections, generator=self.noise)
+        return self.L(x, self.g(h)) + self.lam * squared_norm
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         return {"jacobian_norm": contraction(self.f, x).sqrt()}

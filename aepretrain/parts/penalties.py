@@ -1,6 +1,7 @@
 """Penalties: what a regularized autoencoder adds to its reconstruction loss, in nats."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -141,18 +142,31 @@ def contraction(
         >>> contraction(nn.Linear(3, 2, bias=False).requires_grad_(False), torch.zeros(5, 3)).shape
         torch.Size([5])
     """
+    return code_and_contraction(f, x, projections=projections, generator=generator)[1]
+
+
+def code_and_contraction(
+    f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """The code f(x), shape ``(B, *code_shape)``, and the :func:`contraction`, shape ``(B,)``, from one forward pass.
+
+    Example:
+        >>> h, squared_norm = code_and_contraction(nn.Sequential(nn.Linear(3, 2), nn.Sigmoid()), torch.zeros(5, 3))
+        >>> h.shape, squared_norm.shape
+        (torch.Size([5, 2]), torch.Size([5]))
+    """
     # In bfloat16 a unit near saturation has the slope 0: the penalty is computed in full precision.
     with torch.autocast(x.device.type, enabled=False):
         match _without_flatten(f):
             case [nn.Linear() as linear]:
-                return linear.weight.square().sum().expand(len(x))
+                return f(x), linear.weight.square().sum().expand(len(x))
             case [nn.Linear() as linear, activation] if type(activation) in ELEMENTWISE:
-                return _contraction_of_dense(linear, activation, x.flatten(1))
+                return _of_dense(linear, activation, x.flatten(1))
             case _ if projections is None:
-                return _contraction_by_jacobian(f, x)
+                return f(x), _contraction_by_jacobian(f, x)
             case _:
-                estimates = [_projected(f, x, generator) for _ in range(projections)]
-                return torch.stack(estimates).mean(dim=0)
+                pairs = [_projected(f, x, generator) for _ in range(projections)]
+                return pairs[0][0], torch.stack([estimate for _, estimate in pairs]).mean(dim=0)
 
 
 JACOBIAN_CHUNK = 64
@@ -166,17 +180,29 @@ def _without_flatten(f: nn.Module) -> list[nn.Module]:
     return [module for module in modules if not isinstance(module, nn.Flatten)]
 
 
-def _contraction_of_dense(linear: nn.Linear, activation: nn.Module, x: Tensor) -> Tensor:
+SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.Sigmoid: lambda h: h * (1 - h),
+    nn.Tanh: lambda h: 1 - h.square(),
+    nn.ReLU: lambda h: (h > 0).to(h.dtype),
+}
+"""The derivative of an activation as a function of its value, where it is one."""
+
+
+def _of_dense(linear: nn.Linear, activation: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     a = linear(x)
-    slope: Tensor = jvp(activation, (a,), (torch.ones_like(a),))[1]
-    return slope.square() @ linear.weight.square().sum(dim=1)
+    if (slope_at := SLOPES.get(type(activation))) is not None:
+        h = activation(a)
+        slope = slope_at(h)
+    else:
+        h, slope = jvp(activation, (a,), (torch.ones_like(a),))[:2]
+    return h, slope.square() @ linear.weight.square().sum(dim=1)
 
 
-def _projected(f: nn.Module, x: Tensor, generator: Generator | None) -> Tensor:
-    """How far a step in a random direction moves each code, squared: shape ``(B,)``."""
+def _projected(f: nn.Module, x: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor]:
+    """The code, and how far a step in a random direction moves it, squared: shape ``(B,)``."""
     v = torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x) * 2 - 1
-    moved: Tensor = jvp(f, (x,), (v,))[1]
-    return moved.square().flatten(1).sum(dim=1)
+    h, moved = jvp(f, (x,), (v,))[:2]
+    return h, moved.square().flatten(1).sum(dim=1)
 
 
 def _contraction_by_jacobian(f: nn.Module, x: Tensor) -> Tensor:
