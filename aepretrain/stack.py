@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from aepretrain.autoencoders.base import Autoencoder, Shape
 from aepretrain.autoencoders.diagnostics import identity_score
 from aepretrain.data.base import DataModule
+from aepretrain.data.rows import pieces
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.randomness import derive_seed
@@ -165,9 +166,10 @@ class GreedyStack(nn.Module):
                 say(self.summary(len(self.records) - 1))
             if not context.is_finished(stage):
                 if on_stage_end is not None:
-                    on_stage_end(layer, record, x_validation.cpu())
+                    on_stage_end(layer, record, x_validation[:].cpu())
                 context.finish(stage)
-            x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))
+            if layer is not self.autoencoders[-1]:
+                x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))
         return self
 
     def check(self, data: DataModule, seed: int = 0) -> None:
@@ -180,7 +182,8 @@ class GreedyStack(nn.Module):
         splits = data.splits(seed)
         for x in (splits.unlabelled, splits.validation.x):
             try:
-                self.autoencoders[0].L.check(x)
+                for part in pieces(x):
+                    self.autoencoders[0].L.check(part)
             except ValueError as error:
                 raise DataError(f"layer 0 ({self.stages[0]}), {data.name}: {error}") from error
 

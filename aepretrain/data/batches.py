@@ -1,4 +1,4 @@
-"""Batches of tensors that are already in memory: rank-aware, seeded, and able to go on where they stopped."""
+"""Batches of tensors, or of rows that are read ahead: rank-aware, seeded, and able to go on where they stopped."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from aepretrain.data.rows import Inputs, announce
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.randomness import derive_seed
 
@@ -55,7 +56,8 @@ class Batches:
     equally (fewer examples than processes, at the end of a shuffled epoch) is left out of that epoch.
 
     Args:
-        tensors: One or more tensors of shape ``(N, ...)`` whose rows belong together.
+        tensors: One or more tensors, or :class:`~aepretrain.data.rows.Rows`, of shape ``(N, ...)`` whose rows belong
+            together.
         batch_size: Examples per optimizer step, over all processes.
         seed: Seed of the order.
         shuffle: Whether every epoch has an order of its own. Without it, every example is seen exactly once.
@@ -72,7 +74,7 @@ class Batches:
 
     batch_sampler = None  # Lightning asks every loader that has a sampler
 
-    def __init__(self, tensors: Sequence[Tensor], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+    def __init__(self, tensors: Sequence[Inputs], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be >= 1, but got {batch_size}. Usual values are 20 to 1024.")
         if len(tensors[0]) == 0:
@@ -95,6 +97,7 @@ class Batches:
         start, self._start = self._start, 0
         device = self.tensors[0].device
         order = self.sampler.indices(self.count).to(device)
+        announce(self.tensors, order, self._shares()[start:])
         for position, (begin, end) in enumerate(self._shares()[start:], start + 1):
             self._position = position
             rows = order[begin:end]

@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from aepretrain.data.rows import Inputs, in_order
+
 ENCODING_BATCH = 4096
 
 
 @torch.no_grad()
-def encode_dataset(f: nn.Module, x: Tensor, *, device: str = "cpu") -> Tensor:
+def encode_dataset(f: nn.Module, x: Inputs, *, device: str = "cpu") -> Tensor:
     """The codes of a whole data set, in full precision, without noise and without gradients.
 
     Args:
@@ -23,6 +25,6 @@ def encode_dataset(f: nn.Module, x: Tensor, *, device: str = "cpu") -> Tensor:
         torch.Size([10, 2])
     """
     f.eval().to(device)
-    codes = torch.cat([f(batch.to(device)) for batch in x.split(ENCODING_BATCH)])
+    codes = torch.cat([f(batch.to(device)) for batch in in_order(x, ENCODING_BATCH)])
     f.cpu()
     return codes
