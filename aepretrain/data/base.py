@@ -13,6 +13,8 @@ from torch import Tensor
 
 from aepretrain.data.batches import Batches
 from aepretrain.data.checks import check_inputs, check_labels
+from aepretrain.data.file_rows import WINDOW
+from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.randomness import derive_seed
@@ -85,6 +87,12 @@ class DataModule(LightningDataModule, ABC):
     """What was done to the raw values, in plain words and numbers, for whoever uses the encoder elsewhere."""
     memory_limit: int | None = None
     """Bytes that inputs and codes may take in memory; ``None``: no limit."""
+
+    @property
+    def read_ahead(self) -> int:
+        """Bytes for reading ahead what stays in a file: an eighth of the limit at most."""
+        most = WINDOWS * WINDOW
+        return most if self.memory_limit is None else min(most, self.memory_limit // 8)
 
     def __init__(self, *, labels: int | None = None, unlabelled: int | None = None) -> None:
         super().__init__()

@@ -8,14 +8,11 @@ from torch import Tensor
 from aepretrain.data.base import DataModule, Examples, Source, divide_rows
 from aepretrain.data.budget import in_words, parse_budget
 from aepretrain.data.checks import check_labels
-from aepretrain.data.file_rows import WINDOW, FileRows
-from aepretrain.data.read_ahead import WINDOWS
+from aepretrain.data.file_rows import FileRows
 from aepretrain.errors import ConfigError, DataError
 
 HELD_OUT = 10_000
 """Examples for validation, and for testing, unless a number is given: a fifth of all, but no more than these."""
-READ_AHEAD = 8
-"""Reading ahead may take an eighth of the budget."""
 
 
 class StoredData(DataModule):
@@ -49,12 +46,6 @@ class StoredData(DataModule):
     @abstractmethod
     def read(self) -> tuple[FileRows, Tensor | None]:
         """All inputs where they lie, and their labels, if there are any."""
-
-    @property
-    def read_ahead(self) -> int:
-        """Bytes for reading ahead."""
-        most = WINDOWS * WINDOW
-        return most if self.memory_limit is None else min(most, self.memory_limit // READ_AHEAD)
 
     def load(self) -> Source:
         x, y = self.read()

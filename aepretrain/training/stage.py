@@ -82,6 +82,11 @@ class RunContext:
         files = self.files(stage)
         return self.resume and files is not None and files.state.stage(stage).get("status") == "finished"
 
+    def is_trained(self, stage: str) -> bool:
+        """Whether a run that is resumed takes the weights of a stage from its files."""
+        files = self.files(stage)
+        return self.resume and files is not None and files.state.stage(stage).get("status") in ("trained", "finished")
+
     def finish(self, stage: str) -> None:
         """Record that a stage left everything it has to leave."""
         if (files := self.files(stage)) is not None:
