@@ -280,3 +280,16 @@ def test_peak_memory_stays_within_the_budget(tmp_path):
     np.save(tmp_path / "small.npy", x[:6000])
     baseline = peak(tmp_path / "small.npy", "6MB")  # the program, the model and one batch of frozen layers
     assert peak(tmp_path / "large.npy", str(budget)) - baseline < budget
+
+
+def test_the_plan_names_the_disk_for_codes_and_a_full_disk_is_found_before_the_first_stage(
+    tmp_path, capsys, monkeypatch
+):
+    file = str(config("PlainAutoencoder", tmp_path, data=mapped_digits(tmp_path)))
+    assert main(["validate", "--config", file]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{1597 * 12 * 4 / 1000:.3g} kB of the disk are for codes that do not fit data.memory_budget" in said
+    monkeypatch.setattr("aepretrain.storage.free_bytes", lambda path: 1597 * 12 * 4)
+    assert main(["fit", "--config", file, "--out", str(tmp_path / "run")]) == 5
+    assert "has too little room" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.yaml").exists()
