@@ -76,7 +76,7 @@ def measure_baseline(name: str, splits: Splits) -> dict[str, Any]:
     """
     baseline, start = BASELINES[name], time.perf_counter()
     # Labelled examples come in an order that the data fix, balanced or shuffled: a prefix is a fair sample.
-    x, y = (part[: baseline.most] for part in _arrays(splits.train))
+    x, y = _arrays(splits.train, baseline.most)
     x_validation, y_validation = _arrays(splits.validation)
     trials = [(value, baseline.make(value).fit(x, y)) for value in baseline.grid if name != "knn" or value <= len(y)]
     scored = [(model.score(x_validation, y_validation), value, model) for value, model in trials]
@@ -89,6 +89,6 @@ def measure_baseline(name: str, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _arrays(examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _arrays(examples: Examples, most: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     assert examples.y is not None
-    return examples.x.flatten(1).numpy(), examples.y.numpy()
+    return examples.x[:most].flatten(1).numpy(), examples.y[:most].numpy()

@@ -183,7 +183,7 @@ class Experiment:
             "warnings": stack.warnings(),
         }
         if isinstance(self.data, OneHotPatterns):
-            results["patterns"] = _pattern_codes(stack, self.data.splits().unlabelled)
+            results["patterns"] = _pattern_codes(stack, self.data.splits().unlabelled[:])
         figures = {
             stage["stage"]: {**stage["losses"], **stage["diagnostics"], "epochs": stage["epochs"]}
             for stage in results["stages"]
@@ -259,8 +259,8 @@ def measure(classifier: Classifier, data: DataModule, seed: int) -> dict[str, An
     assert splits.validation.y is not None
     assert splits.test.y is not None
     return {
-        "validation": evaluate_classifier(classifier, splits.validation.x, splits.validation.y),
-        "test": evaluate_classifier(classifier, splits.test.x, splits.test.y),
+        "validation": evaluate_classifier(classifier, splits.validation.x[:], splits.validation.y),
+        "test": evaluate_classifier(classifier, splits.test.x[:], splits.test.y),
     }
 
 

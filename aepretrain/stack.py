@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from aepretrain.autoencoders.base import Autoencoder, Shape
 from aepretrain.autoencoders.diagnostics import identity_score
 from aepretrain.data.base import DataModule
+from aepretrain.data.rows import Inputs, pieces
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.randomness import derive_seed
-from aepretrain.training.encoding import encode_dataset
+from aepretrain.training.codes import FrozenCodes, Room, disk_for_codes, no_folder
 from aepretrain.training.options import Pretraining
 from aepretrain.training.progress import duration, say
 from aepretrain.training.stage import RunContext, StageRecord, train_stage
@@ -125,13 +126,14 @@ class GreedyStack(nn.Module):
     ) -> Self:
         """Train the layers one after another, each with a Trainer of its own.
 
-        A finished layer runs over the data once; the next one trains on its codes, and cannot change it.
+        A finished layer runs over the data once; the next one trains on its codes, and cannot change it. Codes that do
+        not fit ``data.memory_limit`` go to a file in the stage's folder until the next stage has closed.
 
         Args:
             data: Pretraining sees its unlabelled inputs; validation inputs choose the epoch where patience is set.
             pretraining: Epochs, batch sizes and patience, for all layers or for each.
             context: Seed, devices, precision, run directory and loggers.
-            on_stage_end: Called with the layer, its record and its validation inputs when a stage closes.
+            on_stage_end: Called with the layer, its record and its first 1000 validation inputs when a stage closes.
 
         Returns:
             The stack itself; ``records`` holds one record per layer.
@@ -140,15 +142,23 @@ class GreedyStack(nn.Module):
             DataError: If the inputs do not fit the stack or the first layer's likelihood.
             ConfigError: If a setting is out of range.
         """
-        splits = data.splits(context.seed)
-        x, x_validation = splits.unlabelled, splits.validation.x
         self.check(data, context.seed)
+        splits = data.splits(context.seed)
+        if context.out is None and (size := self.disk_for_codes(data, pretraining, context.seed)):
+            raise ConfigError(no_folder(size))
+        inputs, held_out = (
+            FrozenCodes(x, name, context, room, dtype=pretraining.codes, read_ahead=data.read_ahead)
+            for room in [_room_for_codes(data, context.seed)]
+            for name, x in (("codes", splits.unlabelled), ("validation-codes", splits.validation.x))
+        )
         lengths = [pretraining.of_layer(k, len(self.layers)) for k in range(len(self.layers))]
         self.records, self.identity_scores = [], []
         for stage, layer, (epochs, batch_size, patience) in zip(self.stages, self.autoencoders, lengths, strict=True):
+            x_validation = held_out.get()
             record = train_stage(
                 layer,
-                [x],
+                # A stage that was trained before is read from its files.
+                [] if context.is_trained(stage) else [inputs.get()],
                 [x_validation],
                 context,
                 stage=stage,
@@ -160,15 +170,25 @@ class GreedyStack(nn.Module):
             )
             generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
             self.records.append(record)
-            self.identity_scores.append(identity_score(layer, x_validation[:IDENTITY_EXAMPLES].cpu(), generator))
+            examples = x_validation[:IDENTITY_EXAMPLES].cpu()
+            self.identity_scores.append(identity_score(layer, examples, generator))
             if context.progress:
                 say(self.summary(len(self.records) - 1))
             if not context.is_finished(stage):
                 if on_stage_end is not None:
-                    on_stage_end(layer, record, x_validation.cpu())
+                    on_stage_end(layer, record, examples)
                 context.finish(stage)
-            x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))
+            for codes in (inputs, held_out):
+                codes.add(stage, layer, record.device, record.processes)
+        for codes in (inputs, held_out):
+            codes.close()
         return self
+
+    def disk_for_codes(self, data: DataModule, pretraining: Pretraining, seed: int = 0) -> int:
+        """About how many bytes of codes do not fit the data's memory limit and lie on the disk at once."""
+        splits = data.splits(seed)
+        inputs: list[Inputs] = [splits.unlabelled, splits.validation.x]
+        return disk_for_codes(self.autoencoders, inputs, _room_for_codes(data, seed), pretraining.codes)
 
     def check(self, data: DataModule, seed: int = 0) -> None:
         """Raise a DataError unless the data's inputs fit the stack and the first layer's likelihood."""
@@ -180,7 +200,8 @@ class GreedyStack(nn.Module):
         splits = data.splits(seed)
         for x in (splits.unlabelled, splits.validation.x):
             try:
-                self.autoencoders[0].L.check(x)
+                for part in pieces(x):
+                    self.autoencoders[0].L.check(part)
             except ValueError as error:
                 raise DataError(f"layer 0 ({self.stages[0]}), {data.name}: {error}") from error
 
@@ -219,6 +240,12 @@ class GreedyStack(nn.Module):
             }
             for layer, record, score in zip(self.autoencoders, self.records, self.identity_scores, strict=True)
         ]
+
+
+def _room_for_codes(data: DataModule, seed: int) -> Room:
+    splits = data.splits(seed)
+    pools = {id(x): x for x in (splits.unlabelled, splits.train.x, splits.validation.x, splits.test.x)}
+    return Room.beside(list(pools.values()), data.memory_limit, data.read_ahead)
 
 
 def _validation_diagnostics(metrics: dict[str, float]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
+from aepretrain.data.budget import in_words
 from aepretrain.experiment import Experiment
 from aepretrain.stack import GreedyStack
 from aepretrain.training.progress import console
@@ -91,13 +92,18 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
         finetune = experiment.finetune
         _add_stage(table, "classifier", shape, parameters[-1], finetune.epochs, finetune.batch_size, facts["labelled"])
     console.print(table)
-    disk = sum(parameters) * (COPIES_WHILE_TRAINING + 1) * BYTES_PER_VALUE
+    codes = stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
+    disk = sum(parameters) * (COPIES_WHILE_TRAINING + 1) * BYTES_PER_VALUE + codes
     examples = facts["unlabelled"] + facts["validation"] + facts["test"]
     widths = [stack.in_shape, *(layer.code_shape for layer in stack.autoencoders)]
     sizes = [math.prod(width) * examples * BYTES_PER_VALUE for width in widths]
     memory = sizes[0] + max(a + b for a, b in pairwise(sizes))
+    limit = experiment.data.memory_limit
+    memory = memory if limit is None else min(memory, limit)
     memory += max(parameters) * COPIES_WHILE_TRAINING * BYTES_PER_VALUE
-    console.print(f"disk about {_bytes(disk)}, memory about {_bytes(memory)} beside the program itself")
+    console.print(f"disk about {in_words(disk)}, memory about {in_words(memory)} beside the program itself")
+    if codes:
+        console.print(f"{in_words(codes)} of the disk are for codes that do not fit data.memory_budget, while it runs")
 
 
 def _table(title: str, columns: Sequence[str], *, words: int) -> Table:
@@ -123,11 +129,6 @@ def _count(module: nn.Module) -> int:
 
 def _shape(shape: Any) -> str:
     return "x".join(map(str, shape))
-
-
-def _bytes(count: float) -> str:
-    power = min(int(math.log10(max(count, 1)) // 3), 4)
-    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def print_comparison(summary: dict[str, Any], out: Path) -> None:

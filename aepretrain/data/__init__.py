@@ -8,6 +8,7 @@ from aepretrain.data.base import DataModule, Examples, Source, Splits, balanced_
 from aepretrain.data.batches import Batches
 from aepretrain.data.digits import Digits
 from aepretrain.data.images import CIFAR10, MNIST, FashionMNIST
+from aepretrain.data.mapped import MappedArray
 from aepretrain.data.patterns import OneHotPatterns
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Digits",
     "Examples",
     "FashionMNIST",
+    "MappedArray",
     "OneHotPatterns",
     "Source",
     "Splits",

@@ -13,24 +13,30 @@ from torch import Tensor
 
 from aepretrain.data.batches import Batches
 from aepretrain.data.checks import check_inputs, check_labels
+from aepretrain.data.file_rows import WINDOW
+from aepretrain.data.read_ahead import WINDOWS
+from aepretrain.data.rows import Inputs, choose
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.randomness import derive_seed
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs ``x`` of shape ``(N, *in_shape)``, float32, and labels ``y`` of shape ``(N,)``, if there are any."""
+    """Inputs ``x`` of shape ``(N, *in_shape)``, float32, and labels ``y`` of shape ``(N,)``, if there are any.
 
-    x: Tensor
+    Inputs that are larger than memory are :class:`~aepretrain.data.rows.Rows`.
+    """
+
+    x: Inputs
     y: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Tensor) -> "Examples":
-        return Examples(self.x[rows], None if self.y is None else self.y[rows])
+        return Examples(choose(self.x, rows), None if self.y is None else self.y[rows])
 
-    def tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[Inputs]:
         """Inputs and, where there are any, labels."""
         return [self.x] if self.y is None else [self.x, self.y]
 
@@ -42,7 +48,7 @@ class Source:
     train: Examples
     validation: Examples
     test: Examples
-    unlabelled: Tensor | None = None
+    unlabelled: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Splits:
         test: Examples that are read once, at the end.
     """
 
-    unlabelled: Tensor
+    unlabelled: Inputs
     train: Examples
     validation: Examples
     test: Examples
@@ -79,6 +85,14 @@ class DataModule(LightningDataModule, ABC):
     num_classes: int | None
     preprocessing: dict[str, Any]
     """What was done to the raw values, in plain words and numbers, for whoever uses the encoder elsewhere."""
+    memory_limit: int | None = None
+    """Bytes that inputs and codes may take in memory; ``None``: no limit."""
+
+    @property
+    def read_ahead(self) -> int:
+        """Bytes for reading ahead what stays in a file: an eighth of the limit at most."""
+        most = WINDOWS * WINDOW
+        return most if self.memory_limit is None else min(most, self.memory_limit // 8)
 
     def __init__(self, *, labels: int | None = None, unlabelled: int | None = None) -> None:
         super().__init__()
@@ -123,7 +137,7 @@ class DataModule(LightningDataModule, ABC):
         if self.unlabelled is not None:
             train, pool = _set_aside(train, self.unlabelled, derive_seed(seed, "unlabelled"))
         if source.unlabelled is not None:
-            pool = torch.cat([pool, source.unlabelled])
+            pool = torch.cat([pool[:], source.unlabelled[:]])
         if self.labels is not None and train.y is not None:
             train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"))]
         return Splits(pool, train, source.validation, source.test)
@@ -149,14 +163,14 @@ class DataModule(LightningDataModule, ABC):
         return Batches(self.splits().test.tensors(), batch_size=1024, shuffle=False)
 
 
-def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Tensor]:
+def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Inputs]:
     """Split off the inputs of ``count`` examples, chosen by the seed: (what is left, the inputs)."""
     if count >= len(train):
         raise ConfigError(
             f"data.unlabelled must leave labelled examples: {count} of {len(train)} training examples were asked for."
         )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    return train[order[count:]], train.x[order[:count]]
+    return train[order[count:]], choose(train.x, order[:count])
 
 
 def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
@@ -216,13 +230,33 @@ def divide(examples: Examples, *, validation: float, test: float) -> Source:
             f"validation and test shares must be positive and leave training data, but got {validation} and {test}. "
             "Usual are 0.1 to 0.2 each."
         )
-    rows, y = np.arange(len(examples)), examples.y
-    try:
-        rest, test_rows = train_test_split(rows, test_size=test, stratify=y, random_state=0)
-        rest_y = None if y is None else y[rest]
-        share = validation / (1 - test)
-        train_rows, validation_rows = train_test_split(rest, test_size=share, stratify=rest_y, random_state=0)
-    except ValueError as error:
-        raise DataError(f"{len(examples)} examples cannot be divided into three splits: {error}") from error
-    train, held_out, tested = (examples[torch.from_numpy(part)] for part in (train_rows, validation_rows, test_rows))
+    parts = divide_rows(len(examples), examples.y, validation / (1 - test), test)
+    train, held_out, tested = (examples[rows] for rows in parts)
     return Source(train, held_out, tested)
+
+
+def divide_rows(
+    count: int, y: Tensor | None, validation: float | int, test: float | int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The numbers of the examples for training, validation and testing, at random but always alike.
+
+    Args:
+        count: Number of examples.
+        y: Their labels, whose classes are divided in equal proportions, if there are any.
+        validation: How many examples, or which share of those that are not for testing, are for validation.
+        test: How many examples, or which share of all, are for testing.
+
+    Raises:
+        DataError: If there are too few examples to divide.
+
+    Example:
+        >>> [len(rows) for rows in divide_rows(10, None, validation=3, test=0.2)]
+        [5, 3, 2]
+    """
+    try:
+        rest, tested = train_test_split(np.arange(count), test_size=test, stratify=y, random_state=0)
+        rest_y = None if y is None else y[rest]
+        train, held_out = train_test_split(rest, test_size=validation, stratify=rest_y, random_state=0)
+    except ValueError as error:
+        raise DataError(f"{count} examples cannot be divided into three splits: {error}") from error
+    return torch.from_numpy(train), torch.from_numpy(held_out), torch.from_numpy(tested)

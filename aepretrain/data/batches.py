@@ -1,10 +1,11 @@
-"""Batches of tensors that are already in memory: rank-aware and seeded."""
+"""Batches of tensors, or of rows that are read ahead: rank-aware and seeded."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, distributed
 
+from aepretrain.data.rows import Inputs, announce
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.randomness import derive_seed
 
@@ -54,7 +55,8 @@ class Batches:
     equally (fewer examples than processes, at the end of a shuffled epoch) is left out of that epoch.
 
     Args:
-        tensors: One or more tensors of shape ``(N, ...)`` whose rows belong together.
+        tensors: One or more tensors, or :class:`~aepretrain.data.rows.Rows`, of shape ``(N, ...)`` whose rows belong
+            together.
         batch_size: Examples per optimizer step, over all processes.
         seed: Seed of the order.
         shuffle: Whether every epoch has an order of its own. Without it, every example is seen exactly once.
@@ -71,7 +73,7 @@ class Batches:
 
     batch_sampler = None  # Lightning asks every loader that has a sampler
 
-    def __init__(self, tensors: Sequence[Tensor], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+    def __init__(self, tensors: Sequence[Inputs], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be >= 1, but got {batch_size}. Usual values are 20 to 1024.")
         if len(tensors[0]) == 0:
@@ -89,9 +91,14 @@ class Batches:
         return len(self.shares())
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        order = self.order()
-        for begin, end in self.shares():
+        order, shares = self.order(), self.shares()
+        self.announce(order, shares)
+        for begin, end in shares:
             yield self.gather(order[begin:end])
+
+    def announce(self, order: Tensor, shares: Sequence[tuple[int, int]]) -> None:
+        """Let what is read from a file be read ahead: these parts of the order will be asked for, one after another."""
+        announce(self.tensors, order, shares)
 
     def order(self) -> Tensor:
         """The numbers of the examples in this epoch's order, shape ``(N,)``, where the tensors lie."""

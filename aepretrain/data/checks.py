@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from aepretrain.data.rows import Inputs, Rows
 from aepretrain.errors import DataError
 
 
-def check_inputs(x: Tensor, in_shape: tuple[int, ...], where: str) -> None:
+def check_inputs(x: Inputs, in_shape: tuple[int, ...], where: str) -> None:
     """Raise a DataError unless ``x`` has examples of shape ``in_shape``, float32 and finite.
 
     Args:
@@ -16,20 +17,31 @@ def check_inputs(x: Tensor, in_shape: tuple[int, ...], where: str) -> None:
     """
     if len(x) == 0:
         raise DataError(f"{where}: there are no examples. Check the path, the split and the budget.")
-    if x.numel() == 0:
+    if x.shape.numel() == 0:
         raise DataError(f"{where}: examples of shape {tuple(x.shape[1:])} hold no values. Check how they were read.")
     if tuple(x.shape[1:]) != tuple(in_shape):
         raise DataError(
             f"{where}: examples must have the shape {tuple(in_shape)}, but have {tuple(x.shape[1:])}. Reshape the data."
         )
-    if x.dtype != torch.float32:
+    if isinstance(x, Tensor) and x.dtype != torch.float32:
         raise DataError(f"{where}: inputs must be float32, but are {x.dtype}. Convert them with x.float().")
-    broken = (~x.isfinite()).flatten(1).any(dim=1)
-    if broken.any():
+    count, first = _broken(x)
+    if count:
         raise DataError(
-            f"{where}: inputs must be finite, but {int(broken.sum())} of {len(x)} examples have NaN or infinity, the "
-            f"first is number {int(broken.nonzero()[0])}. Impute or drop them."
+            f"{where}: inputs must be finite, but {count} of {len(x)} examples have NaN or infinity, the "
+            f"first is number {first}. Impute or drop them."
         )
+
+
+def _broken(x: Inputs) -> tuple[int, int]:
+    """How many examples are not finite, and the number of the first: in its file, where it comes from one."""
+    count, first = 0, -1
+    for numbers, part in x.scan() if isinstance(x, Rows) else [(torch.arange(len(x)), x)]:
+        broken = (~part.isfinite()).flatten(1).any(dim=1).cpu()
+        if not count and broken.any():
+            first = int(numbers[broken.nonzero()[0]])
+        count += int(broken.sum())
+    return count, first
 
 
 def check_labels(y: Tensor | None, count: int, num_classes: int, where: str) -> None:

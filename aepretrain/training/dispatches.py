@@ -102,6 +102,7 @@ class Dispatches:
     def __iter__(self) -> Iterator[Dispatch]:
         start, self._start = self._start, 0
         before, order, shares = self.sampler.epoch * self.steps, self.batches.order(), self.batches.shares()
+        self.batches.announce(order, shares[start:])
         while start < self.steps:
             stop = min(start + self.pace.steps, self.steps)
             if self.stop_every is not None:

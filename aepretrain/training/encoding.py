@@ -1,19 +1,25 @@
 """Run finished layers over a whole data set, once."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
+from aepretrain.data.rows import Inputs, in_order
+
 ENCODING_BATCH = 4096
+ENCODING_BYTES = 32 << 20
+"""A batch is smaller where its inputs would take more than this."""
 
 
-@torch.no_grad()
-def encode_dataset(f: nn.Module, x: Tensor, *, device: str = "cpu") -> Tensor:
+def encode_dataset(f: nn.Module, x: Inputs, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
     """The codes of a whole data set, in full precision, without noise and without gradients.
 
     Args:
         f: Encoder ``(B, *in_shape) -> (B, *code_shape)``; it is put into evaluation mode and back onto the CPU.
         x: Inputs, shape ``(N, *in_shape)``.
         device: Where to compute, and where the codes stay.
+        dtype: Type in which the codes are kept.
 
     Returns:
         Codes, shape ``(N, *code_shape)``.
@@ -22,7 +28,20 @@ def encode_dataset(f: nn.Module, x: Tensor, *, device: str = "cpu") -> Tensor:
         >>> encode_dataset(nn.Linear(4, 2), torch.rand(10, 4)).shape
         torch.Size([10, 2])
     """
-    f.eval().to(device)
-    codes = torch.cat([f(batch.to(device)) for batch in x.split(ENCODING_BATCH)])
-    f.cpu()
+    codes, filled = torch.empty(0), 0
+    for part in encode_batches(f, x, device=device):
+        if not filled:
+            codes = torch.empty(len(x), *part.shape[1:], dtype=dtype, device=device)
+        codes[filled : filled + len(part)] = part
+        filled += len(part)
     return codes
+
+
+def encode_batches(f: nn.Module, x: Inputs, *, device: str = "cpu") -> Iterator[Tensor]:
+    """The codes of a whole data set, batch by batch: the same batches, hence the same bits, wherever inputs lie."""
+    f.eval().to(device)
+    row_bytes = x.shape[1:].numel() * 4
+    for batch in in_order(x, max(64, min(ENCODING_BATCH, ENCODING_BYTES // row_bytes))):
+        with torch.no_grad():
+            yield f(batch.to(device))
+    f.cpu()

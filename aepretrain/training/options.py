@@ -7,6 +7,7 @@ from aepretrain.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OnNaN = Literal["stop", "skip"]
+CodeType = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class Pretraining:
         batch_size: Examples per optimizer step, over all processes.
         patience: Stop after this many epochs without a better reconstruction on validation data, and keep the best
             epoch. ``None``: train all epochs and keep the last.
+        codes: Type in which the codes of finished layers are kept, for all layers: ``bfloat16`` and ``float16`` take
+            half of the memory or disk, and round.
 
     Example:
         >>> Pretraining(epochs=[15, 10], batch_size=20).of_layer(1, layers=2)
@@ -101,6 +104,7 @@ class Pretraining:
     epochs: int | list[int] = 20
     batch_size: int | list[int] = 128
     patience: int | list[int | None] | None = None
+    codes: CodeType = "float32"
 
     def of_layer(self, k: int, layers: int) -> tuple[int, int, int | None]:
         """Epochs, batch size and patience of layer ``k`` of so many.

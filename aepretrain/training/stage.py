@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
 from aepretrain.data.batches import SHARE_EQUALLY, Batches
+from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.callbacks import BestWeights, EpochRecord, KeyedNoise, RanksAgree
@@ -85,6 +85,11 @@ class RunContext:
         files = self.files(stage)
         return self.resume and files is not None and files.state.stage(stage).get("status") == "finished"
 
+    def is_trained(self, stage: str) -> bool:
+        """Whether a run that is resumed takes the weights of a stage from its files."""
+        files = self.files(stage)
+        return self.resume and files is not None and files.state.stage(stage).get("status") in ("trained", "finished")
+
     def finish(self, stage: str) -> None:
         """Record that a stage left everything it has to leave."""
         if (files := self.files(stage)) is not None:
@@ -93,8 +98,8 @@ class RunContext:
 
 def train_stage(
     module: LightningModule,
-    train: Sequence[Tensor],
-    validation: Sequence[Tensor],
+    train: Sequence[Inputs],
+    validation: Sequence[Inputs],
     context: RunContext,
     *,
     stage: str,
@@ -111,7 +116,7 @@ def train_stage(
 
     Args:
         module: An autoencoder or a classifier, with an attribute ``noise``.
-        train: Tensors of shape ``(N, ...)`` whose rows belong together.
+        train: Tensors or rows of shape ``(N, ...)`` that belong together.
         validation: The same for validation, which runs between epochs.
         context: What all stages of the run share.
         stage: Name of the stage: a folder, a key of the metrics, a part of every seed.

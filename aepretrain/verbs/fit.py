@@ -45,7 +45,7 @@ def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
     out = choose_run_directory(parsed.arguments.out, name)
     with locked(out):
         if is_first_process():
-            probe(out, disk_needed(stack))
+            probe(out, _disk_needed(parsed, stack))
             (out / "config.yaml").write_text(parsed.yaml, encoding="utf-8")
         record_command(out, "fit", arguments)
         _train(parsed, stack, out, resume=False)
@@ -69,11 +69,17 @@ def _go_on(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
         stack = parsed.experiment.prepare()
         if is_first_process():
             stale = sweep(out)
-            probe(out, disk_needed(stack))
+            probe(out, _disk_needed(parsed, stack))
             if stale:
                 say(f"removed what was half written: {', '.join(path.name for path in stale)}")
         record_command(out, "fit", arguments)
         _train(parsed, stack, out, resume=True)
+
+
+def _disk_needed(parsed: Parsed, stack: GreedyStack) -> int:
+    """What a run writes: checkpoints and weights, and codes that do not fit the memory budget."""
+    experiment = parsed.experiment
+    return disk_needed(stack) + stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
 
 
 def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> None:

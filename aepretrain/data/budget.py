@@ -1,0 +1,43 @@
+"""A memory budget in words, such as 2GB."""
+
+import re
+
+from aepretrain.errors import ConfigError
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def parse_budget(words: str | int | None) -> int | None:
+    """The bytes of a budget; ``None`` is no limit.
+
+    Raises:
+        ConfigError: If it is not a positive number with or without a unit.
+
+    Example:
+        >>> parse_budget("2GB"), parse_budget("1.5 MiB"), parse_budget(4096), parse_budget(None)
+        (2000000000, 1572864, 4096, None)
+    """
+    if words is None:
+        return None
+    found = re.fullmatch(r"([\d_]+(?:\.\d+)?(?:e\d+)?)\s*([a-z]*)", str(words).strip(), re.IGNORECASE)
+    unit = UNITS.get(found[2].upper()) if found else None
+    if not found or unit is None or int(float(found[1]) * unit) < 1:
+        raise ConfigError(
+            f"data.memory_budget must be a positive size such as 500MB, 2GB or a number of bytes, but is {words!r}."
+        )
+    return int(float(found[1]) * unit)
+
+
+def in_words(count: float) -> str:
+    """Bytes as one reads them.
+
+    Example:
+        >>> in_words(188_160_000)
+        '188 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,49 @@
+"""Rows in memory that take half the room."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from aepretrain.data.rows import Rows
+
+
+class HalfRows(Rows):
+    """Rows of a tensor of float16 or bfloat16, which come as float32.
+
+    Args:
+        tensor: Shape ``(N, ...)``.
+
+    Example:
+        >>> HalfRows(torch.ones(3, 2, dtype=torch.float16))[torch.tensor([1])]
+        tensor([[1., 1.]])
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.shape = tensor.shape
+        self.device = tensor.device
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(self.tensor.cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        return self.tensor[rows].float()
+
+    def to(self, device: torch.device | str) -> Self:
+        return type(self)(self.tensor.to(device))
+
+    def subset(self, rows: Tensor) -> "HalfRows":
+        return HalfRows(self.tensor[rows])
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        yield from (part.float() for part in self.tensor.split(size))
+
+    def scan(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from ((part, self[part]) for part in torch.arange(len(self)).split(4096))
+
+    def expect(self, rows: Tensor) -> None:
+        """There is nothing to read ahead."""

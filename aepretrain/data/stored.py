@@ -1,0 +1,99 @@
+"""What all sources have in common that leave their inputs in a file where they do not fit into memory."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from aepretrain.data.base import DataModule, Examples, Source, divide_rows
+from aepretrain.data.budget import in_words, parse_budget
+from aepretrain.data.checks import check_labels
+from aepretrain.data.file_rows import FileRows
+from aepretrain.errors import ConfigError, DataError
+
+HELD_OUT = 10_000
+"""Examples for validation, and for testing, unless a number is given: a fifth of all, but no more than these."""
+
+
+class StoredData(DataModule):
+    """A data set in one file of rows, in memory while twice its size fits the budget, else read as training needs it.
+
+    Args:
+        num_classes: Number of classes; ``None`` is the largest label plus 1.
+        validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
+        test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
+        labels: Number of labelled training examples, balanced; ``None`` is all.
+        unlabelled: Number of training examples set aside for pretraining alone.
+        memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int | None = None,
+        validation: int | None = None,
+        test: int | None = None,
+        labels: int | None = None,
+        unlabelled: int | None = None,
+        memory_budget: str | int | None = None,
+    ) -> None:
+        super().__init__(labels=labels, unlabelled=unlabelled)
+        self.num_classes = num_classes
+        self.validation = validation
+        self.test = test
+        self.memory_limit = parse_budget(memory_budget)
+
+    @abstractmethod
+    def read(self) -> tuple[FileRows, Tensor | None]:
+        """All inputs where they lie, and their labels, if there are any."""
+
+    def load(self) -> Source:
+        x, y = self.read()
+        rows = divide_rows(len(x), y, *(self._held_out(name, len(x)) for name in ("validation", "test")))
+        train, validation, test = (Examples(x, y)[part] for part in rows)
+        if self.memory_limit is not None and 2 * x.nbytes > self.memory_limit:
+            self._check_held_out(x.nbytes // len(x) * (len(validation) + len(test)))
+        else:
+            train = _in_memory(train)
+        return Source(train, _in_memory(validation), _in_memory(test))
+
+    def _held_out(self, name: str, count: int) -> int:
+        number: int | None = getattr(self, name)
+        if number is not None and not 0 < number < count:
+            raise ConfigError(
+                f"data.{name} must be a number of examples from 1 to {count - 1}, but got {number}. "
+                "Leave it out for a fifth, but at most 10,000."
+            )
+        return number or max(1, min(HELD_OUT, count // 5))
+
+    def _check_held_out(self, needed: int) -> None:
+        assert self.memory_limit is not None
+        if needed > self.memory_limit // 2:
+            raise ConfigError(
+                f"data.memory_budget of {in_words(self.memory_limit)} is too small: validation and test inputs need "
+                f"{in_words(needed)}, and may take half of it. Raise it, or lower data.validation and data.test."
+            )
+
+
+def _in_memory(examples: Examples) -> Examples:
+    return Examples(examples.x[:], examples.y)
+
+
+def check_classes(y: Tensor | None, count: int, num_classes: int | None, where: str) -> int | None:
+    """The number of classes, given or found; a DataError where the labels do not fit.
+
+    Example:
+        >>> check_classes(torch.tensor([0, 2, 1]), 3, None, "labels")
+        3
+    """
+    if y is None:
+        return None
+    found = num_classes or (int(y.max()) + 1 if y.numel() else 0)
+    check_labels(y, count, found, where)
+    if found < 2:
+        raise DataError(f"{where}: labels must name at least 2 classes, but all are 0. Leave them out.")
+    return found
+
+
+TYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
+"""What the values of a file may be."""
