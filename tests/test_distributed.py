@@ -100,3 +100,21 @@ def test_torchrun_runs_the_command_and_wants_the_run_directory_named(tmp_path):
     assert answer.returncode != 0
     assert "several processes need to agree on the run directory: name it by --out" in answer.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_two_machines_find_what_two_processes_on_one_find(alone_and_two, tmp_path):
+    config = ["fit", "--config", ROOT / "configs" / "digits.yaml", *SHORT, "--out", tmp_path / "run"]
+    over = ["--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.num_nodes=2", "--trainer.devices=1"]
+    agents = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1",
+             "--master-addr=127.0.0.1", "--master-port=29519", "-m", "aepretrain", *map(str, [*config, *over])],
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT, stdout=subprocess.DEVNULL,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    assert [agent.wait(timeout=300) for agent in agents] == [0, 0]
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["processes"] == 2
+    for name in ("encoder", "stages/classifier/encoder"):
+        found = (folder / name / "encoder.safetensors" for folder in (tmp_path / "run", alone_and_two[1]))
+        assert len({path.read_bytes() for path in found}) == 1
