@@ -7,8 +7,10 @@ from aepretrain.data.arrays import Arrays
 from aepretrain.data.base import DataModule, Examples, Source, Splits, balanced_subset
 from aepretrain.data.batches import Batches
 from aepretrain.data.digits import Digits
+from aepretrain.data.image_folder import ImageFolder
 from aepretrain.data.images import CIFAR10, MNIST, FashionMNIST
 from aepretrain.data.mapped import MappedArray
+from aepretrain.data.parquet import ParquetFolder
 from aepretrain.data.patterns import OneHotPatterns
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "Digits",
     "Examples",
     "FashionMNIST",
+    "ImageFolder",
     "MappedArray",
     "OneHotPatterns",
+    "ParquetFolder",
     "Source",
     "Splits",
     "balanced_subset",
