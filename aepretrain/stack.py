@@ -14,6 +14,7 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.encoding import encode_dataset
+from aepretrain.training.memory import MemoryAdvice
 from aepretrain.training.options import Pretraining
 from aepretrain.training.progress import duration, say
 from aepretrain.training.stage import RunContext, StageRecord, train_stage
@@ -160,14 +161,15 @@ class GreedyStack(nn.Module):
             )
             generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
             self.records.append(record)
-            self.identity_scores.append(identity_score(layer, x_validation[:IDENTITY_EXAMPLES].cpu(), generator))
-            if context.progress:
-                say(self.summary(len(self.records) - 1))
-            if not context.is_finished(stage):
-                if on_stage_end is not None:
-                    on_stage_end(layer, record, x_validation.cpu())
-                context.finish(stage)
-            x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))
+            with MemoryAdvice(stage, batch_size).given():
+                self.identity_scores.append(identity_score(layer, x_validation[:IDENTITY_EXAMPLES].cpu(), generator))
+                if context.progress:
+                    say(self.summary(len(self.records) - 1))
+                if not context.is_finished(stage):
+                    if on_stage_end is not None:
+                        on_stage_end(layer, record, x_validation.cpu())
+                    context.finish(stage)
+                x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))
         return self
 
     def check(self, data: DataModule, seed: int = 0) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from aepretrain.run_directory import locked
 from aepretrain.storage import sha256_of
@@ -275,6 +276,37 @@ def test_divergence_in_a_later_stage_leaves_with_4_and_keeps_a_finite_checkpoint
         kept = torch.load(path, weights_only=True)["state_dict"]
         assert all(tensor.isfinite().all() for tensor in kept.values())
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("stage", "layer"), [("00-plain", 0), ("01-plain", 1)])
+def test_a_stage_without_enough_memory_names_a_setting_that_fits(stage, layer, runner, tmp_path):
+    file, out = config("PlainAutoencoder", tmp_path), tmp_path / "run"
+    values = yaml.safe_load(file.read_text())
+    values["layers"][layer]["init_args"]["coder"]["init_args"]["features"] = 4000
+    values["pretrain"] = {"epochs": 1, "batch_size": 1024}
+    file.write_text(yaml.safe_dump(values))
+    little = {"stage": stage, "room": 60_000_000}
+    code, said = runner.run("fit", "--config", file, "--out", out, strike=little)
+    assert code == 1
+    assert f"error: {stage} ran out of memory with batches of 1024 examples." in said
+    assert "Finished stages and checkpoints are intact." in said
+    assert "Traceback" not in said
+    command = said.split("Go on with: aepretrain ")[1].split()
+    assert command[:-1] == ["fit", "--resume", str(out), "--trainer.accumulate"]
+    assert runner.run(*command, "--seed=1", strike=little)[0] == 2
+    code, said = runner.run(*command, strike=little)
+    assert code == 0, said
+    assert yaml.safe_load((out / "config.yaml").read_text())["trainer"]["accumulate"] == int(command[-1])
+    assert runner.run("fit", "--config", file, "--out", tmp_path / "whole")[0] == 0
+    weights = (load_file(folder / "stages" / stage / "model.safetensors") for folder in (out, tmp_path / "whole"))
+    torch.testing.assert_close(*weights)
+
+
+def test_a_run_goes_on_with_another_dispatch_and_the_same_bits(runner, golden, tmp_path):
+    _, undisturbed = killed(runner, golden, tmp_path / "run")
+    code, said = runner.run("fit", "--resume", tmp_path / "run", "--trainer.dispatch=3")
+    assert code == 0, said
+    assert differences(undisturbed, tmp_path / "run") == ["config.yaml"]
 
 
 def test_two_processes_stop_on_sigterm_in_a_later_stage_and_go_on_with_the_same_bits(tmp_path):

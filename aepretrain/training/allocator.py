@@ -1,5 +1,6 @@
 """What becomes of memory that a training step frees."""
 
+import contextlib
 import ctypes
 import functools
 
@@ -26,3 +27,9 @@ def keep_freed_memory() -> bool:
         return all(taken)
     except (OSError, AttributeError, TypeError):
         return False
+
+
+def give_back_memory() -> None:
+    """Give what is kept but not used back to the system, so that one can see how much is free."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
