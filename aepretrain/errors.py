@@ -31,6 +31,10 @@ class StorageError(AEPretrainError, OSError):
     exit_code = 5
 
 
+class LostProcessError(AEPretrainError, RuntimeError):
+    """Another of several processes is gone, so this one cannot go on: exit code 1."""
+
+
 class OutOfMemoryError(AEPretrainError, MemoryError):
     """A stage for which there was too little memory: exit code 1.
 

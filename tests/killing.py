@@ -84,6 +84,7 @@ def run(job):
     log = os.open(job["log"], os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    os.environ.update(job.get("environment", {}))
     if job.get("strike"):
         arm(**job["strike"])
     if job.get("write"):
