@@ -31,6 +31,23 @@ class StorageError(AEPretrainError, OSError):
     exit_code = 5
 
 
+class LostProcessError(AEPretrainError, RuntimeError):
+    """Another of several processes is gone, so this one cannot go on: exit code 1."""
+
+
+class OutOfMemoryError(AEPretrainError, MemoryError):
+    """A stage for which there was too little memory: exit code 1.
+
+    Args:
+        message: What ran out, and what would need less.
+        setting: The option that would need less; ``None`` if there is none.
+    """
+
+    def __init__(self, message: str, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
 class StoppedError(AEPretrainError):
     """A run that was asked to stop, and did: exit code 128 + the signal, 130 for Ctrl-C and 143 for SIGTERM.
 

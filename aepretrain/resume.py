@@ -10,6 +10,8 @@ import yaml
 from aepretrain.errors import ConfigError
 
 RESUME = "resume"
+FREE = ("trainer.accumulate", "trainer.dispatch")
+"""What a run may go on with another value of: how a step is computed, not what it computes."""
 
 
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
@@ -31,12 +33,13 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def changed_keys(out: Path, text: str) -> list[str]:
-    """The dotted keys in which a resolved config differs from that of a run."""
+    """The dotted keys in which a resolved config differs from that of a run, but for those of :data:`FREE`."""
     before, now = (
         dict(_flat(yaml.safe_load(words))) for words in ((out / "config.yaml").read_text(encoding="utf-8"), text)
     )
     missing = object()
-    return sorted(key for key in before.keys() | now.keys() if before.get(key, missing) != now.get(key, missing))
+    keys = (before.keys() | now.keys()) - set(FREE)
+    return sorted(key for key in keys if before.get(key, missing) != now.get(key, missing))
 
 
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,7 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.codes import FrozenCodes, Room, disk_for_codes, no_folder
+from aepretrain.training.memory import MemoryAdvice
 from aepretrain.training.options import Pretraining
 from aepretrain.training.progress import duration, say
 from aepretrain.training.stage import RunContext, StageRecord, train_stage
@@ -170,16 +171,17 @@ class GreedyStack(nn.Module):
             )
             generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
             self.records.append(record)
-            examples = x_validation[:IDENTITY_EXAMPLES].cpu()
-            self.identity_scores.append(identity_score(layer, examples, generator))
-            if context.progress:
-                say(self.summary(len(self.records) - 1))
-            if not context.is_finished(stage):
-                if on_stage_end is not None:
-                    on_stage_end(layer, record, examples)
-                context.finish(stage)
-            for codes in (inputs, held_out):
-                codes.add(stage, layer, record.device, record.processes)
+            with MemoryAdvice(stage, batch_size).given():
+                examples = x_validation[:IDENTITY_EXAMPLES].cpu()
+                self.identity_scores.append(identity_score(layer, examples, generator))
+                if context.progress:
+                    say(self.summary(len(self.records) - 1))
+                if not context.is_finished(stage):
+                    if on_stage_end is not None:
+                        on_stage_end(layer, record, examples)
+                    context.finish(stage)
+                for codes in (inputs, held_out):
+                    codes.add(stage, layer, record.device, record.processes)
         for codes in (inputs, held_out):
             codes.close()
         return self

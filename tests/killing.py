@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import traceback
+from pathlib import Path
 
 from lightning.pytorch import Callback
 
@@ -33,8 +34,22 @@ class Strike(Callback):
             self.do()
 
 
-def arm(stage, step, hook="on_train_batch_end", signum=signal.SIGKILL, times=1, largest_file=None):
-    """Have a signal sent, or the size of files limited as a full disk does it."""
+class LittleRoom(Callback):
+    """Let this process have only so many bytes more while a stage trains."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def on_train_start(self, trainer, pl_module):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + self.room, resource.RLIM_INFINITY))
+
+    def on_train_end(self, trainer, pl_module):
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def arm(stage, step=0, hook="on_train_batch_end", signum=signal.SIGKILL, times=1, largest_file=None, room=None):
+    """Have a signal sent, the size of files limited as a full disk does it, or the memory that is left."""
     build = aepretrain.training.stage.build_trainer
 
     def do():
@@ -45,7 +60,7 @@ def arm(stage, step, hook="on_train_batch_end", signum=signal.SIGKILL, times=1, 
             os.kill(os.getpid(), signum)
 
     def armed(context, name, epochs, callbacks, **kwargs):
-        strikes = [Strike(step, hook, do)] if name == stage else []
+        strikes = [] if name != stage else [Strike(step, hook, do)] if room is None else [LittleRoom(room)]
         return build(context, name, epochs, [*callbacks, *strikes], **kwargs)
 
     aepretrain.training.stage.build_trainer = armed
@@ -69,6 +84,7 @@ def run(job):
     log = os.open(job["log"], os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    os.environ.update(job.get("environment", {}))
     if job.get("strike"):
         arm(**job["strike"])
     if job.get("write"):

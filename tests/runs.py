@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -82,6 +83,20 @@ class Runner:
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait(30)
+
+
+def members(process):
+    """The ids of all processes of a group, which is that of a process started with ``start_new_session``."""
+    found = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False).stdout
+    return [int(pid) for pid in found.split()]
+
+
+def all_left(process, seconds=5):
+    """Whether nobody of a group is left, or will be in a moment: the system buries orphans."""
+    end = time.monotonic() + seconds
+    while (found := members(process)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not found
 
 
 def differences(one, other):

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from aepretrain.run_directory import locked
 from aepretrain.storage import sha256_of
-from tests.runs import ROOT, VARIANTS, Runner, config, differences, stages_of
+from tests.runs import ROOT, VARIANTS, Runner, all_left, config, differences, members, stages_of
 
 HOOKS = (
     "on_before_optimizer_step",
@@ -88,9 +89,10 @@ def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
     assert [(path.stat().st_mtime_ns, sha256_of(path)) for path in finished] == before
 
 
-def test_mixed_precision_goes_on_with_the_same_bits(runner, golden, tmp_path):
+@pytest.mark.parametrize(("stage", "step"), [("01-variational", 14), ("classifier", 9)])
+def test_mixed_precision_goes_on_with_the_same_bits(stage, step, runner, golden, tmp_path):
     file, undisturbed = golden("VariationalAutoencoder", "bf16-mixed")
-    strike = {"stage": "01-variational", "step": 14}
+    strike = {"stage": stage, "step": step}
     runner.run("fit", "--config", file, "--out", tmp_path / "run", strike=strike)
     go_on(runner, tmp_path / "run", undisturbed)
 
@@ -105,11 +107,12 @@ def test_a_run_may_be_killed_again_and_again(runner, golden, tmp_path):
     go_on(runner, tmp_path / "run", undisturbed)
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before_it(runner, golden, tmp_path):
+@pytest.mark.parametrize(("write", "stage"), [(3, "00-denoising"), (10, "01-denoising")])
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before_it(write, stage, runner, golden, tmp_path):
     file, undisturbed = golden("DenoisingAutoencoder")
     out = tmp_path / "run"
-    assert runner.run("fit", "--config", file, "--out", out, write=3)[0] == -signal.SIGKILL
-    assert (out / "stages" / "00-denoising" / "last.ckpt.part").is_file()
+    assert runner.run("fit", "--config", file, "--out", out, write=write)[0] == -signal.SIGKILL
+    assert (out / "stages" / stage / "last.ckpt.part").is_file()
     said = go_on(runner, out, undisturbed)
     assert "removed what was half written: last.ckpt.part" in said
 
@@ -133,8 +136,9 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(damage, stage, runner, golde
     assert f"{stage}  goes on from {folder / 'previous.ckpt'}" in said
 
 
-def test_damage_to_both_checkpoints_is_an_error(runner, golden, tmp_path):
-    folder, _ = killed(runner, golden, tmp_path / "run")
+@pytest.mark.parametrize("stage", ["00-denoising", "01-denoising"])
+def test_damage_to_both_checkpoints_is_an_error(stage, runner, golden, tmp_path):
+    folder, _ = killed(runner, golden, tmp_path / "run", stage)
     for name in ("last.ckpt", "previous.ckpt"):
         (folder / name).write_bytes(b"nothing")
     code, said = runner.run("fit", "--resume", tmp_path / "run")
@@ -175,10 +179,11 @@ def test_sigterm_saves_at_the_next_step_and_leaves_with_143(stage, runner, golde
     assert differences(undisturbed, out) == ["config.yaml"]  # every_steps, dispatch
 
 
-def test_ctrl_c_saves_and_prints_the_command_that_goes_on(runner, golden, tmp_path):
+@pytest.mark.parametrize("stage", ["00-denoising", "01-denoising", "classifier"])
+def test_ctrl_c_saves_and_prints_the_command_that_goes_on(stage, runner, golden, tmp_path):
     file, undisturbed = golden("DenoisingAutoencoder")
     out = tmp_path / "a run"
-    strike = {"stage": "01-denoising", "step": 6, "signum": signal.SIGINT}
+    strike = {"stage": stage, "step": 6, "signum": signal.SIGINT}
     code, said = runner.run("fit", "--config", file, "--out", out, strike=strike)
     assert code == 130
     assert f"Go on with: aepretrain fit --resume '{out}'" in said
@@ -204,7 +209,7 @@ def test_a_signal_in_the_last_validation_of_a_stage_stops_before_the_next(runner
     go_on(runner, tmp_path / "run", undisturbed)
 
 
-@pytest.mark.parametrize("stage", ["00-denoising", "01-denoising"])
+@pytest.mark.parametrize("stage", ["00-denoising", "01-denoising", "classifier"])
 def test_a_full_disk_leaves_the_previous_checkpoint_and_says_what_is_needed(stage, runner, golden, tmp_path):
     file, undisturbed = golden("DenoisingAutoencoder")
     out = tmp_path / "run"
@@ -260,6 +265,26 @@ def test_the_same_command_with_resume_goes_on(runner, golden, tmp_path):
     assert differences(undisturbed, tmp_path / "run") == []
 
 
+SLURM = {
+    "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "pretrain", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0", "SLURM_NODELIST": "node1", "SLURM_JOB_NODELIST": "node1", "SLURM_STEP_ID": "0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["00-denoising", "classifier"])
+def test_a_job_that_slurm_requeues_goes_on_with_the_same_bits(stage, runner, golden, tmp_path):
+    file, undisturbed = golden("DenoisingAutoencoder")
+    out = tmp_path / "run"
+    words = ("fit", "--config", file, "--out", out)
+    strike = {"stage": stage, "step": 6, "signum": signal.SIGTERM}
+    code, said = runner.run(*words, strike=strike, environment=SLURM)
+    assert code == 143, said
+    assert f"stopped by SIGTERM in {stage} before step" in said
+    code, said = runner.run(*words, "--resume", out, environment={**SLURM, "SLURM_RESTART_COUNT": "1"})
+    assert code == 0, said
+    assert differences(undisturbed, out) == []
+
+
 def test_a_finished_run_has_nothing_left_to_do(runner, golden):
     _, undisturbed = golden("DenoisingAutoencoder")
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
@@ -269,57 +294,122 @@ def test_a_finished_run_has_nothing_left_to_do(runner, golden):
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
 
 
-def test_divergence_in_a_later_stage_leaves_with_4_and_keeps_a_finite_checkpoint(runner, tmp_path):
+@pytest.mark.parametrize("stage", ["00-denoising", "01-denoising", "classifier"])
+def test_divergence_leaves_with_4_and_keeps_a_finite_checkpoint(stage, runner, tmp_path):
     file = config("DenoisingAutoencoder", tmp_path)
     values, out = yaml.safe_load(file.read_text()), tmp_path / "run"
-    values["layers"][1]["init_args"]["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e15}}
+    wild = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e15 if stage != "classifier" else 1e38}}
+    (values["classifier"] if stage == "classifier" else values["layers"][int(stage[:2])]["init_args"])["optimizer"] = (
+        wild
+    )
     file.write_text(yaml.safe_dump(values))
     code, said = runner.run("fit", "--config", file, "--out", out, "--checkpoint.every_steps=1")
     assert code == 4
-    assert "01-denoising: " in said
+    assert f"{stage}: " in said
     assert "Lower the learning rate of this stage" in said
     assert json.loads((out / "state.json").read_text())["status"] == "diverged"
-    for path in (out / "stages" / "01-denoising").glob("*.ckpt"):
+    for path in (out / "stages" / stage).glob("*.ckpt"):
         kept = torch.load(path, weights_only=True)["state_dict"]
         assert all(tensor.isfinite().all() for tensor in kept.values())
     assert "Traceback" not in said
 
 
-def test_two_processes_stop_on_sigterm_in_a_later_stage_and_go_on_with_the_same_bits(tmp_path):
-    two = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
-    pretrain = {"epochs": [2, 30], "batch_size": [128, 128]}
-    file = config("DropoutAutoencoder", tmp_path, trainer=two, pretrain=pretrain)
+@pytest.mark.parametrize(("stage", "layer"), [("00-plain", 0), ("01-plain", 1)])
+def test_a_stage_without_enough_memory_names_a_setting_that_fits(stage, layer, runner, tmp_path):
+    file, out = config("PlainAutoencoder", tmp_path), tmp_path / "run"
+    values = yaml.safe_load(file.read_text())
+    values["layers"][layer]["init_args"]["coder"]["init_args"]["features"] = 4000
+    values |= {"pretrain": {"epochs": 1, "batch_size": 1024}, "finetune": {"epochs": 0}, "report": False}
+    file.write_text(yaml.safe_dump(values))
+    little = {"stage": stage, "room": 60_000_000}
+    code, said = runner.run("fit", "--config", file, "--out", out, strike=little)
+    assert code == 1
+    assert f"error: {stage} ran out of memory with batches of 1024 examples." in said
+    assert "Finished stages and checkpoints are intact." in said
+    assert "Traceback" not in said
+    command = said.split("Go on with: aepretrain ")[1].split()
+    assert command[:-1] == ["fit", "--resume", str(out), "--trainer.accumulate"]
+    assert runner.run(*command, "--seed=1", strike=little)[0] == 2
+    code, said = runner.run(*command, strike=little)
+    assert code == 0, said
+    assert yaml.safe_load((out / "config.yaml").read_text())["trainer"]["accumulate"] == int(command[-1])
+    assert runner.run("fit", "--config", file, "--out", tmp_path / "whole")[0] == 0
+    weights = (load_file(folder / "stages" / stage / "model.safetensors") for folder in (out, tmp_path / "whole"))
+    torch.testing.assert_close(*weights)
 
-    def start(port, *words):
+
+def test_a_run_goes_on_with_another_dispatch_and_the_same_bits(runner, golden, tmp_path):
+    _, undisturbed = killed(runner, golden, tmp_path / "run")
+    code, said = runner.run("fit", "--resume", tmp_path / "run", "--trainer.dispatch=3")
+    assert code == 0, said
+    assert differences(undisturbed, tmp_path / "run") == ["config.yaml"]
+
+
+class Pair:
+    """Runs of two processes, each in a group of its own, and the undisturbed one to compare with."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, 29600
+        two = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
+        pretrain = {"epochs": [2, 30], "batch_size": [128, 128]}
+        self.file = config("DropoutAutoencoder", folder, trainer=two, pretrain=pretrain)
+        self.golden = folder / "golden"
+        self.finish(self.start("--config", self.file, "--out", self.golden))
+
+    def start(self, *words):
+        self.port += 1
         return subprocess.Popen(
             [sys.executable, "-m", "aepretrain", "fit", *map(str, words)], cwd=ROOT, text=True,
             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(port)},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(self.port)},
         )  # fmt: skip
 
-    def finish(process):
+    def finish(self, process):
         said = process.communicate(timeout=200)[0]
         assert process.returncode == 0, said
 
-    def wait_for(stage):
-        end, metrics = time.monotonic() + 120, tmp_path / "run" / "metrics.jsonl"
+    def wait_for(self, out, stage):
+        end, metrics = time.monotonic() + 120, out / "metrics.jsonl"
         while time.monotonic() < end and not (metrics.is_file() and f'"{stage}"' in metrics.read_text()):
             time.sleep(0.02)
 
-    finish(start(29601, "--config", file, "--out", tmp_path / "golden"))
-    process = start(29602, "--config", file, "--out", tmp_path / "run")
-    wait_for("01-dropout")
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return Pair(tmp_path_factory.mktemp("pair"))
+
+
+def test_two_processes_stop_on_sigterm_in_a_later_stage_and_go_on_with_the_same_bits(pair, tmp_path):
+    out = tmp_path / "run"
+    process = pair.start("--config", pair.file, "--out", out)
+    pair.wait_for(out, "01-dropout")
     process.terminate()  # the first process alone, as a scheduler may do it
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 143, said
     assert "stopped by SIGTERM in 01-dropout" in said
-    assert not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, check=False).stdout
-    process = start(29603, "--resume", tmp_path / "run")
-    wait_for("classifier")
+    assert all_left(process)
+    process = pair.start("--resume", out)
+    pair.wait_for(out, "classifier")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    finish(start(29604, "--resume", tmp_path / "run"))
-    assert differences(tmp_path / "golden", tmp_path / "run") == []
+    pair.finish(pair.start("--resume", out))
+    assert differences(pair.golden, out) == []
+
+
+@pytest.mark.parametrize(("rank", "stage"), [(0, "00-dropout"), (1, "01-dropout")])
+def test_of_two_processes_one_that_is_killed_takes_the_other_along(rank, stage, pair, tmp_path):
+    out = tmp_path / "run"
+    process = pair.start("--config", pair.file, "--out", out)
+    pair.wait_for(out, stage)
+    second = next(pid for pid in members(process) if pid != process.pid)
+    os.kill(second if rank else process.pid, signal.SIGKILL)
+    said = process.communicate(timeout=30)[0]  # both have closed their ends
+    assert process.returncode in ((1, -signal.SIGKILL) if rank else (-signal.SIGKILL,)), said
+    assert all_left(process)
+    assert "another process of this run is gone" in said or process.returncode == -signal.SIGKILL
+    assert "Traceback" not in said
+    pair.finish(pair.start("--resume", out))
+    assert differences(pair.golden, out) == []
 
 
 @pytest.mark.soak

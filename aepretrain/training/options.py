@@ -21,8 +21,9 @@ class TrainerOptions:
         num_nodes: How many machines.
         precision: ``32-true``, or mixed precision with bfloat16 or float16.
         gradient_clip_val: Largest norm of all gradients of a step together; larger ones are scaled down to it.
-        accumulate: Compute the gradient of a step in this many parts, one after another: less memory, the same step.
-            A penalty on the mean of a batch (``KLSparsity``) sees the means of the parts.
+        accumulate: Compute the gradient of a step in this many parts, one after another: less memory, the same step up
+            to rounding and the draws of the noise. Batches of validation shrink alike. A penalty on the mean of a batch
+            (``KLSparsity``) sees the means of the parts.
         dispatch: Optimizer steps from one look of Lightning's to the next; ``None``: as many as take 0.05 to 0.2
             seconds. Results do not depend on it.
 

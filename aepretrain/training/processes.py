@@ -50,6 +50,20 @@ def kill_launched() -> None:
         process.kill()
 
 
+LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited")
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an error says that another process of the group is gone.
+
+    Example:
+        >>> is_lost_process(RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer."))
+        True
+    """
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in LOST)
+
+
 def leave_group() -> None:
     """Leave the group of processes in good order: a process that exits within it can be aborted by its threads."""
     if distributed.is_available() and distributed.is_initialized():

@@ -23,6 +23,7 @@ from aepretrain.training.checkpoints import CheckpointFiles
 from aepretrain.training.dispatches import Dispatches, Pace
 from aepretrain.training.divergence import FiniteLoss, SkipUpdates
 from aepretrain.training.engine import Engine, Schedules
+from aepretrain.training.memory import MemoryAdvice
 from aepretrain.training.options import OnNaN, Saving, TrainerOptions
 from aepretrain.training.processes import dismiss_launched, is_first_process
 from aepretrain.training.progress import StageProgress, say
@@ -135,6 +136,7 @@ def train_stage(
     Raises:
         ConfigError: If there are no epochs, or Lightning refuses the devices, the strategy or the precision.
         DivergedError: If the loss is not finite.
+        OutOfMemoryError: If memory ran out; the message names a setting that would need less.
     """
     if epochs < 1:
         raise ConfigError(f"a stage needs at least 1 epoch, but {stage} got {epochs}. Leave the stage out instead.")
@@ -160,21 +162,26 @@ def train_stage(
         own.append(EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False))
     if keep_best:
         own.append(best)
+    options, pace = context.trainer, Pace(context.trainer.dispatch)
+    memory = MemoryAdvice(stage, batch_size, options.accumulate, module.training_step)
+    own += [memory, RanksAgree()]
     trainer = build_trainer(
-        context, stage, epochs, [*own, RanksAgree(), *context.callbacks, *callbacks], validate_every=validate_every
+        context, stage, epochs, [*own, *context.callbacks, *callbacks], validate_every=validate_every
     )
     device = trainer.strategy.root_device
-    batches = Batches(
-        [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(context.seed, stage), shuffle=True
-    )
-    held_out = Batches([tensor.to(device) for tensor in validation], EVALUATION_BATCH, shuffle=False)
-    options, pace = context.trainer, Pace(context.trainer.dispatch)
+    with memory.given():
+        batches = Batches(
+            [tensor.to(device) for tensor in train], batch_size, seed=derive_seed(context.seed, stage), shuffle=True
+        )
+        held_out = Batches(
+            [tensor.to(device) for tensor in validation], max(EVALUATION_BATCH // options.accumulate, 1), shuffle=False
+        )
     engine = Engine(module, noise, pace, clip=options.gradient_clip_val, accumulate=options.accumulate, skip=skip)
     dispatches = Dispatches(batches, pace, context.saving.every_steps if files is not None else None)
     module.train()
     start = time.perf_counter()
     checkpoint = None if files is None else _begin(files, resume=context.resume)
-    with engine.driving():
+    with memory.given(), engine.driving():
         _fit(trainer, module, dispatches, held_out, checkpoint)
         steps = trainer.global_step
     module.eval()

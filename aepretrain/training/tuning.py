@@ -1,5 +1,6 @@
 """What the C library, torch and the optimizer are told so that a small step does not wait for them."""
 
+import contextlib
 import ctypes
 import functools
 
@@ -30,6 +31,12 @@ def keep_freed_memory() -> bool:
         return all(taken)
     except (OSError, AttributeError, TypeError):
         return False
+
+
+def give_back_memory() -> None:
+    """Give what is kept but not used back to the system, so that one can see how much is free."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def count_gpus_once() -> None:

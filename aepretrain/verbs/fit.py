@@ -8,13 +8,13 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from aepretrain.config import Parsed, build_parser, parse
-from aepretrain.errors import ConfigError, StoppedError
+from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError
 from aepretrain.resume import RESUME, changed_keys, resumed_arguments
 from aepretrain.run_directory import choose_run_directory, locked, log_to, record_command
 from aepretrain.stack import GreedyStack
-from aepretrain.storage import probe, sweep
+from aepretrain.storage import probe, sweep, write_whole
 from aepretrain.tables import print_results
-from aepretrain.training.processes import is_first_process, leave_group
+from aepretrain.training.processes import is_first_process, is_lost_process, leave_group
 from aepretrain.training.progress import say
 from aepretrain.training.run_state import RunState
 from aepretrain.training.signals import listening
@@ -70,6 +70,8 @@ def _go_on(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
         if is_first_process():
             stale = sweep(out)
             probe(out, _disk_needed(parsed, stack))
+            # What may change holds from now on, also when the run is resumed without naming it again.
+            write_whole(out / "config.yaml", parsed.yaml.encode())
             if stale:
                 say(f"removed what was half written: {', '.join(path.name for path in stale)}")
         record_command(out, "fit", arguments)
@@ -95,9 +97,20 @@ def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> No
 def _telling_how_to_go_on(out: Path) -> Iterator[None]:
     try:
         yield
-    except StoppedError as error:
+    except (StoppedError, OutOfMemoryError, RuntimeError) as error:
         command = f"aepretrain fit --resume {shlex.quote(str(out))}"
-        raise StoppedError(f"{error} Go on with: {command}", error.signal) from error
+        if is_lost_process(error):
+            raise LostProcessError(
+                "another process of this run is gone, so this one leaves too; if it told why, that stands above. "
+                f"Finished stages and checkpoints are intact. Go on with: {command}"
+            ) from error
+        if isinstance(error, StoppedError):
+            raise StoppedError(f"{error} Go on with: {command}", error.signal) from error
+        if not isinstance(error, OutOfMemoryError):
+            raise
+        if error.setting is not None:
+            command += f" {error.setting}"
+        raise OutOfMemoryError(f"{error} Go on with: {command}", error.setting) from error
 
 
 def _add_own(parser: ArgumentParser) -> None:
