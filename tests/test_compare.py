@@ -35,6 +35,7 @@ from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.cli import main
 from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
 from aepretrain.compare.summary import summarize
+from tests.runs import all_left, members
 
 SMALL = {
     "report": False,
@@ -181,6 +182,80 @@ def test_a_killed_comparison_goes_on_and_ends_with_the_same_table(undisturbed, t
     assert len(rows(tmp_path / "out")) < 16
     assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
     assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+LONG = {
+    "pretrain": {"epochs": 120},
+    "finetune": {"epochs": 120, "batch_size": 16},
+    "compare": {"seeds": 2, "labels": [50], "arms": ["pretrained", "random"], "baselines": ["knn"]},
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed_long(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("long")
+    assert main(["compare", "--config", write(folder, **LONG), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("place", "workers", "signum", "everyone"),
+    [
+        ("pretraining-seed0/stages/00-denoising", 1, signal.SIGTERM, False),
+        ("random-50-seed0/stages/classifier", 1, signal.SIGINT, True),
+        ("pretraining-seed1/stages/00-denoising", 2, signal.SIGTERM, False),
+        ("random-50-seed1/stages/classifier", 2, signal.SIGINT, True),
+    ],
+)
+def test_a_comparison_that_is_stopped_saves_and_goes_on_with_the_same_table(
+    place, workers, signum, everyone, undisturbed_long, tmp_path
+):
+    out = tmp_path / "out"
+    words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(out), "--workers", str(workers)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aepretrain", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    stage = out / "runs" / place
+    deadline = time.monotonic() + 120
+    metrics = stage.parents[1] / "metrics.jsonl"
+    while not (metrics.is_file() and metrics.stat().st_size > 2000):  # some epochs are done
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    start = time.monotonic()
+    (os.killpg if everyone else os.kill)(process.pid, signum)  # a terminal tells all, a scheduler the first
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode == 128 + signum, said
+    assert time.monotonic() - start < 15
+    assert all_left(process)
+    assert f"The same command goes on: aepretrain {' '.join(words)}" in said
+    assert "Traceback" not in said
+    saved = torch.load(stage / "last.ckpt", weights_only=True)
+    assert saved["global_step"] > 0
+    again = subprocess.run([sys.executable, "-m", "aepretrain", *words], check=False, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert rows(out) == rows(undisturbed_long)
+    for name in ("encoder/encoder.safetensors", "stages/00-denoising/model.safetensors"):
+        paths = [folder / "runs" / "pretraining-seed1" / name for folder in (out, undisturbed_long)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    if workers == 1:
+        assert f"goes on from {stage / 'last.ckpt'}" in again.stdout
+
+
+def test_workers_leave_with_a_comparison_that_is_killed(tmp_path):
+    words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(tmp_path / "out"), "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aepretrain", *words], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out" / "runs" / "pretraining-seed0" / "metrics.jsonl").is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(members(process)) > 1
+    process.kill()
+    process.wait()
+    assert all_left(process, 10)
 
 
 def test_a_further_seed_runs_only_what_is_new(undisturbed, tmp_path):

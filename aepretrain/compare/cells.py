@@ -17,10 +17,13 @@ from aepretrain.compare.workers import device_of_worker
 from aepretrain.encoder import load_encoder
 from aepretrain.errors import DivergedError, StorageError
 from aepretrain.experiment import Experiment, measure
+from aepretrain.run_directory import holds_files
+from aepretrain.storage import sweep
 from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.json_files import read_json, write_json
 from aepretrain.tracking.options import Tracking
 from aepretrain.training.finetune import FineTuned
+from aepretrain.training.signals import looking_out
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,11 @@ class Bench:
         if (row := self.finished(cell)) is not None:
             return row
         folder = self.runs / cell.name
-        shutil.rmtree(folder, ignore_errors=True)
         if cell.arm in BASELINES:
-            folder.mkdir(parents=True)
-            data = self.network(Arm(), cell, self.trials[0]).data
-            measured = {**measure_baseline(cell.arm, data.splits(cell.seed)), "epochs": None, "steps": None}
+            folder.mkdir(parents=True, exist_ok=True)
+            splits = self.network(Arm(), cell, self.trials[0]).data.splits(cell.seed)
+            measured = looking_out(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
+            measured |= {"epochs": None, "steps": None}
         else:
             measured = self._train(cell, folder)
         write_json(folder / "row.json", {"arm": cell.arm, "seed": cell.seed, "labels": cell.budget, **measured})
@@ -97,10 +100,10 @@ class Bench:
         """The encoder of a seed, pretrained now unless it was before: label budgets, arms and trials share it."""
         folder = self.pretraining_folder(seed, control=control)
         if not self.is_pretrained(seed, control):
-            start_afresh(folder)
+            resume = take_up(folder)
             experiment = self.network(Arm(control=control), Cell("pretrained", seed, None), self.trials[0])
             with open_pretraining(self.tracking, folder, seed) as run:
-                _, results = experiment.pretrain_stack(folder, run=run)
+                _, results = experiment.pretrain_stack(folder, resume=resume, run=run)
                 run.log_outcome(results, encoder=folder / "encoder")
             write_json(folder / "results.json", results)
         return folder / "encoder"
@@ -126,16 +129,18 @@ class Bench:
         """Fine-tune with every combination that is to be tried, and test the one that validation data prefer."""
         arm = ARMS[cell.arm]
         encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
-        tried = []
-        for number, trial in enumerate(trials := self._to_try(cell)):
+        tried, trials = [], self._to_try(cell)
+        if len(trials) > 1 and holds_files(folder) and [path.name for path in folder.iterdir()] != ["trials"]:
+            shutil.rmtree(folder)  # it was about to take the place of its best trial
+        for number, trial in enumerate(trials):
             place = folder if len(trials) == 1 else folder / "trials" / str(number)
-            start_afresh(place)
+            resume = take_up(place)
             experiment, extra = self.network(arm, cell, trial), {}
             if arm.longer:
                 times = self._times_longer(cell, experiment)
                 experiment, extra = _train_longer(experiment, times), {"budget": f"{times}x"}
             try:
-                tuned = _fine_tune(experiment, place, encoder_folder)
+                tuned = _fine_tune(experiment, place, encoder_folder, resume=resume)
             except DivergedError:
                 if len(trials) == 1:
                     raise
@@ -186,20 +191,31 @@ class Bench:
         return read_json(self.pretrain(seed, control=False).parent / "results.json")["stages"]
 
 
-def start_afresh(folder: Path) -> None:
-    """Make a run directory; what a run left that did not finish is removed."""
+def take_up(folder: Path) -> bool:
+    """Make a run directory, unless a run that did not finish has committed something there: that is taken up.
+
+    Returns:
+        Whether there is something to take up.
+
+    Raises:
+        StorageError: If the directory cannot be written.
+    """
     try:
+        if (folder / "state.json").is_file():
+            sweep(folder)
+            return True
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "stages" / "classifier").mkdir(parents=True)
         (folder / "metrics.jsonl").touch()
+        return False
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}. Name another --out.") from error
 
 
-def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None) -> FineTuned:
+def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None, *, resume: bool) -> FineTuned:
     pretrained = None if encoder_folder is None else load_encoder(encoder_folder)
     encoder: nn.Module = experiment.build_stack().encoder if pretrained is None else copy.deepcopy(pretrained)
-    return experiment.train_classifier(encoder, folder, pretrained=pretrained)
+    return experiment.train_classifier(encoder, folder, pretrained=pretrained, resume=resume)
 
 
 def _frozen(make: Any) -> Any:

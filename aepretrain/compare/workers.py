@@ -1,8 +1,12 @@
 """Who runs the cells: this process, several processes of this machine, or a Dask or Ray cluster, all by joblib."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
+import signal
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +15,14 @@ from typing import Any, Literal, TypeVar
 import torch
 from joblib import Parallel, delayed, parallel_config
 
-from aepretrain.errors import ConfigError
+from aepretrain.errors import ConfigError, StoppedError
 from aepretrain.training.options import TrainerOptions
 from aepretrain.training.progress import console
+from aepretrain.training.signals import obey_another, received, stop_if_asked
 
 Row = TypeVar("Row")
+PATIENCE = 10.0
+"""Seconds that workers have for saving after a signal."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +64,35 @@ class Workers:
         Args:
             work: A function of a job.
             jobs: What it is called with, one after another or side by side.
+
+        Raises:
+            StoppedError: If a signal asks this process to stop; what the workers were at is saved.
         """
         if not self.is_parallel:
-            yield from map(work, jobs)
+            for job in jobs:
+                stop_if_asked("between two cells")
+                yield work(job)
             return
+        try:
+            for answer in self._answers(work, jobs):
+                if answer is not None:
+                    yield answer
+                elif not received():
+                    raise StoppedError("a worker was stopped by SIGTERM, and the others with it.", signal.SIGTERM)
+        except Exception:
+            if not received():  # a worker that was ended for a signal is no error of its own
+                raise
+        if received():
+            tell_workers(signal.SIGKILL)  # they are idle, and remember a signal that is over
+        stop_if_asked("with its workers")
+
+    def _answers(self, work: Callable[[Any], Row], jobs: Sequence[Any]) -> Iterator[Row | None]:
         with self._backend(), warnings.catch_warnings():
             # joblib replaces a worker whose memory grew, as it does with the data it reads, and warns of it.
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             parallel = Parallel(n_jobs=self.count if self.backend == "local" else -1, return_as="generator_unordered")
-            yield from parallel(delayed(_in_worker)(work, job) for job in jobs)
+            parent = os.getpid() if self.backend == "local" else None
+            yield from parallel(delayed(_in_worker)(work, job, parent) for job in jobs if not received())
 
     @contextlib.contextmanager
     def _backend(self) -> Iterator[None]:
@@ -82,10 +109,47 @@ class Workers:
                 yield
 
 
-def _in_worker(work: Callable[[Any], Row], job: Any) -> Row:
-    """Several progress bars would write over one another: workers are silent, and the first process speaks."""
+def tell_workers(signum: int) -> None:
+    """Pass a signal on to the workers of this machine, and end those that have not left after a while."""
+    for process in multiprocessing.active_children():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid or 0, signum)
+    if signum != signal.SIGKILL:
+        timer = threading.Timer(PATIENCE, tell_workers, [signal.SIGKILL])
+        timer.daemon = True
+        timer.start()
+
+
+def _in_worker(work: Callable[[Any], Row], job: Any, parent: int | None) -> Row | None:
+    """Several progress bars would write over one another: workers are silent, and the first process speaks.
+
+    Args:
+        work: What to do.
+        job: With what.
+        parent: The process to leave with, and whose signals to obey; ``None`` where the workers are not ours.
+
+    Returns:
+        The answer; ``None`` if a signal came first.
+    """
     console.quiet = True
-    return work(job)
+    if parent is not None:
+        _belong_to(parent)
+    try:
+        stop_if_asked("before a cell")
+        return work(job)
+    except StoppedError:
+        return None
+
+
+@functools.cache
+def _belong_to(parent: int) -> None:
+    def leave_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    obey_another()
+    threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """``aepretrain compare``: pretrained against random initialization, over seeds and label budgets."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import contextlib
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +10,10 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from aepretrain.compare import Workers, compare
+from aepretrain.compare.workers import tell_workers
 from aepretrain.config import Parsed, build_parser, parse
-from aepretrain.errors import ConfigError, StorageError
-from aepretrain.run_directory import holds_files, locked, log_to, record_command
+from aepretrain.errors import ConfigError, StoppedError, StorageError
+from aepretrain.run_directory import holds_files, locked, log_to, record_command, without_secrets
 from aepretrain.tables import print_comparison
 from aepretrain.training.signals import listening
 
@@ -35,11 +37,24 @@ def run(arguments: Sequence[str]) -> None:
     own = parsed.arguments
     workers = Workers(own.workers, own.backend, own.address)
     out = Path(own.out)
-    # Workers are processes of their own: a signal that only this one remembers would not stop them.
-    with locked(out), nullcontext() if workers.is_parallel else listening():
+    with locked(out), _listening(workers), _telling_how_to_go_on(arguments):
         _take_directory(out, parsed.yaml)
         record_command(out, "compare", arguments)
         _run(parsed, workers, out)
+
+
+def _listening(workers: Workers) -> contextlib.AbstractContextManager[None]:
+    """Remember signals and pass them on to workers; those of a cluster have other masters, and this process dies."""
+    return listening(tell_workers) if workers.backend == "local" else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(arguments: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except StoppedError as error:
+        command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
+        raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error
 
 
 def _run(parsed: Parsed, workers: Workers, out: Path) -> None:
