@@ -21,6 +21,11 @@ from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.trust import confine_imports
 
+DATA_HELP = (
+    "the data set; --data.help NAME explains one. MappedArray (.npy files), ParquetFolder and ImageFolder may be "
+    "larger than memory: --data.memory_budget 2GB says how much of it inputs and codes may take"
+)
+
 
 @dataclass(frozen=True)
 class Parsed:
@@ -56,7 +61,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
     add_own(parser)
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, batch order, noise, labelled subset")
-    parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help="the data set")
+    parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help=DATA_HELP)
     _add_network(parser, "")
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     parser.add_argument("--checkpoint", type=Saving, default=Saving())
