@@ -153,6 +153,18 @@ def test_the_same_command_again_runs_nothing_and_finds_the_same(undisturbed, cap
     assert "pretraining cannot tell at 50 labels" in capsys.readouterr().out
 
 
+def test_the_config_of_a_cell_is_one_of_fit_that_finds_the_same(undisturbed, tmp_path):
+    cell = undisturbed / "runs" / "pretrained-50-seed1"
+    assert (
+        main(["fit", "--config", str(cell / "config.yaml"), "--out", str(tmp_path / "run"), "--report", "false"]) == 0
+    )
+    found, expected = (json.loads((run / "results.json").read_text()) for run in (tmp_path / "run", cell))
+    assert found["classifier"]["test"] == expected["classifier"]["test"]
+    probe = yaml.safe_load((undisturbed / "runs" / "probe-50-seed1" / "config.yaml").read_text())
+    assert probe["classifier"]["freeze_encoder"] is True
+    assert "fit would pretrain" in (undisturbed / "runs" / "random-50-seed1" / "config.yaml").read_text()
+
+
 def test_another_setting_is_refused_and_named(undisturbed, capsys):
     command = ["compare", "--config", write(undisturbed.parent), "--out", str(undisturbed)]
     assert main([*command, "--finetune.epochs", "4", "--seed", "1"]) == 2

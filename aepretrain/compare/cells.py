@@ -12,6 +12,7 @@ from torch import nn
 
 from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.compare.arms import ARMS, Arm
+from aepretrain.compare.cell_config import cell_config, write_cell_config
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.encoder import load_encoder
@@ -105,6 +106,7 @@ class Bench:
             with open_pretraining(self.tracking, folder, seed) as run:
                 _, results = experiment.pretrain_stack(folder, resume=resume, run=run)
                 run.log_outcome(results, encoder=folder / "encoder")
+            self._write_config(folder, Cell("pretrained", seed, None), Arm(control=control, pretrained=True), {})
             write_json(folder / "results.json", results)
         return folder / "encoder"
 
@@ -154,6 +156,7 @@ class Bench:
             _move_up(place, folder)
         circumstances = {**experiment.circumstances(tuned.record), "hyperparameters": settings}
         outcome = {"stages": [], "classifier": results, **circumstances}
+        self._write_config(folder, cell, arm, settings)
         write_json(folder / "results.json", outcome)
         with open_cell(
             self.tracking, folder, arm=cell.arm, seed=cell.seed, labels=cell.labels, encoder=encoder_folder
@@ -168,6 +171,14 @@ class Bench:
             "seconds": results["seconds"],
             "hyperparameters": settings,
         }
+
+    def _write_config(self, folder: Path, cell: Cell, arm: Arm, settings: Mapping[str, Any]) -> None:
+        if not self.tracking.config:  # the comparison was made from Python
+            return
+        own = {name: value for name, value in settings.items() if name != "budget"}
+        weights = "fit trains it again" if arm.pretrained else "fit would pretrain it, which this arm was not"
+        config = cell_config(self.tracking.config, arm, cell.seed, cell.labels, own)
+        write_cell_config(folder, f"{folder.name} of a comparison: {weights}.", config)
 
     def _to_try(self, cell: Cell) -> Sequence[Trial]:
         """All combinations with the first seed; with the others the one that was best there."""

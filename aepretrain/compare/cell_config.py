@@ -1,0 +1,45 @@
+"""The config of one cell of a comparison, for ``aepretrain fit --config``."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aepretrain.compare.arms import Arm
+from aepretrain.storage import write_whole
+
+NOT_OF_A_RUN = ("compare", "control")
+
+
+def cell_config(
+    config: Mapping[str, Any], arm: Arm, seed: int, labels: int | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The comparison's config with what a cell sets of its own: network, seed, label budget, chosen settings.
+
+    Example:
+        >>> config = {"seed": 0, "classifier": {"dropout": 0.0}, "data": {"init_args": {}}, "compare": {}}
+        >>> cell_config(config, Arm(frozen=True), 3, 50, {"classifier.dropout": 0.5})["classifier"]
+        {'dropout': 0.5, 'freeze_encoder': True}
+    """
+    own = copy.deepcopy({name: value for name, value in config.items() if name not in NOT_OF_A_RUN})
+    if arm.control:
+        own.update(copy.deepcopy(dict(config["control"])))
+    own["seed"] = seed
+    own["data"]["init_args"]["labels"] = labels
+    for name, value in settings.items():
+        *path, last = name.split(".")
+        place = own
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    if arm.frozen:
+        own["classifier"]["freeze_encoder"] = True
+    return own
+
+
+def write_cell_config(folder: Path, what: str, config: Mapping[str, Any]) -> None:
+    """Write ``config.yaml`` of a cell, whose first line says what ``fit`` would make of it."""
+    text = f"# {what}\n{yaml.safe_dump(dict(config), sort_keys=False)}"
+    write_whole(folder / "config.yaml", text.encode())
