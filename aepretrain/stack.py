@@ -14,12 +14,16 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.encoding import encode_dataset
+from aepretrain.training.many_seeds import Vectorize, at_once, train_seeds
 from aepretrain.training.options import Pretraining
 from aepretrain.training.progress import duration, say
 from aepretrain.training.stage import RunContext, StageRecord, train_stage
 
 LayerFactory = Callable[[Shape], Autoencoder]
 """A variant with all but ``in_shape`` given."""
+
+StageEnd = Callable[[Autoencoder, StageRecord, Tensor], None]
+"""Called with a layer, its record and its validation inputs when a stage closes."""
 
 IDENTITY_EXAMPLES = 1000
 
@@ -121,7 +125,7 @@ class GreedyStack(nn.Module):
         pretraining: Pretraining = Pretraining(),
         context: RunContext = RunContext(),
         *,
-        on_stage_end: Callable[[Autoencoder, StageRecord, Tensor], None] | None = None,
+        on_stage_end: StageEnd | None = None,
     ) -> Self:
         """Train the layers one after another, each with a Trainer of its own.
 
@@ -140,34 +144,8 @@ class GreedyStack(nn.Module):
             DataError: If the inputs do not fit the stack or the first layer's likelihood.
             ConfigError: If a setting is out of range.
         """
-        splits = data.splits(context.seed)
-        x, x_validation = splits.unlabelled, splits.validation.x
-        self.check(data, context.seed)
-        lengths = [pretraining.of_layer(k, len(self.layers)) for k in range(len(self.layers))]
-        self.records, self.identity_scores = [], []
-        for stage, layer, (epochs, batch_size, patience) in zip(self.stages, self.autoencoders, lengths, strict=True):
-            record = train_stage(
-                layer,
-                [x],
-                [x_validation],
-                context,
-                stage=stage,
-                epochs=epochs,
-                batch_size=batch_size,
-                monitor="val/reconstruction",
-                patience=patience,
-                keep_best=patience is not None,
-            )
-            generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
-            self.records.append(record)
-            self.identity_scores.append(identity_score(layer, x_validation[:IDENTITY_EXAMPLES].cpu(), generator))
-            if context.progress:
-                say(self.summary(len(self.records) - 1))
-            if not context.is_finished(stage):
-                if on_stage_end is not None:
-                    on_stage_end(layer, record, x_validation.cpu())
-                context.finish(stage)
-            x, x_validation = (encode_dataset(layer.f, part, device=record.device) for part in (x, x_validation))
+        ends = [] if on_stage_end is None else [on_stage_end]
+        fit_stacks([self], data, pretraining, [context], on_stage_ends=ends)
         return self
 
     def check(self, data: DataModule, seed: int = 0) -> None:
@@ -219,6 +197,64 @@ class GreedyStack(nn.Module):
             }
             for layer, record, score in zip(self.autoencoders, self.records, self.identity_scores, strict=True)
         ]
+
+
+def fit_stacks(
+    stacks: Sequence[GreedyStack],
+    data: DataModule,
+    pretraining: Pretraining,
+    contexts: Sequence[RunContext],
+    *,
+    vectorize: Vectorize = "off",
+    on_stage_ends: Sequence[StageEnd] = (),
+) -> None:
+    """Train stacks of one architecture with a seed each, layer by layer: :meth:`GreedyStack.fit` for many.
+
+    Args:
+        stacks: The stacks, which differ in their weights alone.
+        data: As for one stack.
+        pretraining: As for one stack.
+        contexts: One per stack; they differ in seed, directory and loggers.
+        vectorize: Whether a layer of all stacks is trained at once: where it is possible and faster (``auto``), always
+            (``on``), or never (``off``).
+        on_stage_ends: As for one stack, one per stack; or none.
+
+    Raises:
+        DataError: If the inputs do not fit the stacks or the first layer's likelihood.
+        ConfigError: If a setting is out of range, or ``vectorize`` is ``on`` and a layer cannot be trained so.
+    """
+    splits = [data.splits(context.seed) for context in contexts]
+    x, x_validation = [each.unlabelled for each in splits], [each.validation.x for each in splits]
+    layers = len(stacks[0].layers)
+    for stack, context in zip(stacks, contexts, strict=True):
+        stack.check(data, context.seed)
+        stack.records, stack.identity_scores = [], []
+    lengths = [pretraining.of_layer(k, layers) for k in range(layers)]
+    for k, (epochs, batch_size, patience) in enumerate(lengths):
+        members, stage = [stack.autoencoders[k] for stack in stacks], stacks[0].stages[k]
+        settings: dict[str, Any] = {"stage": stage, "epochs": epochs, "batch_size": batch_size}
+        settings["monitor"] = "val/reconstruction"
+        if len(stacks) > 1 and at_once(members[0], x, contexts[0], patience, stage=stage, vectorize=vectorize):
+            records = train_seeds(members, x, x_validation, contexts, **settings)
+        else:
+            settings |= {"patience": patience, "keep_best": patience is not None}
+            every = zip(members, x, x_validation, contexts, strict=True)
+            records = [train_stage(layer, [own], [held_out], at, **settings) for layer, own, held_out, at in every]
+        for seed, (stack, context, record) in enumerate(zip(stacks, contexts, records, strict=True)):
+            layer = members[seed]
+            generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
+            stack.records.append(record)
+            score = identity_score(layer, x_validation[seed][:IDENTITY_EXAMPLES].cpu(), generator)
+            stack.identity_scores.append(score)
+            if context.progress:
+                say(stack.summary(k) + (f"  seed {context.seed}" if len(stacks) > 1 else ""))
+            if not context.is_finished(stage):
+                if on_stage_ends:
+                    on_stage_ends[seed](layer, record, x_validation[seed].cpu())
+                context.finish(stage)
+            x[seed], x_validation[seed] = (
+                encode_dataset(layer.f, part, device=record.device) for part in (x[seed], x_validation[seed])
+            )
 
 
 def _validation_diagnostics(metrics: dict[str, float]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from torch import nn
 from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.options import Cell, Comparison
+from aepretrain.compare.together import pretrain_together
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.encoder import load_encoder
 from aepretrain.errors import DivergedError, StorageError
@@ -21,6 +22,7 @@ from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.json_files import read_json, write_json
 from aepretrain.tracking.options import Tracking
 from aepretrain.training.finetune import FineTuned
+from aepretrain.training.many_seeds import Vectorize
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ class Bench:
                 run.log_outcome(results, encoder=folder / "encoder")
             write_json(folder / "results.json", results)
         return folder / "encoder"
+
+    def pretrain_many(self, seeds: Sequence[int], *, control: bool, vectorize: Vectorize) -> bool:
+        """Pretrain several seeds together, as ``vectorize`` says; whether it was done."""
+        folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
+        for folder in folders:
+            start_afresh(folder)
+        cells = [Cell("pretrained", seed, None) for seed in seeds]
+        experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
+        return pretrain_together(experiments, folders, self.tracking, vectorize)
 
     def is_pretrained(self, seed: int, control: bool) -> bool:
         """Whether the stack of a seed finished before."""

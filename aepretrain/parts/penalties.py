@@ -4,10 +4,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.func import jacfwd, jacrev, jvp, vmap
 
 from aepretrain.parts.precision import at_least_float32
+from aepretrain.parts.randomness import Noise, shares
+from aepretrain.parts.seeds import SeedLinear
 
 
 def l1(h: Tensor) -> Tensor:
@@ -114,9 +116,7 @@ class KLSparsity(SparsityPenalty):
             )
 
 
-def contraction(
-    f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Generator | None = None
-) -> Tensor:
+def contraction(f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Noise = None) -> Tensor:
     r"""Squared Frobenius norm of the Jacobian of an encoder, :math:`\lVert \partial f / \partial x \rVert_F^2`.
 
     One dense layer :math:`h = \varphi(W x + b)` has the closed form :math:`\sum_j \varphi'(a_j)^2 \lVert w_j \rVert^2`;
@@ -146,7 +146,7 @@ def contraction(
         match _without_flatten(f):
             case [nn.Linear() as linear]:
                 return linear.weight.square().sum().expand(len(x))
-            case [nn.Linear() as linear, activation] if type(activation) in ELEMENTWISE:
+            case [nn.Linear() | SeedLinear() as linear, activation] if type(activation) in ELEMENTWISE:
                 return _contraction_of_dense(linear, activation, x.flatten(1))
             case _ if projections is None:
                 return _contraction_by_jacobian(f, x)
@@ -166,15 +166,18 @@ def _without_flatten(f: nn.Module) -> list[nn.Module]:
     return [module for module in modules if not isinstance(module, nn.Flatten)]
 
 
-def _contraction_of_dense(linear: nn.Linear, activation: nn.Module, x: Tensor) -> Tensor:
+def _contraction_of_dense(linear: nn.Linear | SeedLinear, activation: nn.Module, x: Tensor) -> Tensor:
     a = linear(x)
     slope: Tensor = jvp(activation, (a,), (torch.ones_like(a),))[1]
+    if isinstance(linear, SeedLinear):
+        return linear.of_units(slope.square(), linear.weight.square().sum(dim=1))
     return slope.square() @ linear.weight.square().sum(dim=1)
 
 
-def _projected(f: nn.Module, x: Tensor, generator: Generator | None) -> Tensor:
+def _projected(f: nn.Module, x: Tensor, generator: Noise) -> Tensor:
     """How far a step in a random direction moves each code, squared: shape ``(B,)``."""
-    v = torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x) * 2 - 1
+    coins = [torch.randint(0, 2, part.shape, generator=own, device=x.device) for part, own in shares(x, generator)]
+    v = torch.cat(coins).to(x) * 2 - 1
     moved: Tensor = jvp(f, (x,), (v,))[1]
     return moved.square().flatten(1).sum(dim=1)
 

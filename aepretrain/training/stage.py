@@ -169,7 +169,7 @@ def train_stage(
     start = time.perf_counter()
     checkpoint = None if files is None else _begin(files, resume=context.resume)
     with engine.driving():
-        _fit(trainer, module, dispatches, held_out, checkpoint)
+        fit_quietly(trainer, module, dispatches, held_out, checkpoint)
         steps = trainer.global_step
     module.eval()
     closed = StageRecord(
@@ -198,7 +198,7 @@ def _begin(files: StageFiles, *, resume: bool) -> Path | None:
     return checkpoint
 
 
-def _fit(
+def fit_quietly(
     trainer: Trainer, module: LightningModule, batches: Dispatches, held_out: Batches, checkpoint: Path | None
 ) -> None:
     """Train; if that fails, the processes that were launched for it are not left behind."""
