@@ -173,9 +173,13 @@ class Experiment:
             The stack, and the results so far: without a classifier.
         """
         stack = stack or self.prepare()
-        context = self._context(out, resume=resume, run=run)
+        context = self.context(out, resume=resume, run=run)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
+        return stack, self.close_pretraining(stack, out)
+
+    def close_pretraining(self, stack: GreedyStack, out: Path) -> dict[str, Any]:
+        """Save the encoder of a stack that was trained; returns the results so far."""
         results: dict[str, Any] = {
             "stages": stack.results(),
             "classifier": None,
@@ -189,7 +193,7 @@ class Experiment:
             for stage in results["stages"]
         }
         _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned", figures)
-        return stack, results
+        return results
 
     def train_classifier(
         self,
@@ -209,14 +213,15 @@ class Experiment:
             resume: Take up what ``out`` holds.
             run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
         """
-        classifier, context = self.build_classifier(encoder), self._context(out, resume=resume, run=run)
+        classifier, context = self.build_classifier(encoder), self.context(out, resume=resume, run=run)
         tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
         if not context.is_finished(tuned.record.stage):
             save_curves(tuned.record, out / "stages" / tuned.record.stage)
             context.finish(tuned.record.stage)
         return tuned
 
-    def _context(self, out: Path, *, resume: bool, run: TrackedRun | None) -> RunContext:
+    def context(self, out: Path, *, resume: bool = False, run: TrackedRun | None = None) -> RunContext:
+        """What all stages of a run in this directory share."""
         loggers = (run or TrackedRun(out, Tracking(loggers=()))).loggers
         return RunContext(
             self.seed,

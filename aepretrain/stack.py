@@ -15,6 +15,7 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.codes import FrozenCodes, Room, disk_for_codes, no_folder
+from aepretrain.training.many_seeds import Vectorize, at_once, train_seeds
 from aepretrain.training.memory import MemoryAdvice
 from aepretrain.training.options import Pretraining
 from aepretrain.training.progress import duration, say
@@ -22,6 +23,9 @@ from aepretrain.training.stage import RunContext, StageRecord, train_stage
 
 LayerFactory = Callable[[Shape], Autoencoder]
 """A variant with all but ``in_shape`` given."""
+
+StageEnd = Callable[[Autoencoder, StageRecord, Tensor], None]
+"""Called with a layer, its record and its validation inputs when a stage closes."""
 
 IDENTITY_EXAMPLES = 1000
 
@@ -123,7 +127,7 @@ class GreedyStack(nn.Module):
         pretraining: Pretraining = Pretraining(),
         context: RunContext = RunContext(),
         *,
-        on_stage_end: Callable[[Autoencoder, StageRecord, Tensor], None] | None = None,
+        on_stage_end: StageEnd | None = None,
     ) -> Self:
         """Train the layers one after another, each with a Trainer of its own.
 
@@ -143,47 +147,8 @@ class GreedyStack(nn.Module):
             DataError: If the inputs do not fit the stack or the first layer's likelihood.
             ConfigError: If a setting is out of range.
         """
-        self.check(data, context.seed)
-        splits = data.splits(context.seed)
-        if context.out is None and (size := self.disk_for_codes(data, pretraining, context.seed)):
-            raise ConfigError(no_folder(size))
-        inputs, held_out = (
-            FrozenCodes(x, name, context, room, dtype=pretraining.codes, read_ahead=data.read_ahead)
-            for room in [_room_for_codes(data, context.seed)]
-            for name, x in (("codes", splits.unlabelled), ("validation-codes", splits.validation.x))
-        )
-        lengths = [pretraining.of_layer(k, len(self.layers)) for k in range(len(self.layers))]
-        self.records, self.identity_scores = [], []
-        for stage, layer, (epochs, batch_size, patience) in zip(self.stages, self.autoencoders, lengths, strict=True):
-            x_validation = held_out.get()
-            record = train_stage(
-                layer,
-                # A stage that was trained before is read from its files.
-                [] if context.is_trained(stage) else [inputs.get()],
-                [x_validation],
-                context,
-                stage=stage,
-                epochs=epochs,
-                batch_size=batch_size,
-                monitor="val/reconstruction",
-                patience=patience,
-                keep_best=patience is not None,
-            )
-            generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
-            self.records.append(record)
-            with MemoryAdvice(stage, batch_size).given():
-                examples = x_validation[:IDENTITY_EXAMPLES].cpu()
-                self.identity_scores.append(identity_score(layer, examples, generator))
-                if context.progress:
-                    say(self.summary(len(self.records) - 1))
-                if not context.is_finished(stage):
-                    if on_stage_end is not None:
-                        on_stage_end(layer, record, examples)
-                    context.finish(stage)
-                for codes in (inputs, held_out):
-                    codes.add(stage, layer, record.device, record.processes)
-        for codes in (inputs, held_out):
-            codes.close()
+        ends = [] if on_stage_end is None else [on_stage_end]
+        fit_stacks([self], data, pretraining, [context], on_stage_ends=ends)
         return self
 
     def disk_for_codes(self, data: DataModule, pretraining: Pretraining, seed: int = 0) -> int:
@@ -248,6 +213,89 @@ def _room_for_codes(data: DataModule, seed: int) -> Room:
     splits = data.splits(seed)
     pools = {id(x): x for x in (splits.unlabelled, splits.train.x, splits.validation.x, splits.test.x)}
     return Room.beside(list(pools.values()), data.memory_limit, data.read_ahead)
+
+
+def _codes(data: DataModule, pretraining: Pretraining, context: RunContext) -> list[FrozenCodes]:
+    """The inputs of the next layer, and those of its validation."""
+    splits, room = data.splits(context.seed), _room_for_codes(data, context.seed)
+    return [
+        FrozenCodes(x, name, context, room, dtype=pretraining.codes, read_ahead=data.read_ahead)
+        for name, x in (("codes", splits.unlabelled), ("validation-codes", splits.validation.x))
+    ]
+
+
+def fit_stacks(
+    stacks: Sequence[GreedyStack],
+    data: DataModule,
+    pretraining: Pretraining,
+    contexts: Sequence[RunContext],
+    *,
+    vectorize: Vectorize = "off",
+    on_stage_ends: Sequence[StageEnd] = (),
+) -> None:
+    """Train stacks of one architecture with a seed each, layer by layer: :meth:`GreedyStack.fit` for many.
+
+    Args:
+        stacks: The stacks, which differ in their weights alone.
+        data: As for one stack.
+        pretraining: As for one stack.
+        contexts: One per stack; they differ in seed, directory and loggers.
+        vectorize: Whether a layer of all stacks is trained at once: where it is possible and faster (``auto``), always
+            (``on``), or never (``off``).
+        on_stage_ends: As for one stack, one per stack; or none.
+
+    Raises:
+        DataError: If the inputs do not fit the stacks or the first layer's likelihood.
+        ConfigError: If a setting is out of range, or ``vectorize`` is ``on`` and a layer cannot be trained so.
+    """
+    layers = len(stacks[0].layers)
+    for stack, context in zip(stacks, contexts, strict=True):
+        stack.check(data, context.seed)
+        if context.out is None and (size := stack.disk_for_codes(data, pretraining, context.seed)):
+            raise ConfigError(no_folder(size))
+        stack.records, stack.identity_scores = [], []
+    codes = [_codes(data, pretraining, context) for context in contexts]
+    lengths = [pretraining.of_layer(k, layers) for k in range(layers)]
+    for k, (epochs, batch_size, patience) in enumerate(lengths):
+        members, stage = [stack.autoencoders[k] for stack in stacks], stacks[0].stages[k]
+        settings: dict[str, Any] = {"stage": stage, "epochs": epochs, "batch_size": batch_size}
+        settings["monitor"] = "val/reconstruction"
+        # A stage that was trained before is read from its files.
+        x = [None if at.is_trained(stage) else own.get() for (own, _), at in zip(codes, contexts, strict=True)]
+        x_validation = [held_out.get() for _, held_out in codes]
+        tensors, held_outs = ([own for own in every if isinstance(own, Tensor)] for every in (x, x_validation))
+        in_memory = len(tensors) == len(held_outs) == len(stacks)
+        if (
+            len(stacks) > 1
+            and in_memory
+            and at_once(members[0], tensors, contexts[0], patience, stage=stage, vectorize=vectorize)
+        ):
+            records = train_seeds(members, tensors, held_outs, contexts, **settings)
+        else:
+            settings |= {"patience": patience, "keep_best": patience is not None}
+            every = zip(members, x, x_validation, contexts, strict=True)
+            records = [
+                train_stage(layer, [] if own is None else [own], [held_out], at, **settings)
+                for layer, own, held_out, at in every
+            ]
+        for seed, (stack, context, record) in enumerate(zip(stacks, contexts, records, strict=True)):
+            layer = members[seed]
+            generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
+            stack.records.append(record)
+            with MemoryAdvice(stage, batch_size).given():
+                examples = x_validation[seed][:IDENTITY_EXAMPLES].cpu()
+                stack.identity_scores.append(identity_score(layer, examples, generator))
+                if context.progress:
+                    say(stack.summary(k) + (f"  seed {context.seed}" if len(stacks) > 1 else ""))
+                if not context.is_finished(stage):
+                    if on_stage_ends:
+                        on_stage_ends[seed](layer, record, examples)
+                    context.finish(stage)
+                for each in codes[seed]:
+                    each.add(stage, layer, record.device, record.processes)
+    for pair in codes:
+        for each in pair:
+            each.close()
 
 
 def _validation_diagnostics(metrics: dict[str, float]) -> dict[str, float]:

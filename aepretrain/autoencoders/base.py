@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aepretrain.autoencoders.diagnostics import CodeStatistics
 from aepretrain.parts.coders import Coder
 from aepretrain.parts.likelihoods import Gaussian, Likelihood
+from aepretrain.parts.randomness import Noise
 
 Shape = tuple[int, ...]
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
@@ -52,7 +53,7 @@ class Autoencoder(LightningModule, ABC):
         self.L = likelihood
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.noise: Generator | None = None
+        self.noise: Noise = None
         """Where the noise of :meth:`energy` comes from; ``None`` is the global generator. Training keys it."""
         self.code_statistics = CodeStatistics(self.code_shape)
 

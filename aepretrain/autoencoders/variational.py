@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from aepretrain.autoencoders.base import Autoencoder
 from aepretrain.parts.coders import Coder
 from aepretrain.parts.penalties import kl_to_standard_normal
+from aepretrain.parts.randomness import normal_like
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -53,7 +53,7 @@ class VariationalAutoencoder(Autoencoder):
 
     def energy(self, x: Tensor) -> Tensor:
         mean, log_var = self.posterior(x)
-        epsilon = torch.empty_like(mean).normal_(generator=self.noise)
+        epsilon = normal_like(mean, self.noise)
         z = mean + (0.5 * log_var).exp() * epsilon
         return self.L(x, self.g(z)) + self.beta * kl_to_standard_normal(mean, log_var)
 

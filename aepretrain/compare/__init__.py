@@ -16,6 +16,7 @@ from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.tracking.comparison import log_comparison
 from aepretrain.tracking.json_files import write_json
 from aepretrain.tracking.wandb_mode import settle_mode
+from aepretrain.training.many_seeds import Vectorize
 from aepretrain.training.progress import duration, say
 
 __all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "compare"]
@@ -29,6 +30,7 @@ def compare(
     control: Experiment | None = None,
     trials: Sequence[Trial] = (),
     workers: Workers = Workers(),
+    vectorize: Vectorize = "off",
 ) -> dict[str, Any]:
     """Run what is missing of a comparison, and sum it up.
 
@@ -42,6 +44,8 @@ def compare(
         control: The second network, on the same data, for the arms that begin with ``control``.
         trials: What every combination of ``comparison.grid`` makes of the networks; empty where there is no grid.
         workers: The processes that share the work.
+        vectorize: Whether one process pretrains all seeds at once: where it is possible and faster (``auto``), always
+            (``on``), or never (``off``). Results agree within rounding.
 
     Returns:
         The summary, as in ``summary.json``.
@@ -67,6 +71,7 @@ def compare(
     rows = {cell: row for cell in cells if (row := bench.finished(cell)) is not None}
     missing = [cell for cell in cells if cell not in rows]
     start, done = time.perf_counter(), 0
+    _pretrain_at_once(bench, missing, workers, vectorize)
     for seeds in _portions(comparison, workers, tuned=len(bench.trials) > 1):
         for seed, control_network in workers.run(bench.pretrain_job, _pretrainings(bench, seeds, missing)):
             say(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
@@ -131,6 +136,30 @@ def _pretrainings(bench: Bench, seeds: Sequence[int], missing: Sequence[Cell]) -
         if cell.seed in seeds and cell.arm in ARMS and (ARMS[cell.arm].pretrained or ARMS[cell.arm].longer)
     }
     return sorted(job for job in needed if not bench.is_pretrained(*job))
+
+
+def _pretrain_at_once(bench: Bench, missing: Sequence[Cell], workers: Workers, vectorize: Vectorize) -> None:
+    """Pretrain what several seeds lack, before any cell; what is left out here is done seed by seed.
+
+    Raises:
+        ConfigError: If ``vectorize`` is ``on``, and the comparison does not allow it.
+    """
+    timed = bench.comparison.longer_by == "seconds" and any(_is_longer(cell) for cell in missing)
+    for forbidden, words in (
+        (workers.is_parallel, "several workers share the seeds. Use one worker"),
+        (timed, "compare.longer_by seconds needs the time of each seed by itself. Use steps"),
+    ):
+        if forbidden and vectorize == "on":
+            raise ConfigError(f"--vectorize on: {words}, or --vectorize auto.")
+        if forbidden:
+            return
+    if vectorize == "off":
+        return
+    jobs = _pretrainings(bench, range(bench.comparison.most_seeds), missing)
+    for control in (False, True):
+        seeds = [seed for seed, of_control in jobs if of_control == control]
+        if len(seeds) > 1 and bench.pretrain_many(seeds, control=control, vectorize=vectorize):
+            say(f"pretraining{' of the control' if control else ''} seeds {', '.join(map(str, seeds))} finished")
 
 
 def _is_longer(cell: Cell) -> bool:

@@ -14,6 +14,7 @@ from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
 from aepretrain.compare.options import Cell, Comparison
+from aepretrain.compare.together import pretrain_together
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.encoder import load_encoder
 from aepretrain.errors import DivergedError, StorageError
@@ -24,6 +25,7 @@ from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.json_files import read_json, write_json
 from aepretrain.tracking.options import Tracking
 from aepretrain.training.finetune import FineTuned
+from aepretrain.training.many_seeds import Vectorize
 from aepretrain.training.signals import looking_out
 
 
@@ -109,6 +111,19 @@ class Bench:
             self._write_config(folder, Cell("pretrained", seed, None), Arm(control=control, pretrained=True), {})
             write_json(folder / "results.json", results)
         return folder / "encoder"
+
+    def pretrain_many(self, seeds: Sequence[int], *, control: bool, vectorize: Vectorize) -> bool:
+        """Pretrain several seeds together, as ``vectorize`` says; whether it was done."""
+        folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
+        if any(take_up(folder) for folder in folders):
+            return False  # one of them goes on where it stopped
+        cells = [Cell("pretrained", seed, None) for seed in seeds]
+        experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
+        done = pretrain_together(experiments, folders, self.tracking, vectorize)
+        if done:
+            for cell, folder in zip(cells, folders, strict=True):
+                self._write_config(folder, cell, Arm(control=control, pretrained=True), {})
+        return done
 
     def is_pretrained(self, seed: int, control: bool) -> bool:
         """Whether the stack of a seed finished before."""

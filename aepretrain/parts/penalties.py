@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.func import jacfwd, jacrev, jvp, vmap
 
 from aepretrain.parts.precision import at_least_float32
+from aepretrain.parts.randomness import Noise, shares
+from aepretrain.parts.seeds import SeedLinear
 
 
 def l1(h: Tensor) -> Tensor:
@@ -115,9 +117,7 @@ class KLSparsity(SparsityPenalty):
             )
 
 
-def contraction(
-    f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Generator | None = None
-) -> Tensor:
+def contraction(f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Noise = None) -> Tensor:
     r"""Squared Frobenius norm of the Jacobian of an encoder, :math:`\lVert \partial f / \partial x \rVert_F^2`.
 
     One dense layer :math:`h = \varphi(W x + b)` has the closed form :math:`\sum_j \varphi'(a_j)^2 \lVert w_j \rVert^2`;
@@ -146,7 +146,7 @@ def contraction(
 
 
 def code_and_contraction(
-    f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Generator | None = None
+    f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Noise = None
 ) -> tuple[Tensor, Tensor]:
     """The code f(x), shape ``(B, *code_shape)``, and the :func:`contraction`, shape ``(B,)``, from one forward pass.
 
@@ -160,7 +160,7 @@ def code_and_contraction(
         match _without_flatten(f):
             case [nn.Linear() as linear]:
                 return f(x), linear.weight.square().sum().expand(len(x))
-            case [nn.Linear() as linear, activation] if type(activation) in ELEMENTWISE:
+            case [nn.Linear() | SeedLinear() as linear, activation] if type(activation) in ELEMENTWISE:
                 return _of_dense(linear, activation, x.flatten(1))
             case _ if projections is None:
                 return f(x), _contraction_by_jacobian(f, x)
@@ -188,19 +188,22 @@ SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 """The derivative of an activation as a function of its value, where it is one."""
 
 
-def _of_dense(linear: nn.Linear, activation: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def _of_dense(linear: nn.Linear | SeedLinear, activation: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     a = linear(x)
     if (slope_at := SLOPES.get(type(activation))) is not None:
         h = activation(a)
         slope = slope_at(h)
     else:
         h, slope = jvp(activation, (a,), (torch.ones_like(a),))[:2]
+    if isinstance(linear, SeedLinear):
+        return h, linear.of_units(slope.square(), linear.weight.square().sum(dim=1))
     return h, slope.square() @ linear.weight.square().sum(dim=1)
 
 
-def _projected(f: nn.Module, x: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor]:
+def _projected(f: nn.Module, x: Tensor, generator: Noise) -> tuple[Tensor, Tensor]:
     """The code, and how far a step in a random direction moves it, squared: shape ``(B,)``."""
-    v = torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x) * 2 - 1
+    coins = [torch.randint(0, 2, part.shape, generator=own, device=x.device) for part, own in shares(x, generator)]
+    v = torch.cat(coins).to(x) * 2 - 1
     h, moved = jvp(f, (x,), (v,))[:2]
     return h, moved.square().flatten(1).sum(dim=1)
 

@@ -182,7 +182,7 @@ def train_stage(
     start = time.perf_counter()
     checkpoint = None if files is None else _begin(files, resume=context.resume)
     with memory.given(), engine.driving():
-        _fit(trainer, module, dispatches, held_out, checkpoint)
+        fit_quietly(trainer, module, dispatches, held_out, checkpoint)
         steps = trainer.global_step
     module.eval()
     closed = StageRecord(
@@ -211,7 +211,7 @@ def _begin(files: StageFiles, *, resume: bool) -> Path | None:
     return checkpoint
 
 
-def _fit(
+def fit_quietly(
     trainer: Trainer, module: LightningModule, batches: Dispatches, held_out: Batches, checkpoint: Path | None
 ) -> None:
     """Train; if that fails, the processes that were launched for it are not left behind."""

@@ -15,6 +15,7 @@ from aepretrain.config import Parsed, build_parser, parse
 from aepretrain.errors import ConfigError, StoppedError, StorageError
 from aepretrain.run_directory import holds_files, locked, log_to, record_command, without_secrets
 from aepretrain.tables import print_comparison
+from aepretrain.training.many_seeds import Vectorize
 from aepretrain.training.signals import listening
 
 DESCRIPTION = """\
@@ -31,7 +32,7 @@ FIXED = ("grid", "longer_by")
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with what follows it on the command line."""
-    parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out", *WORKERS))
+    parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out", "vectorize", *WORKERS))
     for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
         experiment.prepare()
     own = parsed.arguments
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     with locked(out), _listening(workers), _telling_how_to_go_on(arguments):
         _take_directory(out, parsed.yaml)
         record_command(out, "compare", arguments)
-        _run(parsed, workers, out)
+        _run(parsed, workers, own.vectorize, out)
 
 
 def _listening(workers: Workers) -> contextlib.AbstractContextManager[None]:
@@ -57,10 +58,16 @@ def _telling_how_to_go_on(arguments: Sequence[str]) -> Iterator[None]:
         raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error
 
 
-def _run(parsed: Parsed, workers: Workers, out: Path) -> None:
+def _run(parsed: Parsed, workers: Workers, vectorize: Vectorize, out: Path) -> None:
     with log_to(out / "train.log"):
         summary = compare(
-            parsed.experiment, parsed.comparison, out, control=parsed.control, trials=parsed.trials, workers=workers
+            parsed.experiment,
+            parsed.comparison,
+            out,
+            control=parsed.control,
+            trials=parsed.trials,
+            workers=workers,
+            vectorize=vectorize,
         )
         print_comparison(summary, out)
 
@@ -73,6 +80,13 @@ def _add_own(parser: ArgumentParser) -> None:
         type=Literal["local", "dask", "ray"],
         default="local",
         help="joblib's dask or ray (extras) where one machine is not enough; the workers share the storage of --out",
+    )
+    parser.add_argument(
+        "--vectorize",
+        type=Vectorize,
+        default="off",
+        help="pretrain all seeds at once, as one batched model with each seed's own weights, order and noise: where "
+        "it is possible and faster (auto), always (on), or never (off); results agree within rounding; one worker",
     )
     parser.add_argument("--address", type=str | None, default=None, help="of the Dask scheduler or the Ray cluster")
 

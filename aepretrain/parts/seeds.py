@@ -1,0 +1,73 @@
+"""Affine maps of many models side by side: seed s maps the s-th of equal shares of the rows by weights of its own."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class SeedLinear(nn.Module):
+    r"""The affine maps of S models in one batched matrix product.
+
+    .. math:: y_{sb} = W_s x_{sb} + c_s
+
+    Args:
+        linears: The maps, all of one shape, with bias; their weights are copied to shape ``(S, in, out)``.
+
+    Example:
+        >>> maps = [nn.Linear(3, 2) for _ in range(4)]
+        >>> y = SeedLinear(maps)(torch.ones(8, 3))
+        >>> torch.allclose(y[2:4], maps[1](torch.ones(2, 3)))
+        True
+    """
+
+    def __init__(self, linears: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        # Gradients then come as the weights lie; those of (S, out, in) would be copied at every step.
+        self.weight = nn.Parameter(torch.stack([linear.weight.detach().t() for linear in linears]))
+        self.bias = nn.Parameter(torch.stack([linear.bias.detach() for linear in linears]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _product(x, self.weight, self.bias)
+
+    def of_units(self, values: Tensor, weights: Tensor) -> Tensor:
+        """Sums over the units of ``values`` ``(S * B, out)``, weighted by each seed's ``(S, out)``: ``(S * B,)``."""
+        shared = values.reshape(len(weights), -1, values.shape[1])
+        return torch.bmm(shared, weights.unsqueeze(2)).flatten()
+
+    @torch.no_grad()
+    def give_back(self, linears: Sequence[nn.Linear]) -> None:
+        """Put the weights of each seed into its own map."""
+        for linear, weight, bias in zip(linears, self.weight, self.bias, strict=True):
+            linear.weight.copy_(weight.t())
+            linear.bias.copy_(bias)
+
+
+class SeedTransposed(nn.Module):
+    r"""Tied weights of S models: :math:`y_{sb} = W_s^\top h_{sb} + c_s`.
+
+    Args:
+        linear: The maps whose weights are shared.
+        biases: The biases :math:`c_s` of the S models, which are copied.
+    """
+
+    def __init__(self, linear: SeedLinear, biases: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.weight = linear.weight
+        self.bias = nn.Parameter(torch.stack([bias.detach() for bias in biases]))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return _product(h, self.weight.transpose(1, 2), self.bias)
+
+    @torch.no_grad()
+    def give_back(self, biases: Sequence[Tensor]) -> None:
+        """Put the bias of each seed back into its own map."""
+        for own, bias in zip(biases, self.bias, strict=True):
+            own.copy_(bias)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Rows ``(S * B, in)`` by weights ``(S, in, out)`` plus biases ``(S, out)``: ``(S * B, out)``."""
+    # baddbmm takes nearly twice as long on a CPU.
+    y = torch.bmm(x.reshape(len(weight), -1, x.shape[1]), weight).add_(bias.unsqueeze(1))
+    return y.flatten(0, 1)
