@@ -29,7 +29,8 @@ from aepretrain.training.tuning import keep_freed_memory
 Vectorize = Literal["auto", "on", "off"]
 
 LARGEST_LAYER = 64 * 1024
-"""Weights of the largest matrix up to which many seeds at once are faster on a CPU: measured, see the README."""
+"""Weights of the largest matrix up to which many seeds at once are worth while on a CPU: beyond, 1.3 to 1.6 times
+faster with one thread, for as many times the memory. See ``tests/benchmarks/many_seeds.py``."""
 MOST_BYTES = 2**30
 """The data of all seeds together may take so much memory."""
 

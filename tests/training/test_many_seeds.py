@@ -104,10 +104,6 @@ def test_the_length_of_a_dispatch_changes_no_bit():
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
 
-class Remembering(DenoisingAutoencoder):
-    """A variant of somebody else's."""
-
-
 class OtherCoder(Dense):
     """A coder of somebody else's."""
 
@@ -150,7 +146,6 @@ def test_noise_is_keyed_for_each_seed_as_if_it_were_alone(monkeypatch):
         (lambda: make("plain", optimizer=LBFGS), "the optimizer LBFGS does not treat every weight by itself"),
         (lambda: make("contractive", coder=CODERS["deep"]), "several dense layers has no closed form"),
         (lambda: make("plain", scheduler=ReduceLROnPlateau), "ReduceLROnPlateau goes by the figures of one seed"),
-        (lambda: Remembering((6,), Dense(4)), "the variant Remembering is not known"),
     ],
 )
 def test_layers_that_have_to_be_trained_one_seed_after_another(build, reason):
