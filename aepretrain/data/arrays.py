@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aepretrain.data.base import DataModule, Examples, Source, divide
-from aepretrain.data.checks import check_inputs, check_labels
+from aepretrain.data.checks import check_classes, check_inputs
 from aepretrain.errors import DataError
 
 
@@ -54,13 +54,8 @@ class Arrays(DataModule):
         self.in_shape = tuple(self.x.shape[1:])
         self.preprocessing = {"description": "none: arrays are taken as they are"}
         check_inputs(self.x, self.in_shape, "Arrays")
-        self.num_classes = None
-        if self.y is not None:
-            self.num_classes = num_classes or (int(self.y.max()) + 1 if self.y.numel() else 0)
-            check_labels(self.y, len(self.x), self.num_classes, "Arrays")
-            self.y = self.y.long()
-            if self.num_classes < 2:
-                raise DataError("Arrays: labels must name at least 2 classes, but all are 0. Leave them out.")
+        self.num_classes = check_classes(self.y, len(self.x), num_classes, "Arrays")
+        self.y = None if self.y is None else self.y.long()
 
     def load(self) -> Source:
         source = divide(Examples(self.x, self.y), validation=self.validation, test=self.test)

@@ -65,3 +65,19 @@ def check_labels(y: Tensor | None, count: int, num_classes: int, where: str) -> 
             f"{where}: labels must lie in [0, {num_classes - 1}], but reach from {low} to {high}. "
             "Number the classes from 0, without gaps."
         )
+
+
+def check_classes(y: Tensor | None, count: int, num_classes: int | None, where: str) -> int | None:
+    """The number of classes, given or found; a DataError where the labels do not fit.
+
+    Example:
+        >>> check_classes(torch.tensor([0, 2, 1]), 3, None, "labels")
+        3
+    """
+    if y is None:
+        return None
+    found = num_classes or (int(y.max()) + 1 if y.numel() else 0)
+    check_labels(y, count, found, where)
+    if found < 2:
+        raise DataError(f"{where}: labels must name at least 2 classes, but all are 0. Leave them out.")
+    return found

@@ -1,13 +1,12 @@
 """Rows in memory that take half the room."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from aepretrain.data.rows import Rows
+from aepretrain.data.rows import Rows, digest_of
 
 
 class HalfRows(Rows):
@@ -28,7 +27,7 @@ class HalfRows(Rows):
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(self.tensor.cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()
+        return digest_of(self.tensor)
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         return self.tensor[rows].float()

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aepretrain.data.checks import check_classes
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.npy import NpyHeader, read_labels
-from aepretrain.data.stored import TYPES, StoredData, check_classes
+from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.errors import DataError
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aepretrain.data.checks import check_classes
 from aepretrain.data.decoded import DecodedData
-from aepretrain.data.stored import check_classes
 from aepretrain.errors import ConfigError, DataError
 
 PIECE = 4 << 20

@@ -1,5 +1,6 @@
 """Inputs that are no tensor in memory, but give rows as one does."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -83,3 +84,18 @@ def pieces(x: Inputs) -> Iterator[Tensor]:
 def in_order(x: Inputs, size: int) -> Iterator[Tensor]:
     """All rows in their order, so many at a time."""
     yield from x.batches(size) if isinstance(x, Rows) else x.split(size)
+
+
+def octets(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor, where it lies: shape ``(nbytes,)``.
+
+    Example:
+        >>> octets(torch.tensor([1, 256], dtype=torch.int16)).tolist()
+        [1, 0, 0, 1]
+    """
+    return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
+
+
+def digest_of(tensor: Tensor) -> str:
+    """The SHA-256 of a tensor's bytes."""
+    return hashlib.sha256(octets(tensor).cpu().numpy().data).hexdigest()

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from aepretrain.data.base import DataModule, Examples, Source, divide_rows
 from aepretrain.data.budget import in_words, parse_budget
-from aepretrain.data.checks import check_labels
 from aepretrain.data.file_rows import FileRows
-from aepretrain.errors import ConfigError, DataError
+from aepretrain.errors import ConfigError
 
 HELD_OUT = 10_000
 """Examples for validation, and for testing, unless a number is given: a fifth of all, but no more than these."""
@@ -77,22 +76,6 @@ class StoredData(DataModule):
 
 def _in_memory(examples: Examples) -> Examples:
     return Examples(examples.x[:], examples.y)
-
-
-def check_classes(y: Tensor | None, count: int, num_classes: int | None, where: str) -> int | None:
-    """The number of classes, given or found; a DataError where the labels do not fit.
-
-    Example:
-        >>> check_classes(torch.tensor([0, 2, 1]), 3, None, "labels")
-        3
-    """
-    if y is None:
-        return None
-    found = num_classes or (int(y.max()) + 1 if y.numel() else 0)
-    check_labels(y, count, found, where)
-    if found < 2:
-        raise DataError(f"{where}: labels must name at least 2 classes, but all are 0. Leave them out.")
-    return found
 
 
 TYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}

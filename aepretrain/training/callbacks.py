@@ -8,8 +8,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from aepretrain.data.rows import octets
 from aepretrain.errors import AEPretrainError, DivergedError
-from aepretrain.parts.randomness import derive_seed
+from aepretrain.parts.randomness import Noise, derive_seed
 
 
 class KeyedNoise(Callback):
@@ -30,7 +31,7 @@ class KeyedNoise(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.generator, self.rank = torch.Generator(device=pl_module.device), trainer.global_rank
-        _give_noise(pl_module, self.generator)
+        give_noise(pl_module, self.generator)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.epoch = trainer.current_epoch
@@ -40,11 +41,12 @@ class KeyedNoise(Callback):
         self.generator.manual_seed(derive_seed(self.seed, self.stage, "validation", self.rank))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _give_noise(pl_module, None)
+        give_noise(pl_module, None)
 
 
-def _give_noise(module: Any, generator: torch.Generator | None) -> None:
-    module.noise = generator
+def give_noise(module: Any, noise: Noise) -> None:
+    """Let a module's noise come from here."""
+    module.noise = noise
 
 
 class EpochRecord(Callback):
@@ -249,14 +251,10 @@ class RanksAgree(Callback):
 def _equal_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are the same bit for bit: 0 and -0 are not."""
     same_kind = one.shape == other.shape and one.dtype == other.dtype
-    return same_kind and torch.equal(_octets(one), _octets(other))
-
-
-def _octets(tensor: Tensor) -> Tensor:
-    return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
+    return same_kind and torch.equal(octets(one), octets(other))
 
 
 def _bit_sum(tensor: Tensor) -> Tensor:
     """A sum of the bytes of a tensor, weighted by their places: it differs if one bit does, or two values change."""
-    octets = _octets(tensor).to(torch.int64)
-    return (octets * torch.arange(1, len(octets) + 1, device=tensor.device)).sum()
+    values = octets(tensor).to(torch.int64)
+    return (values * torch.arange(1, len(values) + 1, device=tensor.device)).sum()

@@ -14,7 +14,7 @@ from torch import Tensor
 from aepretrain.autoencoders.base import Autoencoder
 from aepretrain.data.file_rows import FileRows, RowFile
 from aepretrain.data.half_rows import HalfRows
-from aepretrain.data.rows import Inputs, Rows
+from aepretrain.data.rows import Inputs, Rows, digest_of, octets
 from aepretrain.errors import ConfigError
 from aepretrain.storage import PART, sha256_of, storing, write_whole
 from aepretrain.training.encoding import encode_batches, encode_dataset
@@ -84,7 +84,7 @@ class Finished:
         digest.update(str(torch.__version__).encode())
         for name, tensor in self.layer.f.state_dict().items():
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(_octets(tensor))
+            digest.update(octets(tensor).cpu().numpy().data)
         return digest.hexdigest()
 
 
@@ -182,8 +182,8 @@ class FrozenCodes:
                     for codes in encode_batches(finished.layer.f, self._x, device=finished.device):
                         kept = codes.to(self.dtype)
                         _check(kept, finished.stage)
-                        digest.update(octets := _octets(kept))
-                        file.write(octets)
+                        digest.update(written := octets(kept).cpu().numpy().data)
+                        file.write(written)
                 part.replace(path)
             except BaseException:
                 part.unlink(missing_ok=True)
@@ -256,11 +256,7 @@ def _key_of(x: Inputs) -> str:
     if isinstance(x, FileRows | HalfRows):
         return x.key
     assert isinstance(x, Tensor)
-    return hashlib.sha256(_octets(x)).hexdigest()
-
-
-def _octets(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return digest_of(x)
 
 
 def _facts_of(path: Path) -> Path:

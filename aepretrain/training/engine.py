@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from aepretrain.training.callbacks import KeyedNoise, wait_for
 from aepretrain.training.dispatches import Dispatch, Pace
 from aepretrain.training.divergence import SkipUpdates
-from aepretrain.training.tuning import fuse
+from aepretrain.training.tuning import count_gpus_once, fuse, keep_freed_memory
 
 
 class Engine:
@@ -59,6 +59,8 @@ class Engine:
     @contextlib.contextmanager
     def driving(self) -> Iterator[None]:
         """Put the engine between Lightning and the module, and take it away again."""
+        keep_freed_memory()
+        count_gpus_once()
         self.module.automatic_optimization = False
         self.module.training_step = self.training_step  # type: ignore[method-assign]
         try:

@@ -13,7 +13,7 @@ from aepretrain.autoencoders import Autoencoder
 from aepretrain.data.batches import Batches, EpochOrder
 from aepretrain.errors import ConfigError, DivergedError
 from aepretrain.parts.randomness import derive_seed
-from aepretrain.training.callbacks import EpochRecord, KeyedNoise, wait_for
+from aepretrain.training.callbacks import EpochRecord, KeyedNoise, give_noise, wait_for
 from aepretrain.training.dispatches import Dispatches, Pace
 from aepretrain.training.divergence import CAUSES, FiniteLoss
 from aepretrain.training.engine import Engine, Schedules
@@ -24,7 +24,6 @@ from aepretrain.training.seed_batch import SeedBatch, reason_against
 from aepretrain.training.signals import stop_if_asked
 from aepretrain.training.stage import EVALUATION_BATCH, RunContext, build_trainer, fit_quietly, no_loggers
 from aepretrain.training.stage_files import StageRecord
-from aepretrain.training.tuning import keep_freed_memory
 
 Vectorize = Literal["auto", "on", "off"]
 
@@ -157,7 +156,6 @@ def train_seeds(
         DivergedError: If a loss of any seed is not finite.
     """
     stop_if_asked(f"before {stage}")
-    keep_freed_memory()
     files = [context.files(stage) for context in contexts]
     shared = replace(contexts[0], out=None, loggers=no_loggers)
     noise, record = SeedNoise([context.seed for context in contexts], stage), SeedRecords(stage, contexts)
@@ -219,7 +217,7 @@ class SeedNoise(KeyedNoise):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for noise in self.each:
             noise.on_fit_start(trainer, pl_module)
-        _give_noise(pl_module, [noise.generator for noise in self.each])
+        give_noise(pl_module, [noise.generator for noise in self.each])
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         for noise in self.each:
@@ -228,10 +226,6 @@ class SeedNoise(KeyedNoise):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for noise in self.each:
             noise.on_validation_start(trainer, pl_module)
-
-
-def _give_noise(module: Any, generators: list[torch.Generator]) -> None:
-    module.noise = generators
 
 
 class SeedRecords(EpochRecord):

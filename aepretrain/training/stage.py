@@ -30,7 +30,6 @@ from aepretrain.training.progress import StageProgress, say
 from aepretrain.training.saving import SavePoints
 from aepretrain.training.signals import NoSignals, stop_if_asked
 from aepretrain.training.stage_files import StageFiles, StageRecord
-from aepretrain.training.tuning import count_gpus_once, keep_freed_memory
 
 LoggerFactory = Callable[[str], Sequence[Logger]]
 """Makes the loggers of a stage from its name."""
@@ -89,7 +88,7 @@ class RunContext:
     def is_trained(self, stage: str) -> bool:
         """Whether a run that is resumed takes the weights of a stage from its files."""
         files = self.files(stage)
-        return self.resume and files is not None and files.state.stage(stage).get("status") in ("trained", "finished")
+        return self.resume and files is not None and files.is_trained
 
     def finish(self, stage: str) -> None:
         """Record that a stage left everything it has to leave."""
@@ -146,8 +145,6 @@ def train_stage(
         module.eval()
         return before
     stop_if_asked(f"before {stage}")
-    keep_freed_memory()
-    count_gpus_once()
     skip = SkipUpdates() if context.on_nan == "skip" else None
     record, best = EpochRecord(stage, skip=skip is not None), BestWeights(monitor, mode)
     finite = None if skip else FiniteLoss(stage, files)

@@ -90,16 +90,20 @@ class StageFiles:
         """
         return newest_intact(self.folder, self.state.stage(self.stage).get("checkpoints", []))
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether the stage's weights and record are on the disk."""
+        return self.state.stage(self.stage).get("status") in ("trained", "finished")
+
     def load(self, module: nn.Module, callbacks: Sequence[Callback]) -> StageRecord | None:
         """The record of a stage that was trained before, with its weights put into the module; else ``None``.
 
         Raises:
             StorageError: If a file is missing or is not what was written.
         """
-        entry = self.state.stage(self.stage)
-        if entry.get("status") not in ("trained", "finished"):
+        if not self.is_trained:
             return None
-        for name, digest in entry["files"].items():
+        for name, digest in self.state.stage(self.stage)["files"].items():
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != digest:
                 raise StorageError(f"{path} is missing or is not what was written. Start the run again in a new --out.")

@@ -95,22 +95,21 @@ def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> No
 
 @contextlib.contextmanager
 def _telling_how_to_go_on(out: Path) -> Iterator[None]:
+    command = f"aepretrain fit --resume {shlex.quote(str(out))}"
     try:
         yield
-    except (StoppedError, OutOfMemoryError, RuntimeError) as error:
-        command = f"aepretrain fit --resume {shlex.quote(str(out))}"
-        if is_lost_process(error):
-            raise LostProcessError(
-                "another process of this run is gone, so this one leaves too; if it told why, that stands above. "
-                f"Finished stages and checkpoints are intact. Go on with: {command}"
-            ) from error
-        if isinstance(error, StoppedError):
-            raise StoppedError(f"{error} Go on with: {command}", error.signal) from error
-        if not isinstance(error, OutOfMemoryError):
+    except StoppedError as error:
+        raise StoppedError(f"{error} Go on with: {command}", error.signal) from error
+    except OutOfMemoryError as error:
+        setting = "" if error.setting is None else f" {error.setting}"
+        raise OutOfMemoryError(f"{error} Go on with: {command}{setting}", error.setting) from error
+    except RuntimeError as error:
+        if not is_lost_process(error):
             raise
-        if error.setting is not None:
-            command += f" {error.setting}"
-        raise OutOfMemoryError(f"{error} Go on with: {command}", error.setting) from error
+        raise LostProcessError(
+            "another process of this run is gone, so this one leaves too; if it told why, that stands above. "
+            f"Finished stages and checkpoints are intact. Go on with: {command}"
+        ) from error
 
 
 def _add_own(parser: ArgumentParser) -> None:
