@@ -13,6 +13,8 @@ os.environ["WANDB_MODE"] = "disabled"
 import pytest
 import torch
 
+from tests.runs import Runner
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -26,6 +28,14 @@ def seeded():
 def no_run_directory(monkeypatch):
     """No test inherits a run directory."""
     monkeypatch.delenv("AEPRETRAIN_RUN_DIR", raising=False)
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory):
+    """Runs the command as often as one likes, and does to it what one likes: see killing.py."""
+    runner = Runner(tmp_path_factory.mktemp("runner"))
+    yield runner
+    runner.close()
 
 
 @pytest.fixture

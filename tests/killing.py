@@ -4,6 +4,7 @@ It loads torch once and forks for every run, so that hundreds of kills take minu
 JSON object with the words of the command and the place of the kill; the answer is the exit code, negative for a signal.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -35,17 +36,26 @@ class Strike(Callback):
 
 
 class LittleRoom(Callback):
-    """Let this process have only so many bytes more while a stage trains."""
+    """Let this process have only so many bytes more while a stage trains: what malloc holds free is taken first."""
+
+    BLOCK = 1 << 20
 
     def __init__(self, room):
         self.room = room
+        self.libc = ctypes.CDLL(None)
+        self.libc.malloc.argtypes, self.libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        self.libc.free.argtypes = [ctypes.c_void_p]
 
     def on_train_start(self, trainer, pl_module):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used, resource.RLIM_INFINITY))
+        self.held = list(iter(lambda: self.libc.malloc(self.BLOCK), None))
         resource.setrlimit(resource.RLIMIT_AS, (used + self.room, resource.RLIM_INFINITY))
 
     def on_train_end(self, trainer, pl_module):
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        for block in self.held:
+            self.libc.free(block)
 
 
 def arm(stage, step=0, hook="on_train_batch_end", signum=signal.SIGKILL, times=1, largest_file=None, room=None):
@@ -85,6 +95,9 @@ def run(job):
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.update(job.get("environment", {}))
+    if "folder" in job:
+        os.chdir(job["folder"])
+        sys.path.insert(0, job["folder"])
     if job.get("strike"):
         arm(**job["strike"])
     if job.get("write"):

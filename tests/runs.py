@@ -41,6 +41,7 @@ def config(variant, folder, **changes):
         },
         "finetune": {"epochs": 6, "batch_size": 64, "patience": 2, "validate_every": 2},
         "checkpoint": {"every_steps": 4},
+        "report": False,
         **changes,
     }
     path = Path(folder) / f"{variant}.yaml"
@@ -72,7 +73,13 @@ class Runner:
         )  # fmt: skip
 
     def run(self, *words, log="log.txt", **job):
-        """The exit code of the command, and what it said."""
+        """The exit code of the command, and what it said.
+
+        Args:
+            words: The words of the command, without the program's name.
+            log: Name of the file that takes what it says.
+            job: What happens to it: see ``run`` in killing.py.
+        """
         path = self.folder / log
         path.write_text("")
         self.process.stdin.write(json.dumps({"words": [str(word) for word in words], "log": str(path), **job}) + "\n")

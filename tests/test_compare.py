@@ -214,8 +214,8 @@ def undisturbed_long(tmp_path_factory):
     ("place", "workers", "signum", "everyone"),
     [
         ("pretraining-seed0/stages/00-denoising", 1, signal.SIGTERM, False),
-        ("random-50-seed0/stages/classifier", 1, signal.SIGINT, True),
-        ("pretraining-seed1/stages/00-denoising", 2, signal.SIGTERM, False),
+        pytest.param("random-50-seed0/stages/classifier", 1, signal.SIGINT, True, marks=pytest.mark.soak),
+        pytest.param("pretraining-seed1/stages/00-denoising", 2, signal.SIGTERM, False, marks=pytest.mark.soak),
         ("random-50-seed1/stages/classifier", 2, signal.SIGINT, True),
     ],
 )

@@ -1,8 +1,5 @@
 """A config puts known parts together; it cannot make Python import anything else."""
 
-import subprocess
-import sys
-
 import pytest
 import yaml
 
@@ -19,16 +16,20 @@ class Layer(PlainAutoencoder): pass
 """
 
 
-def validate(tmp_path, config, *words):
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "aepretrain", "validate", "--config", str(path), *words]
-    environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+@pytest.fixture
+def validate(runner, tmp_path):
+    """Runs ``aepretrain validate`` on a config, in the test's own folder, from which Python may import."""
+
+    def run(config, *words):
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return runner.run("validate", "--config", path, *words, folder=str(tmp_path))
+
+    return run
 
 
 @pytest.mark.parametrize("place", ["layers", "coder", "optimizer", "data", "grid"])
-def test_a_config_cannot_import_what_is_not_on_the_list(tmp_path, place):
+def test_a_config_cannot_import_what_is_not_on_the_list(place, validate, tmp_path):
     (tmp_path / "spy.py").write_text(SPY)
     spec = {"class_path": "spy.Layer", "init_args": {}}
     config = {"layers": [LAYER]}
@@ -40,38 +41,39 @@ def test_a_config_cannot_import_what_is_not_on_the_list(tmp_path, place):
         config["data"] = spec
     else:
         config["compare"] = {"grid": {"finetune.epochs": [spec]}}
-    answer = validate(tmp_path, config)
+    code, said = validate(config)
     assert not (tmp_path / "imported").exists()
     if place != "grid":  # only compare looks into the grid
-        assert answer.returncode == 2, answer.stderr
-        assert "spy.Layer" in answer.stderr
-        assert "--trust-module spy" in answer.stderr
-        assert len(answer.stderr.strip().splitlines()) == 1
+        assert code == 2, said
+        assert "spy.Layer" in said
+        assert "--trust-module spy" in said
+        assert len(said.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     "path",
     ["os.system", "subprocess.Popen", "aepretrain.run_directory.os.system", "builtins.eval", "aepretrain.cli.main"],
 )
-def test_a_config_cannot_call_what_the_package_itself_imports(tmp_path, path):
-    answer = validate(tmp_path, {"layers": [{"class_path": path, "init_args": {"command": "touch hacked"}}]})
-    assert answer.returncode == 2
-    assert len(answer.stderr.strip().splitlines()) == 1
+def test_a_config_cannot_call_what_the_package_itself_imports(path, validate, tmp_path):
+    code, said = validate({"layers": [{"class_path": path, "init_args": {"command": "touch hacked"}}]})
+    assert code == 2
+    assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "hacked").exists()
 
 
-def test_the_command_line_alone_extends_the_list(tmp_path):
+def test_the_command_line_alone_extends_the_list(validate, tmp_path):
     (tmp_path / "spy.py").write_text(SPY)
     config = {"layers": [{**LAYER, "class_path": "spy.Layer"}]}
-    assert validate(tmp_path, {**config, "trust_module": "spy"}).returncode == 2
+    assert validate({**config, "trust_module": "spy"})[0] == 2
     assert not (tmp_path / "imported").exists()
-    answer = validate(tmp_path, config, "--trust-module", "spy")
-    assert answer.returncode == 0, answer.stderr
-    assert "00-" in answer.stdout
+    code, said = validate(config, "--trust-module", "spy")
+    assert code == 0, said
+    assert (tmp_path / "imported").exists()
+    assert "00-" in said
 
 
-def test_a_name_that_is_no_package_is_refused(tmp_path):
+def test_a_name_that_is_no_package_is_refused(validate):
     for words in (["--trust-module", "../spy"], ["--trust-module"]):
-        answer = validate(tmp_path, {"layers": [LAYER]}, *words)
-        assert answer.returncode == 2
-        assert "--trust-module takes the name of a package" in answer.stderr
+        code, said = validate({"layers": [LAYER]}, *words)
+        assert code == 2
+        assert "--trust-module takes the name of a package" in said

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from aepretrain.data.rows import Inputs, Rows
+from aepretrain.data.rows import Inputs, scan
 from aepretrain.errors import DataError
 
 
@@ -36,7 +36,7 @@ def check_inputs(x: Inputs, in_shape: tuple[int, ...], where: str) -> None:
 def _broken(x: Inputs) -> tuple[int, int]:
     """How many examples are not finite, and the number of the first: in its file, where it comes from one."""
     count, first = 0, -1
-    for numbers, part in x.scan() if isinstance(x, Rows) else [(torch.arange(len(x)), x)]:
+    for numbers, part in scan(x):
         broken = (~part.isfinite()).flatten(1).any(dim=1).cpu()
         if not count and broken.any():
             first = int(numbers[broken.nonzero()[0]])

@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.read_ahead import WINDOWS, ReadAhead
-from aepretrain.data.rows import Rows
+from aepretrain.data.rows import PIECE, Rows
 from aepretrain.errors import DataError
 
 BLOCK = 1 << 20
 """Bytes that are read at once at most, where rows lie side by side."""
 GAP = 4096
 """Bytes between two rows that are rather read than left out: a page."""
-PIECE = 4 << 20
-"""Bytes of what is read at once, as float32, where all rows are read one piece after another."""
 WINDOW = 32 << 20
 """Bytes of a window of the read-ahead, at most."""
 
@@ -183,6 +181,7 @@ class FileRows(Rows):
         self._read_ahead(rows.cpu(), self.window)
 
     def batches(self, size: int) -> Iterator[Tensor]:
+        self._stop()
         if size <= self.window:
             self._read_ahead(torch.arange(len(self)), size, first=size)
         yield from (self[part] for part in torch.arange(len(self)).split(size))

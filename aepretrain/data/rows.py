@@ -8,6 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+PIECE = 4 << 20
+"""Bytes of what is looked at or read at once, as float32, where all rows are taken one piece after another."""
+
 
 class Rows(ABC):
     """Rows that lie elsewhere, or in another type, and come as float32 tensors when they are asked for.
@@ -73,12 +76,18 @@ def announce(inputs: Sequence[Inputs], order: Tensor, shares: Sequence[tuple[int
             reader.expect(coming)
 
 
-def pieces(x: Inputs) -> Iterator[Tensor]:
-    """All rows once, in any order: a tensor as it is, else a bounded number at a time."""
+def scan(x: Inputs) -> Iterator[tuple[Tensor, Tensor]]:
+    """All rows once, in any order, a bounded number at a time: (their names, rows)."""
     if isinstance(x, Rows):
-        yield from (part for _, part in x.scan())
-    else:
-        yield x
+        yield from x.scan()
+    elif len(x):
+        count = max(1, PIECE * len(x) // max(x.nbytes, 1))
+        yield from zip(torch.arange(len(x)).split(count), x.split(count), strict=True)
+
+
+def pieces(x: Inputs) -> Iterator[Tensor]:
+    """All rows once, in any order, a bounded number at a time."""
+    yield from (part for _, part in scan(x))
 
 
 def in_order(x: Inputs, size: int) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Benchmarks, measured side by side: ``pytest tests/benchmarks/bench_*.py`` writes RESULTS.md when it ends."""
+"""Benchmarks, measured side by side: ``pytest tests/benchmarks/bench_*.py -n 0`` writes RESULTS.md when it ends."""
 
 import importlib.metadata
 import os
@@ -68,7 +68,7 @@ def pytest_sessionfinish(session):
     )
     RESULTS.write_text(
         "# Benchmarks\n\n"
-        f"`OMP_NUM_THREADS={torch.get_num_threads()} pytest tests/benchmarks/bench_*.py` on {os.cpu_count()} cores of "
+        f"`OMP_NUM_THREADS={torch.get_num_threads()} pytest tests/benchmarks/bench_*.py -n 0` on {os.cpu_count()} cores of "
         f"{processor}, {torch.get_num_threads()} used; Python {platform.python_version()}, {versions}. No GPU.\n\n"
         "Each ratio is the median of so many pairs as rounds, taken in turn in one process, with the smallest and the "
         "largest in brackets. Times are medians.\n\n"

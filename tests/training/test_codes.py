@@ -11,7 +11,7 @@ from aepretrain.data.base import DataModule, Examples, Source
 from aepretrain.data.rows import Rows
 from aepretrain.training.codes import FrozenCodes, Room, disk_for_codes
 from aepretrain.training.encoding import encode_dataset
-from tests.runs import Runner, config, differences
+from tests.runs import config, differences
 
 CPU = {"device": "cpu", "processes": 1}
 
@@ -156,24 +156,20 @@ def test_without_a_run_directory_codes_that_do_not_fit_are_refused_before_the_fi
 
 
 @pytest.mark.parametrize("damage", [None, "flipped", "no key"])
-def test_a_killed_run_goes_on_from_its_codes_or_makes_them_again(damage, tmp_path):
+def test_a_killed_run_goes_on_from_its_codes_or_makes_them_again(damage, runner, tmp_path):
     from tests.data.test_mapped import mapped_digits
 
     file = config("SparseAutoencoder", tmp_path, data=mapped_digits(tmp_path), pretrain={"epochs": [1, 2]})
-    runner = Runner(tmp_path)
-    try:
-        words = ("fit", "--config", file, "--finetune.epochs", "0", "--report", "false", "--out")
-        assert runner.run(*words, tmp_path / "golden")[0] == 0
-        code, said = runner.run(*words, tmp_path / "run", strike={"stage": "01-sparse", "step": 6})
-        assert code == -signal.SIGKILL, said
-        folder = tmp_path / "run" / "stages" / "00-sparse"
-        assert (folder / "codes.bin").stat().st_size == 1597 * 12 * 4
-        if damage:
-            DAMAGE[damage](folder)
-        code, said = runner.run("fit", "--resume", tmp_path / "run")
-        assert code == 0, said
-    finally:
-        runner.close()
+    words = ("fit", "--config", file, "--finetune.epochs", "0", "--out")
+    assert runner.run(*words, tmp_path / "golden")[0] == 0
+    code, said = runner.run(*words, tmp_path / "run", strike={"stage": "01-sparse", "step": 6})
+    assert code == -signal.SIGKILL, said
+    folder = tmp_path / "run" / "stages" / "00-sparse"
+    assert (folder / "codes.bin").stat().st_size == 1597 * 12 * 4
+    if damage:
+        DAMAGE[damage](folder)
+    code, said = runner.run("fit", "--resume", tmp_path / "run")
+    assert code == 0, said
     assert ("making it again" in said) == bool(damage)
     assert ("codes go to" in said) == bool(damage)
     assert differences(tmp_path / "golden", tmp_path / "run") == []
