@@ -1,6 +1,7 @@
 """Faults injected into the command, beside a golden run that nothing disturbed: what is left must be equal bit for bit.
 
-``pytest -m soak -n 0 -s`` kills at random places, 200 times or as often as AEPRETRAIN_SOAK says, from the seed AEPRETRAIN_SEED.
+``pytest -m soak -n 0 -s`` kills at random places, 200 times or as often as AEPRETRAIN_SOAK says, from the seed
+AEPRETRAIN_SEED.
 """
 
 import json

@@ -68,8 +68,9 @@ def pytest_sessionfinish(session):
     )
     RESULTS.write_text(
         "# Benchmarks\n\n"
-        f"`OMP_NUM_THREADS={torch.get_num_threads()} pytest tests/benchmarks/bench_*.py -n 0` on {os.cpu_count()} cores of "
-        f"{processor}, {torch.get_num_threads()} used; Python {platform.python_version()}, {versions}. No GPU.\n\n"
+        f"`OMP_NUM_THREADS={torch.get_num_threads()} pytest tests/benchmarks/bench_*.py -n 0` on {os.cpu_count()} "
+        f"cores of {processor}, {torch.get_num_threads()} used; "
+        f"Python {platform.python_version()}, {versions}. No GPU.\n\n"
         "Each ratio is the median of so many pairs as rounds, taken in turn in one process, with the smallest and the "
         "largest in brackets. Times are medians.\n\n"
         "| what | ours / theirs | ratio | wanted | reached | note |\n|---|---|---|---|---|---|\n"
