@@ -108,11 +108,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
     files = _config_files(arguments)
     try:
         settings = parser.parse_args(list(arguments))
-        resolved = settings.clone()
-        for name in (*own, "config"):
-            resolved.pop(name, None)
-        _name_data_folder(resolved)
-        text = parser.dump(resolved, skip_unset=False, skip_validation=True)
+        text = _resolved(parser, settings, own)
         built = parser.instantiate(settings)
         experiment = _experiment(built, built)
         control = _experiment(built, built.control) if built.control.layers else None
@@ -169,6 +165,27 @@ def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Compar
         control = _experiment(built, built.control) if built.control.layers else None
         trials.append(Trial(_experiment(built, built), control, settings))
     return trials
+
+
+def resolve(path: Path) -> str:
+    """A config with every setting and its value, also those that the version that wrote it did not have yet.
+
+    Raises:
+        ConfigError: If it is not accepted.
+    """
+    parser = build_parser("fit", "", lambda parser: None)
+    try:
+        return _resolved(parser, parser.parse_args(["--config", str(path)]), own=())
+    except ArgumentError as error:
+        raise ConfigError(explain(error, [path], [])) from error
+
+
+def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str]) -> str:
+    settings = settings.clone()
+    for name in (*own, "config"):
+        settings.pop(name, None)
+    _name_data_folder(settings)
+    return str(parser.dump(settings, skip_unset=False, skip_validation=True))
 
 
 def load_experiment(path: Path) -> Experiment:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from aepretrain.config import resolve
 from aepretrain.errors import ConfigError
 
 RESUME = "resume"
@@ -33,10 +34,14 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def changed_keys(out: Path, text: str) -> list[str]:
-    """The dotted keys in which a resolved config differs from that of a run, but for those of :data:`FREE`."""
-    before, now = (
-        dict(_flat(yaml.safe_load(words))) for words in ((out / "config.yaml").read_text(encoding="utf-8"), text)
-    )
+    """The dotted keys in which a resolved config differs from that of a run, but for those of :data:`FREE`.
+
+    A setting that the version which wrote the run did not have counts as its default.
+
+    Raises:
+        ConfigError: If the run's own config is not accepted.
+    """
+    before, now = (dict(_flat(yaml.safe_load(words))) for words in (resolve(out / "config.yaml"), text))
     missing = object()
     keys = (before.keys() | now.keys()) - set(FREE)
     return sorted(key for key in keys if before.get(key, missing) != now.get(key, missing))

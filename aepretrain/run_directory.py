@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from aepretrain.errors import ConfigError, StorageError
-from aepretrain.storage import write_whole
+from aepretrain.storage import PART, write_whole
 from aepretrain.training.processes import is_first_process
 from aepretrain.training.run_state import METRICS
 
@@ -86,8 +86,17 @@ def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether a directory holds anything but the files of a lock."""
-    return folder.is_dir() and any(path.name not in (LOCK, OWNER) for path in folder.iterdir())
+    """Whether a directory holds anything but a lock and what a run makes first, which may have been killed then."""
+    return folder.is_dir() and any(not _is_bare(path) for path in folder.iterdir())
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether nothing is lost with a file or folder of a run directory."""
+    if path.name == "stages":
+        return path.is_dir() and not any(path.iterdir())
+    if path.name == METRICS:
+        return path.stat().st_size == 0
+    return path.name in (LOCK, OWNER) or path.name.endswith(PART)
 
 
 @contextlib.contextmanager

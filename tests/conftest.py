@@ -39,6 +39,19 @@ def runner(tmp_path_factory):
 
 
 @pytest.fixture
+def refused(runner, tmp_path):
+    """Runs a command in the test's own folder, which must be refused in one line with a code; returns that line."""
+
+    def run(code, *words):
+        found, said = runner.run(*words, folder=str(tmp_path))
+        assert (found, len(said.splitlines())) == (code, 1), said
+        assert said.startswith("aepretrain: error: ")
+        return said
+
+    return run
+
+
+@pytest.fixture
 def mnist_folder():
     """The folder with the real MNIST: named by AEPRETRAIN_DATA, or beside the checkout."""
     folder = Path(os.environ.get("AEPRETRAIN_DATA", SHARED_DATA))

@@ -90,6 +90,18 @@ def arm_write(number):
     whole, aepretrain.training.checkpoints.write_part = aepretrain.training.checkpoints.write_part, torn
 
 
+def arm_file(name):
+    """Die in the middle of writing a file of this name: half of it lies beside its place."""
+
+    def torn(path, data):
+        if path.name != name:
+            return whole(path, data)
+        path.with_name(path.name + aepretrain.storage.PART).write_bytes(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    whole, aepretrain.storage.write_part = aepretrain.storage.write_part, torn
+
+
 def run(job):
     log = os.open(job["log"], os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
@@ -102,6 +114,8 @@ def run(job):
         arm(**job["strike"])
     if job.get("write"):
         arm_write(job["write"])
+    if job.get("file"):
+        arm_file(job["file"])
     sys.argv = ["aepretrain", *job["words"]]
     return main(job["words"])
 

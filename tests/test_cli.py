@@ -295,15 +295,9 @@ BAD_CONFIGS = {
 
 @pytest.mark.parametrize("name", BAD_CONFIGS)
 @pytest.mark.parametrize("verb", ["validate", "fit"])
-def test_a_bad_config_is_one_line_with_the_right_code_and_nothing_is_written(verb, name, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_bad_config_is_one_line_with_the_right_code_and_nothing_is_written(verb, name, refused, tmp_path):
     config, code, message = BAD_CONFIGS[name]
-    path = write(tmp_path, **config)
-    assert main([verb, "--config", path]) == code
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("aepretrain: error: ")
-    assert len(error.splitlines()) == 1
+    assert message in refused(code, verb, "--config", write(tmp_path, **config))
     assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
 
 
@@ -327,14 +321,11 @@ BAD_DATA = {
 
 
 @pytest.mark.parametrize("name", BAD_DATA)
-def test_bad_data_are_one_line_and_code_3_before_the_first_stage(name, tmp_path, capsys):
+def test_bad_data_are_one_line_and_code_3_before_the_first_stage(name, refused, tmp_path):
     arguments, message = BAD_DATA[name]
     write_mnist(tmp_path, **arguments)
     data = {"class_path": "MNIST", "init_args": {"root": str(tmp_path), "download": False}}
-    assert main(["fit", "--config", write(tmp_path, layers=[PLAIN], data=data), "--out", str(tmp_path / "run")]) == 3
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1
+    assert message in refused(3, "fit", "--config", write(tmp_path, layers=[PLAIN], data=data), "--out", "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -359,25 +350,28 @@ BAD_ARRAYS = {
 
 
 @pytest.mark.parametrize("name", BAD_ARRAYS)
-def test_bad_arrays_are_one_line_and_code_3(name, tmp_path, capsys):
+def test_bad_arrays_are_one_line_and_code_3(name, refused, tmp_path):
     arguments, message = BAD_ARRAYS[name]
     data = {"class_path": "Arrays", "init_args": arguments}
-    assert (
-        main(["fit", "--config", write(tmp_path, layers=[BERNOULLI], data=data), "--out", str(tmp_path / "run")]) == 3
-    )
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1
+    assert message in refused(3, "fit", "--config", write(tmp_path, layers=[BERNOULLI], data=data), "--out", "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_truncated_files_are_a_data_error(tmp_path, capsys):
+def test_fewer_examples_than_a_batch_are_one_batch(runner, tmp_path):
+    data = {"class_path": "Arrays", "init_args": {"x": TWENTY, "y": [0, 1] * 10, "validation": 0.2, "test": 0.2}}
+    config = write(tmp_path, layers=[BERNOULLI], data=data, pretrain={"epochs": 2, "batch_size": 64})
+    code, said = runner.run("fit", "--config", config, "--out", tmp_path / "run")
+    assert code == 0, said
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["stages"][0]["steps"] == 2
+
+
+def test_truncated_files_are_a_data_error(refused, tmp_path):
     write_mnist(tmp_path, 20)
     path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:100])
     config = write(tmp_path, layers=[PLAIN], data="MNIST")
-    assert main(["validate", "--config", config, "--data.root", str(tmp_path), "--data.download", "false"]) == 3
-    assert "MNIST could not be read" in capsys.readouterr().err
+    words = ("validate", "--config", config, "--data.root", tmp_path, "--data.download", "false")
+    assert "MNIST could not be read" in refused(3, *words)
 
 
 def test_a_diverging_run_stops_with_code_4_and_names_the_stage(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,7 +169,39 @@ def test_the_config_of_a_cell_is_one_of_fit_that_finds_the_same(undisturbed, tmp
 def test_another_setting_is_refused_and_named(undisturbed, capsys):
     command = ["compare", "--config", write(undisturbed.parent), "--out", str(undisturbed)]
     assert main([*command, "--finetune.epochs", "4", "--seed", "1"]) == 2
-    assert "holds a comparison with other settings: finetune, seed changed" in capsys.readouterr().err
+    assert "holds a comparison with other settings: finetune.epochs, seed changed" in capsys.readouterr().err
+
+
+def test_a_comparison_of_a_version_without_a_setting_goes_on_with_its_default(undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "out")
+    path = tmp_path / "out" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    del values["trainer"]["gradient_clip_val"], values["pretrain"]["codes"]
+    path.write_text(yaml.safe_dump(values))
+    command = ["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*command, "--trainer.accumulate=2"]) == 0
+    assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+def test_a_comparison_without_enough_memory_names_a_command_that_goes_on(runner, tmp_path):
+    coder = {"class_path": "Dense", "init_args": {"features": 4000}}
+    changes = {
+        "layers": [{"class_path": "PlainAutoencoder", "init_args": {"coder": coder}}],
+        "pretrain": {"epochs": 1, "batch_size": 1024},
+        "finetune": {"epochs": 1, "batch_size": 50},
+        "compare": {"seeds": 1, "labels": [50], "arms": ["pretrained"], "baselines": ["knn"]},
+    }
+    little = {"stage": "00-plain", "room": 40_000_000}
+    words = ("compare", "--config", write(tmp_path, **changes), "--out", tmp_path / "out")
+    code, said = runner.run(*words, strike=little)
+    assert code == 1
+    assert "error: 00-plain ran out of memory with batches of 1024 examples." in said
+    assert "Traceback" not in said
+    command = said.split("Go on with: aepretrain ")[1].split()
+    assert command[:-2] == [str(word) for word in words]
+    code, said = runner.run(*command, strike=little)
+    assert code == 0, said
+    assert len(rows(tmp_path / "out")) == 2
 
 
 def test_a_killed_comparison_goes_on_and_ends_with_the_same_table(undisturbed, tmp_path):

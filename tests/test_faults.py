@@ -254,6 +254,51 @@ def test_a_changed_config_is_refused_and_its_keys_are_listed(runner, golden, tmp
     assert "holds no run to resume" in said
 
 
+def test_a_kill_before_the_config_is_written_leaves_a_directory_that_the_same_command_takes(runner, golden, tmp_path):
+    file, undisturbed = golden("DenoisingAutoencoder")
+    words = ("fit", "--config", file, "--out", tmp_path / "run")
+    assert runner.run(*words, file="config.yaml")[0] == -signal.SIGKILL
+    assert (tmp_path / "run" / "config.yaml.part").is_file()
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    code, said = runner.run(*words)
+    assert code == 0, said
+    assert differences(undisturbed, tmp_path / "run") == []
+
+
+def test_a_run_of_a_version_without_a_setting_goes_on_with_its_default(runner, golden, tmp_path):
+    _, undisturbed = killed(runner, golden, tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    del values["trainer"]["gradient_clip_val"], values["pretrain"]["codes"]
+    path.write_text(yaml.safe_dump(values))
+    assert "pretrain.codes changed" in runner.run("fit", "--resume", tmp_path / "run", "--pretrain.codes=float16")[1]
+    go_on(runner, tmp_path / "run", undisturbed)
+
+
+SPY = """
+from aepretrain import PlainAutoencoder
+class Layer(PlainAutoencoder): pass
+Layer.__name__ = "../../../escape"
+"""
+
+
+@pytest.mark.parametrize("verb", ["validate", "fit"])
+def test_names_that_leave_the_run_directory_are_refused(verb, runner, tmp_path):
+    (tmp_path / "spy.py").write_text(SPY)
+    file = config("PlainAutoencoder", tmp_path)
+    values = yaml.safe_load(file.read_text())
+    values["layers"][1]["class_path"] = "spy.Layer"
+    file.write_text(yaml.safe_dump(values))
+    before = {path.name for path in tmp_path.iterdir()}
+    words = (verb, "--config", file, "--trust-module", "spy")
+    code, said = runner.run(*words, folder=str(tmp_path))
+    assert code == 2
+    assert "a stage's name names a folder" in said
+    assert "escape" in said
+    assert len(said.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == before
+
+
 def test_the_same_command_with_resume_goes_on(runner, golden, tmp_path):
     file, undisturbed = golden("DenoisingAutoencoder")
     killed(runner, golden, tmp_path / "run")

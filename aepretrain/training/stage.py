@@ -29,7 +29,7 @@ from aepretrain.training.processes import dismiss_launched, is_first_process
 from aepretrain.training.progress import StageProgress, say
 from aepretrain.training.saving import SavePoints
 from aepretrain.training.signals import NoSignals, stop_if_asked
-from aepretrain.training.stage_files import StageFiles, StageRecord
+from aepretrain.training.stage_files import StageFiles, StageRecord, check_name
 
 LoggerFactory = Callable[[str], Sequence[Logger]]
 """Makes the loggers of a stage from its name."""
@@ -74,7 +74,8 @@ class RunContext:
 
     def stage_folder(self, stage: str) -> Path | None:
         """Where the checkpoints and pictures of a stage go."""
-        return None if self.out is None else Path(self.out) / "stages" / stage
+        files = self.files(stage)
+        return None if files is None else files.folder
 
     def files(self, stage: str) -> StageFiles | None:
         """What a stage leaves on the disk; ``None`` without a run directory."""
@@ -229,10 +230,11 @@ def check_training(context: RunContext, modules: Mapping[str, LightningModule], 
         batch_sizes: Their batch sizes.
 
     Raises:
-        ConfigError: If an optimizer or a scheduler cannot be made, Lightning refuses the devices, the strategy or the
-            precision, or the processes cannot share a batch equally.
+        ConfigError: If a stage's name cannot name a folder, an optimizer or a scheduler cannot be made, Lightning
+            refuses the devices, the strategy or the precision, or the processes cannot share a batch equally.
     """
     for stage, module in modules.items():
+        check_name(stage)
         try:
             module.configure_optimizers()
         except (ValueError, TypeError, KeyError) as error:

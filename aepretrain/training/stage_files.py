@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from aepretrain.errors import StorageError
+from aepretrain.errors import ConfigError, StorageError
 from aepretrain.storage import PART, sha256_of, storing, sync_folder, write_whole
 from aepretrain.training.checkpoints import LAST, PREVIOUS, newest_intact
 from aepretrain.training.run_state import RunState
@@ -56,15 +57,32 @@ class StageRecord:
         return self.history[self.kept_epoch]
 
 
+def check_name(stage: str) -> None:
+    """Raise a ConfigError where the name of a stage could lead out of the run directory.
+
+    Example:
+        >>> check_name("00-denoising")
+    """
+    if not re.fullmatch(r"\w[\w.-]*", stage):
+        raise ConfigError(
+            f"a stage's name names a folder, so it has letters, digits, '_', '-' and '.' alone, but is {stage!r}. It "
+            "comes from the name of the layer's class: rename that."
+        )
+
+
 class StageFiles:
     """The files of one stage of a run: weights, record and checkpoints.
 
     Args:
         out: The run directory.
-        stage: The stage's name.
+        stage: The stage's name, which names a folder.
+
+    Raises:
+        ConfigError: If the name would lead out of the run directory.
     """
 
     def __init__(self, out: Path, stage: str) -> None:
+        check_name(stage)
         self.state = RunState(out)
         self.stage = stage
         self.folder = out / "stages" / stage

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from aepretrain.compare import Workers, compare
 from aepretrain.compare.workers import tell_workers
 from aepretrain.config import Parsed, build_parser, parse
-from aepretrain.errors import ConfigError, StoppedError, StorageError
+from aepretrain.errors import ConfigError, OutOfMemoryError, StoppedError, StorageError
+from aepretrain.resume import changed_keys
 from aepretrain.run_directory import holds_files, locked, log_to, record_command, without_secrets
+from aepretrain.storage import write_whole
 from aepretrain.tables import print_comparison
 from aepretrain.training.many_seeds import Vectorize
 from aepretrain.training.signals import listening
@@ -56,6 +57,11 @@ def _telling_how_to_go_on(arguments: Sequence[str]) -> Iterator[None]:
     except StoppedError as error:
         command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
         raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error
+    except OutOfMemoryError as error:
+        if error.setting is None:
+            raise
+        command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
+        raise OutOfMemoryError(f"{error} Go on with: {command} {error.setting}", error.setting) from error
 
 
 def _run(parsed: Parsed, workers: Workers, vectorize: Vectorize, out: Path) -> None:
@@ -95,13 +101,7 @@ def _take_directory(out: Path, text: str) -> None:
     """Make the directory, or see that what it holds belongs to the same comparison, whatever seeds and budgets."""
     config = out / "config.yaml"
     if config.is_file():
-        before, now = (yaml.safe_load(words) for words in (config.read_text(encoding="utf-8"), text))
-        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        if "compare" in changed:
-            parts = [{key: part for key, part in each["compare"].items() if key in FIXED} for each in (before, now)]
-            changed += [f"compare.{key}" for key in FIXED if parts[0].get(key) != parts[1].get(key)]
-        changed = [key for key in changed if key not in ("compare", "report", "loggers", "wandb")]
-        if changed:
+        if changed := [key for key in changed_keys(out, text) if not _may_change(key)]:
             raise ConfigError(
                 f"{out} holds a comparison with other settings: {', '.join(changed)} changed. Name a new --out."
             )
@@ -109,6 +109,12 @@ def _take_directory(out: Path, text: str) -> None:
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)
-        config.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{out} cannot be written: {error.strerror}. Name another one by --out.") from error
+    write_whole(config, text.encode())
+
+
+def _may_change(key: str) -> bool:
+    """Whether cells that were run before stay what they are when a setting changes."""
+    group, *inner = key.replace("[", ".").split(".")
+    return group in ("report", "loggers", "wandb") or (group == "compare" and inner[:1] != [] and inner[0] not in FIXED)

@@ -46,7 +46,7 @@ def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
     with locked(out):
         if is_first_process():
             probe(out, _disk_needed(parsed, stack))
-            (out / "config.yaml").write_text(parsed.yaml, encoding="utf-8")
+            write_whole(out / "config.yaml", parsed.yaml.encode())
         record_command(out, "fit", arguments)
         _train(parsed, stack, out, resume=False)
 
