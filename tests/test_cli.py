@@ -359,7 +359,7 @@ def test_bad_arrays_are_one_line_and_code_3(name, refused, tmp_path):
 
 def test_fewer_examples_than_a_batch_are_one_batch(runner, tmp_path):
     data = {"class_path": "Arrays", "init_args": {"x": TWENTY, "y": [0, 1] * 10, "validation": 0.2, "test": 0.2}}
-    config = write(tmp_path, layers=[BERNOULLI], data=data, pretrain={"epochs": 2, "batch_size": 64})
+    config = write(tmp_path, layers=[layer("PlainAutoencoder", 2)], data=data, pretrain={"epochs": 2, "batch_size": 64})
     code, said = runner.run("fit", "--config", config, "--out", tmp_path / "run")
     assert code == 0, said
     assert json.loads((tmp_path / "run" / "results.json").read_text())["stages"][0]["steps"] == 2
