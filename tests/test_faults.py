@@ -398,10 +398,12 @@ class Pair:
         self.golden = folder / "golden"
         self.finish(self.start("--config", self.file, "--out", self.golden))
 
-    def start(self, *words):
+    def start(self, *words, torchrun=False):
         self.port += 1
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={self.port}"]
         return subprocess.Popen(
-            [sys.executable, "-m", "aepretrain", "fit", *map(str, words)], cwd=ROOT, text=True,
+            [sys.executable, *(launcher if torchrun else []), "-m", "aepretrain", "fit", *map(str, words)],
+            cwd=ROOT, text=True,
             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(self.port)},
         )  # fmt: skip
@@ -435,6 +437,23 @@ def test_two_processes_stop_on_sigterm_in_a_later_stage_and_go_on_with_the_same_
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     pair.finish(pair.start("--resume", out))
+    assert differences(pair.golden, out) == []
+
+
+def test_under_torchrun_all_processes_save_on_sigterm_and_go_on_with_the_same_bits(pair, tmp_path):
+    out = tmp_path / "run"
+    process = pair.start("--config", pair.file, "--out", out, torchrun=True)
+    pair.wait_for(out, "01-dropout")
+    start = time.monotonic()
+    process.terminate()  # torchrun passes it on to both
+    said = process.communicate(timeout=60)[0]
+    assert time.monotonic() - start < 20
+    assert process.returncode != 0, said
+    assert all_left(process)
+    assert said.count("stopped by SIGTERM in 01-dropout") == 1, said
+    assert json.loads((out / "state.json").read_text())["status"] == "stopped"
+    assert torch.load(out / "stages" / "01-dropout" / "last.ckpt", weights_only=True)["global_step"] > 0
+    pair.finish(pair.start("--resume", out, torchrun=True))
     assert differences(pair.golden, out) == []
 
 
