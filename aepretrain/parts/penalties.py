@@ -202,7 +202,7 @@ def _of_dense(linear: nn.Linear | SeedLinear, activation: nn.Module, x: Tensor) 
 
 
 class _SquaredNorms(torch.autograd.Function):
-    r""":math:`\lVert w_j \rVert^2` of every row, whose gradient :math:`2 w_j` takes one pass over the weights, not two."""
+    r""":math:`\lVert w_j \rVert^2` of every row, with the gradient :math:`2 w_j` in one pass over the weights."""
 
     @staticmethod
     def forward(ctx: Any, w: Tensor) -> Tensor:
