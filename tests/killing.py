@@ -17,6 +17,7 @@ from lightning.pytorch import Callback
 
 import aepretrain.storage
 import aepretrain.training.checkpoints
+import aepretrain.training.many_seeds
 import aepretrain.training.stage
 import aepretrain.verbs.fit
 from aepretrain.cli import main
@@ -73,7 +74,7 @@ def arm(stage, step=0, hook="on_train_batch_end", signum=signal.SIGKILL, times=1
         strikes = [] if name != stage else [Strike(step, hook, do)] if room is None else [LittleRoom(room)]
         return build(context, name, epochs, [*callbacks, *strikes], **kwargs)
 
-    aepretrain.training.stage.build_trainer = armed
+    aepretrain.training.stage.build_trainer = aepretrain.training.many_seeds.build_trainer = armed
 
 
 def arm_write(number):

@@ -113,13 +113,23 @@ class Bench:
         return folder / "encoder"
 
     def pretrain_many(self, seeds: Sequence[int], *, control: bool, vectorize: Vectorize) -> bool:
-        """Pretrain several seeds together, as ``vectorize`` says; whether it was done."""
+        """Pretrain several seeds together, as ``vectorize`` says; whether it was done.
+
+        Together they save nothing in between: seeds that were stopped together begin again together, and end with the
+        same bits. A seed that was stopped alone goes on alone, and so do the others.
+        """
         folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
+        group = self.runs / f"together{'-control' if control else ''}.json"
+        if group.is_file() and read_json(group)["seeds"] == list(seeds):
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
         if any(take_up(folder) for folder in folders):
-            return False  # one of them goes on where it stopped
+            return False
+        write_json(group, {"seeds": list(seeds)})
         cells = [Cell("pretrained", seed, None) for seed in seeds]
         experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
         done = pretrain_together(experiments, folders, self.tracking, vectorize)
+        group.unlink()
         if done:
             for cell, folder in zip(cells, folders, strict=True):
                 self._write_config(folder, cell, Arm(control=control, pretrained=True), {})
