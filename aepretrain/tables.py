@@ -136,6 +136,8 @@ def print_comparison(summary: dict[str, Any], out: Path) -> None:
     for budget in summary["budgets"]:
         if budget["verdict"]:
             console.print(f"pretraining {budget['verdict']}", markup=False)
+        if budget["longer_verdict"]:
+            console.print(f"pretraining at equal compute {budget['longer_verdict']}", markup=False)
         if budget["control_verdict"]:
             console.print(f"pretraining the control {budget['control_verdict']}", markup=False)
     budgets = summary["budgets"]

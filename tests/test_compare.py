@@ -496,11 +496,16 @@ def test_a_control_and_the_arms_that_use_it_come_together(tmp_path, capsys):
     assert "unknown key 'control.layer'. Did you mean layers?" in capsys.readouterr().err
 
 
-def test_the_summary_names_what_was_best_and_answers_for_the_control():
+def test_the_summary_names_what_was_best_and_answers_at_equal_compute_and_for_the_control():
     comparison = Comparison(
-        arms=["pretrained", "random", "control-pretrained", "control-random"], seeds=3, baselines=["svm"]
+        arms=["pretrained", "random", "random-longer", "control-pretrained", "control-random"],
+        seeds=3,
+        baselines=["svm"],
     )
-    accuracy = {"pretrained": 0.93, "random": 0.90, "control-pretrained": 0.95, "control-random": 0.97, "svm": 0.96}
+    accuracy = {
+        "pretrained": 0.93, "random": 0.90, "random-longer": 0.94,
+        "control-pretrained": 0.95, "control-random": 0.97, "svm": 0.96,
+    }  # fmt: skip
     found = [
         {"arm": cell.arm, "labels": "all", "seed": cell.seed, "test_accuracy": accuracy[cell.arm] + 0.001 * cell.seed}
         for cell in comparison.cells()
@@ -509,5 +514,6 @@ def test_the_summary_names_what_was_best_and_answers_for_the_control():
     (budget,) = summarize(found, comparison, data)["budgets"]
     assert budget["best"] == "control-random"
     assert budget["verdict"].startswith("helps: +3.0 points")
+    assert budget["longer_verdict"].startswith("hurts: -1.0 points")
     assert budget["control_verdict"].startswith("hurts: -2.0 points")
     assert budget["differences"]["pretrained - control-random"]["mean"] == pytest.approx(-0.04)

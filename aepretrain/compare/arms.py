@@ -32,6 +32,9 @@ ARMS = {
 QUESTION = ("pretrained", "random")
 """The two arms whose difference is the verdict."""
 
+LONGER_QUESTION = ("pretrained", "random-longer")
+"""The same at equal compute: random weights have that of pretraining added to their budget."""
+
 CONTROL_QUESTION = ("control-pretrained", "control-random")
 """The same for the control network."""
 
@@ -39,7 +42,7 @@ CONTRASTS = (
     QUESTION,
     ("probe", "random"),
     ("random-longer", "random"),
-    ("pretrained", "random-longer"),
+    LONGER_QUESTION,
     CONTROL_QUESTION,
     ("pretrained", "control-random"),
 )

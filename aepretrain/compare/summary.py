@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aepretrain.compare.arms import CONTRASTS, CONTROL_QUESTION, QUESTION
+from aepretrain.compare.arms import CONTRASTS, CONTROL_QUESTION, LONGER_QUESTION, QUESTION
 from aepretrain.compare.options import Comparison
 from aepretrain.statistics import PairedDifference, paired_difference, sampling_error, verdict
 from aepretrain.storage import write_whole
@@ -43,8 +43,9 @@ def summarize(rows: Sequence[dict[str, Any]], comparison: Comparison, data: dict
 
     Returns:
         ``budgets``: per label budget the ``arms`` (mean and standard deviation over seeds, sampling error of the test
-        set), the ``differences`` between arms, the ``verdict`` on ``pretrained`` against ``random``, the same on the
-        ``control``, and the ``best`` of all arms and baselines by its mean.
+        set), the ``differences`` between arms, the ``verdict`` on ``pretrained`` against ``random``, the same at
+        equal compute (``longer_verdict``) and on the ``control``, and the ``best`` of all arms and baselines by its
+        mean.
     """
     test_examples = data["test"]
     budgets = []
@@ -64,6 +65,7 @@ def summarize(rows: Sequence[dict[str, Any]], comparison: Comparison, data: dict
             "arms": {arm: _spread(values, test_examples) for arm, values in accuracies.items()},
             "differences": {f"{one} - {other}": asdict(found) for (one, other), found in differences.items()},
             "verdict": _verdict(differences, QUESTION, name),
+            "longer_verdict": _verdict(differences, LONGER_QUESTION, name),
             "control_verdict": _verdict(differences, CONTROL_QUESTION, name),
             "best": max(accuracies, key=lambda arm: np.mean(accuracies[arm])),
         }

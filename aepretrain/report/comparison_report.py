@@ -94,17 +94,20 @@ def _counts(files: ComparisonFiles) -> str:
 
 
 def _verdict(files: ComparisonFiles) -> list[str]:
-    """A card per label budget, and what beats both networks."""
+    """A card per label budget and question, and what beats both networks."""
     if not files.summary:
         cells = f"{len(files.rows)} cell{'s have' if len(files.rows) != 1 else ' has'} run"
         return [missing(f"No verdict yet: the comparison has not finished ({cells}). The same command goes on.")]
-    cards, control = _cards(files, "verdict"), _cards(files, "control_verdict", ", control network")
+    cards = _cards(files, "verdict")
+    others = [_cards(files, "longer_verdict", ", equal compute"), _cards(files, "control_verdict", ", control network")]
     if not cards:
         return [missing("No verdict: it needs the arms pretrained and random, and one of them was left out.")]
     sentences = [_better_baselines(files), "Brackets are 95% intervals of the mean paired difference over seeds."]
+    if others[0]:
+        sentences.insert(0, "Equal compute: random weights are fine-tuned for as long as pretraining took, too.")
     return [
         headline(cards),
-        headline(control) if control else "",
+        *(headline(more) for more in others if more),
         paragraph(" ".join(sentence for sentence in sentences if sentence)),
     ]
 

@@ -78,6 +78,6 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     """
     figures: dict[str, Any] = {name: value for name, value in summary.items() if name != "budgets"}
     for budget in summary["budgets"]:
-        own = {**budget["arms"], **budget["differences"], "verdict": budget["verdict"]}
-        figures[f"labels-{budget['labels']}"] = own
+        verdicts = {name: words for name, words in budget.items() if name.endswith("verdict") and words}
+        figures[f"labels-{budget['labels']}"] = {**budget["arms"], **budget["differences"], **verdicts}
     return figures

@@ -223,7 +223,8 @@ def test_further_arms_a_control_network_and_chosen_settings_are_in_the_report(tm
     out = make("compare", tmp_path, compare=compare, control=control)
     words, _ = read(out / "report.html")
     for sentence in (
-        "30 labels, control network", "2, 1 seeds", "Plan of the control network", "finetune.batch_size: 16, 32",
+        "30 labels, control network", "30 labels, equal compute", "2, 1 seeds", "Plan of the control network",
+        "finetune.batch_size: 16, 32",
         "control-pretrained, 50 labels.", "random-longer − random", "boosting (baseline)",  # noqa: RUF001
     ):  # fmt: skip
         assert sentence in words
