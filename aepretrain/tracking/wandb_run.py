@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -18,11 +18,12 @@ from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
 from aepretrain.training.progress import say
 
-INIT_SECONDS = 20.0
-FINISH_SECONDS = 60.0
+PATIENCE = {"init_timeout": 20.0, "finish_timeout": 60.0}
+"""Seconds to wait for a server, unless ``WANDB_INIT_TIMEOUT`` and ``WANDB_FINISH_TIMEOUT`` say otherwise."""
 # Command line, environment, host, code and packages may hold secrets, and the console is in train.log.
 SETTINGS: dict[str, Any] = {
     "silent": True,
+    "program": "aepretrain",
     "console": "off",
     "save_code": False,
     "disable_git": True,
@@ -30,8 +31,6 @@ SETTINGS: dict[str, Any] = {
     "x_disable_meta": True,
     "x_disable_machine_info": True,
     "x_save_requirements": False,
-    "init_timeout": INIT_SECONDS,
-    "finish_timeout": FINISH_SECONDS,
     "finish_timeout_raises": True,
 }
 
@@ -60,6 +59,8 @@ def artifact_name(group: str | None, name: str) -> str:
 class WandbRun:
     """One run. Whatever goes wrong in it is said in one line, and then there is no run any more.
 
+    A server that failed one run is not waited for again: the next runs of this process are offline.
+
     Args:
         folder: The run directory; everything that is written lies in ``wandb/`` below it.
         options: Project, entity and tags.
@@ -70,6 +71,8 @@ class WandbRun:
         tags: Tags beside those of the options.
         config: Settings; secrets are redacted here.
     """
+
+    server_failed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -99,22 +102,23 @@ class WandbRun:
             "dir": str(self.folder),
             "reinit": "create_new",
         }
-        if mode == "online":
+        asked = mode == "online" and not WandbRun.server_failed
+        if asked:
             self._start(about | self._identity(options), otherwise="going on offline")
         if self.run is None:
             # Of a start that failed, its process still holds the id.
-            again = mode == "online"
             self.mode = "offline"
-            self._start(about | self._identity(options, anew=again), otherwise="going on without it")
+            self._start(about | self._identity(options, anew=asked), otherwise="going on without it")
 
     def _start(self, about: dict[str, Any], *, otherwise: str) -> None:
         import wandb
 
         try:
             with _files_below(self.folder / "wandb"):
-                self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**SETTINGS))
+                self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**_settings()))
             self.sync_folder = Path(self.run.settings.sync_dir)
         except Exception as error:
+            self._note(error)
             say(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
 
     def _identity(self, options: WandbOptions, *, anew: bool = False) -> dict[str, Any]:
@@ -143,9 +147,15 @@ class WandbRun:
                 act(self.run)
         except Exception as error:
             self.run = None
+            self._note(error)
             say(f"warning: W&B failed ({_brief(error)}); going on without it. What it has lies in {self.sync_folder}")
             if isinstance(error, ConnectionError):
                 _bury_process()
+
+    def _note(self, error: Exception) -> None:
+        """Remember that the server failed; a broken connection is that to our own process, which is replaced."""
+        if self.mode == "online" and not isinstance(error, ConnectionError):
+            WandbRun.server_failed = True
 
     def start_stage(self, stage: str) -> None:
         """Give a stage a step axis of its own."""
@@ -249,6 +259,10 @@ class WandbMetrics(Logger):
         prefix = key_prefix(self.stage)
         if self.run is not None:
             self.run.log({**{f"{prefix}/{name}": value for name, value in metrics.items()}, f"{prefix}/step": step})
+
+
+def _settings() -> dict[str, Any]:
+    return SETTINGS | {name: value for name, value in PATIENCE.items() if f"WANDB_{name.upper()}" not in os.environ}
 
 
 @contextlib.contextmanager
