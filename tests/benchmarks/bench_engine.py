@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import SGD
 
 import aepretrain as ae
 from tests.benchmarks.loops import classifier, classifier_by_hand, data, denoising, denoising_by_hand, train
+from tests.benchmarks.many_seeds import measure
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,37 @@ def test_depth(side_by_side):
         third,
         lambda: train(layer(shape), [codes], epochs, 32),
         most=1.10,
+    )
+
+
+def test_larger_than_memory(side_by_side, tmp_path):
+    rows = 40_000
+    x = np.random.default_rng(0).integers(0, 256, (rows, 784), np.uint8)
+    np.save(tmp_path / "x.npy", x)
+
+    def epoch(budget):
+        data = ae.MappedArray(str(tmp_path / "x.npy"), validation=100, test=100, memory_budget=budget)
+        stack = ae.GreedyStack((784,), [lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(1000))])
+        stack.fit(data, ae.Pretraining(epochs=2, batch_size=128), ae.RunContext(progress=False))
+        return stack.records[0].history[-1]["epoch_seconds"]
+
+    side_by_side(
+        "epoch of a layer 784-1000, batch 128, data four times the memory budget, against in memory",
+        lambda: epoch(x.size * 4 // 4),
+        lambda: epoch(None),
+        most=1.3,
+        note="40,000 rows, 125 MB as float32",
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_eight_seeds(optimizer, side_by_side):
+    eight = partial(measure, 64, 256, 32, optimizer, seeds=8, steps=400, epochs=10)
+    side_by_side(
+        f"8 seeds of a layer 64-256, batch 32, {optimizer}, at once against in turn",
+        partial(eight, together=True),
+        partial(eight, together=False),
+        least=2,
     )
 
 

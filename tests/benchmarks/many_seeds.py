@@ -26,22 +26,19 @@ def layers(inputs, units, optimizer, seeds):
     return [DenoisingAutoencoder((inputs,), Dense(units), **settings) for _ in range(seeds)]
 
 
-def measure(inputs, units, batch_size, optimizer, *, seeds, steps, epochs):
-    """Seconds of (all in turn, all at once)."""
+def measure(inputs, units, batch_size, optimizer, *, seeds, steps, epochs, together):
+    """Seconds of all seeds, at once or in turn."""
     x = torch.rand(steps // epochs * batch_size, inputs, generator=torch.Generator().manual_seed(0))
     contexts = [RunContext(seed=seed, progress=False) for seed in range(seeds)]
     settings = {"stage": "00", "epochs": epochs, "batch_size": batch_size, "monitor": "val/reconstruction"}
-    found = []
-    for together in (False, True):
-        models = layers(inputs, units, optimizer, seeds)
-        start = time.perf_counter()
-        if together:
-            train_seeds(models, [x] * seeds, [x[:300]] * seeds, contexts, **settings)
-        else:
-            for model, context in zip(models, contexts, strict=True):
-                train_stage(model, [x], [x[:300]], context, **settings)
-        found.append(time.perf_counter() - start)
-    return found
+    models = layers(inputs, units, optimizer, seeds)
+    start = time.perf_counter()
+    if together:
+        train_seeds(models, [x] * seeds, [x[:300]] * seeds, contexts, **settings)
+    else:
+        for model, context in zip(models, contexts, strict=True):
+            train_stage(model, [x], [x[:300]], context, **settings)
+    return time.perf_counter() - start
 
 
 def main():
@@ -53,7 +50,13 @@ def main():
     for inputs, units, batch_size in LAYERS[: options.layers]:
         for optimizer in OPTIMIZERS:
             lengths = {"seeds": options.seeds, "steps": options.steps, "epochs": options.epochs}
-            times = [measure(inputs, units, batch_size, optimizer, **lengths) for _ in range(options.repeats)]
+            times = [
+                [
+                    measure(inputs, units, batch_size, optimizer, **lengths, together=together)
+                    for together in (False, True)
+                ]
+                for _ in range(options.repeats)
+            ]
             ratios = sorted(turn / once for turn, once in times)
             in_turn, at_once = (statistics.median(each) for each in zip(*times, strict=True))
             print(
