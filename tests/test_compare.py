@@ -472,6 +472,26 @@ def test_a_dask_cluster_finds_what_one_process_finds(undisturbed, tmp_path):
     assert rows(tmp_path / "out") == rows(undisturbed)
 
 
+def test_a_ray_cluster_finds_what_one_process_finds(undisturbed, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # it stores a token in the home otherwise
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        command = ["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out"), "--backend", "ray"]
+        assert main(command) == 0
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        ray.shutdown()
+    assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+def test_a_ray_cluster_that_is_not_there_is_found_out_at_once(tmp_path, capsys):
+    pytest.importorskip("ray")
+    where = ("--backend", "ray", "--address", "127.0.0.1:1")
+    assert main(["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out"), *where]) == 2
+    assert "--address 127.0.0.1:1: there is no Ray cluster" in capsys.readouterr().err
+
+
 def test_a_label_budget_may_have_fewer_seeds():
     cells = list(Comparison(arms=["random"], seeds=[3, 1], labels=[50, None], baselines=[]).cells())
     assert [(cell.seed, cell.labels) for cell in cells] == [(0, 50), (0, None), (1, 50), (2, 50)]

@@ -1,16 +1,18 @@
-"""Who runs the cells: this process, several processes of this machine, or a Dask or Ray cluster, all by joblib."""
+"""Who runs the cells: this process, several processes of this machine or a Dask cluster by joblib, or a Ray cluster."""
 
 import contextlib
 import functools
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import torch
 from joblib import Parallel, delayed, parallel_config
@@ -18,7 +20,7 @@ from joblib import Parallel, delayed, parallel_config
 from aepretrain.errors import ConfigError, StoppedError
 from aepretrain.training.options import TrainerOptions
 from aepretrain.training.progress import console
-from aepretrain.training.signals import obey_another, received, stop_if_asked
+from aepretrain.training.signals import LOOK_SECONDS, obey_another, received, stop_if_asked
 
 Row = TypeVar("Row")
 PATIENCE = 10.0
@@ -31,9 +33,10 @@ class Workers:
 
     Args:
         count: Processes on this machine; 1 is this one. The machine's cores are divided among them.
-        backend: ``local``, or joblib's ``dask`` or ``ray`` (extras of these names), where one machine is not enough:
-            the workers then write into the same shared storage.
-        address: Of the Dask scheduler or the Ray cluster.
+        backend: ``local``, or ``dask`` or ``ray`` (extras of these names), where one machine is not enough: the
+            workers then write into the same shared storage.
+        address: Of the Dask scheduler or the Ray cluster; without one, Ray takes the cluster of this machine, or
+            starts one.
 
     Raises:
         ConfigError: If there are no workers, or a cluster has no address.
@@ -87,6 +90,9 @@ class Workers:
         stop_if_asked("with its workers")
 
     def _answers(self, work: Callable[[Any], Row], jobs: Sequence[Any]) -> Iterator[Row | None]:
+        if self.backend == "ray":
+            yield from _by_ray(work, jobs, self.address)
+            return
         with self._backend(), warnings.catch_warnings():
             # joblib replaces a worker whose memory grew, as it does with the data it reads, and warns of it.
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
@@ -100,12 +106,8 @@ class Workers:
             threads = max(1, (os.cpu_count() or 1) // self.count)
             with parallel_config("loky", inner_max_num_threads=threads):
                 yield
-        elif self.backend == "dask":
-            with _dask_client(self.address) as client, parallel_config("dask", client=client):
-                yield
         else:
-            _connect_to_ray(self.address)
-            with parallel_config("ray"):
+            with _dask_client(self.address) as client, parallel_config("dask", client=client):
                 yield
 
 
@@ -169,14 +171,46 @@ def _dask_client(address: str | None) -> Iterator[Any]:
         yield client
 
 
-def _connect_to_ray(address: str | None) -> None:
+def _by_ray(work: Callable[[Any], Row], jobs: Sequence[Any], address: str | None) -> Iterator[Row | None]:
+    """Without joblib: Ray's backend for it gives no answer before the last one (``return_as``)."""
+    ray = _connect_to_ray(address)
+    task, shared = ray.remote(num_cpus=1)(_in_worker), ray.put(work)
+    waiting = [task.remote(shared, job, None) for job in jobs]
+    try:
+        while waiting:
+            stop_if_asked("with its workers")
+            ready, waiting = ray.wait(waiting, timeout=LOOK_SECONDS)
+            try:
+                yield from ray.get(ready)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+    finally:
+        for left in waiting:
+            ray.cancel(left, force=True)
+
+
+def _connect_to_ray(address: str | None) -> Any:
     try:
         import ray
-        from ray.util.joblib import register_ray
     except ImportError as error:
         raise ConfigError("--backend ray needs the extra ray: pip install 'aepretrain[ray]'.") from error
-    ray.init(address=address, ignore_reinit_error=True)
-    register_ray()
+    try:
+        if not ray.is_initialized():
+            _see_that_it_answers(address or "")
+            before = signal.getsignal(signal.SIGTERM)
+            ray.init(address=address, log_to_driver=False)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # Ray's own handler aborts the process
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--address {address}: there is no Ray cluster: {error}. Start one first.") from error
+    return ray
+
+
+def _see_that_it_answers(address: str) -> None:
+    """Ray itself tries for minutes, and then ends the process."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.port is not None:
+        socket.create_connection((place.hostname or "", place.port), timeout=10).close()
 
 
 def device_of_worker(trainer: TrainerOptions) -> TrainerOptions:

@@ -98,6 +98,28 @@ def listening(pass_on: Callable[[int], None] | None = None) -> Iterator[None]:
             signal.signal(signum, handler)
 
 
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Leave by an error where SIGTERM or Ctrl-C comes: for a process that has nothing of its own to save.
+
+    Raises:
+        StoppedError: If one comes.
+    """
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise StoppedError(f"stopped by {words(signum)}.", signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, leave) for signum in OBEYED}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
 def obey_another() -> None:
     """In a process that works for another one: remember that one's SIGTERM; Ctrl-C is the other's to answer."""
 

@@ -17,7 +17,7 @@ from aepretrain.run_directory import holds_files, locked, log_to, record_command
 from aepretrain.storage import write_whole
 from aepretrain.tables import print_comparison
 from aepretrain.training.many_seeds import Vectorize
-from aepretrain.training.signals import listening
+from aepretrain.training.signals import leaving_at_once, listening
 
 DESCRIPTION = """\
 Does pretraining help on these data, by how much, at how many labels? Runs arms x seeds x label budgets that share all
@@ -46,8 +46,10 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _listening(workers: Workers) -> contextlib.AbstractContextManager[None]:
-    """Remember signals and pass them on to workers; those of a cluster have other masters, and this process dies."""
-    return listening(tell_workers) if workers.backend == "local" else contextlib.nullcontext()
+    """Remember signals and pass them on to workers; those of a cluster have other masters, and this process leaves."""
+    if workers.backend == "dask":
+        return leaving_at_once()  # joblib waits for answers without a look at signals
+    return listening(tell_workers if workers.backend == "local" else None)
 
 
 @contextlib.contextmanager
@@ -85,7 +87,7 @@ def _add_own(parser: ArgumentParser) -> None:
         "--backend",
         type=Literal["local", "dask", "ray"],
         default="local",
-        help="joblib's dask or ray (extras) where one machine is not enough; the workers share the storage of --out",
+        help="dask or ray (extras) where one machine is not enough; the workers share the storage of --out",
     )
     parser.add_argument(
         "--vectorize",
