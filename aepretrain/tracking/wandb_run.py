@@ -215,9 +215,13 @@ class WandbRun:
             return
 
         def act(run: Any) -> None:
-            report = build_report(run, self.stages or ["finetune"], self.pictures)
-            report.save()
-            say(f"W&B: report {report.url}")
+            try:
+                report = build_report(run, self.stages or ["finetune"], self.pictures)
+                report.save()
+            except Exception as error:  # the account may not allow reports; the run goes on
+                say(f"warning: W&B made no report ({_brief(error)})")
+            else:
+                say(f"W&B: report {report.url}")
 
         self.attempt(act)
 

@@ -32,14 +32,16 @@ def run_online(folder, verb, *words, server, **variables):
 def fit(tmp_path_factory):
     """A real ``fit`` that is online."""
     with WandbServer().running() as server:
-        yield run_online(tmp_path_factory.mktemp("fit"), "fit", "--wandb.tags=[mine]", server=server)
+        words = ("--wandb.tags=[mine]", "--wandb.report=true")
+        yield run_online(tmp_path_factory.mktemp("fit"), "fit", *words, server=server)
 
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     """A real ``compare`` of two arms and seeds that is online."""
-    with WandbServer().running() as server:
-        yield run_online(tmp_path_factory.mktemp("compare"), "compare", *CELLS, ARMS, server=server)
+    with WandbServer(allows_reports=False).running() as server:
+        words = (*CELLS, ARMS, "--wandb.report=true")
+        yield run_online(tmp_path_factory.mktemp("compare"), "compare", *words, server=server)
 
 
 @pytest.fixture
@@ -105,6 +107,16 @@ def test_the_encoder_arrives_byte_for_byte_as_an_artifact_of_type_model(fit):
     assert json.loads(artifact.about["metadata"]) == json.loads(files["config.json"])
 
 
+def test_a_report_is_saved_that_shows_the_curves_of_every_stage_and_the_pictures(fit, run):
+    (report,) = fit.server.reports
+    assert (report["entityName"], report["projectName"], report["displayName"]) == (ENTITY, "aepretrain", "digits")
+    for stage in STAGES:
+        assert f"{stage}/train/loss" in report["spec"]
+        assert f"{stage}/curves" in report["spec"]
+    assert run.bucket["name"] in report["spec"]
+    assert f"W&B: report {fit.server.url}/{ENTITY}/aepretrain/reports/digits" in fit.text
+
+
 def test_nothing_secret_is_sent_but_in_the_header_for_it(fit, run):
     assert len(fit.server.requests) > 20
     assert PLANTED.encode() not in fit.server.sent
@@ -140,6 +152,13 @@ def test_the_summary_of_a_comparison_arrives_with_a_table_of_all_rows(comparison
     table = json.loads(run.files[run.summary["results"]["path"]])
     assert [row[table["columns"].index("arm")] for row in table["data"]].count("random") == 2
     assert f"{comparison.server.url}/{ENTITY}/aepretrain/runs/{run.bucket['name']}\n" in comparison.text
+
+
+def test_an_account_that_allows_no_reports_costs_one_line_and_not_the_run(comparison):
+    assert comparison.text.count("warning: W&B") == 1
+    assert "warning: W&B made no report (" in comparison.text
+    assert "permission denied" in comparison.text
+    assert {run.exit_code for run in comparison.server.runs.values()} == {0}
 
 
 def test_a_server_that_fails_in_the_middle_is_waited_for_once_and_the_next_runs_are_offline(tmp_path):

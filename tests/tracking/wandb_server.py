@@ -1,5 +1,6 @@
 """A Weights & Biases server on the loopback that answers what wandb-core asks, and keeps what it was sent."""
 
+import base64
 import contextlib
 import http.server
 import json
@@ -63,12 +64,13 @@ class WandbServer:
     ``broken`` is set to answer 500 to everything; ``breaks_in_the_middle`` does it after the first part of a stream.
     """
 
-    def __init__(self, *, breaks_in_the_middle=False):
+    def __init__(self, *, breaks_in_the_middle=False, allows_reports=True):
         self.breaks_in_the_middle = breaks_in_the_middle
+        self.allows_reports = allows_reports
         self.broken = threading.Event()
         self.refused = 0
         self.requests, self.unknown = [], []
-        self.runs, self.artifacts = {}, {}
+        self.runs, self.artifacts, self.reports = {}, {}, []
         self.lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -127,6 +129,8 @@ class WandbServer:
         """Answer GraphQL by the name of the operation."""
         operation = re.search(r"\b(?:query|mutation)\s+(\w+)", query)
         answer = getattr(self, f"on_{operation[1]}", None) if operation else None
+        if operation and operation[1] == "upsertView" and not self.allows_reports:
+            return {"errors": [{"message": "permission denied"}], "data": None}
         if answer is None:
             self.unknown.append(query)
             return {"errors": [{"message": "unknown"}], "data": None}
@@ -192,6 +196,21 @@ class WandbServer:
 
         edges = [node(file) for file in asked["input"]["artifactFiles"]]
         return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def on_GetProjects(self, asked):  # noqa: N802
+        about = {"id": "project", "name": "aepretrain", "entityName": ENTITY, "createdAt": "", "isBenchmark": False}
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": page, "edges": [{"node": {"__typename": "Project", **about, "user": None}}]}}
+
+    def on_ProjectInternalId(self, asked):  # noqa: N802
+        return {"project": {"id": "project", "internalId": base64.b64encode(b"ProjectInternalId:7").decode()}}
+
+    def on_upsertView(self, asked):  # noqa: N802
+        self.reports.append(asked)
+        project = {"id": "project", "name": asked["projectName"], "entityName": asked["entityName"]}
+        own = {name: asked[name] for name in ("type", "name", "displayName", "description", "spec")}
+        view = {"id": "report", **own, "project": project, "updatedAt": "2026-01-01T00:00:00"}
+        return {"upsertView": {"view": view, "inserted": True}}
 
     def on_CommitArtifact(self, asked):  # noqa: N802
         artifact = self.artifacts[asked["artifactID"]]
