@@ -1,6 +1,7 @@
 """A report in Weights & Biases: the panels of a run, or of the group that it sums up.
 
-Tests build it of the real classes of ``wandb-workspaces``, and save it on a server of their own; W&B has not shown one yet.
+Tests build it of the real classes of ``wandb-workspaces`` and save it on a server of their own; W&B itself has not
+shown one yet.
 """
 
 import warnings
