@@ -200,6 +200,9 @@ def test_a_comparison_without_enough_memory_names_a_command_that_goes_on(runner,
     command = said.split("Go on with: aepretrain ")[1].split()
     assert command[:-2] == [str(word) for word in words]
     code, said = runner.run(*command, strike=little)
+    if code == 1:  # it was an estimate: the next one begins there
+        command = said.split("Go on with: aepretrain ")[1].split()
+        code, said = runner.run(*command, strike=little)
     assert code == 0, said
     assert len(rows(tmp_path / "out")) == 2
 

@@ -373,6 +373,9 @@ def test_a_stage_without_enough_memory_names_a_setting_that_fits(stage, layer, r
     assert command[:-1] == ["fit", "--resume", str(out), "--trainer.accumulate"]
     assert runner.run(*command, "--seed=1", strike=little)[0] == 2
     code, said = runner.run(*command, strike=little)
+    if code == 1:  # it was an estimate: the next one begins there
+        command = said.split("Go on with: aepretrain ")[1].split()
+        code, said = runner.run(*command, strike=little)
     assert code == 0, said
     assert yaml.safe_load((out / "config.yaml").read_text())["trainer"]["accumulate"] == int(command[-1])
     assert runner.run("fit", "--config", file, "--out", tmp_path / "whole")[0] == 0

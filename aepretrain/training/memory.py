@@ -19,6 +19,8 @@ from aepretrain.training.tuning import give_back_memory
 SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory", "alloc_failed")
 BACKWARD = 2
 """A backward pass holds about as much again as what the forward pass kept for it."""
+USABLE = 0.75
+"""The share of free memory that is counted on: what was freed before is in pieces."""
 SETTING = "--trainer.accumulate"
 
 
@@ -151,6 +153,7 @@ class MemoryAdvice(Callback):
         try:
             each, fixed = self._needs(trainer, pl_module)
             free = free_memory(pl_module.device)
+            free = None if free is None else int(USABLE * free)
         except Exception:  # an estimate that cannot be had leaves the simplest advice
             each, fixed, free = 0, 0, None
         examples = self.batch_size // trainer.world_size

@@ -197,7 +197,8 @@ from aepretrain.tracking.run import open_run
 
 class Kill(Callback):
     def on_train_epoch_end(self, trainer, pl_module):
-        listed = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True)
+        words = ["ps", "-ww", "--ppid", str(os.getpid()), "-o", "pid=,args="]  # else lines end with the screen
+        listed = subprocess.run(words, capture_output=True, text=True)
         for line in listed.stdout.splitlines():
             if "wandb-core" in line and "defunct" not in line:
                 os.kill(int(line.split()[0]), signal.SIGKILL)
