@@ -95,10 +95,12 @@ class EpochRecord(Callback):
     def _mean_loss(self, device: torch.device) -> Tensor:
         """Of the epoch so far, over the examples of this process: a sum in one order, however steps were grouped."""
         losses, examples = torch.cat(self._losses).double(), torch.tensor(self._examples, device=device)
+        if losses.ndim == 2:
+            examples = examples.unsqueeze(1)
         if self.skip:
             examples = examples * losses.isfinite()
             losses = losses.nan_to_num(0.0, 0.0, 0.0)
-        return ((losses * examples).sum() / examples.sum()).float()
+        return ((losses * examples).sum(dim=0) / examples.sum(dim=0)).float()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # Every process has losses of its own, of equally many steps and examples.

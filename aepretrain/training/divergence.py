@@ -42,8 +42,8 @@ class FiniteLoss(Callback):
             losses = torch.stack(gathered).sum(dim=0)
         # A sum is finite unless one of them is not, or it overflows: then each is looked at.
         if not losses.sum().isfinite() and len(bad := (~losses.isfinite()).nonzero()):
-            place = int(bad[0])
-            self._fail(trainer, batch.start + place, losses[place].item())
+            first = tuple(bad[0])
+            self._fail(trainer, batch.start + int(first[0]), losses[first].item())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.check(trainer, pl_module)

@@ -70,7 +70,7 @@ class Engine:
             self.module.automatic_optimization = True
 
     def training_step(self, batch: Dispatch, batch_idx: int) -> dict[str, Tensor]:
-        """All steps of a dispatch; returns their ``losses``, shape ``(K,)``."""
+        """All steps of a dispatch; returns their ``losses``, shape ``(K,)``, or ``(K, S)`` of S seeds at once."""
         trainer = self.module.trainer
         optimizer, count = trainer.optimizers[0], _Count(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -130,7 +130,7 @@ class _Step:
             parts = list(zip(*(tensor.tensor_split(engine.accumulate) for tensor in tensors), strict=True))
             shares = [len(part[0]) / len(tensors[0]) for part in parts]
             losses = [self._backward(part, position, share) for part, share in zip(parts, shares, strict=True) if share]
-            loss = torch.stack(losses).sum()
+            loss = torch.stack(losses).sum(dim=0)
         self._before_update()
         return loss
 
@@ -138,10 +138,11 @@ class _Step:
         loss = cast(Tensor, self.engine.loss_of(tensors, position))
         if share != 1.0:
             loss = loss * share
+        total = loss.sum() if loss.ndim else loss
         if self.plain_backward:
-            loss.backward()
+            total.backward()
         else:
-            self.trainer.strategy.backward(loss, None)
+            self.trainer.strategy.backward(total, None)
         return loss.detach()
 
     def _before_update(self) -> None:

@@ -245,18 +245,11 @@ class SeedRecords(EpochRecord):
         self.loggers = [list(context.loggers(stage)) for context in contexts]
         self.histories: list[list[dict[str, float]]] = [[] for _ in contexts]
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_epoch_start(trainer, pl_module)
-        assert isinstance(pl_module, SeedBatch)
-        pl_module.losses.clear()
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, SeedBatch)
         wait_for(pl_module.device)
         seconds = time.perf_counter() - self._start - self._validation_seconds
-        losses = torch.stack(pl_module.losses).double()
-        examples = torch.tensor(self._examples, device=losses.device).unsqueeze(1)
-        means = ((losses * examples).sum(dim=0) / examples.sum()).float().tolist()
+        means = self._mean_loss(pl_module.device).tolist()
         epoch, step = trainer.current_epoch, trainer.global_step - 1
         for place, (seed, loss) in enumerate(zip(self.seeds, means, strict=True)):
             validated = pl_module.figures[place]

@@ -85,8 +85,8 @@ class SeedBatch(LightningModule):
 
     Example:
         >>> batch = SeedBatch([PlainAutoencoder((6,), Dense(3)) for _ in range(4)])
-        >>> batch.training_step([torch.rand(4 * 5, 6)], 0).shape, batch.losses[0].shape
-        (torch.Size([]), torch.Size([4]))
+        >>> batch.training_step([torch.rand(4 * 5, 6)], 0).shape
+        torch.Size([4])
     """
 
     def __init__(self, layers: Sequence[Autoencoder]) -> None:
@@ -94,8 +94,6 @@ class SeedBatch(LightningModule):
         self.seeds = len(layers)
         self.model = _side_by_side(layers)
         self.statistics = [CodeStatistics(self.model.code_shape) for _ in layers]
-        self.losses: list[Tensor] = []
-        """Of every training step since they were last taken away, per seed: shape ``(S,)`` each."""
         self.figures: list[dict[str, float]] = []
         """Of the last validation, per seed."""
         self._sums: dict[str, Tensor] = {}
@@ -111,9 +109,7 @@ class SeedBatch(LightningModule):
         self.model.noise = noise
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        losses = self._means(self.model.energy(batch[0]))
-        self.losses.append(losses.detach())
-        return losses.sum()
+        return self._means(self.model.energy(batch[0]))
 
     def on_validation_epoch_start(self) -> None:
         self._sums, self._examples = {}, 0
