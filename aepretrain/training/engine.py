@@ -8,14 +8,17 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aepretrain.training.callbacks import KeyedNoise, wait_for
 from aepretrain.training.dispatches import Dispatch, Pace
 from aepretrain.training.divergence import SkipUpdates
-from aepretrain.training.tuning import count_gpus_once, fuse, keep_freed_memory
+from aepretrain.training.graphs import CudaRecorder, RecordedSteps, Recorder, reason_to_launch
+from aepretrain.training.options import TrainerOptions
+from aepretrain.training.progress import say
+from aepretrain.training.tuning import count_gpus_once, fuse, keep_freed_memory, matmul_precision
 
 
 class Engine:
@@ -33,8 +36,7 @@ class Engine:
         module: What to train: its ``training_step`` gives the loss of one batch.
         noise: Keys the module's noise by the step.
         pace: Learns how long a dispatch takes.
-        clip: Largest norm of all gradients together; larger ones are scaled down. ``None``: as they are.
-        accumulate: Compute each step's gradient in this many parts, one after another.
+        options: How to compute a step: clipping, accumulation, CUDA graphs, precision of matrix products.
         skip: Leaves out updates that are not finite; ``None``: none is left out.
     """
 
@@ -43,18 +45,17 @@ class Engine:
         module: LightningModule,
         noise: KeyedNoise,
         pace: Pace,
+        options: TrainerOptions = TrainerOptions(),
         *,
-        clip: float | None = None,
-        accumulate: int = 1,
         skip: SkipUpdates | None = None,
     ) -> None:
         self.module = module
         self.noise = noise
         self.pace = pace
-        self.clip = clip
-        self.accumulate = accumulate
+        self.options = options
         self.skip = skip
         self.loss_of = module.training_step
+        self._step: _Step | None = None
 
     @contextlib.contextmanager
     def driving(self) -> Iterator[None]:
@@ -64,7 +65,8 @@ class Engine:
         self.module.automatic_optimization = False
         self.module.training_step = self.training_step  # type: ignore[method-assign]
         try:
-            yield
+            with matmul_precision(self.options.float32_matmul):
+                yield
         finally:
             del self.module.training_step
             self.module.automatic_optimization = True
@@ -72,10 +74,7 @@ class Engine:
     def training_step(self, batch: Dispatch, batch_idx: int) -> dict[str, Tensor]:
         """All steps of a dispatch; returns their ``losses``, shape ``(K,)``, or ``(K, S)`` of S seeds at once."""
         trainer = self.module.trainer
-        optimizer, count = trainer.optimizers[0], _Count(trainer)
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        watchers = [callback for callback in callbacks if _watches_updates(callback)]
-        step = _Step(self, trainer, optimizer, watchers)
+        step, count = self._step_of(trainer), _Count(trainer)
         losses, start = [], time.perf_counter()
         for position, tensors in enumerate(batch, batch.start):
             losses.append(step(tensors, position))
@@ -83,6 +82,15 @@ class Engine:
         count.done()
         self._learn(trainer, len(batch), start)
         return {"losses": torch.stack(losses)}
+
+    def _step_of(self, trainer: Trainer) -> "_Step":
+        """The step, made before the first dispatch, when a checkpoint has been loaded."""
+        if self._step is None:
+            callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            watchers = [callback for callback in callbacks if _watches_updates(callback)]
+            self._step = _Step(self, trainer, trainer.optimizers[0], watchers)
+        self._step.begin()
+        return self._step
 
     def _learn(self, trainer: Trainer, steps: int, start: float) -> None:
         if self.pace.adapts:
@@ -101,14 +109,51 @@ class _Step:
         self.optimizer = optimizer
         self.watchers = watchers
         self.scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if self.scaler is None:
-            fuse(optimizer)
+        fuse(optimizer)
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.autocast = torch.is_autocast_enabled(trainer.strategy.root_device.type)
-        # Lightning's own backward is needed where gradients are scaled, or synchronized between processes.
-        self.plain_backward = self.scaler is None and trainer.world_size == 1
+        # Lightning's own backward is needed where gradients are synchronized between processes.
+        self.alone = trainer.world_size == 1
+        self.recorded = self._recorded()
+
+    def _recorded(self) -> RecordedSteps | None:
+        """The same step, recorded where the device can do that."""
+        engine, recorder = self.engine, recorder_for(self.trainer.strategy.root_device)
+        if recorder is None or engine.options.cuda_graphs == "off":
+            return None
+        if (reason := self._reason_to_launch()) is not None:
+            self._launch_from_now_on(reason)
+            return None
+        noise = cast("Generator | Sequence[Generator]", engine.module.noise)
+        generators = [noise] if isinstance(noise, Generator) else noise
+        step = lambda tensors: self._update(tensors, None)  # noqa: E731
+        return RecordedSteps(step, self.optimizer, generators, recorder, self._launch_from_now_on)
+
+    def _reason_to_launch(self) -> str | None:
+        if not self.alone:
+            return "processes share each step"
+        if self.engine.skip is not None:
+            return "on_nan skip looks at the gradients of each step"
+        if self.watchers:
+            return f"the callback {type(self.watchers[0]).__name__} looks at each step"
+        return reason_to_launch(self.engine.module, self.optimizer, trust=self.engine.options.cuda_graphs == "on")
+
+    def _launch_from_now_on(self, reason: str) -> None:
+        say(f"{self.engine.noise.stage}  steps are launched kernel by kernel, not as CUDA graphs: {reason}")
+
+    def begin(self) -> None:
+        """A dispatch begins."""
+        if self.recorded is not None:
+            self.recorded.begin()
 
     def __call__(self, tensors: Sequence[Tensor], position: int) -> Tensor:
+        if self.recorded is None:
+            return self._update(tensors, position)
+        self.engine.noise.key(position)
+        return self.recorded(tensors)
+
+    def _update(self, tensors: Sequence[Tensor], position: int | None) -> Tensor:
+        """Loss, gradients and update; without a position the noise is keyed already."""
         if self.scaler is None:
             # Optimizers call it with gradients enabled; some, such as LBFGS, more than once.
             closure: Any = lambda: self._loss_and_gradients(tensors, position)  # noqa: E731
@@ -118,18 +163,21 @@ class _Step:
         self.scaler.update()
         return loss
 
-    def _loss_and_gradients(self, tensors: Sequence[Tensor], position: int) -> Tensor:
+    def _loss_and_gradients(self, tensors: Sequence[Tensor], position: int | None) -> Tensor:
         engine = self.engine
-        engine.noise.key(position)
+        if position is not None:
+            engine.noise.key(position)
         self.optimizer.zero_grad()
         if self.autocast:
             torch.clear_autocast_cache()  # it holds the weights as they were before the last update
-        if engine.accumulate == 1:
-            loss = self._backward(tensors, position, 1.0)
+        if engine.options.accumulate == 1:
+            loss = self._backward(tensors, position or 0, 1.0)
         else:
-            parts = list(zip(*(tensor.tensor_split(engine.accumulate) for tensor in tensors), strict=True))
+            parts = list(zip(*(tensor.tensor_split(engine.options.accumulate) for tensor in tensors), strict=True))
             shares = [len(part[0]) / len(tensors[0]) for part in parts]
-            losses = [self._backward(part, position, share) for part, share in zip(parts, shares, strict=True) if share]
+            losses = [
+                self._backward(part, position or 0, share) for part, share in zip(parts, shares, strict=True) if share
+            ]
             loss = torch.stack(losses).sum(dim=0)
         self._before_update()
         return loss
@@ -139,20 +187,22 @@ class _Step:
         if share != 1.0:
             loss = loss * share
         total = loss.sum() if loss.ndim else loss
-        if self.plain_backward:
+        if not self.alone:
+            self.trainer.strategy.backward(total, None)
+        elif self.scaler is None:
             total.backward()
         else:
-            self.trainer.strategy.backward(total, None)
+            self.scaler.scale(total).backward()
         return loss.detach()
 
     def _before_update(self) -> None:
         engine = self.engine
-        if self.scaler is not None and not _unscales_itself(self.optimizer):
+        if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         if engine.skip is not None:
             engine.skip.look(self.optimizer)
-        if engine.clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, engine.clip)
+        if engine.options.gradient_clip_val is not None:
+            nn.utils.clip_grad_norm_(self.parameters, engine.options.gradient_clip_val)
         for watcher in self.watchers:
             watcher.on_before_optimizer_step(self.trainer, engine.module, self.optimizer)
 
@@ -180,9 +230,9 @@ def _watches_updates(callback: Callback) -> bool:
     return is_overridden("on_before_optimizer_step", callback, parent=Callback)
 
 
-def _unscales_itself(optimizer: Optimizer) -> bool:
-    """Whether the optimizer, being fused, divides by the loss scale in its step."""
-    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+def recorder_for(device: torch.device) -> Recorder | None:
+    """What records steps on a device; ``None`` where a step is best launched."""
+    return CudaRecorder(device) if device.type == "cuda" else None
 
 
 class Schedules(Callback):

@@ -174,7 +174,7 @@ def train_seeds(
     for each in files:
         if each is not None:
             each.begin(resume=False)
-    with Engine(module, noise, pace).driving():
+    with Engine(module, noise, pace, shared.trainer).driving():
         fit_quietly(trainer, module, Dispatches(batches, pace), held_out, None)
         steps = trainer.global_step
     seconds = (time.perf_counter() - start) / len(layers)
@@ -204,6 +204,7 @@ class SeedNoise(KeyedNoise):
     """
 
     def __init__(self, seeds: Sequence[int], stage: str) -> None:
+        self.stage = stage
         self.each = [KeyedNoise(seed, stage) for seed in seeds]
 
     @property

@@ -7,6 +7,8 @@ from aepretrain.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OnNaN = Literal["stop", "skip"]
+Graphs = Literal["auto", "on", "off"]
+MatmulPrecision = Literal["highest", "high", "medium"]
 CodeType = Literal["float32", "bfloat16", "float16"]
 
 
@@ -26,6 +28,12 @@ class TrainerOptions:
             (``KLSparsity``) sees the means of the parts.
         dispatch: Optimizer steps from one look of Lightning's to the next; ``None``: as many as take 0.05 to 0.2
             seconds. Results do not depend on it.
+        cuda_graphs: On a GPU, record a step once and launch it whole: ``auto`` where every part is torch's or ours;
+            ``on`` also with parts of your own, which must then compute from the batch, the weights and ``self.noise``
+            alone; ``off``. Where a step cannot be recorded, the reason is said.
+        float32_matmul: Precision in which float32 matrices are multiplied in training, where the device knows several:
+            ``highest`` is float32; ``high`` is TF32 on a GPU, with 10 bits of mantissa instead of 23, and several times
+            as fast; ``medium`` is bfloat16. ``None`` leaves torch's setting alone, which is ``highest``.
 
     Raises:
         ConfigError: If a number is not positive.
@@ -43,6 +51,8 @@ class TrainerOptions:
     gradient_clip_val: float | None = None
     accumulate: int = 1
     dispatch: int | None = None
+    cuda_graphs: Graphs = "auto"
+    float32_matmul: MatmulPrecision | None = None
 
     def __post_init__(self) -> None:
         clip, parts, steps = self.gradient_clip_val, self.accumulate, self.dispatch
@@ -55,7 +65,7 @@ class TrainerOptions:
 
     def for_lightning(self) -> dict[str, Any]:
         """The keyword arguments of Lightning's Trainer; the rest is the engine's."""
-        own = ("gradient_clip_val", "accumulate", "dispatch")
+        own = ("gradient_clip_val", "accumulate", "dispatch", "cuda_graphs", "float32_matmul")
         return {name: value for name, value in vars(self).items() if name not in own}
 
 

@@ -174,7 +174,7 @@ def train_stage(
         held_out = Batches(
             [tensor.to(device) for tensor in validation], max(EVALUATION_BATCH // options.accumulate, 1), shuffle=False
         )
-    engine = Engine(module, noise, pace, clip=options.gradient_clip_val, accumulate=options.accumulate, skip=skip)
+    engine = Engine(module, noise, pace, options, skip=skip)
     dispatches = Dispatches(batches, pace, context.saving.every_steps if files is not None else None)
     module.train()
     start = time.perf_counter()

@@ -3,15 +3,19 @@
 import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 
 import torch
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
+
+from aepretrain.training.options import MatmulPrecision
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_ON_HEAP = 32 * 2**20
 """The most that glibc accepts."""
 KEPT_BYTES = 2**30
-FUSED = (Adagrad, Adam, AdamW, SGD)
+FUSED = {"cpu": (Adagrad, Adam, AdamW, SGD), "cuda": (Adam, AdamW, SGD)}
+"""Adagrad makes its state before it is fused, on the CPU, where a GPU's kernel cannot read it."""
 
 
 @functools.cache
@@ -45,6 +49,23 @@ def count_gpus_once() -> None:
         torch.cuda._cached_device_count = 0
 
 
+@contextlib.contextmanager
+def matmul_precision(precision: MatmulPrecision | None) -> Iterator[None]:
+    """Multiply float32 matrices in this precision for a while; ``None`` changes nothing.
+
+    Example:
+        >>> with matmul_precision("high"):
+        ...     torch.get_float32_matmul_precision()
+        'high'
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision or before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def fuse(optimizer: Optimizer) -> None:
     """Let an optimizer update all parameters in one kernel, where it can and its settings do not say otherwise.
 
@@ -54,11 +75,12 @@ def fuse(optimizer: Optimizer) -> None:
         >>> optimizer.param_groups[0]["fused"]
         True
     """
-    if type(optimizer) not in FUSED:
-        return
     for group in optimizer.param_groups:
         silent = group.get("fused") is None and group.get("foreach") is None
         floats = all(parameter.is_floating_point() for parameter in group["params"])
-        fits = floats and all(parameter.device.type in ("cpu", "cuda") for parameter in group["params"])
+        fits = floats and all(type(optimizer) in FUSED.get(weights.device.type, ()) for weights in group["params"])
         if silent and fits and not group.get("differentiable") and not group.get("capturable"):
             group["fused"] = True
+    if type(optimizer) in FUSED["cpu"] and all(group.get("fused") for group in optimizer.param_groups):
+        # As if it had been made so: half precision asks it to leave out an update whose gradients overflowed.
+        optimizer._step_supports_amp_scaling = True  # type: ignore[attr-defined]

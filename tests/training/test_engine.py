@@ -39,9 +39,9 @@ MODULES = {
 }
 
 
-def train(module, *, epochs=3, callbacks=(), batch_size=16, every=1, **options):
+def train(module, *, epochs=3, callbacks=(), batch_size=16, every=1, on_nan="stop", **options):
     tensors = [X, torch.arange(90) % 2] if isinstance(module, Classifier) else [X]
-    context = RunContext(progress=False, trainer=TrainerOptions(**options), callbacks=callbacks)
+    context = RunContext(progress=False, trainer=TrainerOptions(**options), callbacks=callbacks, on_nan=on_nan)
     return train_stage(
         module, tensors, tensors, context,
         stage="00-test", epochs=epochs, batch_size=batch_size, monitor="val/loss", validate_every=every,
@@ -186,21 +186,14 @@ def test_the_loss_scale_of_half_precision_changes_nothing_but_the_scale(monkeypa
     train(modules[0], dispatch=5)
     start, scaler = engine._Step.__init__, torch.amp.GradScaler("cpu", init_scale=8.0)
 
-    def scaled(step, *args):
-        start(step, *args)
-        step.scaler, step.plain_backward = scaler, True
+    def scaled(step, engine, trainer, *args):
+        trainer.precision_plugin.scaler = scaler
+        start(step, engine, trainer, *args)
 
     monkeypatch.setattr(engine._Step, "__init__", scaled)
-    monkeypatch.setattr(engine._Step, "_backward", _scaled_backward)
     train(modules[1], dispatch=5, gradient_clip_val=1e6)
     torch.testing.assert_close(modules[0].state_dict(), modules[1].state_dict())
     assert scaler.get_scale() == 8.0
-
-
-def _scaled_backward(step, tensors, position, share):
-    loss = step.engine.loss_of(tensors, position)
-    step.scaler.scale(loss).backward()
-    return loss.detach()
 
 
 @pytest.mark.parametrize(

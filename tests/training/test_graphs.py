@@ -1,0 +1,207 @@
+"""Recorded steps, seen on the CPU with a stand-in for CUDA graphs: what a graph holds, it holds, and nothing else."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim.lr_scheduler import StepLR
+
+from aepretrain import DenoisingAutoencoder, Dense, PlainAutoencoder, RunContext
+from aepretrain.parts.corruptions import GaussianNoise, Masking, SaltAndPepper, SwapNoise
+from aepretrain.training.graphs import WARM_UP, Watch
+from aepretrain.training.many_seeds import train_seeds
+
+from .tape import taped
+from .test_engine import MODULES, X, make, same_bits, train
+
+OPTIMIZERS = {
+    "sgd": lambda parameters: SGD(parameters, lr=0.1, momentum=0.9),
+    "adam": lambda parameters: Adam(parameters, lr=0.01),
+    "adamw": lambda parameters: AdamW(parameters, lr=0.01, weight_decay=0.1),
+}
+
+
+def launched_and_recorded(monkeypatch, build, **options):
+    modules, records = [build(), build()], []
+    records.append(train(modules[0], **options))
+    with taped(monkeypatch) as recorder:
+        records.append(train(modules[1], **options))
+    return modules, records, recorder
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", MODULES)
+def test_replayed_steps_have_the_bits_of_launched_ones(name, optimizer, monkeypatch):
+    build = lambda: make(name, optimizer=OPTIMIZERS[optimizer])  # noqa: E731
+    modules, records, recorder = launched_and_recorded(monkeypatch, build, epochs=5, gradient_clip_val=0.5)
+    assert same_bits(*modules)
+    # 90 examples in batches of 16: five whole ones and one of ten per epoch, which are two shapes.
+    assert (recorder.recorded, recorder.warmed_up, recorder.replayed) == (2, 2 * WARM_UP, 30 - 2 * WARM_UP)
+    for one, other in zip(records[0].history, records[1].history, strict=True):
+        assert {**one, "epoch_seconds": 0} == {**other, "epoch_seconds": 0}
+
+
+@pytest.mark.parametrize("options", [{"precision": "bf16-mixed"}, {"accumulate": 3}, {"dispatch": 2}])
+def test_so_they_have_in_mixed_precision_in_parts_and_in_short_dispatches(options, monkeypatch):
+    modules, _, recorder = launched_and_recorded(monkeypatch, lambda: make("classifier"), **options)
+    assert same_bits(*modules)
+    assert recorder.replayed
+
+
+def test_a_learning_rate_that_changes_is_recorded_anew(monkeypatch):
+    build = lambda: make(optimizer=OPTIMIZERS["adam"], scheduler=lambda o: StepLR(o, 2, 0.1))  # noqa: E731
+    modules, _, recorder = launched_and_recorded(monkeypatch, build, epochs=4)
+    assert same_bits(*modules)
+    assert (
+        recorder.recorded == 2
+    )  # the five whole batches of two epochs, twice; the others come twice, and are launched
+
+
+def test_the_loss_scale_of_half_precision_is_part_of_the_recording(monkeypatch):
+    from aepretrain.training import engine
+
+    start, found = engine._Step.__init__, []
+
+    def scaled(step, engine, trainer, *args):
+        trainer.precision_plugin.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=10)
+        start(step, engine, trainer, *args)
+        found.append(step.scaler)
+
+    monkeypatch.setattr(engine._Step, "__init__", scaled)
+    build = lambda: make("sparse", optimizer=OPTIMIZERS["adam"], lam=100.0)  # noqa: E731
+    modules, _, recorder = launched_and_recorded(monkeypatch, build, epochs=5, gradient_clip_val=0.5)
+    assert same_bits(*modules)
+    assert recorder.replayed
+    # Steps that overflow are left out and halve the scale, replayed or not; ten good ones double it.
+    assert found[0].get_scale() == found[1].get_scale() < 2.0**127
+    assert all(parameter.isfinite().all() for parameter in modules[0].parameters())
+
+
+class Own(Masking):
+    pass
+
+
+class Counting(PlainAutoencoder):
+    steps = 0
+
+    def energy(self, x):
+        self.steps += 1
+        return super().energy(x)
+
+
+class Reading(PlainAutoencoder):
+    def energy(self, x):
+        return super().energy(x) * (2.0 if x.mean().item() > 0.5 else 1.0)
+
+
+def test_parts_of_ones_own_are_launched_unless_they_are_said_to_be_fit(monkeypatch, capsys):
+    build = lambda: DenoisingAutoencoder((6,), Dense(4), corruption=Own(0.5))  # noqa: E731
+    with taped(monkeypatch) as recorder:
+        train(build())
+        said = " ".join(capsys.readouterr().out.split())
+        assert "00-test steps are launched kernel by kernel, not as CUDA graphs: Own is a part of your own." in said
+        assert "trainer.cuda_graphs to on" in said
+        assert not recorder.recorded
+        train(build(), cuda_graphs="on")
+        assert recorder.recorded
+        assert not capsys.readouterr().out
+
+
+def test_many_seeds_at_once_are_recorded_with_the_noise_of_each(monkeypatch):
+    def run():
+        torch.manual_seed(0)
+        layers = [DenoisingAutoencoder((6,), Dense(4), corruption=Masking(0.5)) for _ in range(3)]
+        contexts = [RunContext(seed=seed, progress=False) for seed in range(3)]
+        settings = {"stage": "00-test", "epochs": 4, "batch_size": 15, "monitor": "val/reconstruction"}
+        return layers, train_seeds(layers, [X] * 3, [X] * 3, contexts, **settings)
+
+    launched, records = run()
+    with taped(monkeypatch) as recorder:
+        replayed, other_records = run()
+    assert recorder.replayed == 4 * 6 - WARM_UP
+    assert all(same_bits(one, other) for one, other in zip(launched, replayed, strict=True))
+    losses = [[[epoch["train/loss"] for epoch in each.history] for each in run] for run in (records, other_records)]
+    assert losses[0] == losses[1]
+
+
+def test_a_recording_does_not_do_again_what_python_did(monkeypatch):
+    # Hence the rule above: this is what trainer.cuda_graphs on may not be said of.
+    module = Counting((6,), Dense(4))
+    with taped(monkeypatch) as recorder:
+        train(module, cuda_graphs="on", epochs=5)
+    assert module.steps < 5 * 6 + 5 * 1
+    assert recorder.replayed
+
+
+def test_steps_that_wait_for_the_device_are_launched_and_it_is_said_why(monkeypatch, capsys):
+    torch.manual_seed(0)
+    one = Reading((6,), Dense(4))
+    torch.manual_seed(0)
+    other = Reading((6,), Dense(4))
+    train(one)
+    with taped(monkeypatch) as recorder:
+        train(other, cuda_graphs="on")
+    assert "aten._local_scalar_dense waits for the device" in " ".join(capsys.readouterr().out.split())
+    assert same_bits(one, other)
+    assert not recorder.recorded
+
+
+def hooked():
+    module = make()
+    module.f[0].register_forward_hook(lambda *args: None)
+    return module
+
+
+class Looking(Callback):
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        assert trainer.optimizers[0] is optimizer
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "reason"),
+    [
+        (lambda: make(optimizer=RMSprop), {}, "the optimizer RMSprop is not fused"),
+        (hooked, {}, "a hook looks at each step of a Linear"),
+        (make, {"on_nan": "skip"}, "on_nan skip looks at the gradients of each step"),
+        (make, {"callbacks": [Looking()]}, "the callback Looking looks at each step"),
+    ],
+)
+def test_what_cannot_be_recorded_is_launched_and_it_is_said_why(build, options, reason, monkeypatch, capsys):
+    with taped(monkeypatch) as recorder:
+        train(build(), **options)
+    assert reason in " ".join(capsys.readouterr().out.split())
+    assert not (recorder.recorded)
+    assert not (recorder.warmed_up)
+
+
+def test_graphs_can_be_turned_off(monkeypatch, capsys):
+    with taped(monkeypatch) as recorder:
+        train(make(), cuda_graphs="off")
+    assert not recorder.warmed_up
+    assert not capsys.readouterr().out
+
+
+def test_operations_on_two_devices_are_no_graph():
+    with Watch() as watch:
+        torch.zeros(2).to("meta")
+    assert watch.reason == "aten._to_copy takes tensors of cpu and meta"
+
+
+@pytest.mark.parametrize("corruption", [GaussianNoise(), Masking(), SaltAndPepper(), SwapNoise()])
+def test_no_corruption_waits_for_the_device_or_reads_the_host(corruption):
+    # On a device without contents, which has not even got the number that someone would wait for.
+    with Watch() as watch:
+        corruption(torch.empty(16, 6, device="meta"))
+    assert watch.reason is None
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nor_does_any_step_of_ours(name, monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # knows no such device
+    module = make(name).to("meta")
+    batch = [torch.empty(16, 6, device="meta"), torch.empty(16, dtype=torch.int64, device="meta")]
+    with Watch() as watch:
+        module.training_step(batch, 0).backward()
+    assert watch.reason is None
