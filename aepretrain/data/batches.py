@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, distributed
 
-from aepretrain.data.rows import Inputs, announce
+from aepretrain.data.rows import Inputs, Rows, announce
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.randomness import derive_seed
 
@@ -102,7 +102,8 @@ class Batches:
 
     def order(self) -> Tensor:
         """The numbers of the examples in this epoch's order, shape ``(N,)``, where the tensors lie."""
-        return self.sampler.indices(self.count).to(self.tensors[0].device)
+        first = self.tensors[0]
+        return self.sampler.indices(self.count).to(first.asked_on if isinstance(first, Rows) else first.device)
 
     def gather(self, rows: Tensor) -> list[Tensor]:
         """The batch of these examples."""

@@ -152,6 +152,11 @@ class FileRows(Rows):
         row_bytes = torch.Size(self.file.row_shape).numel() * 4 + self.file.row_bytes
         return max(1, min(WINDOW, self.budget // WINDOWS) // row_bytes)
 
+    @property
+    def asked_on(self) -> torch.device:
+        """In the host's memory: numbers on a GPU would have to be waited for, and all that it was given before."""
+        return torch.device("cpu")
+
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         if isinstance(rows, slice):
             return self._read_slice(self.numbers[rows])

@@ -31,6 +31,11 @@ class Rows(ABC):
         """What all rows would take in memory, as float32."""
         return self.shape.numel() * torch.float32.itemsize
 
+    @property
+    def asked_on(self) -> torch.device:
+        """Where the numbers of the rows that are asked for are wanted."""
+        return self.device
+
     @abstractmethod
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         """The rows with these numbers, in this order: a tensor of its own, float32."""

@@ -21,12 +21,12 @@ def data(features, rows=50_000):
     return torch.rand(rows, features, generator=torch.Generator().manual_seed(1))
 
 
-def train(module, tensors, epochs, batch_size, monitor="val/loss"):
+def train(module, tensors, epochs, batch_size, monitor="val/loss", **options):
     """Seconds per epoch of ours, with a progress bar and every scalar logged: the median after the first epoch."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "metrics.jsonl"
         path.touch()
-        context = ae.RunContext(loggers=lambda stage: [MetricsFile(path, stage)])
+        context = ae.RunContext(loggers=lambda stage: [MetricsFile(path, stage)], trainer=ae.TrainerOptions(**options))
         held_out = [tensor[:100] for tensor in tensors]
         record = train_stage(
             module, tensors, held_out, context, stage="00-bench", epochs=epochs, batch_size=batch_size, monitor=monitor
@@ -63,12 +63,12 @@ def denoising_by_hand(x, features, batch_size, epochs):
     return by_hand(step, SGD([*f.parameters(), *g.parameters()], lr=0.01), [x], epochs, batch_size)
 
 
-def denoising(x, features, batch_size, epochs):
+def denoising(x, features, batch_size, epochs, **options):
     module = ae.DenoisingAutoencoder(
         (x.shape[1],), ae.Dense(features), corruption=ae.Masking(0.25), likelihood=ae.Bernoulli(),
         optimizer=partial(SGD, lr=0.01),
     )  # fmt: skip
-    return train(module, [x], epochs, batch_size)
+    return train(module, [x], epochs, batch_size, **options)
 
 
 def mlp(widths):

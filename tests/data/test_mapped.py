@@ -75,6 +75,13 @@ def test_batches_equal_those_of_a_tensor(
         position = 0
 
 
+def test_numbers_of_rows_in_a_file_stay_where_the_file_is_read(tmp_path):
+    rows = file_rows(tmp_path, array(20, (3,))).to("meta")  # in place of a GPU
+    batches = Batches([rows], 5)
+    assert batches.order().device.type == "cpu"
+    assert [x.device.type for (x,) in batches] == ["meta"] * 4
+
+
 def test_an_epoch_that_is_left_in_the_middle_ends_its_thread(tmp_path):
     rows = file_rows(tmp_path, array(5000, (50,)), budget=10_000)
     loader = Batches([rows], 32)
