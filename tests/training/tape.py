@@ -1,10 +1,10 @@
 """A stand-in for CUDA graphs on the CPU: operations are written down with their addresses, undone, and done again."""
 
-from contextlib import contextmanager
-
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from aepretrain.training import engine
 
 
 class TapeRecorder:
@@ -79,12 +79,8 @@ def _tensors(values):
     return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
 
 
-@contextmanager
-def taped(monkeypatch):
-    """Let the engine record steps on the CPU."""
-    from aepretrain.training import engine
-
+def record_steps(monkeypatch):
+    """Let the engine record steps on the CPU from now on."""
     recorder = TapeRecorder()
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "recorder_for", lambda device: recorder)
-        yield recorder
+    monkeypatch.setattr(engine, "recorder_for", lambda device: recorder)
+    return recorder

@@ -21,6 +21,8 @@ from aepretrain.training.options import Saving
 from aepretrain.training.run_state import RunState
 from aepretrain.training.stage import train_stage
 
+from .tape import record_steps
+
 STAGE = "00-test"
 
 
@@ -175,10 +177,13 @@ def train(module, out=None, *, epochs=3, do=None, x=None, dispatch=1, **context)
     )
 
 
+@pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("step", range(12))
-def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(step, tmp_path, monkeypatch):
+def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(step, recorded, tmp_path, monkeypatch):
     undisturbed = model()
     record = train(undisturbed, tmp_path / "golden")
+    if recorded:
+        record_steps(monkeypatch)
 
     def ask(trainer, pl_module):
         if trainer.global_step == step - 1:

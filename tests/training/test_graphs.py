@@ -13,7 +13,7 @@ from aepretrain.parts.corruptions import GaussianNoise, Masking, SaltAndPepper, 
 from aepretrain.training.graphs import WARM_UP, Watch
 from aepretrain.training.many_seeds import train_seeds
 
-from .tape import taped
+from .tape import record_steps
 from .test_engine import MODULES, X, make, same_bits, train
 
 OPTIMIZERS = {
@@ -26,8 +26,8 @@ OPTIMIZERS = {
 def launched_and_recorded(monkeypatch, build, **options):
     modules, records = [build(), build()], []
     records.append(train(modules[0], **options))
-    with taped(monkeypatch) as recorder:
-        records.append(train(modules[1], **options))
+    recorder = record_steps(monkeypatch)
+    records.append(train(modules[1], **options))
     return modules, records, recorder
 
 
@@ -54,9 +54,8 @@ def test_a_learning_rate_that_changes_is_recorded_anew(monkeypatch):
     build = lambda: make(optimizer=OPTIMIZERS["adam"], scheduler=lambda o: StepLR(o, 2, 0.1))  # noqa: E731
     modules, _, recorder = launched_and_recorded(monkeypatch, build, epochs=4)
     assert same_bits(*modules)
-    assert (
-        recorder.recorded == 2
-    )  # the five whole batches of two epochs, twice; the others come twice, and are launched
+    # Two epochs have ten whole batches; the two others are too few to be recorded.
+    assert recorder.recorded == 2
 
 
 def test_the_loss_scale_of_half_precision_is_part_of_the_recording(monkeypatch):
@@ -98,15 +97,15 @@ class Reading(PlainAutoencoder):
 
 def test_parts_of_ones_own_are_launched_unless_they_are_said_to_be_fit(monkeypatch, capsys):
     build = lambda: DenoisingAutoencoder((6,), Dense(4), corruption=Own(0.5))  # noqa: E731
-    with taped(monkeypatch) as recorder:
-        train(build())
-        said = " ".join(capsys.readouterr().out.split())
-        assert "00-test steps are launched kernel by kernel, not as CUDA graphs: Own is a part of your own." in said
-        assert "trainer.cuda_graphs to on" in said
-        assert not recorder.recorded
-        train(build(), cuda_graphs="on")
-        assert recorder.recorded
-        assert not capsys.readouterr().out
+    recorder = record_steps(monkeypatch)
+    train(build())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "00-test steps are launched kernel by kernel, not as CUDA graphs: Own is a part of your own." in said
+    assert "trainer.cuda_graphs to on" in said
+    assert not recorder.recorded
+    train(build(), cuda_graphs="on")
+    assert recorder.recorded
+    assert not capsys.readouterr().out
 
 
 def test_many_seeds_at_once_are_recorded_with_the_noise_of_each(monkeypatch):
@@ -118,8 +117,8 @@ def test_many_seeds_at_once_are_recorded_with_the_noise_of_each(monkeypatch):
         return layers, train_seeds(layers, [X] * 3, [X] * 3, contexts, **settings)
 
     launched, records = run()
-    with taped(monkeypatch) as recorder:
-        replayed, other_records = run()
+    recorder = record_steps(monkeypatch)
+    replayed, other_records = run()
     assert recorder.replayed == 4 * 6 - WARM_UP
     assert all(same_bits(one, other) for one, other in zip(launched, replayed, strict=True))
     losses = [[[epoch["train/loss"] for epoch in each.history] for each in run] for run in (records, other_records)]
@@ -129,8 +128,8 @@ def test_many_seeds_at_once_are_recorded_with_the_noise_of_each(monkeypatch):
 def test_a_recording_does_not_do_again_what_python_did(monkeypatch):
     # Hence the rule above: this is what trainer.cuda_graphs on may not be said of.
     module = Counting((6,), Dense(4))
-    with taped(monkeypatch) as recorder:
-        train(module, cuda_graphs="on", epochs=5)
+    recorder = record_steps(monkeypatch)
+    train(module, cuda_graphs="on", epochs=5)
     assert module.steps < 5 * 6 + 5 * 1
     assert recorder.replayed
 
@@ -141,8 +140,8 @@ def test_steps_that_wait_for_the_device_are_launched_and_it_is_said_why(monkeypa
     torch.manual_seed(0)
     other = Reading((6,), Dense(4))
     train(one)
-    with taped(monkeypatch) as recorder:
-        train(other, cuda_graphs="on")
+    recorder = record_steps(monkeypatch)
+    train(other, cuda_graphs="on")
     assert "aten._local_scalar_dense waits for the device" in " ".join(capsys.readouterr().out.split())
     assert same_bits(one, other)
     assert not recorder.recorded
@@ -169,16 +168,16 @@ class Looking(Callback):
     ],
 )
 def test_what_cannot_be_recorded_is_launched_and_it_is_said_why(build, options, reason, monkeypatch, capsys):
-    with taped(monkeypatch) as recorder:
-        train(build(), **options)
+    recorder = record_steps(monkeypatch)
+    train(build(), **options)
     assert reason in " ".join(capsys.readouterr().out.split())
     assert not (recorder.recorded)
     assert not (recorder.warmed_up)
 
 
 def test_graphs_can_be_turned_off(monkeypatch, capsys):
-    with taped(monkeypatch) as recorder:
-        train(make(), cuda_graphs="off")
+    recorder = record_steps(monkeypatch)
+    train(make(), cuda_graphs="off")
     assert not recorder.warmed_up
     assert not capsys.readouterr().out
 
