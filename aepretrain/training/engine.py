@@ -167,7 +167,8 @@ class _Step:
         engine = self.engine
         if position is not None:
             engine.noise.key(position)
-        self.optimizer.zero_grad()
+        for weights in self.parameters:  # optimizer.zero_grad takes six times as long over a small network
+            weights.grad = None
         if self.autocast:
             torch.clear_autocast_cache()  # it holds the weights as they were before the last update
         if engine.options.accumulate == 1:
