@@ -7,12 +7,14 @@ from pathlib import Path
 from aepretrain.errors import DivergedError
 from aepretrain.experiment import Experiment
 from aepretrain.samples import save_inputs, save_samples
-from aepretrain.stack import fit_stacks
+from aepretrain.stack import GreedyStack, fit_stacks
 from aepretrain.tracking.comparison import open_pretraining
 from aepretrain.tracking.json_files import write_json
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.many_seeds import Vectorize
+from aepretrain.training.many_seeds import Vectorize, reason_apart, reason_slow
+from aepretrain.training.options import Pretraining
 from aepretrain.training.progress import say
+from aepretrain.training.stage import RunContext
 
 
 def pretrain_together(
@@ -27,10 +29,14 @@ def pretrain_together(
         vectorize: Whether layers of all seeds are trained at once.
 
     Returns:
-        Whether it was done; not if a seed diverged: which one, and where, only training it alone tells.
+        Whether it was done. Not if a seed diverged: which one, and where, only training it alone tells. Not, if it is
+        for the sake of speed, where no layer gains: seeds by themselves save where they stand.
     """
     stacks = [experiment.prepare() for experiment in experiments]
     contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
+    if vectorize == "auto" and all(reasons := _reasons_apart(stacks[0], experiments[0].pretrain, contexts[0])):
+        say(f"pretraining  one seed after another: {reasons[0]}")
+        return False
     first, ends = experiments[0], [partial(save_samples, context) for context in contexts]
     for experiment, folder in zip(experiments, folders, strict=True):
         save_inputs(experiment.data.splits(experiment.seed).validation, folder)
@@ -46,3 +52,13 @@ def pretrain_together(
             run.log_outcome(results, encoder=folder / "encoder")
         write_json(folder / "results.json", results)
     return True
+
+
+def _reasons_apart(stack: GreedyStack, pretraining: Pretraining, context: RunContext) -> list[str | None]:
+    """Why each layer is better trained seed by seed; ``None`` for one that is not."""
+    layers = stack.autoencoders
+    patience = [pretraining.of_layer(k, len(layers))[2] for k in range(len(layers))]
+    return [
+        reason_apart(layer, context, own) or reason_slow(layer, (), context.trainer)
+        for layer, own in zip(layers, patience, strict=True)
+    ]
