@@ -131,15 +131,18 @@ class RecordedSteps:
         shapes = tuple(tensor.shape for tensor in batch)
         if (recording := self._recordings.get(shapes)) is not None:
             return recording(batch)
+        if not self.recordable:
+            return self.step(batch)
         self._calls[shapes] += 1
-        if not self.recordable or self._calls[shapes] <= WARM_UP:
-            return self._launch(batch, watched=self._calls[shapes] == 1)
+        if self._calls[shapes] == 1:
+            return self._try(batch)
+        if self._calls[shapes] <= WARM_UP:
+            return self.recorder.warm_up(lambda: self.step(batch))
         recording = self._recordings[shapes] = self._record([tensor.clone() for tensor in batch])
         return recording(batch)
 
-    def _launch(self, batch: Sequence[Tensor], *, watched: bool) -> Tensor:
-        if not (watched and self.recordable):
-            return self.recorder.warm_up(lambda: self.step(batch))
+    def _try(self, batch: Sequence[Tensor]) -> Tensor:
+        """A first step of this shape, watched for what a graph cannot hold."""
         with Watch() as watch:
             loss = self.recorder.warm_up(lambda: self.step(batch))
         if watch.reason is not None:
