@@ -19,6 +19,7 @@ OBEYED = (signal.SIGTERM, signal.SIGINT)
 LOOK_SECONDS = 0.1
 _received = 0
 _pass_on: Callable[[int], None] | None = None
+_answer = ""
 
 
 def received() -> int:
@@ -75,7 +76,9 @@ def looking_out(work: Callable[[], Answer], place: str) -> Answer:
 
 
 @contextlib.contextmanager
-def listening(pass_on: Callable[[int], None] | None = None) -> Iterator[None]:
+def listening(
+    pass_on: Callable[[int], None] | None = None, *, answer: str = "saving at the next step"
+) -> Iterator[None]:
     """Remember SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C leaves at once.
 
     In a thread other than the main one nothing changes: signals are the main thread's.
@@ -83,9 +86,10 @@ def listening(pass_on: Callable[[int], None] | None = None) -> Iterator[None]:
     Args:
         pass_on: Called with SIGTERM when the first signal comes, and with SIGKILL before leaving at once: for the
             processes that work for this one.
+        answer: What is going to happen, for the person who sent the signal.
     """
-    global _received, _pass_on
-    _received, _pass_on = 0, pass_on
+    global _received, _pass_on, _answer
+    _received, _pass_on, _answer = 0, pass_on, answer
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -141,7 +145,7 @@ def _remember(signum: int, frame: FrameType | None) -> None:
     if not _received and is_first_process():
         # Not by print: the signal may have come in the middle of one.
         hint = ", again to leave at once" if signum == signal.SIGINT else ""
-        os.write(2, f"\naepretrain: {words(signum)}: saving at the next step{hint}\n".encode())
+        os.write(2, f"\naepretrain: {words(signum)}: {_answer}{hint}\n".encode())
     first, _received = not _received, _received or signum
     if first and _pass_on is not None:
         _pass_on(signal.SIGTERM)

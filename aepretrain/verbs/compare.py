@@ -49,7 +49,9 @@ def _listening(workers: Workers) -> contextlib.AbstractContextManager[None]:
     """Remember signals and pass them on to workers; those of a cluster have other masters, and this process leaves."""
     if workers.backend == "dask":
         return leaving_at_once()  # joblib waits for answers without a look at signals
-    return listening(tell_workers if workers.backend == "local" else None)
+    if workers.backend == "ray":
+        return listening(answer="leaving; the workers are ended and do not save")
+    return listening(tell_workers)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,15 @@ def test_an_error_of_such_work_is_that_of_the_caller():
         looking_out(fail, "in a test")
 
 
+def test_who_sends_a_signal_is_told_once_what_is_going_to_happen(capfd):
+    for settings, answer in (({}, "saving at the next step"), ({"answer": "leaving"}, "leaving")):
+        with listening(**settings):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        assert capfd.readouterr().err == f"\naepretrain: SIGTERM: {answer}\n"
+
+
 def test_the_first_signal_is_passed_on():
     told = []
     with listening(told.append):
