@@ -14,7 +14,8 @@ FINAL = sorted({variant for variant, _ in VARIANTS.values()}, key=lambda cls: cl
 
 
 def test_the_list_of_laws_holds_every_variant_of_the_package():
-    assert set(FINAL) == set(Autoencoder.__subclasses__())
+    subclasses = Autoencoder.__subclasses__()  # other tests have variants of their own
+    assert set(FINAL) == {variant for variant in subclasses if variant.__module__.startswith("aepretrain.")}
 
 
 @pytest.mark.parametrize("variant", FINAL)
