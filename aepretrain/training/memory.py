@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aepretrain.errors import OutOfMemoryError
 from aepretrain.training.dispatches import Dispatches
-from aepretrain.training.tuning import give_back_memory
+from aepretrain.training.tuning import free_in_heap, give_back_memory
 
 SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory", "alloc_failed")
 BACKWARD = 2
@@ -81,7 +81,8 @@ def _unused_address_space() -> int | None:
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        return None if limit == resource.RLIM_INFINITY else limit - used
+        # What was given back keeps its addresses, and is there to be used again.
+        return None if limit == resource.RLIM_INFINITY else limit - used + free_in_heap()
     return None
 
 

@@ -43,6 +43,22 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+class _MallInfo(ctypes.Structure):
+    """What glibc says of its heap, in bytes (mallinfo2)."""
+
+    names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = [(name, ctypes.c_size_t) for name in names]
+
+
+def free_in_heap() -> int:
+    """Bytes that the C library holds, and has free for what comes next; 0 where it does not tell."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ask = ctypes.CDLL(None).mallinfo2
+        ask.restype = _MallInfo
+        return int(ask().fordblks)
+    return 0
+
+
 def count_gpus_once() -> None:
     """Where there is no GPU, remember that: optimizers of torch 2.14 load the driver's library at every step to ask."""
     if not torch.cuda.is_available() and hasattr(torch.cuda, "_cached_device_count"):
