@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Generator, Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aepretrain.training.callbacks import KeyedNoise, wait_for
@@ -109,7 +109,8 @@ class _Step:
         self.optimizer = optimizer
         self.watchers = watchers
         self.scaler = getattr(trainer.precision_plugin, "scaler", None)
-        fuse(optimizer)
+        if self.scaler is None or not _starts_with_momentum(optimizer):
+            fuse(optimizer)
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.autocast = torch.is_autocast_enabled(trainer.strategy.root_device.type)
         # Lightning's own backward is needed where gradients are synchronized between processes.
@@ -136,7 +137,11 @@ class _Step:
             return "on_nan skip looks at the gradients of each step"
         if self.watchers:
             return f"the callback {type(self.watchers[0]).__name__} looks at each step"
-        return reason_to_launch(self.engine.module, self.optimizer, trust=self.engine.options.cuda_graphs == "on")
+        trust = self.engine.options.cuda_graphs == "on"
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if not trust and type(callback).__module__.partition(".")[0] not in ("aepretrain", "lightning"):
+                return f"the callback {type(callback).__name__} may change what a step computes"
+        return reason_to_launch(self.engine.module, self.optimizer, trust=trust)
 
     def _launch_from_now_on(self, reason: str) -> None:
         say(f"{self.engine.noise.stage}  steps are launched kernel by kernel, not as CUDA graphs: {reason}")
@@ -167,8 +172,7 @@ class _Step:
         engine = self.engine
         if position is not None:
             engine.noise.key(position)
-        for weights in self.parameters:  # optimizer.zero_grad takes six times as long over a small network
-            weights.grad = None
+        self.optimizer.zero_grad()
         if self.autocast:
             torch.clear_autocast_cache()  # it holds the weights as they were before the last update
         if engine.options.accumulate == 1:
@@ -229,6 +233,11 @@ class _Count:
 
 def _watches_updates(callback: Callback) -> bool:
     return is_overridden("on_before_optimizer_step", callback, parent=Callback)
+
+
+def _starts_with_momentum(optimizer: Optimizer) -> bool:
+    """Whether a fused first update that is left out, as its gradients overflowed, would leave momentum unset."""
+    return isinstance(optimizer, SGD) and any(group["momentum"] for group in optimizer.param_groups)
 
 
 def recorder_for(device: torch.device) -> Recorder | None:

@@ -20,6 +20,7 @@ from aepretrain.parts.penalties import SparsityPenalty
 Launch = Callable[[Sequence[Tensor]], Tensor]
 """One optimizer step: the tensors of a batch to its loss."""
 
+TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 WARM_UP = 3
 """Steps that are launched before one is recorded: optimizers make their state in them, libraries their workspaces."""
 TRUSTED = ("aepretrain", "torch", "torchmetrics")
@@ -57,8 +58,9 @@ class CudaRecorder:
     def record(self, work: Callable[[], Tensor], generators: Sequence[Generator]) -> tuple[Callable[[], None], Tensor]:
         """Capture a graph that reads the seeds of the generators anew whenever it is launched."""
         graph = torch.cuda.CUDAGraph()
-        for generator in generators:
-            graph.register_generator_state(generator)
+        if TORCH < (2, 13):  # later ones find the generators by themselves, and warn of the call
+            for generator in generators:
+                graph.register_generator_state(generator)
         # Other threads may go on reading data meanwhile.
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             result = work()

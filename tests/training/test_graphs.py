@@ -82,6 +82,24 @@ class Own(Masking):
     pass
 
 
+def test_momentum_is_sound_where_the_first_gradients_overflow(monkeypatch):
+    from aepretrain.training import engine
+
+    start, steps = engine._Step.__init__, []
+
+    def scaled(step, engine, trainer, *args):
+        trainer.precision_plugin.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+        start(step, engine, trainer, *args)
+        steps.append(step)
+
+    monkeypatch.setattr(engine._Step, "__init__", scaled)
+    module = make("sparse", optimizer=OPTIMIZERS["sgd"], lam=100.0)
+    train(module, gradient_clip_val=0.5)
+    assert steps[0].scaler.get_scale() < 2.0**127
+    assert not any(group["fused"] for group in steps[0].optimizer.param_groups)
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
 class Counting(Autoencoder):
     steps = 0
 
@@ -153,6 +171,11 @@ def hooked():
     return module
 
 
+class Warming(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        pl_module.beta = trainer.current_epoch
+
+
 class Looking(Callback):
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         assert trainer.optimizers[0] is optimizer
@@ -165,6 +188,7 @@ class Looking(Callback):
         (hooked, {}, "a hook looks at each step of a Linear"),
         (make, {"on_nan": "skip"}, "on_nan skip looks at the gradients of each step"),
         (make, {"callbacks": [Looking()]}, "the callback Looking looks at each step"),
+        (make, {"callbacks": [Warming()]}, "the callback Warming may change what a step computes"),
     ],
 )
 def test_what_cannot_be_recorded_is_launched_and_it_is_said_why(build, options, reason, monkeypatch, capsys):
