@@ -32,12 +32,14 @@ def pretrain_together(
         Whether it was done. Not if a seed diverged: which one, and where, only training it alone tells. Not, if it is
         for the sake of speed, where no layer gains: seeds by themselves save where they stand.
     """
-    stacks = [experiment.prepare() for experiment in experiments]
+    first = experiments[0]
+    stacks = [first.prepare()]
     contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
-    if vectorize == "auto" and all(reasons := _reasons_apart(stacks[0], experiments[0].pretrain, contexts[0])):
+    if vectorize == "auto" and all(reasons := _reasons_apart(stacks[0], first.pretrain, contexts[0])):
         say(f"pretraining  one seed after another: {reasons[0]}")
         return False
-    first, ends = experiments[0], [partial(save_samples, context) for context in contexts]
+    stacks += [experiment.prepare() for experiment in experiments[1:]]
+    ends = [partial(save_samples, context) for context in contexts]
     for experiment, folder in zip(experiments, folders, strict=True):
         save_inputs(experiment.data.splits(experiment.seed).validation, folder)
     try:

@@ -68,6 +68,8 @@ class Engine:
             with matmul_precision(self.options.float32_matmul):
                 yield
         finally:
+            if self._step is not None:
+                self._step.end()
             del self.module.training_step
             self.module.automatic_optimization = True
 
@@ -109,13 +111,15 @@ class _Step:
         self.optimizer = optimizer
         self.watchers = watchers
         self.scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if self.scaler is None or not _starts_with_momentum(optimizer):
-            fuse(optimizer)
-        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.autocast = torch.is_autocast_enabled(trainer.strategy.root_device.type)
         # Lightning's own backward is needed where gradients are synchronized between processes.
         self.alone = trainer.world_size == 1
+        self._fuse()
         self.recorded = self._recorded()
+
+    def _fuse(self) -> None:
+        if self.scaler is None or not _starts_with_momentum(self.optimizer):
+            fuse(self.optimizer)
 
     def _recorded(self) -> RecordedSteps | None:
         """The same step, recorded where the device can do that."""
@@ -137,19 +141,23 @@ class _Step:
             return "on_nan skip looks at the gradients of each step"
         if self.watchers:
             return f"the callback {type(self.watchers[0]).__name__} looks at each step"
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         trust = self.engine.options.cuda_graphs == "on"
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if not trust and type(callback).__module__.partition(".")[0] not in ("aepretrain", "lightning"):
-                return f"the callback {type(callback).__name__} may change what a step computes"
-        return reason_to_launch(self.engine.module, self.optimizer, trust=trust)
+        return reason_to_launch(self.engine.module, self.optimizer, callbacks, trust=trust)
 
     def _launch_from_now_on(self, reason: str) -> None:
         say(f"{self.engine.noise.stage}  steps are launched kernel by kernel, not as CUDA graphs: {reason}")
 
     def begin(self) -> None:
-        """A dispatch begins."""
+        """A dispatch begins; since the last one, parameters may have been added."""
+        self._fuse()
         if self.recorded is not None:
             self.recorded.begin()
+
+    def end(self) -> None:
+        """The stage ends: give back what recordings hold."""
+        if self.recorded is not None:
+            self.recorded.forget()
 
     def __call__(self, tensors: Sequence[Tensor], position: int) -> Tensor:
         if self.recorded is None:
@@ -207,7 +215,8 @@ class _Step:
         if engine.skip is not None:
             engine.skip.look(self.optimizer)
         if engine.options.gradient_clip_val is not None:
-            nn.utils.clip_grad_norm_(self.parameters, engine.options.gradient_clip_val)
+            parameters = [weights for group in self.optimizer.param_groups for weights in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, engine.options.gradient_clip_val)
         for watcher in self.watchers:
             watcher.on_before_optimizer_step(self.trainer, engine.module, self.optimizer)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,8 +23,8 @@ Launch = Callable[[Sequence[Tensor]], Tensor]
 TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 WARM_UP = 3
 """Steps that are launched before one is recorded: optimizers make their state in them, libraries their workspaces."""
-TRUSTED = ("aepretrain", "torch", "torchmetrics")
-"""Packages whose parts compute from the batch, the weights and the noise alone."""
+TRUSTED = ("aepretrain", "lightning", "torch", "torchmetrics")
+"""Packages whose parts compute from the batch, the weights and the noise alone, and whose callbacks leave them so."""
 
 
 class Recorder(Protocol):
@@ -125,8 +125,12 @@ class RecordedSteps:
         """Look at the optimizer's settings, before some steps during which they do not change."""
         if (settings := _settings(self.optimizer)) != self._settings:
             self._settings = settings
-            self._calls.clear()
-            self._recordings.clear()
+            self.forget()
+
+    def forget(self) -> None:
+        """Give back what the recordings hold; the next steps are launched."""
+        self._calls.clear()
+        self._recordings.clear()
 
     def __call__(self, batch: Sequence[Tensor]) -> Tensor:
         """The loss of a batch, before the update that it leads to."""
@@ -184,12 +188,15 @@ def _reason(operation: Any, values: Sequence[Any]) -> str | None:
     return f"{operation.overloadpacket} takes tensors of {' and '.join(sorted(kinds))}" if len(kinds) > 1 else None
 
 
-def reason_to_launch(module: LightningModule, optimizer: Optimizer, *, trust: bool = False) -> str | None:
+def reason_to_launch(
+    module: LightningModule, optimizer: Optimizer, callbacks: Sequence[Callback] = (), *, trust: bool = False
+) -> str | None:
     """Why the steps of a module cannot be recorded; ``None`` if they can, as far as one sees without a step.
 
     Args:
         module: What is trained.
         optimizer: Its optimizer.
+        callbacks: What Lightning calls meanwhile.
         trust: Whether parts that are neither torch's nor ours are known to compute from the batch, the weights and the
             noise alone. What else they do in Python would happen once, when they are recorded.
 
@@ -203,30 +210,37 @@ def reason_to_launch(module: LightningModule, optimizer: Optimizer, *, trust: bo
         return f"the optimizer {type(optimizer).__name__} is not fused"
     if trust:
         return None
+    for callback in callbacks:
+        if _is_stranger(callback):
+            return f"the callback {type(callback).__name__} may change what a step computes"
     for each in module.modules():
         if each._forward_pre_hooks or each._forward_hooks or each._backward_hooks:
             return f"a hook looks at each step of a {type(each).__name__}"
         parts = [part for part in vars(each).values() if isinstance(part, Corruption | Likelihood | SparsityPenalty)]
-        for stranger in (type(part) for part in (each, *parts)):
-            if stranger.__module__.partition(".")[0] not in TRUSTED:
+        for part in (each, *parts):
+            if _is_stranger(part):
                 return (
-                    f"{stranger.__name__} is a part of your own. If it computes from the batch, the weights and "
+                    f"{type(part).__name__} is a part of your own. If it computes from the batch, the weights and "
                     "self.noise alone, set trainer.cuda_graphs to on"
                 )
     return None
 
 
+def _is_stranger(part: Any) -> bool:
+    return type(part).__module__.partition(".")[0] not in TRUSTED
+
+
 @contextlib.contextmanager
 def _capturable(optimizer: Optimizer) -> Iterator[None]:
     """Tell the optimizer that it is recorded; else it refuses, and told so while it is launched it warns."""
-    groups = [group for group in optimizer.param_groups if "capturable" in group]
-    for group in groups:
+    before = [(group, group["capturable"]) for group in optimizer.param_groups if "capturable" in group]
+    for group, _ in before:
         group["capturable"] = True
     try:
         yield
     finally:
-        for group in groups:
-            group["capturable"] = False
+        for group, own in before:
+            group["capturable"] = own
 
 
 def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:

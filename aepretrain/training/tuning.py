@@ -74,8 +74,11 @@ def matmul_precision(precision: MatmulPrecision | None) -> Iterator[None]:
         ...     torch.get_float32_matmul_precision()
         'high'
     """
+    if precision is None:
+        yield
+        return
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision or before)
+    torch.set_float32_matmul_precision(precision)
     try:
         yield
     finally:

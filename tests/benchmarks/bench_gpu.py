@@ -85,6 +85,7 @@ def graph_by_hand(x, features, batch_size, epochs):
         return loss.detach()
 
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
             step()

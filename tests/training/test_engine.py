@@ -24,6 +24,7 @@ from aepretrain import (
 )
 from aepretrain.data import Batches
 from aepretrain.parts.corruptions import Dropout
+from aepretrain.training import engine
 from aepretrain.training.dispatches import MOST_STEPS, Dispatches, Pace
 from aepretrain.training.stage import train_stage
 
@@ -51,6 +52,19 @@ def train(module, *, epochs=3, callbacks=(), batch_size=16, every=1, on_nan="sto
 def make(name="denoising", **kwargs):
     torch.manual_seed(0)
     return MODULES[name](**kwargs)
+
+
+def scale_losses(monkeypatch, **settings):
+    """Scale losses on the CPU as on a GPU in half precision; the steps that do appear in the list."""
+    start, steps = engine._Step.__init__, []
+
+    def scaled(step, engine, trainer, *args):
+        trainer.precision_plugin.scaler = torch.amp.GradScaler("cpu", **settings)
+        start(step, engine, trainer, *args)
+        steps.append(step)
+
+    monkeypatch.setattr(engine._Step, "__init__", scaled)
+    return steps
 
 
 def same_bits(one, other):
@@ -180,20 +194,37 @@ def test_optimizers_that_ask_for_the_loss_again_get_it_with_the_same_noise():
 
 
 def test_the_loss_scale_of_half_precision_changes_nothing_but_the_scale(monkeypatch):
-    from aepretrain.training import engine
-
     modules = [make(optimizer=lambda p: Adam(p, lr=0.01)) for _ in range(2)]
     train(modules[0], dispatch=5)
-    start, scaler = engine._Step.__init__, torch.amp.GradScaler("cpu", init_scale=8.0)
-
-    def scaled(step, engine, trainer, *args):
-        trainer.precision_plugin.scaler = scaler
-        start(step, engine, trainer, *args)
-
-    monkeypatch.setattr(engine._Step, "__init__", scaled)
+    steps = scale_losses(monkeypatch, init_scale=8.0)
     train(modules[1], dispatch=5, gradient_clip_val=1e6)
     torch.testing.assert_close(modules[0].state_dict(), modules[1].state_dict())
-    assert scaler.get_scale() == 8.0
+    assert steps[0].scaler.get_scale() == 8.0
+
+
+class Unfreeze(Callback):
+    """Add the decoder in the second epoch."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            trainer.optimizers[0].add_param_group({"params": list(pl_module.g.parameters())})
+
+
+def test_parameters_that_are_added_on_the_way_are_cleared_clipped_and_fused():
+    norms, added = [], []
+
+    class Look(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+            norms.append(nn.utils.get_total_norm(gradients).item())
+            added[:] = optimizer.param_groups[1:]
+
+    module = make(optimizer=lambda parameters: Adam(list(parameters)[:2], lr=0.01))
+    before = [weights.clone() for weights in module.g.parameters()]
+    train(module, callbacks=[Unfreeze(), Look()], gradient_clip_val=0.01)
+    assert max(norms) <= 0.0100001
+    assert [group["fused"] for group in added] == [True]
+    assert not any(torch.equal(*pair) for pair in zip(before, module.g.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Recorded steps, seen on the CPU with a stand-in for CUDA graphs: what a graph holds, it holds, and nothing else."""
 
+import gc
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -14,7 +16,7 @@ from aepretrain.training.graphs import WARM_UP, Watch
 from aepretrain.training.many_seeds import train_seeds
 
 from .tape import record_steps
-from .test_engine import MODULES, X, make, same_bits, train
+from .test_engine import MODULES, X, make, same_bits, scale_losses, train
 
 OPTIMIZERS = {
     "sgd": lambda parameters: SGD(parameters, lr=0.1, momentum=0.9),
@@ -50,6 +52,24 @@ def test_so_they_have_in_mixed_precision_in_parts_and_in_short_dispatches(option
     assert recorder.replayed
 
 
+def test_recordings_are_given_back_when_their_stage_ends(monkeypatch):
+    recorder, losses = record_steps(monkeypatch), []
+    record = recorder.record
+
+    def remembered(work, generators):
+        replay, loss = record(work, generators)
+        losses.append(weakref.ref(loss))
+        return replay, loss
+
+    recorder.record = remembered
+    gc.disable()
+    try:
+        train(make(), epochs=5)
+        assert [loss() for loss in losses] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_a_learning_rate_that_changes_is_recorded_anew(monkeypatch):
     build = lambda: make(optimizer=OPTIMIZERS["adam"], scheduler=lambda o: StepLR(o, 2, 0.1))  # noqa: E731
     modules, _, recorder = launched_and_recorded(monkeypatch, build, epochs=4)
@@ -59,45 +79,28 @@ def test_a_learning_rate_that_changes_is_recorded_anew(monkeypatch):
 
 
 def test_the_loss_scale_of_half_precision_is_part_of_the_recording(monkeypatch):
-    from aepretrain.training import engine
-
-    start, found = engine._Step.__init__, []
-
-    def scaled(step, engine, trainer, *args):
-        trainer.precision_plugin.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=10)
-        start(step, engine, trainer, *args)
-        found.append(step.scaler)
-
-    monkeypatch.setattr(engine._Step, "__init__", scaled)
+    steps = scale_losses(monkeypatch, init_scale=2.0**127, growth_interval=10)
     build = lambda: make("sparse", optimizer=OPTIMIZERS["adam"], lam=100.0)  # noqa: E731
     modules, _, recorder = launched_and_recorded(monkeypatch, build, epochs=5, gradient_clip_val=0.5)
     assert same_bits(*modules)
     assert recorder.replayed
     # Steps that overflow are left out and halve the scale, replayed or not; ten good ones double it.
-    assert found[0].get_scale() == found[1].get_scale() < 2.0**127
+    scales = [step.scaler.get_scale() for step in steps]
+    assert scales[0] == scales[1] < 2.0**127
     assert all(parameter.isfinite().all() for parameter in modules[0].parameters())
 
 
-class Own(Masking):
-    pass
-
-
 def test_momentum_is_sound_where_the_first_gradients_overflow(monkeypatch):
-    from aepretrain.training import engine
-
-    start, steps = engine._Step.__init__, []
-
-    def scaled(step, engine, trainer, *args):
-        trainer.precision_plugin.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
-        start(step, engine, trainer, *args)
-        steps.append(step)
-
-    monkeypatch.setattr(engine._Step, "__init__", scaled)
+    steps = scale_losses(monkeypatch, init_scale=2.0**127)
     module = make("sparse", optimizer=OPTIMIZERS["sgd"], lam=100.0)
     train(module, gradient_clip_val=0.5)
     assert steps[0].scaler.get_scale() < 2.0**127
     assert not any(group["fused"] for group in steps[0].optimizer.param_groups)
     assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+class Own(Masking):
+    pass
 
 
 class Counting(Autoencoder):
@@ -195,8 +198,8 @@ def test_what_cannot_be_recorded_is_launched_and_it_is_said_why(build, options, 
     recorder = record_steps(monkeypatch)
     train(build(), **options)
     assert reason in " ".join(capsys.readouterr().out.split())
-    assert not (recorder.recorded)
-    assert not (recorder.warmed_up)
+    assert not recorder.recorded
+    assert not recorder.warmed_up
 
 
 def test_graphs_can_be_turned_off(monkeypatch, capsys):
