@@ -1,7 +1,7 @@
 """The autoencoders, one file each: a variant fills in its energy and, where it has one, its own diagnostic.
 
-To add one: a file with a class that fills in :meth:`Autoencoder.energy`, its name in the list below, and a row in the
-list of laws in ``tests/autoencoders/variants.py``.
+To add one: a file with a class that fills in :meth:`Autoencoder.energy`, its name in the list below and in that of
+``aepretrain/__init__.py``, and a row in the list of laws in ``tests/autoencoders/variants.py``.
 """
 
 from aepretrain.autoencoders.base import Autoencoder

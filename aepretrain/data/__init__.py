@@ -1,6 +1,7 @@
 """Data sources, one file each, and the batches that are made of them.
 
-To add one: a file with a :class:`DataModule` that fills in ``load``, and its name in the list below.
+To add one: a file with a :class:`DataModule` that fills in ``load``, and its name in the list below and in that of
+``aepretrain/__init__.py``.
 """
 
 from aepretrain.data.arrays import Arrays

@@ -71,7 +71,7 @@ class Splits:
 class DataModule(LightningDataModule, ABC):
     """A data set with fixed train / validation / test splits.
 
-    A subclass fills in :meth:`load` and the shape of its examples.
+    A subclass fills in :meth:`load`, ``in_shape``, ``num_classes`` (``None``: no classes) and ``preprocessing``.
 
     Args:
         labels: How many training examples the classifier may use with their labels, balanced over the classes and

@@ -44,7 +44,8 @@ class Coder(ABC):
     def build(self, in_shape: Sequence[int]) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
         """Build f and g for inputs of one shape.
 
-        The last two modules of f are the affine map onto the code and the activation of the code.
+        The last two modules of f are the affine map onto the code and the activation of the code. An encoder can be
+        saved if its modules are in ``aepretrain.encoder.LAYERS``.
 
         Args:
             in_shape: Shape of one example, without the batch dimension.
