@@ -16,8 +16,8 @@ class Figures:
 
     .. math:: \bar v = \frac{\sum_b n_b v_b}{\sum_b n_b}
 
-    over the batches b of all processes, with their sizes :math:`n_b`. What a module logs in another way goes on to
-    Lightning: taken over is what names its ``batch_size`` and asks for ``sync_dist``, and nothing else.
+    over the batches b of all processes, with their sizes :math:`n_b`. Taken over are scalar tensors logged with their
+    ``batch_size`` and ``sync_dist`` and nothing else; what is logged in another way goes on to Lightning.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,13 @@ class Figures:
         """Take what a module logs in validation."""
         lightnings = module.log_dict
 
-        def log_dict(dictionary: Mapping[str, Any], **how: Any) -> None:
-            if module.trainer.validating and how.keys() == {"batch_size", "sync_dist"} and how["sync_dist"]:
+        def log_dict(dictionary: Mapping[str, Any], *others: Any, **how: Any) -> None:
+            scalars = all(isinstance(value, Tensor) and value.ndim == 0 for value in dictionary.values())
+            means = scalars and not others and how.keys() == {"batch_size", "sync_dist"} and all(how.values())
+            if means and module.trainer.validating:
                 self.add(dictionary, how["batch_size"])
             else:
-                lightnings(dictionary, **how)
+                lightnings(dictionary, *others, **how)
 
         module.log_dict = log_dict  # type: ignore[method-assign, assignment]
         try:
