@@ -141,11 +141,11 @@ class Classifier(LightningModule):
         x, y = batch
         logits = at_least_float32(self(x))
         self.accuracy.update(logits, y)
-        self.log("val/loss", F.cross_entropy(logits, y), batch_size=len(x), on_epoch=True, sync_dist=True)
+        self.log_dict({"val/loss": F.cross_entropy(logits, y)}, batch_size=len(x), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         accuracy = self.accuracy.compute()
-        self.log_dict({"val/accuracy": accuracy, "val/error": 1 - accuracy}, sync_dist=True)
+        self.log_dict({"val/accuracy": accuracy, "val/error": 1 - accuracy}, batch_size=1, sync_dist=True)
         self.accuracy.reset()
 
     @torch.no_grad()

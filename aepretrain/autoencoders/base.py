@@ -95,10 +95,11 @@ class Autoencoder(LightningModule, ABC):
         self.code_statistics.update(h)
         values = {"loss": self.energy(x), "reconstruction": self.L(x, self.g(h)), **self.diagnostics(x)}
         means = {f"val/{name}": value.mean() for name, value in values.items()}
-        self.log_dict(means, batch_size=len(x), on_step=False, on_epoch=True, sync_dist=True)
+        self.log_dict(means, batch_size=len(x), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self.code_statistics.compute().items()}, sync_dist=True)
+        values = {f"val/{name}": value for name, value in self.code_statistics.compute().items()}
+        self.log_dict(values, batch_size=1, sync_dist=True)
         self.code_statistics.reset()
 
     def configure_optimizers(self) -> Any:

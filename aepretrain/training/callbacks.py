@@ -11,6 +11,7 @@ from torch import Tensor
 from aepretrain.data.rows import octets
 from aepretrain.errors import AEPretrainError, DivergedError
 from aepretrain.parts.randomness import Noise, derive_seed
+from aepretrain.training.figures import Figures
 
 
 class KeyedNoise(Callback):
@@ -65,6 +66,7 @@ class EpochRecord(Callback):
     def __init__(self, stage: str, *, skip: bool = False) -> None:
         self.stage = stage
         self.skip = skip
+        self.figures = Figures()
         self.epochs: list[dict[str, float]] = []
         self._losses: list[Tensor] = []
         self._examples: list[int] = []
@@ -124,7 +126,11 @@ class EpochRecord(Callback):
         wait_for(pl_module.device)
         self._validation_start = time.perf_counter()
 
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.figures.publish(trainer)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.figures.log(trainer)
         self._validation_seconds += time.perf_counter() - self._validation_start
         self._validated = True
 
@@ -132,8 +138,8 @@ class EpochRecord(Callback):
         wait_for(pl_module.device)
         seconds = time.perf_counter() - self._start - self._validation_seconds
         device = pl_module.device
-        pl_module.log("train/loss", self._mean_loss(device), sync_dist=True)
-        pl_module.log("epoch_seconds", torch.tensor(seconds, device=device), sync_dist=True)
+        self.figures.add({"train/loss": self._mean_loss(device), "epoch_seconds": torch.tensor(seconds, device=device)})
+        self.figures.log(trainer)
         for name in ("train/loss", "val/loss", "val/reconstruction"):
             loss = trainer.callback_metrics.get(name)
             if loss is not None and not loss.isfinite():

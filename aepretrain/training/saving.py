@@ -54,7 +54,7 @@ class SavePoints(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
         # Lightning forgets them, but a scheduler may read those of the last validation.
-        trainer._logger_connector._callback_metrics.update(self._figures)
+        trainer.callback_metrics.update(self._figures)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         due, signum = _agree(trainer, self._is_due(trainer.global_step), received())

@@ -179,7 +179,7 @@ def train_stage(
     module.train()
     start = time.perf_counter()
     checkpoint = None if files is None else _begin(files, resume=context.resume)
-    with memory.given(), engine.driving():
+    with memory.given(), engine.driving(), record.figures.of(module):
         fit_quietly(trainer, module, dispatches, held_out, checkpoint)
         steps = trainer.global_step
     module.eval()
