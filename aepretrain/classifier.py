@@ -20,6 +20,7 @@ from torchmetrics.classification import (
 
 from aepretrain.parts.corruptions import Dropout
 from aepretrain.parts.precision import at_least_float32
+from aepretrain.parts.seeds import SeedLinear
 
 
 class Classifier(LightningModule):
@@ -57,6 +58,9 @@ class Classifier(LightningModule):
         >>> model(torch.rand(32, 1, 28, 28)).shape
         torch.Size([32, 10])
     """
+
+    matrix_ndim = 2
+    """Dimensions of a weight matrix; 3 where those of many seeds lie side by side."""
 
     def __init__(
         self,
@@ -154,6 +158,8 @@ class Classifier(LightningModule):
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.weight.requires_grad:
                 module.weight.copy_(torch.renorm(module.weight, p=2, dim=0, maxnorm=self.max_norm))
+            elif isinstance(module, SeedLinear) and module.weight.requires_grad:
+                module.bound_norms(self.max_norm)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameter_groups())
@@ -172,8 +178,8 @@ class Classifier(LightningModule):
         groups = []
         for depth, module in enumerate(trained):
             parameters = list(module.parameters())
-            weights = [p for p in parameters if p.ndim > 1]
-            biases = [p for p in parameters if p.ndim <= 1]
+            weights = [p for p in parameters if p.ndim >= self.matrix_ndim]
+            biases = [p for p in parameters if p.ndim < self.matrix_ndim]
             weights_group, biases_group = {"params": weights, "depth": depth}, {"params": biases, "depth": depth}
             if self.weight_decay is not None:
                 weights_group["weight_decay"], biases_group["weight_decay"] = self.weight_decay, 0.0

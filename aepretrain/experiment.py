@@ -216,8 +216,7 @@ class Experiment:
         classifier, context = self.build_classifier(encoder), self.context(out, resume=resume, run=run)
         tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
         if not context.is_finished(tuned.record.stage):
-            save_curves(tuned.record, out / "stages" / tuned.record.stage)
-            context.finish(tuned.record.stage)
+            close_finetuning(tuned, context)
         return tuned
 
     def context(self, out: Path, *, resume: bool = False, run: TrackedRun | None = None) -> RunContext:
@@ -256,6 +255,14 @@ class Experiment:
             "validation": len(splits.validation),
             "test": len(splits.test),
         }
+
+
+def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
+    """Draw the curves of a classifier that was trained; its stage is finished."""
+    folder = context.stage_folder(tuned.record.stage)
+    assert folder is not None
+    save_curves(tuned.record, folder)
+    context.finish(tuned.record.stage)
 
 
 def measure(classifier: Classifier, data: DataModule, seed: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.training.codes import FrozenCodes, Room, disk_for_codes, no_folder
-from aepretrain.training.many_seeds import Vectorize, at_once, train_seeds
+from aepretrain.training.many_seeds import Vectorize, train_seeds, why_apart
 from aepretrain.training.memory import MemoryAdvice
 from aepretrain.training.options import Pretraining
 from aepretrain.training.progress import duration, say
@@ -264,15 +264,19 @@ def fit_stacks(
         x = [None if at.is_trained(stage) else own.get() for (own, _), at in zip(codes, contexts, strict=True)]
         x_validation = [held_out.get() for _, held_out in codes]
         tensors, held_outs = ([own for own in every if isinstance(own, Tensor)] for every in (x, x_validation))
-        in_memory = len(tensors) == len(held_outs) == len(stacks)
-        if (
-            len(stacks) > 1
-            and in_memory
-            and at_once(members[0], tensors, contexts[0], patience, stage=stage, vectorize=vectorize)
-        ):
-            records = train_seeds(members, tensors, held_outs, contexts, **settings)
+        settings |= {"patience": patience, "keep_best": patience is not None}
+        if len(stacks) == 1:
+            apart: str | None = "there is one"
+        elif not len(tensors) == len(held_outs) == len(stacks):
+            apart = "their inputs are read from files"
         else:
-            settings |= {"patience": patience, "keep_best": patience is not None}
+            apart = why_apart(members[0], tensors, contexts[0], stage=stage, vectorize=vectorize)
+        if apart is None:
+            train, validation = ([[own] for own in every] for every in (tensors, held_outs))
+            records = train_seeds(members, train, validation, contexts, **settings)
+        else:
+            if len(stacks) > 1 and vectorize != "off":
+                say(f"{stage}  {len(stacks)} seeds one after another: {apart}")
             every = zip(members, x, x_validation, contexts, strict=True)
             records = [
                 train_stage(layer, [] if own is None else [own], [held_out], at, **settings)

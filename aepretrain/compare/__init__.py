@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def compare(
         control: The second network, on the same data, for the arms that begin with ``control``.
         trials: What every combination of ``comparison.grid`` makes of the networks; empty where there is no grid.
         workers: The processes that share the work.
-        vectorize: Whether one process pretrains all seeds at once: where it is possible and faster (``auto``), always
+        vectorize: Whether one process trains all seeds at once: where it is possible and faster (``auto``), always
             (``on``), or never (``off``). Results agree within rounding.
 
     Returns:
@@ -70,19 +71,28 @@ def compare(
     comparison, cells = bench.comparison, list(bench.comparison.cells())
     rows = {cell: row for cell in cells if (row := bench.finished(cell)) is not None}
     missing = [cell for cell in cells if cell not in rows]
-    start, done = time.perf_counter(), 0
-    _pretrain_at_once(bench, missing, workers, vectorize)
+    start, before = time.perf_counter(), len(rows)
+
+    def close(cell: Cell, row: dict[str, Any]) -> None:
+        rows[cell] = row
+        write_rows(out / "results.csv", [rows[cell] for cell in cells if cell in rows])
+        done = len(rows) - before
+        left = (time.perf_counter() - start) / done * (len(missing) - done)
+        say(f"{len(rows)}/{len(cells)}  {_in_words(row)}" + (f"  about {duration(left)} left" if left else ""))
+
+    if _at_once(comparison, missing, workers, vectorize):
+        _pretrain_at_once(bench, missing, vectorize)
+        for cell, row in _run_at_once(bench, missing, vectorize):
+            close(cell, row)
     for seeds in _portions(comparison, workers, tuned=len(bench.trials) > 1):
         for seed, control_network in workers.run(bench.pretrain_job, _pretrainings(bench, seeds, missing)):
             say(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
         # What random-longer is given depends on what random took.
         for longer in (False, True):
-            jobs = [cell for cell in missing if cell.seed in seeds and _is_longer(cell) == longer]
+            left = [cell for cell in missing if cell not in rows]
+            jobs = [cell for cell in left if cell.seed in seeds and _is_longer(cell) == longer]
             for cell, row in workers.run(bench.cell_job, jobs):
-                rows[cell], done = row, done + 1
-                write_rows(out / "results.csv", [rows[cell] for cell in cells if cell in rows])
-                left = (time.perf_counter() - start) / done * (len(missing) - done)
-                say(f"{len(rows)}/{len(cells)}  {_in_words(row)}" + (f"  about {duration(left)} left" if left else ""))
+                close(cell, row)
     write_rows(out / "results.csv", [rows[cell] for cell in cells])
     facts = bench.trials[0].experiment.describe_data()
     summary = summarize([rows[cell] for cell in cells], comparison, facts)
@@ -138,13 +148,13 @@ def _pretrainings(bench: Bench, seeds: Sequence[int], missing: Sequence[Cell]) -
     return sorted(job for job in needed if not bench.is_pretrained(*job))
 
 
-def _pretrain_at_once(bench: Bench, missing: Sequence[Cell], workers: Workers, vectorize: Vectorize) -> None:
-    """Pretrain what several seeds lack, before any cell; what is left out here is done seed by seed.
+def _at_once(comparison: Comparison, missing: Sequence[Cell], workers: Workers, vectorize: Vectorize) -> bool:
+    """Whether seeds may be trained at once, as far as the comparison is concerned.
 
     Raises:
-        ConfigError: If ``vectorize`` is ``on``, and the comparison does not allow it.
+        ConfigError: If ``vectorize`` is ``on``, and they may not.
     """
-    timed = bench.comparison.longer_by == "seconds" and any(_is_longer(cell) for cell in missing)
+    timed = comparison.longer_by == "seconds" and any(_is_longer(cell) for cell in missing)
     for forbidden, words in (
         (workers.is_parallel, "several workers share the seeds. Use one worker"),
         (timed, "compare.longer_by seconds needs the time of each seed by itself. Use steps"),
@@ -152,14 +162,32 @@ def _pretrain_at_once(bench: Bench, missing: Sequence[Cell], workers: Workers, v
         if forbidden and vectorize == "on":
             raise ConfigError(f"--vectorize on: {words}, or --vectorize auto.")
         if forbidden:
-            return
-    if vectorize == "off":
-        return
+            return False
+    return vectorize != "off"
+
+
+def _pretrain_at_once(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> None:
+    """Pretrain what several seeds lack, before any cell; what is left out here is done seed by seed."""
     jobs = _pretrainings(bench, range(bench.comparison.most_seeds), missing)
     for control in (False, True):
         seeds = [seed for seed, of_control in jobs if of_control == control]
         if len(seeds) > 1 and bench.pretrain_many(seeds, control=control, vectorize=vectorize):
             say(f"pretraining{' of the control' if control else ''} seeds {', '.join(map(str, seeds))} finished")
+
+
+def _run_at_once(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Run the cells of several seeds at once, arm by arm; what is left out here is done cell by cell."""
+    tuned, said = len(bench.trials) > 1, set()
+    for arm, labels in product(bench.comparison.arms, bench.comparison.labels):
+        # Where the first seed chooses the settings, it is alone.
+        cells = [cell for cell in missing if (cell.arm, cell.labels) == (arm, labels) and cell.seed >= tuned]
+        if len(cells) < 2:
+            continue
+        if (reason := bench.why_apart(cells, vectorize)) is None:
+            yield from bench.run_many(cells)
+        elif reason not in said:
+            said.add(reason)
+            say(f"{arm}  one seed after another: {reason}")
 
 
 def _is_longer(cell: Cell) -> bool:

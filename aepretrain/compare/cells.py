@@ -1,9 +1,10 @@
 """One cell of a comparison: from its files if it finished before, else trained now, tested once."""
 
+import contextlib
 import copy
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
 from aepretrain.compare.options import Cell, Comparison
-from aepretrain.compare.together import pretrain_together
+from aepretrain.compare.together import finetune_together, pretrain_together, why_finetuned_apart
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.encoder import load_encoder
 from aepretrain.errors import DivergedError, StorageError
@@ -77,8 +78,12 @@ class Bench:
             classifier=_frozen(experiment.classifier) if arm.frozen else experiment.classifier,
         )
 
-    def run(self, cell: Cell) -> dict[str, Any]:
+    def run(self, cell: Cell, tuned: FineTuned | None = None) -> dict[str, Any]:
         """Run a cell, unless it finished before.
+
+        Args:
+            cell: The cell.
+            tuned: What came out of fine-tuning, where that is done already.
 
         Returns:
             The cell's row of ``results.csv``.
@@ -95,7 +100,7 @@ class Bench:
             measured = looking_out(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
             measured |= {"epochs": None, "steps": None}
         else:
-            measured = self._train(cell, folder)
+            measured = self._train(cell, folder, tuned)
         write_json(folder / "row.json", {"arm": cell.arm, "seed": cell.seed, "labels": cell.budget, **measured})
         return read_json(folder / "row.json")
 
@@ -119,21 +124,47 @@ class Bench:
         same bits. A seed that was stopped alone goes on alone, and so do the others.
         """
         folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
-        group = self.runs / f"together{'-control' if control else ''}.json"
-        if group.is_file() and read_json(group)["seeds"] == list(seeds):
-            for folder in folders:
-                shutil.rmtree(folder, ignore_errors=True)
-        if any(take_up(folder) for folder in folders):
-            return False
-        write_json(group, {"seeds": list(seeds)})
         cells = [Cell("pretrained", seed, None) for seed in seeds]
-        experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
-        done = pretrain_together(experiments, folders, self.tracking, vectorize)
-        group.unlink()
+        with _begun_together(self.runs / f"together{'-control' if control else ''}.json", seeds, folders) as begun:
+            if not begun:
+                return False
+            experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
+            done = pretrain_together(experiments, folders, self.tracking, vectorize)
         if done:
             for cell, folder in zip(cells, folders, strict=True):
                 self._write_config(folder, cell, Arm(control=control, pretrained=True), {})
         return done
+
+    def why_apart(self, cells: Sequence[Cell], vectorize: Vectorize) -> str | None:
+        """Why cells that differ in their seeds alone are run one after another; ``None``: :meth:`run_many` can do it.
+
+        Raises:
+            ConfigError: If ``vectorize`` is ``on``, and that is not possible.
+        """
+        experiments = [self.network(ARMS[cell.arm], cell, self.trials[0]) for cell in cells]
+        return why_finetuned_apart(experiments, f"{cells[0].arm}, {cells[0].budget} labels", vectorize)
+
+    def run_many(self, cells: Sequence[Cell]) -> list[tuple[Cell, dict[str, Any]]]:
+        """Run cells that differ in their seeds alone, their classifiers trained together.
+
+        Together they save nothing in between, as in :meth:`pretrain_many`. Where the settings are chosen by the first
+        seed, it is not among them.
+
+        Returns:
+            The cells with their rows; none if they have to be run one after another.
+        """
+        seeds, folders = [cell.seed for cell in cells], [self.runs / cell.name for cell in cells]
+        arm, first = ARMS[cells[0].arm], cells[0]
+        trial = self._to_try(first)[0]
+        encoders = [self.pretrain(seed, control=arm.control) for seed in seeds] if arm.pretrained else []
+        experiments = [self._experiment(cell, trial)[0] for cell in cells]
+        if any(experiment.finetune != experiments[0].finetune for experiment in experiments):
+            return []  # pretraining had its own number of steps in each
+        with _begun_together(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as begun:
+            if not begun:
+                return []
+            tuned = finetune_together(experiments, folders, encoders)
+        return [(cell, self.run(cell, each)) for cell, each in zip(cells, tuned or (), strict=bool(tuned))]
 
     def is_pretrained(self, seed: int, control: bool) -> bool:
         """Whether the stack of a seed finished before."""
@@ -152,7 +183,16 @@ class Bench:
         """Where the stack of a seed is pretrained."""
         return self.runs / f"pretraining{'-control' if control else ''}-seed{seed}"
 
-    def _train(self, cell: Cell, folder: Path) -> dict[str, Any]:
+    def _experiment(self, cell: Cell, trial: Trial) -> tuple[Experiment, dict[str, Any]]:
+        """What a cell trains with a combination of settings, and how these stand in its row."""
+        arm = ARMS[cell.arm]
+        experiment = self.network(arm, cell, trial)
+        if not arm.longer:
+            return experiment, dict(trial.settings)
+        times = self._times_longer(cell, experiment)
+        return _train_longer(experiment, times), {**trial.settings, "budget": f"{times}x"}
+
+    def _train(self, cell: Cell, folder: Path, done: FineTuned | None) -> dict[str, Any]:
         """Fine-tune with every combination that is to be tried, and test the one that validation data prefer."""
         arm = ARMS[cell.arm]
         encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
@@ -162,17 +202,14 @@ class Bench:
         for number, trial in enumerate(trials):
             place = folder if len(trials) == 1 else folder / "trials" / str(number)
             resume = take_up(place)
-            experiment, extra = self.network(arm, cell, trial), {}
-            if arm.longer:
-                times = self._times_longer(cell, experiment)
-                experiment, extra = _train_longer(experiment, times), {"budget": f"{times}x"}
+            experiment, settings = self._experiment(cell, trial)
             try:
-                tuned = _fine_tune(experiment, place, encoder_folder, resume=resume)
+                tuned = done or _fine_tune(experiment, place, encoder_folder, resume=resume)
             except DivergedError:
                 if len(trials) == 1:
                     raise
                 continue
-            tried.append((tuned, experiment, place, {**trial.settings, **extra}))
+            tried.append((tuned, experiment, place, settings))
         if not tried:
             raise DivergedError(f"{cell.name}: every combination of compare.grid diverged. Try lower learning rates.")
         tuned, experiment, place, settings = max(tried, key=lambda each: each[0].record.metrics["val/accuracy"])
@@ -225,6 +262,23 @@ class Bench:
 
     def _stages_of_pretraining(self, seed: int) -> list[dict[str, Any]]:
         return read_json(self.pretrain(seed, control=False).parent / "results.json")["stages"]
+
+
+@contextlib.contextmanager
+def _begun_together(group: Path, seeds: Sequence[int], folders: Sequence[Path]) -> Iterator[bool]:
+    """Run directories of seeds that are trained together, begun anew; whether none was begun by itself before.
+
+    What is stopped on the way leaves ``group``, so that the next start begins with the same seeds.
+    """
+    if group.is_file() and read_json(group)["seeds"] == list(seeds):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+    if any(take_up(folder) for folder in folders):
+        yield False
+        return
+    write_json(group, {"seeds": list(seeds)})
+    yield True
+    group.unlink()
 
 
 def take_up(folder: Path) -> bool:

@@ -1,18 +1,22 @@
-"""The pretraining of many seeds of a comparison at once; it leaves what one after another would leave."""
+"""Many seeds of a comparison at once, pretrained or fine-tuned; they leave what one after another would leave."""
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor, nn
+
+from aepretrain.encoder import load_encoder
 from aepretrain.errors import DivergedError
-from aepretrain.experiment import Experiment
+from aepretrain.experiment import Experiment, close_finetuning
 from aepretrain.samples import save_inputs, save_samples
-from aepretrain.stack import GreedyStack, fit_stacks
+from aepretrain.stack import fit_stacks
 from aepretrain.tracking.comparison import open_pretraining
 from aepretrain.tracking.json_files import write_json
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.many_seeds import Vectorize, reason_apart, reason_slow
-from aepretrain.training.options import Pretraining
+from aepretrain.training.finetune import FineTuned, finetune_seeds
+from aepretrain.training.many_seeds import Vectorize, why_apart
 from aepretrain.training.progress import say
 from aepretrain.training.stage import RunContext
 
@@ -35,7 +39,9 @@ def pretrain_together(
     first = experiments[0]
     stacks = [first.prepare()]
     contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
-    if vectorize == "auto" and all(reasons := _reasons_apart(stacks[0], first.pretrain, contexts[0])):
+    named = zip(stacks[0].stages, stacks[0].autoencoders, strict=True)
+    reasons = [why_apart(layer, [], contexts[0], stage=stage, vectorize=vectorize) for stage, layer in named]
+    if vectorize == "auto" and all(reasons):
         say(f"pretraining  one seed after another: {reasons[0]}")
         return False
     stacks += [experiment.prepare() for experiment in experiments[1:]]
@@ -56,11 +62,52 @@ def pretrain_together(
     return True
 
 
-def _reasons_apart(stack: GreedyStack, pretraining: Pretraining, context: RunContext) -> list[str | None]:
-    """Why each layer is better trained seed by seed; ``None`` for one that is not."""
-    layers = stack.autoencoders
-    patience = [pretraining.of_layer(k, len(layers))[2] for k in range(len(layers))]
-    return [
-        reason_apart(layer, context, own) or reason_slow(layer, (), context.trainer)
-        for layer, own in zip(layers, patience, strict=True)
+def why_finetuned_apart(experiments: Sequence[Experiment], stage: str, vectorize: Vectorize) -> str | None:
+    """Why the classifiers of experiments are trained one after another; ``None`` if they are trained at once.
+
+    Args:
+        experiments: One per seed.
+        stage: What they are called.
+        vectorize: As for :func:`~aepretrain.training.many_seeds.why_apart`.
+
+    Raises:
+        ConfigError: If it is ``on``, and not possible.
+    """
+    first = experiments[0]
+    splits = [experiment.data.splits(experiment.seed) for experiment in experiments]
+    x = [split.train.x for split in splits if isinstance(split.train.x, Tensor)]
+    if len(x) < len(splits) or not isinstance(splits[0].validation.x, Tensor):
+        return "their inputs are read from files"
+    classifier = first.build_classifier(first.build_stack().encoder)
+    context = RunContext(first.seed, first.trainer, callbacks=first.callbacks, on_nan=first.on_nan)
+    return why_apart(classifier, x, context, stage=stage, vectorize=vectorize)
+
+
+def finetune_together(
+    experiments: Sequence[Experiment], folders: Sequence[Path], encoders: Sequence[Path]
+) -> list[FineTuned] | None:
+    """Train the classifiers of experiments that differ in their seeds alone.
+
+    Args:
+        experiments: One per seed, for which :func:`why_finetuned_apart` finds no reason.
+        folders: The run directory of each, which exists.
+        encoders: The saved encoder that each starts from; none: from random weights.
+
+    Returns:
+        What came out of each. ``None`` if a seed diverged: which one, and where, only training it alone tells.
+    """
+    contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
+    pretrained = [load_encoder(folder) for folder in encoders]
+    starts: list[nn.Module] = copy.deepcopy(pretrained) or [
+        experiment.build_stack().encoder for experiment in experiments
     ]
+    classifiers = [experiment.build_classifier(start) for experiment, start in zip(experiments, starts, strict=True)]
+    first = experiments[0]
+    try:
+        tuned = finetune_seeds(classifiers, first.data, first.finetune, contexts, pretrained=pretrained)
+    except DivergedError as error:
+        say(f"one seed after another, because with all at once one diverged: {error}")
+        return None
+    for each, context in zip(tuned, contexts, strict=True):
+        close_finetuning(each, context)
+    return tuned

@@ -12,7 +12,8 @@ class SeedLinear(nn.Module):
     .. math:: y_{sb} = W_s x_{sb} + c_s
 
     Args:
-        linears: The maps, all of one shape, with bias; their weights are copied to shape ``(S, in, out)``.
+        linears: The maps, all of one shape, with bias; their weights are copied to shape ``(S, in, out)``, and are
+            trained if those of the first are.
 
     Example:
         >>> maps = [nn.Linear(3, 2) for _ in range(4)]
@@ -24,8 +25,9 @@ class SeedLinear(nn.Module):
     def __init__(self, linears: Sequence[nn.Linear]) -> None:
         super().__init__()
         # Gradients then come as the weights lie; those of (S, out, in) would be copied at every step.
-        self.weight = nn.Parameter(torch.stack([linear.weight.detach().t() for linear in linears]))
-        self.bias = nn.Parameter(torch.stack([linear.bias.detach() for linear in linears]))
+        trained = linears[0].weight.requires_grad
+        self.weight = nn.Parameter(torch.stack([linear.weight.detach().t() for linear in linears]), trained)
+        self.bias = nn.Parameter(torch.stack([linear.bias.detach() for linear in linears]), trained)
 
     def forward(self, x: Tensor) -> Tensor:
         return _product(x, self.weight, self.bias)
@@ -34,6 +36,13 @@ class SeedLinear(nn.Module):
         """Sums over the units of ``values`` ``(S * B, out)``, weighted by each seed's ``(S, out)``: ``(S * B,)``."""
         shared = values.reshape(len(weights), -1, values.shape[1])
         return torch.bmm(shared, weights.unsqueeze(2)).flatten()
+
+    @torch.no_grad()
+    def bound_norms(self, most: float) -> None:
+        """Scale down the weights that lead into a unit where their norm is above ``most``."""
+        units = self.weight.transpose(1, 2)
+        bounded = torch.renorm(units.flatten(0, 1), p=2, dim=0, maxnorm=most)
+        units.copy_(bounded.view_as(units))
 
     @torch.no_grad()
     def give_back(self, linears: Sequence[nn.Linear]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from aepretrain.data.rows import octets
 from aepretrain.errors import AEPretrainError, DivergedError
@@ -218,10 +218,12 @@ class WeightsArrived(Callback):
         self.arrived = state_dict["arrived"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.arrived:  # they were there before the first step; since then they were trained
-            return
-        encoder = pl_module.get_submodule("encoder")
-        found = encoder.state_dict()
+        if not self.arrived:  # if they were there before the first step, they were trained since
+            self.look(pl_module)
+
+    def look(self, classifier: nn.Module) -> None:
+        """Compare the weights that a classifier's encoder holds now."""
+        found = classifier.get_submodule("encoder").state_dict()
         missing = self.expected.keys() ^ found.keys()
         differing = [
             name

@@ -34,7 +34,7 @@ def measure(inputs, units, batch_size, optimizer, *, seeds, steps, epochs, toget
     models = layers(inputs, units, optimizer, seeds)
     start = time.perf_counter()
     if together:
-        train_seeds(models, [x] * seeds, [x[:300]] * seeds, contexts, **settings)
+        train_seeds(models, [[x]] * seeds, [[x[:300]]] * seeds, contexts, **settings)
     else:
         for model, context in zip(models, contexts, strict=True):
             train_stage(model, [x], [x[:300]], context, **settings)

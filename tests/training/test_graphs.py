@@ -135,7 +135,7 @@ def test_many_seeds_at_once_are_recorded_with_the_noise_of_each(monkeypatch):
         layers = [DenoisingAutoencoder((6,), Dense(4), corruption=Masking(0.5)) for _ in range(3)]
         contexts = [RunContext(seed=seed, progress=False) for seed in range(3)]
         settings = {"stage": "00-test", "epochs": 4, "batch_size": 15, "monitor": "val/reconstruction"}
-        return layers, train_seeds(layers, [X] * 3, [X] * 3, contexts, **settings)
+        return layers, train_seeds(layers, [[X]] * 3, [[X]] * 3, contexts, **settings)
 
     launched, records = run()
     recorder = record_steps(monkeypatch)

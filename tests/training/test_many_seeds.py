@@ -60,7 +60,7 @@ def assert_alike(build, **changes):
     together, alone = layers_of(build), layers_of(build)
     x = [torch.rand(50, *together[0].in_shape) for _ in SEEDS]
     held_out = torch.rand(30, *together[0].in_shape)
-    records = train_seeds(together, x, [held_out] * 3, contexts(**changes), **STAGE)
+    records = train_seeds(together, [[own] for own in x], [[held_out]] * 3, contexts(**changes), **STAGE)
     for layer, twin, own, context, record in zip(together, alone, x, contexts(**changes), records, strict=True):
         before = copy.deepcopy(twin.state_dict())
         expected = train_stage(twin, [own], [held_out], context, **STAGE)
@@ -99,7 +99,7 @@ def test_the_length_of_a_dispatch_changes_no_bit():
         layers = layers_of(lambda: make("denoising-masking"))
         x = torch.rand(50, 6, generator=torch.Generator().manual_seed(0))
         trainer = TrainerOptions(accelerator="cpu", dispatch=steps)
-        train_seeds(layers, [x] * 3, [x] * 3, contexts(trainer=trainer), **STAGE)
+        train_seeds(layers, [[x]] * 3, [[x]] * 3, contexts(trainer=trainer), **STAGE)
         weights.append([tensor for layer in layers for tensor in layer.state_dict().values()])
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
@@ -112,7 +112,7 @@ class OtherCoder(Dense):
 def test_batches_are_those_of_each_seed_in_its_own_order(shared):
     one = torch.arange(50)
     x = [one] * 3 if shared else [one + 100 * place for place in range(3)]
-    batches = SeedBatches(x, 16, seeds=[derive_seed(seed, "00-x") for seed in SEEDS], shuffle=True)
+    batches = SeedBatches([[own] for own in x], 16, seeds=[derive_seed(seed, "00-x") for seed in SEEDS], shuffle=True)
     assert len(batches.tensors[0]) == (50 if shared else 150)
     for epoch in (0, 3):
         batches.sampler.set_epoch(epoch)
@@ -134,7 +134,7 @@ def test_noise_is_keyed_for_each_seed_as_if_it_were_alone(monkeypatch):
 
     monkeypatch.setattr(DenoisingAutoencoder, "energy", remember)
     x = torch.rand(50, 6)
-    train_seeds(layers_of(lambda: make("denoising-gaussian")), [x] * 3, [x] * 3, contexts(), **STAGE)
+    train_seeds(layers_of(lambda: make("denoising-gaussian")), [[x]] * 3, [[x]] * 3, contexts(), **STAGE)
     places = [(epoch, step) for epoch in range(3) for step in range(4)]
     assert keyed == [[derive_seed(seed, "00-x", *place, 0) for seed in SEEDS] for place in places]
 
@@ -149,7 +149,7 @@ def test_noise_is_keyed_for_each_seed_as_if_it_were_alone(monkeypatch):
     ],
 )
 def test_layers_that_have_to_be_trained_one_seed_after_another(build, reason):
-    assert reason in reason_apart(build(), RunContext(), None)
+    assert reason in reason_apart(build(), RunContext())
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,8 @@ def test_layers_that_have_to_be_trained_one_seed_after_another(build, reason):
     ],
 )
 def test_settings_that_keep_seeds_apart(changes, reason):
-    assert reason in reason_apart(make("plain"), RunContext(**changes), None)
-    assert reason_apart(make("plain"), RunContext(), None) is None
-    assert reason_apart(make("plain"), RunContext(), 3) == "patience stops each seed at an epoch of its own"
+    assert reason in reason_apart(make("plain"), RunContext(**changes))
+    assert reason_apart(make("plain"), RunContext()) is None
 
 
 def test_auto_leaves_large_layers_and_large_data_alone():
@@ -182,7 +181,7 @@ def test_auto_leaves_large_layers_and_large_data_alone():
 def test_a_seed_that_diverges_stops_all_and_is_found():
     bad = layers_of(lambda: make("plain", optimizer=partial(SGD, lr=1e30)))
     with pytest.raises(DivergedError, match="00-x: the loss of epoch"):
-        train_seeds(bad, [torch.rand(50, 6)] * 3, [torch.rand(30, 6)] * 3, contexts(), **STAGE)
+        train_seeds(bad, [[torch.rand(50, 6)]] * 3, [[torch.rand(30, 6)]] * 3, contexts(), **STAGE)
 
 
 def test_a_stack_mixes_layers_at_once_and_in_turn_and_says_why(capsys):
