@@ -73,6 +73,10 @@ def compare(
     missing = [cell for cell in cells if cell not in rows]
     start, before = time.perf_counter(), len(rows)
 
+    def pretrain(needing: Sequence[Cell]) -> None:
+        for seed, control_network in workers.run(bench.pretrain_job, _pretrainings(bench, needing)):
+            say(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
+
     def close(cell: Cell, row: dict[str, Any]) -> None:
         rows[cell] = row
         write_rows(out / "results.csv", [rows[cell] for cell in cells if cell in rows])
@@ -82,11 +86,12 @@ def compare(
 
     if _at_once(comparison, missing, workers, vectorize):
         _pretrain_at_once(bench, missing, vectorize)
-        for cell, row in _run_at_once(bench, missing, vectorize):
-            close(cell, row)
+        for group in _groups(bench, missing, vectorize):
+            pretrain(group)
+            for cell, row in bench.run_many(group):
+                close(cell, row)
     for seeds in _portions(comparison, workers, tuned=len(bench.trials) > 1):
-        for seed, control_network in workers.run(bench.pretrain_job, _pretrainings(bench, seeds, missing)):
-            say(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
+        pretrain([cell for cell in missing if cell.seed in seeds])
         # What random-longer is given depends on what random took.
         for longer in (False, True):
             left = [cell for cell in missing if cell not in rows]
@@ -138,12 +143,12 @@ def _portions(comparison: Comparison, workers: Workers, *, tuned: bool) -> Itera
         yield seeds
 
 
-def _pretrainings(bench: Bench, seeds: Sequence[int], missing: Sequence[Cell]) -> list[tuple[int, bool]]:
-    """What has to be pretrained before the missing cells of these seeds can run: (seed, of the control network)."""
+def _pretrainings(bench: Bench, cells: Sequence[Cell]) -> list[tuple[int, bool]]:
+    """What has to be pretrained before these cells can run: (seed, of the control network)."""
     needed = {
         (cell.seed, ARMS[cell.arm].control)
-        for cell in missing
-        if cell.seed in seeds and cell.arm in ARMS and (ARMS[cell.arm].pretrained or ARMS[cell.arm].longer)
+        for cell in cells
+        if cell.arm in ARMS and (ARMS[cell.arm].pretrained or ARMS[cell.arm].longer)
     }
     return sorted(job for job in needed if not bench.is_pretrained(*job))
 
@@ -168,15 +173,15 @@ def _at_once(comparison: Comparison, missing: Sequence[Cell], workers: Workers, 
 
 def _pretrain_at_once(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> None:
     """Pretrain what several seeds lack, before any cell; what is left out here is done seed by seed."""
-    jobs = _pretrainings(bench, range(bench.comparison.most_seeds), missing)
+    jobs = _pretrainings(bench, missing)
     for control in (False, True):
         seeds = [seed for seed, of_control in jobs if of_control == control]
         if len(seeds) > 1 and bench.pretrain_many(seeds, control=control, vectorize=vectorize):
             say(f"pretraining{' of the control' if control else ''} seeds {', '.join(map(str, seeds))} finished")
 
 
-def _run_at_once(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Run the cells of several seeds at once, arm by arm; what is left out here is done cell by cell."""
+def _groups(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> Iterator[list[Cell]]:
+    """Cells that differ in their seeds alone and are trained at once; what is left out is trained cell by cell."""
     tuned, said = len(bench.trials) > 1, set()
     for arm, labels in product(bench.comparison.arms, bench.comparison.labels):
         # Where the first seed chooses the settings, it is alone.
@@ -184,7 +189,7 @@ def _run_at_once(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) ->
         if len(cells) < 2:
             continue
         if (reason := bench.why_apart(cells, vectorize)) is None:
-            yield from bench.run_many(cells)
+            yield cells
         elif reason not in said:
             said.add(reason)
             say(f"{arm}  one seed after another: {reason}")

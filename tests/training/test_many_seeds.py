@@ -93,6 +93,21 @@ def test_a_tied_contraction_images_and_a_schedule_end_where_separate_runs_end():
     assert_alike(lambda: PlainAutoencoder((1, 3, 4), Dense(5, tied=True), scheduler=scheduler))
 
 
+def test_patience_keeps_the_best_epoch_of_each_seed():
+    optimizer = partial(SGD, lr=1.0)
+    build = lambda: make("denoising-gaussian", optimizer=optimizer)  # noqa: E731
+    settings = {**STAGE, "epochs": 40, "patience": 2}
+    x, held_out = [torch.rand(50, 6) for _ in SEEDS], torch.rand(30, 6)
+    layers, alone = layers_of(build), layers_of(build)
+    records = train_seeds(layers, [[own] for own in x], [[held_out]] * 3, contexts(), **settings)
+    assert len({record.epochs for record in records}) > 1
+    for layer, twin, own, context, record in zip(layers, alone, x, contexts(), records, strict=True):
+        expected = train_stage(twin, [own], [held_out], context, **settings, keep_best=True)
+        assert (record.epochs, record.kept_epoch) == (expected.epochs, expected.kept_epoch)
+        for name, tensor in twin.state_dict().items():
+            torch.testing.assert_close(layer.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+
+
 def test_the_length_of_a_dispatch_changes_no_bit():
     weights = []
     for steps in (1, 64):
