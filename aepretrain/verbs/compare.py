@@ -95,7 +95,7 @@ def _add_own(parser: ArgumentParser) -> None:
         "--vectorize",
         type=Vectorize,
         default="off",
-        help="pretrain all seeds at once, as one batched model with each seed's own weights, order and noise: where "
+        help="train all seeds at once, as one batched model with each seed's own weights, order and noise: where "
         "it is possible and faster (auto), always (on), or never (off); results agree within rounding; one worker",
     )
     parser.add_argument("--address", type=str | None, default=None, help="of the Dask scheduler or the Ray cluster")

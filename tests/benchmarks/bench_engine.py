@@ -9,7 +9,7 @@ from torch.optim import SGD
 
 import aepretrain as ae
 from tests.benchmarks.loops import classifier, classifier_by_hand, data, denoising, denoising_by_hand, train
-from tests.benchmarks.many_seeds import measure
+from tests.benchmarks.many_seeds import measure, measure_finetuning
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,17 @@ def test_eight_seeds(optimizer, side_by_side):
     eight = partial(measure, 64, 256, 32, optimizer, seeds=8, steps=400, epochs=10)
     side_by_side(
         f"8 seeds of a layer 64-256, batch 32, {optimizer}, at once against in turn",
+        partial(eight, together=True),
+        partial(eight, together=False),
+        least=2,
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_eight_classifiers(optimizer, side_by_side):
+    eight = partial(measure_finetuning, 64, 256, 32, optimizer, seeds=8, steps=400, epochs=10)
+    side_by_side(
+        f"8 seeds of fine-tuning 64-256-10, batch 32, {optimizer}, at once against in turn",
         partial(eight, together=True),
         partial(eight, together=False),
         least=2,

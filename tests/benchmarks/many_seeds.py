@@ -1,18 +1,20 @@
 """Eight seeds at once against eight in turn: ``python tests/benchmarks/many_seeds.py [--repeats 5] [--seeds 8]``.
 
-Each repeat measures both, one right after the other; the median of the ratios is printed for every layer. It is no test
-and is not collected.
+Each repeat measures both, one right after the other; the median of the ratios is printed for every layer and for the
+fine-tuning of a classifier on it. It is no test and is not collected.
 """
 
 import argparse
 import statistics
 import time
 from functools import partial
+from itertools import product
 
 import torch
 from torch.optim import SGD, Adam
 
-from aepretrain import Bernoulli, DenoisingAutoencoder, Dense
+from aepretrain import Arrays, Bernoulli, Classifier, DenoisingAutoencoder, Dense, FineTuning
+from aepretrain.training.finetune import finetune, finetune_seeds
 from aepretrain.training.many_seeds import train_seeds
 from aepretrain.training.stage import RunContext, train_stage
 
@@ -41,6 +43,26 @@ def measure(inputs, units, batch_size, optimizer, *, seeds, steps, epochs, toget
     return time.perf_counter() - start
 
 
+def measure_finetuning(inputs, units, batch_size, optimizer, *, seeds, steps, epochs, together):
+    """The same for classifiers on such a layer, each with labelled examples of its own."""
+    labels, generator = steps // epochs * batch_size, torch.Generator().manual_seed(0)
+    x = torch.rand(2 * labels + 600, inputs, generator=generator)
+    shares = {"validation": 300 / len(x), "test": 300 / len(x)}
+    data = Arrays(x, torch.arange(len(x)) % 10, **shares, labels=labels)
+    length = FineTuning(epochs=epochs, batch_size=batch_size)
+    contexts = [RunContext(seed=seed, progress=False) for seed in range(seeds)]
+    models = [
+        Classifier(layer.f, 10, optimizer=OPTIMIZERS[optimizer]) for layer in layers(inputs, units, optimizer, seeds)
+    ]
+    start = time.perf_counter()
+    if together:
+        finetune_seeds(models, data, length, contexts)
+    else:
+        for model, context in zip(models, contexts, strict=True):
+            finetune(model, data, length, context)
+    return time.perf_counter() - start
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name, default in (("repeats", 5), ("seeds", 8), ("epochs", 10), ("steps", 400), ("layers", len(LAYERS))):
@@ -48,22 +70,23 @@ def main():
     options = parser.parse_args()
     print(f"{options.seeds} seeds, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for inputs, units, batch_size in LAYERS[: options.layers]:
-        for optimizer in OPTIMIZERS:
+        for optimizer, (stage, timed) in product(OPTIMIZERS, STAGES.items()):
             lengths = {"seeds": options.seeds, "steps": options.steps, "epochs": options.epochs}
-            times = [
-                [
-                    measure(inputs, units, batch_size, optimizer, **lengths, together=together)
-                    for together in (False, True)
-                ]
-                for _ in range(options.repeats)
+            both = [
+                partial(timed, inputs, units, batch_size, optimizer, **lengths, together=at) for at in (False, True)
             ]
+            times = [[each() for each in both] for _ in range(options.repeats)]
             ratios = sorted(turn / once for turn, once in times)
             in_turn, at_once = (statistics.median(each) for each in zip(*times, strict=True))
             print(
-                f"{inputs}-{units} batch {batch_size} {optimizer:4}  in turn {in_turn:.2f} s  at once {at_once:.2f} s  "
-                f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+                f"{inputs}-{units} batch {batch_size} {optimizer:4} {stage}  "
+                f"in turn {in_turn:.2f} s  at once {at_once:.2f} s  ratio {statistics.median(ratios):.2f} "
+                f"({ratios[0]:.2f} to {ratios[-1]:.2f})",
                 flush=True,
             )
+
+
+STAGES = {"pretraining": measure, "fine-tuning": measure_finetuning}
 
 
 if __name__ == "__main__":
