@@ -34,8 +34,8 @@ Vectorize = Literal["auto", "on", "off"]
 Module = Autoencoder | Classifier
 
 LARGEST_LAYER = 64 * 1024
-"""Weights of the largest matrix up to which many seeds at once are worth while on a CPU: beyond, 1.3 to 1.6 times
-faster with one thread, for as many times the memory. See ``tests/benchmarks/many_seeds.py``."""
+"""Weights of the largest matrix up to which many seeds at once are worth while on a CPU: beyond, little is gained, and
+784-1000 loses. See ``tests/benchmarks/many_seeds.py``."""
 MOST_BYTES = 2**30
 """The data of all seeds together may take so much memory."""
 
