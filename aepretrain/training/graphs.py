@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from aepretrain.errors import GraphError
 from aepretrain.parts.corruptions import Corruption
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.penalties import SparsityPenalty
@@ -23,7 +24,12 @@ Launch = Callable[[Sequence[Tensor]], Tensor]
 TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 WARM_UP = 3
 """Steps that are launched before one is recorded: optimizers make their state in them, libraries their workspaces."""
-TRUSTED = ("aepretrain", "lightning", "torch", "torchmetrics")
+WORTH = 100
+"""Replays that are worth a recording: where settings changed before so many, the next one waits for as many steps."""
+WAITING = ("aten._linalg_check_errors", "aten.embedding_renorm_")
+"""Operations that wait for the device, but do not say so themselves."""
+INDEXING = ("aten.index", "aten.index_put", "aten.index_put_", "aten._index_put_impl_")
+TRUSTED = ("aepretrain", "lightning", "torch", "torchmetrics", "torchvision")
 """Packages whose parts compute from the batch, the weights and the noise alone, and whose callbacks leave them so."""
 
 
@@ -61,8 +67,11 @@ class CudaRecorder:
         if TORCH < (2, 13):  # later ones find the generators by themselves, and warn of the call
             for generator in generators:
                 graph.register_generator_state(generator)
-        # Other threads may go on reading data meanwhile.
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+        # Other threads may go on reading data meanwhile; one that fails may leave its stream as the current one.
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
+        ):
             result = work()
         return graph.replay, result
 
@@ -101,6 +110,9 @@ class RecordedSteps:
         generators: Where its noise comes from.
         recorder: How it is recorded.
         gives_up: Is told why, where the step turns out to be none that can be recorded.
+
+    Raises:
+        GraphError: If a step that should be one that can be recorded is not. What it did in part cannot be undone.
     """
 
     def __init__(
@@ -117,6 +129,8 @@ class RecordedSteps:
         self.recorder = recorder
         self.gives_up = gives_up
         self.recordable = True
+        self._wait = WARM_UP
+        self._replays = 0
         self._settings: list[dict[str, Any]] = []
         self._calls: Counter[tuple[torch.Size, ...]] = Counter()
         self._recordings: dict[tuple[torch.Size, ...], Recording] = {}
@@ -125,26 +139,33 @@ class RecordedSteps:
         """Look at the optimizer's settings, before some steps during which they do not change."""
         if (settings := _settings(self.optimizer)) != self._settings:
             self._settings = settings
+            if self._recordings:
+                self._wait = WARM_UP if self._replays >= WORTH else WORTH
             self.forget()
 
     def forget(self) -> None:
         """Give back what the recordings hold; the next steps are launched."""
         self._calls.clear()
         self._recordings.clear()
+        self._replays = 0
 
     def __call__(self, batch: Sequence[Tensor]) -> Tensor:
         """The loss of a batch, before the update that it leads to."""
         shapes = tuple(tensor.shape for tensor in batch)
         if (recording := self._recordings.get(shapes)) is not None:
-            return recording(batch)
+            return self._replay(recording, batch)
         if not self.recordable:
             return self.step(batch)
         self._calls[shapes] += 1
         if self._calls[shapes] == 1:
             return self._try(batch)
-        if self._calls[shapes] <= WARM_UP:
+        if self._calls[shapes] <= self._wait:
             return self.recorder.warm_up(lambda: self.step(batch))
         recording = self._recordings[shapes] = self._record([tensor.clone() for tensor in batch])
+        return self._replay(recording, batch)
+
+    def _replay(self, recording: Recording, batch: Sequence[Tensor]) -> Tensor:
+        self._replays += 1
         return recording(batch)
 
     def _try(self, batch: Sequence[Tensor]) -> Tensor:
@@ -157,8 +178,17 @@ class RecordedSteps:
         return loss
 
     def _record(self, batch: Sequence[Tensor]) -> Recording:
-        with _capturable(self.optimizer):
-            replay, loss = self.recorder.record(lambda: self.step(batch), self.generators)
+        try:
+            with _capturable(self.optimizer):
+                replay, loss = self.recorder.record(lambda: self.step(batch), self.generators)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            first, *_ = str(error).splitlines() or [type(error).__name__]
+            raise GraphError(
+                f"a step could not be recorded as a CUDA graph: {first}. Set --trainer.cuda_graphs off; a run that "
+                "saved goes on with it by --resume."
+            ) from error
         return Recording(batch, replay, loss)
 
 
@@ -177,14 +207,19 @@ class Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if self.reason is None:
-            self.reason = _reason(func, tree_leaves((args, kwargs, result)))
+            self.reason = _reason(func, args, tree_leaves((args, kwargs, result)))
         return result
 
 
-def _reason(operation: Any, values: Sequence[Any]) -> str | None:
-    if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(operation.tags):
-        return f"{operation.overloadpacket} waits for the device"
-    kinds = {value.device.type for value in values if isinstance(value, Tensor)}
+def _reason(operation: Any, arguments: Sequence[Any], values: Sequence[Any]) -> str | None:
+    name, tensors = str(operation.overloadpacket), [value for value in values if isinstance(value, Tensor)]
+    waits = bool({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(operation.tags))
+    if name in INDEXING:  # what a mask chooses has to be counted, rows that are named have not
+        waits = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in arguments[1])
+    if waits or name in WAITING:
+        return f"{name} waits for the device"
+    # Forward-mode differentiation shows tensors of shapes alone, on the device "meta".
+    kinds = {tensor.device.type for tensor in tensors} - {"meta"}
     return f"{operation.overloadpacket} takes tensors of {' and '.join(sorted(kinds))}" if len(kinds) > 1 else None
 
 
@@ -210,11 +245,20 @@ def reason_to_launch(
         return f"the optimizer {type(optimizer).__name__} is not fused"
     if trust:
         return None
+    if not type(optimizer).__module__.startswith("torch."):
+        return f"the optimizer {type(optimizer).__name__} is not torch's"
+    if _hooks(optimizer, "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+        return f"a hook looks at each step of the optimizer {type(optimizer).__name__}"
     for callback in callbacks:
         if _is_stranger(callback):
             return f"the callback {type(callback).__name__} may change what a step computes"
+    for name, parameter in module.named_parameters():
+        if _hooks(parameter, "_backward_hooks", "_post_accumulate_grad_hooks"):
+            return f"a hook looks at each gradient of {name}"
     for each in module.modules():
-        if each._forward_pre_hooks or each._forward_hooks or each._backward_hooks:
+        if "forward" in vars(each):
+            return f"the forward of a {type(each).__name__} was replaced"
+        if _hooks(each, "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"):
             return f"a hook looks at each step of a {type(each).__name__}"
         parts = [part for part in vars(each).values() if isinstance(part, Corruption | Likelihood | SparsityPenalty)]
         for part in (each, *parts):
@@ -228,6 +272,12 @@ def reason_to_launch(
 
 def _is_stranger(part: Any) -> bool:
     return type(part).__module__.partition(".")[0] not in TRUSTED
+
+
+def _hooks(owner: Any, *kinds: str) -> list[Any]:
+    """The hooks of these kinds that are not ours."""
+    every = [hook for kind in kinds for hook in (getattr(owner, kind, None) or {}).values()]
+    return [hook for hook in every if not str(getattr(hook, "__module__", "")).startswith("aepretrain.")]
 
 
 @contextlib.contextmanager

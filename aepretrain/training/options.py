@@ -30,7 +30,8 @@ class TrainerOptions:
             seconds. Results do not depend on it.
         cuda_graphs: On a GPU, record a step once and launch it whole: ``auto`` where every part is torch's or ours;
             ``on`` also with parts of your own, which must then compute from the batch, the weights and ``self.noise``
-            alone; ``off``. Where a step cannot be recorded, the reason is said.
+            alone: what else a ``training_step`` does in Python (``self.log``, a metric, a look at ``batch_idx``)
+            happens when it is recorded, and not again; ``off``. Where a step cannot be recorded, the reason is said.
         float32_matmul: Precision in which float32 matrices are multiplied in training, where the device knows several:
             ``highest`` is float32; ``high`` is TF32 on a GPU, with 10 bits of mantissa instead of 23, and several times
             as fast; ``medium`` is bfloat16. ``None`` leaves torch's setting alone, which is ``highest``.

@@ -100,6 +100,10 @@ def fuse(optimizer: Optimizer) -> None:
         fits = floats and all(type(optimizer) in FUSED.get(weights.device.type, ()) for weights in group["params"])
         if silent and fits and not group.get("differentiable") and not group.get("capturable"):
             group["fused"] = True
+            for weights in group["params"]:
+                # One that was not fused counts its steps on the CPU, where a GPU's kernel cannot read them.
+                if isinstance(steps := optimizer.state.get(weights, {}).get("step"), torch.Tensor):
+                    optimizer.state[weights]["step"] = steps.to(weights.device)
     if type(optimizer) in FUSED["cpu"] and all(group.get("fused") for group in optimizer.param_groups):
         # As if it had been made so: half precision asks it to leave out an update whose gradients overflowed.
         optimizer._step_supports_amp_scaling = True  # type: ignore[attr-defined]

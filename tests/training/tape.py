@@ -58,7 +58,8 @@ class Tape(TorchDispatchMode):
     def replay(self):
         for func, args, kwargs, places in self.operations:
             for place, value in zip(places, _new(func, func(*args, **kwargs)), strict=True):
-                place.copy_(value)
+                if not place._is_zerotensor():  # nothing lies in it
+                    place.copy_(value)
 
 
 def _written(func, args, kwargs):

@@ -33,6 +33,7 @@ MODULES = {
     "denoising": lambda **kwargs: DenoisingAutoencoder((6,), Dense(4), **kwargs),
     "variational": lambda **kwargs: VariationalAutoencoder((6,), Dense(4), **kwargs),
     "contractive": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4), **kwargs),
+    "projected": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4, hidden=[5]), projections=1, **kwargs),
     "sparse": lambda **kwargs: SparseAutoencoder((6,), Dense(4), penalty=KLSparsity(), **kwargs),
     "classifier": lambda **kwargs: Classifier(
         nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), 2, dropout=0.3, max_norm=0.5, **kwargs

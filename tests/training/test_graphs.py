@@ -3,15 +3,20 @@
 import gc
 import weakref
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import embedding
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.optim.lr_scheduler import StepLR
 
 from aepretrain import Autoencoder, DenoisingAutoencoder, Dense, RunContext
+from aepretrain.errors import GraphError, OutOfMemoryError
 from aepretrain.parts.corruptions import GaussianNoise, Masking, SaltAndPepper, SwapNoise
+from aepretrain.training import graphs
 from aepretrain.training.graphs import WARM_UP, Watch
 from aepretrain.training.many_seeds import train_seeds
 
@@ -71,11 +76,44 @@ def test_recordings_are_given_back_when_their_stage_ends(monkeypatch):
 
 
 def test_a_learning_rate_that_changes_is_recorded_anew(monkeypatch):
+    monkeypatch.setattr(graphs, "WORTH", 7)
     build = lambda: make(optimizer=OPTIMIZERS["adam"], scheduler=lambda o: StepLR(o, 2, 0.1))  # noqa: E731
     modules, _, recorder = launched_and_recorded(monkeypatch, build, epochs=4)
     assert same_bits(*modules)
     # Two epochs have ten whole batches; the two others are too few to be recorded.
-    assert recorder.recorded == 2
+    assert (recorder.recorded, recorder.replayed) == (2, 2 * 7)
+
+
+def test_settings_that_change_often_are_waited_for(monkeypatch):
+    monkeypatch.setattr(graphs, "WORTH", 8)
+    build = lambda: make(optimizer=OPTIMIZERS["adam"], scheduler=lambda o: StepLR(o, 2, 0.1))  # noqa: E731
+    modules, _, recorder = launched_and_recorded(monkeypatch, build, epochs=4)
+    assert same_bits(*modules)
+    assert (recorder.recorded, recorder.replayed) == (1 + 1, 7 + 2)  # the second after eight steps
+
+
+def test_a_step_that_cannot_be_recorded_after_all_ends_with_the_way_out(monkeypatch):
+    recorder = record_steps(monkeypatch)
+
+    def fail(work, generators):
+        raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
+
+    recorder.record = fail
+    with pytest.raises(
+        GraphError, match=r"when stream is capturing\. Set --trainer\.cuda_graphs off; a run that saved"
+    ):
+        train(make())
+
+
+def test_memory_that_runs_out_while_a_step_is_recorded_is_told_as_such(monkeypatch):
+    recorder = record_steps(monkeypatch)
+
+    def fail(work, generators):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    recorder.record = fail
+    with pytest.raises(OutOfMemoryError):
+        train(make())
 
 
 def test_the_loss_scale_of_half_precision_is_part_of_the_recording(monkeypatch):
@@ -168,6 +206,34 @@ def test_steps_that_wait_for_the_device_are_launched_and_it_is_said_why(monkeypa
     assert not recorder.recorded
 
 
+class Clipping(torch.optim.Adam):
+    """An optimizer of somebody else's."""
+
+
+def stepped_by_a_hook(parameters):
+    optimizer = Adam(parameters)
+    optimizer.register_step_pre_hook(lambda *args: None)
+    return optimizer
+
+
+def with_a_gradient_hook():
+    module = make()
+    module.f[0].weight.register_post_accumulate_grad_hook(lambda weight: None)
+    return module
+
+
+def replaced():
+    module = make()
+    module.f[0].forward = lambda x: x @ module.f[0].weight.T
+    return module
+
+
+def seen_before_backward():
+    module = make()
+    module.f[1].register_full_backward_pre_hook(lambda *args: None)
+    return module
+
+
 def hooked():
     module = make()
     module.f[0].register_forward_hook(lambda *args: None)
@@ -188,6 +254,11 @@ class Looking(Callback):
     ("build", "options", "reason"),
     [
         (lambda: make(optimizer=RMSprop), {}, "the optimizer RMSprop is not fused"),
+        (lambda: make(optimizer=partial(Clipping, fused=True)), {}, "the optimizer Clipping is not torch's"),
+        (lambda: make(optimizer=stepped_by_a_hook), {}, "a hook looks at each step of the optimizer Adam"),
+        (with_a_gradient_hook, {}, "a hook looks at each gradient of f.0.weight"),
+        (replaced, {}, "the forward of a Linear was replaced"),
+        (seen_before_backward, {}, "a hook looks at each step of a Sigmoid"),
         (hooked, {}, "a hook looks at each step of a Linear"),
         (make, {"on_nan": "skip"}, "on_nan skip looks at the gradients of each step"),
         (make, {"callbacks": [Looking()]}, "the callback Looking looks at each step"),
@@ -210,9 +281,27 @@ def test_graphs_can_be_turned_off(monkeypatch, capsys):
 
 
 def test_operations_on_two_devices_are_no_graph():
+    with FakeTensorMode(), Watch() as watch:
+        torch.zeros(2, device="cuda") * torch.zeros((), device="cpu")
+    assert watch.reason == "aten.mul takes tensors of cpu and cuda"
+
+
+@pytest.mark.parametrize(
+    ("work", "reason"),
+    [
+        (lambda x: x[x > 0], "aten.index waits for the device"),
+        (lambda x: x.index_put((x > 0,), torch.ones(16)), "aten.index_put waits for the device"),
+        (lambda x: torch.linalg.inv(x), "aten._linalg_check_errors waits for the device"),
+        (lambda x: embedding(torch.arange(4), x, max_norm=0.5), "aten.embedding_renorm_ waits for the device"),
+        (lambda x: x[torch.tensor([2, 0])], None),
+        (lambda x: x.index_put((torch.tensor([2, 0]),), torch.ones(4)), None),
+    ],
+)
+def test_operations_that_wait_are_told_from_those_that_do_not(work, reason):
+    x = torch.eye(4) + 1
     with Watch() as watch:
-        torch.zeros(2).to("meta")
-    assert watch.reason == "aten._to_copy takes tensors of cpu and meta"
+        work(x)
+    assert watch.reason == reason
 
 
 @pytest.mark.parametrize("corruption", [GaussianNoise(), Masking(), SaltAndPepper(), SwapNoise()])
