@@ -19,6 +19,7 @@ from aepretrain.parts.corruptions import GaussianNoise, Masking, SaltAndPepper, 
 from aepretrain.training import graphs
 from aepretrain.training.graphs import WARM_UP, Watch
 from aepretrain.training.many_seeds import train_seeds
+from aepretrain.training.tuning import fuse
 
 from .tape import record_steps
 from .test_engine import MODULES, X, make, same_bits, scale_losses, train
@@ -271,6 +272,16 @@ def test_what_cannot_be_recorded_is_launched_and_it_is_said_why(build, options, 
     assert reason in " ".join(capsys.readouterr().out.split())
     assert not recorder.recorded
     assert not recorder.warmed_up
+
+
+def test_steps_that_were_counted_on_the_cpu_move_to_the_weights_when_they_are_fused():
+    with FakeTensorMode():
+        weights = torch.zeros(3, device="cuda", requires_grad=True)
+        optimizer = Adam([weights])
+        optimizer.state[weights]["step"] = torch.tensor(4.0)
+        fuse(optimizer)
+    assert optimizer.param_groups[0]["fused"]
+    assert optimizer.state[weights]["step"].device.type == "cuda"
 
 
 def test_graphs_can_be_turned_off(monkeypatch, capsys):
