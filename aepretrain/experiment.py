@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from aepretrain import __version__
 from aepretrain.classifier import Classifier, evaluate_classifier
 from aepretrain.data import DataModule, OneHotPatterns
-from aepretrain.encoder import load_encoder, save_encoder
+from aepretrain.encoder import describe, load_encoder, save_encoder
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.parts.randomness import derive_seed
 from aepretrain.report.run_report import write_run_report
@@ -107,11 +107,17 @@ class Experiment:
         """Build everything and look at the data once, so that what cannot work fails before the first stage.
 
         Raises:
-            ConfigError: If a layer, an optimizer, the classifier, the devices or a logger cannot be had as asked for.
+            ConfigError: If a layer, an optimizer, the classifier, the devices or a logger cannot be had as asked for,
+                or the encoder could not be saved.
             DataError: If the data are missing or do not fit the stack.
         """
         self.tracking.check()
         stack = self.build_stack()
+        for k, layer in enumerate(stack.autoencoders):
+            try:
+                describe(layer.f)
+            except ValueError as error:
+                raise ConfigError(f"layer {k} ({stack.stages[k]}): {error} Build its coder's f of these.") from error
         modules: dict[str, LightningModule] = dict(zip(stack.stages, stack.autoencoders, strict=True))
         batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
         if self.has_classifier:

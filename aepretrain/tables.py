@@ -134,12 +134,14 @@ def _shape(shape: Any) -> str:
 def print_comparison(summary: dict[str, Any], out: Path) -> None:
     """The answer first, then a table of all arms per label budget."""
     for budget in summary["budgets"]:
-        if budget["verdict"]:
-            console.print(f"pretraining {budget['verdict']}", markup=False)
-        if budget["longer_verdict"]:
-            console.print(f"pretraining at equal compute {budget['longer_verdict']}", markup=False)
-        if budget["control_verdict"]:
-            console.print(f"pretraining the control {budget['control_verdict']}", markup=False)
+        for name, subject in (
+            ("verdict", "pretraining"),
+            ("longer_verdict", "pretraining at equal compute"),
+            ("control_verdict", "pretraining the control"),
+        ):
+            if verdict := budget[name]:
+                says = "" if verdict.startswith(("helps", "hurts")) else ":"
+                console.print(f"{subject}{says} {verdict}", markup=False)
     budgets = summary["budgets"]
     title = "test accuracy in %: mean ± standard deviation over seeds"
     table = _table(title, ["labels", *_budget_names(budgets)], words=1)

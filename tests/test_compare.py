@@ -151,7 +151,7 @@ def test_the_same_command_again_runs_nothing_and_finds_the_same(undisturbed, cap
     assert main(["compare", "--config", write(undisturbed.parent), "--out", str(undisturbed)]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in (undisturbed / "runs").rglob("*")}
     assert (undisturbed / "results.csv").read_bytes() == table
-    assert "pretraining cannot tell at 50 labels" in capsys.readouterr().out
+    assert "pretraining: cannot tell at 50 labels" in capsys.readouterr().out
 
 
 def test_the_config_of_a_cell_is_one_of_fit_that_finds_the_same(undisturbed, tmp_path):
@@ -374,6 +374,21 @@ def test_a_comparison_needs_a_classifier_and_one_device(tmp_path, capsys):
     two = ("--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp")
     assert main(["compare", "--config", write(tmp_path), "--out", str(tmp_path / "b"), *two]) == 2
     assert "Set trainer.devices to 1" in capsys.readouterr().err
+
+
+def test_layers_that_can_learn_to_copy_are_warned_of_before_the_first_one(tmp_path, capsys):
+    wide = {"class_path": "PlainAutoencoder", "init_args": {"coder": {"class_path": "Dense", "init_args": {}}}}
+    wide["init_args"]["coder"]["init_args"]["features"] = 100
+    small = {"seeds": 1, "labels": [50], "baselines": [], "arms": ["random"]}
+    file = write(tmp_path, layers=[wide], compare=small)
+    assert main(["compare", "--config", file, "--out", str(tmp_path / "out")]) == 0
+    assert "warning: layer 0 (00-plain) is overcomplete" in capsys.readouterr().out.partition("1/1")[0]
+
+
+def test_the_folder_of_a_comparison_is_no_run_to_evaluate_but_its_cells_are(undisturbed, capsys):
+    assert main(["evaluate", str(undisturbed)]) == 2
+    assert f"holds a comparison, whose runs are in {undisturbed / 'runs'}" in capsys.readouterr().err
+    assert main(["evaluate", str(undisturbed / "runs" / "random-50-seed0")]) == 0
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):

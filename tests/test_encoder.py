@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from aepretrain import Dense, GreedyStack, PlainAutoencoder, StorageError, load_encoder, save_encoder
+from aepretrain import (
+    ConfigError,
+    Dense,
+    Digits,
+    Experiment,
+    GreedyStack,
+    PlainAutoencoder,
+    StorageError,
+    load_encoder,
+    save_encoder,
+)
 from aepretrain.encoder import _digest, build, describe
 from aepretrain.parts.coders import ACTIVATIONS
 
@@ -191,3 +201,17 @@ def test_a_folder_that_was_tampered_with_is_refused_or_the_same(saved, data):
             assert torch.equal(load_encoder(saved)(x), expected)
     finally:
         (saved / name).write_bytes(whole)
+
+
+class Normalized(Dense):
+    """A coder whose encoder has a module that cannot be described."""
+
+    def build(self, in_shape):
+        f, g, code_shape = super().build(in_shape)
+        return nn.Sequential(*f, nn.LayerNorm(code_shape)), g, code_shape
+
+
+def test_an_encoder_that_could_not_be_saved_is_refused_before_it_is_trained():
+    experiment = Experiment([lambda s: PlainAutoencoder(s, Normalized(5))], Digits())
+    with pytest.raises(ConfigError, match=r"layer 0 \(00-plain\): an encoder can be saved if .* has a LayerNorm"):
+        experiment.prepare()

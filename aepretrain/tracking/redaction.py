@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
+SECRET = re.compile("key|token|secret|password|credential", re.IGNORECASE)
 REDACTED = "(redacted)"
 
 
@@ -11,8 +11,8 @@ def redact(value: Any) -> Any:
     """Nested settings without the values of keys that name a secret.
 
     Example:
-        >>> redact({"data": {"root": "here", "api_token": "abc"}, "seed": 0})
-        {'data': {'root': 'here', 'api_token': '(redacted)'}, 'seed': 0}
+        >>> redact({"data": {"root": "here", "api_token": "abc", "credentials": "x"}, "seed": 0})
+        {'data': {'root': 'here', 'api_token': '(redacted)', 'credentials': '(redacted)'}, 'seed': 0}
     """
     if isinstance(value, dict):
         return {name: REDACTED if SECRET.search(str(name)) else redact(entry) for name, entry in value.items()}

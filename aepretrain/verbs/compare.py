@@ -17,6 +17,7 @@ from aepretrain.run_directory import holds_files, locked, log_to, record_command
 from aepretrain.storage import write_whole
 from aepretrain.tables import print_comparison
 from aepretrain.training.many_seeds import Vectorize
+from aepretrain.training.progress import say
 from aepretrain.training.signals import leaving_at_once, listening
 
 DESCRIPTION = """\
@@ -35,7 +36,9 @@ def run(arguments: Sequence[str]) -> None:
     """Run the verb with what follows it on the command line."""
     parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out", "vectorize", *WORKERS))
     for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
-        experiment.prepare()
+        stack = experiment.prepare()
+        for warning in stack.warnings():
+            say(f"warning: {warning}")
     own = parsed.arguments
     workers = Workers(own.workers, own.backend, own.address)
     out = Path(own.out)

@@ -23,6 +23,11 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{' '.join(str(error).split())}. Usage: aepretrain evaluate RUN") from error
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder} is not a run directory: it has no config.yaml. Name one that fit wrote.")
+    if (folder / "runs").is_dir():
+        raise ConfigError(
+            f"{folder} holds a comparison, whose runs are in {folder / 'runs'}. Name one of these, or see "
+            f"{folder / 'results.csv'}."
+        )
     experiment = load_experiment(folder / "config.yaml")
     if not experiment.has_classifier:
         raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
