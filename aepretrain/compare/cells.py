@@ -138,11 +138,17 @@ class Bench:
     def why_apart(self, cells: Sequence[Cell], vectorize: Vectorize) -> str | None:
         """Why cells that differ in their seeds alone are run one after another; ``None``: :meth:`run_many` can do it.
 
+        Every combination of settings is asked, as any of them may be the one that is chosen.
+
         Raises:
             ConfigError: If ``vectorize`` is ``on``, and that is not possible.
         """
-        experiments = [self.network(ARMS[cell.arm], cell, self.trials[0]) for cell in cells]
-        return why_finetuned_apart(experiments, f"{cells[0].arm}, {cells[0].budget} labels", vectorize)
+        name = f"{cells[0].arm}, {cells[0].budget} labels"
+        for trial in self.trials:
+            experiments = [self.network(ARMS[cell.arm], cell, trial) for cell in cells]
+            if (reason := why_finetuned_apart(experiments, name, vectorize)) is not None:
+                return reason
+        return None
 
     def run_many(self, cells: Sequence[Cell]) -> list[tuple[Cell, dict[str, Any]]]:
         """Run cells that differ in their seeds alone, their classifiers trained together.

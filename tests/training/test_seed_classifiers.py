@@ -23,7 +23,7 @@ from aepretrain import (
     FineTuning,
     Pretraining,
 )
-from aepretrain.compare import Comparison, compare, together
+from aepretrain.compare import Comparison, Trial, compare, together
 from aepretrain.parts.seeds import SeedLinear
 from aepretrain.training.finetune import finetune, finetune_seeds
 from aepretrain.training.many_seeds import reason_apart, reason_slow
@@ -203,9 +203,18 @@ def test_auto_does_the_same_where_it_gains_and_says_why_where_not(tmp_path, monk
         compare(experiment(classifier=plateau), COMPARISON, tmp_path / "refused", vectorize="on")
 
 
-def test_the_first_seed_chooses_the_settings_alone(tmp_path):
-    from aepretrain.compare import Trial
+def test_every_setting_that_may_be_chosen_has_to_be_one_for_many_seeds(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(together, "finetune_seeds", None)
+    grid = {"classifier.scheduler": [None, ReduceLROnPlateau]}
+    comparison = replace(COMPARISON, labels=[50], arms=["random"], grid=grid)
+    settings = [{"classifier.scheduler": scheduler} for scheduler in ("none", "plateau")]
+    networks = [experiment(), experiment(classifier=partial(Classifier, scheduler=ReduceLROnPlateau))]
+    trials = [Trial(network, settings=own) for network, own in zip(networks, settings, strict=True)]
+    compare(experiment(), comparison, tmp_path, trials=trials, vectorize="auto")
+    assert "one seed after another: the scheduler ReduceLROnPlateau goes by" in capsys.readouterr().out
 
+
+def test_the_first_seed_chooses_the_settings_alone(tmp_path):
     grid = {"finetune.epochs": [1, 4]}
     comparison = replace(COMPARISON, labels=[50], arms=["random"], grid=grid)
     for name in ("on", "off"):
