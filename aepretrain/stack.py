@@ -258,30 +258,11 @@ def fit_stacks(
     lengths = [pretraining.of_layer(k, layers) for k in range(layers)]
     for k, (epochs, batch_size, patience) in enumerate(lengths):
         members, stage = [stack.autoencoders[k] for stack in stacks], stacks[0].stages[k]
-        settings: dict[str, Any] = {"stage": stage, "epochs": epochs, "batch_size": batch_size}
-        settings["monitor"] = "val/reconstruction"
+        settings: dict[str, Any] = {"stage": stage, "epochs": epochs, "batch_size": batch_size, "patience": patience}
         # A stage that was trained before is read from its files.
         x = [None if at.is_trained(stage) else own.get() for (own, _), at in zip(codes, contexts, strict=True)]
         x_validation = [held_out.get() for _, held_out in codes]
-        tensors, held_outs = ([own for own in every if isinstance(own, Tensor)] for every in (x, x_validation))
-        settings |= {"patience": patience, "keep_best": patience is not None}
-        if len(stacks) == 1:
-            apart: str | None = "there is one"
-        elif not len(tensors) == len(held_outs) == len(stacks):
-            apart = "their inputs are read from files"
-        else:
-            apart = why_apart(members[0], tensors, contexts[0], stage=stage, vectorize=vectorize)
-        if apart is None:
-            train, validation = ([[own] for own in every] for every in (tensors, held_outs))
-            records = train_seeds(members, train, validation, contexts, **settings)
-        else:
-            if len(stacks) > 1 and vectorize != "off":
-                say(f"{stage}  {len(stacks)} seeds one after another: {apart}")
-            every = zip(members, x, x_validation, contexts, strict=True)
-            records = [
-                train_stage(layer, [] if own is None else [own], [held_out], at, **settings)
-                for layer, own, held_out, at in every
-            ]
+        records = _train_layers(members, x, x_validation, contexts, vectorize, **settings)
         for seed, (stack, context, record) in enumerate(zip(stacks, contexts, records, strict=True)):
             layer = members[seed]
             generator = torch.Generator().manual_seed(derive_seed(context.seed, stage, "identity"))
@@ -300,6 +281,35 @@ def fit_stacks(
     for pair in codes:
         for each in pair:
             each.close()
+
+
+def _train_layers(
+    layers: Sequence[Autoencoder],
+    x: Sequence[Inputs | None],
+    x_validation: Sequence[Inputs],
+    contexts: Sequence[RunContext],
+    vectorize: Vectorize,
+    *,
+    stage: str,
+    patience: int | None,
+    **lengths: Any,
+) -> list[StageRecord]:
+    """Train the same layer of one stack or many, at once where that is asked for and possible."""
+    settings = {**lengths, "stage": stage, "monitor": "val/reconstruction"}
+    settings |= {"patience": patience, "keep_best": patience is not None}
+    if len(layers) > 1 and vectorize != "off":
+        train, validation = ([own for own in every if isinstance(own, Tensor)] for every in (x, x_validation))
+        if len(train) == len(validation) == len(layers):
+            apart = why_apart(layers[0], train, contexts[0], stage=stage, vectorize=vectorize)
+        else:
+            apart = "their inputs are read from files"
+        if apart is None:
+            return train_seeds(layers, [[own] for own in train], [[own] for own in validation], contexts, **settings)
+        say(f"{stage}  {len(layers)} seeds one after another: {apart}")
+    return [
+        train_stage(layer, [] if own is None else [own], [held_out], context, **settings)
+        for layer, own, held_out, context in zip(layers, x, x_validation, contexts, strict=True)
+    ]
 
 
 def _validation_diagnostics(metrics: dict[str, float]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """One cell of a comparison: from its files if it finished before, else trained now, tested once."""
 
 import contextlib
-import copy
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,15 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
 from aepretrain.compare.options import Cell, Comparison
-from aepretrain.compare.together import finetune_together, pretrain_together, why_finetuned_apart
+from aepretrain.compare.together import finetune_together, pretrain_together, starting_point, why_finetuned_apart
 from aepretrain.compare.workers import device_of_worker
-from aepretrain.encoder import load_encoder
 from aepretrain.errors import DivergedError, StorageError
 from aepretrain.experiment import Experiment, measure
 from aepretrain.run_directory import holds_files
@@ -162,7 +158,7 @@ class Bench:
         seeds, folders = [cell.seed for cell in cells], [self.runs / cell.name for cell in cells]
         arm, first = ARMS[cells[0].arm], cells[0]
         trial = self._to_try(first)[0]
-        encoders = [self.pretrain(seed, control=arm.control) for seed in seeds] if arm.pretrained else []
+        encoders = [self.pretrain(seed, control=arm.control) if arm.pretrained else None for seed in seeds]
         experiments = [self._experiment(cell, trial)[0] for cell in cells]
         if any(experiment.finetune != experiments[0].finetune for experiment in experiments):
             return []  # pretraining had its own number of steps in each
@@ -309,8 +305,7 @@ def take_up(folder: Path) -> bool:
 
 
 def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None, *, resume: bool) -> FineTuned:
-    pretrained = None if encoder_folder is None else load_encoder(encoder_folder)
-    encoder: nn.Module = experiment.build_stack().encoder if pretrained is None else copy.deepcopy(pretrained)
+    encoder, pretrained = starting_point(experiment, encoder_folder)
     return experiment.train_classifier(encoder, folder, pretrained=pretrained, resume=resume)
 
 

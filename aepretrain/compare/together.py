@@ -51,7 +51,7 @@ def pretrain_together(
     try:
         fit_stacks(stacks, first.data, first.pretrain, contexts, vectorize=vectorize, on_stage_ends=ends)
     except DivergedError as error:
-        say(f"one seed after another, because with all at once one diverged: {error}")
+        _say_apart(error)
         return False
     for experiment, stack, folder in zip(experiments, stacks, folders, strict=True):
         with open_pretraining(tracking, folder, experiment.seed) as run:
@@ -83,31 +83,46 @@ def why_finetuned_apart(experiments: Sequence[Experiment], stage: str, vectorize
     return why_apart(classifier, x, context, stage=stage, vectorize=vectorize)
 
 
+def starting_point(experiment: Experiment, saved: Path | None) -> tuple[nn.Module, nn.Module | None]:
+    """The encoder that a classifier starts from, and the one it must hold before the first step.
+
+    Args:
+        experiment: Makes the encoder from random weights.
+        saved: The folder of a pretrained encoder; ``None``: from random weights, and there is nothing to hold.
+    """
+    if saved is None:
+        return experiment.build_stack().encoder, None
+    pretrained = load_encoder(saved)
+    return copy.deepcopy(pretrained), pretrained
+
+
 def finetune_together(
-    experiments: Sequence[Experiment], folders: Sequence[Path], encoders: Sequence[Path]
+    experiments: Sequence[Experiment], folders: Sequence[Path], encoders: Sequence[Path | None]
 ) -> list[FineTuned] | None:
     """Train the classifiers of experiments that differ in their seeds alone.
 
     Args:
         experiments: One per seed, for which :func:`why_finetuned_apart` finds no reason.
         folders: The run directory of each, which exists.
-        encoders: The saved encoder that each starts from; none: from random weights.
+        encoders: The saved encoder that each starts from; ``None``: from random weights.
 
     Returns:
         What came out of each. ``None`` if a seed diverged: which one, and where, only training it alone tells.
     """
     contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
-    pretrained = [load_encoder(folder) for folder in encoders]
-    starts: list[nn.Module] = copy.deepcopy(pretrained) or [
-        experiment.build_stack().encoder for experiment in experiments
-    ]
-    classifiers = [experiment.build_classifier(start) for experiment, start in zip(experiments, starts, strict=True)]
+    starts = [starting_point(*each) for each in zip(experiments, encoders, strict=True)]
+    classifiers = [each.build_classifier(encoder) for each, (encoder, _) in zip(experiments, starts, strict=True)]
+    pretrained = [expected for _, expected in starts if expected is not None]
     first = experiments[0]
     try:
         tuned = finetune_seeds(classifiers, first.data, first.finetune, contexts, pretrained=pretrained)
     except DivergedError as error:
-        say(f"one seed after another, because with all at once one diverged: {error}")
+        _say_apart(error)
         return None
     for each, context in zip(tuned, contexts, strict=True):
         close_finetuning(each, context)
     return tuned
+
+
+def _say_apart(error: DivergedError) -> None:
+    say(f"one seed after another, because with all at once one diverged: {error}")

@@ -220,7 +220,7 @@ def _reason(operation: Any, arguments: Sequence[Any], values: Sequence[Any]) -> 
         return f"{name} waits for the device"
     # Forward-mode differentiation shows tensors of shapes alone, on the device "meta".
     kinds = {tensor.device.type for tensor in tensors} - {"meta"}
-    return f"{operation.overloadpacket} takes tensors of {' and '.join(sorted(kinds))}" if len(kinds) > 1 else None
+    return f"{name} takes tensors of {' and '.join(sorted(kinds))}" if len(kinds) > 1 else None
 
 
 def reason_to_launch(

@@ -179,7 +179,7 @@ def train_seeds(
     seeds = [derive_seed(context.seed, stage) for context in contexts]
     batches = SeedBatches(_on(device, train), batch_size, seeds=seeds, shuffle=True)
     held_out = SeedBatches(_on(device, validation), EVALUATION_BATCH, seeds=seeds, shuffle=False)
-    module, pace = _side_by_side(modules, arrivals), Pace(shared.trainer.dispatch)
+    module, pace = _batched(modules, arrivals), Pace(shared.trainer.dispatch)
     module.train()
     start = time.perf_counter()
     for each in files:
@@ -199,7 +199,7 @@ def train_seeds(
     return closed
 
 
-def _side_by_side(modules: Sequence[Module], arrivals: Sequence[WeightsArrived]) -> SeedBatch:
+def _batched(modules: Sequence[Module], arrivals: Sequence[WeightsArrived]) -> SeedBatch:
     """The batched module; each seed's weights are read back from it and looked at."""
     classifiers = [module for module in modules if isinstance(module, Classifier)]
     layers = [module for module in modules if isinstance(module, Autoencoder)]

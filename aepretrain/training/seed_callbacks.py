@@ -1,5 +1,6 @@
 """What one stage of many seeds needs around Lightning's loop: the noise, the record and the best epoch of each."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -133,7 +134,7 @@ class SeedRecords(EpochRecord):
         """The epoch of one seed."""
         epoch, step = trainer.current_epoch, trainer.global_step - 1
         for name, value in (*own.items(), *validated.items()):
-            if not torch.tensor(value).isfinite():
+            if not math.isfinite(value):
                 where = f"{self.stage}, seed {self.seeds[place]}"
                 raise DivergedError(f"{where}: {name} of epoch {epoch + 1} is {value}. {CAUSES}")
         for logger in self.loggers[place]:
