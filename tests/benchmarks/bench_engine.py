@@ -80,21 +80,13 @@ def test_larger_than_memory(side_by_side, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
-def test_eight_seeds(optimizer, side_by_side):
-    eight = partial(measure, 64, 256, 32, optimizer, seeds=8, steps=400, epochs=10)
+@pytest.mark.parametrize(
+    ("what", "timed"), [("a layer 64-256", measure), ("fine-tuning 64-256-10", measure_finetuning)]
+)
+def test_eight_seeds(what, timed, optimizer, side_by_side):
+    eight = partial(timed, 64, 256, 32, optimizer, seeds=8, steps=400, epochs=10)
     side_by_side(
-        f"8 seeds of a layer 64-256, batch 32, {optimizer}, at once against in turn",
-        partial(eight, together=True),
-        partial(eight, together=False),
-        least=2,
-    )
-
-
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
-def test_eight_classifiers(optimizer, side_by_side):
-    eight = partial(measure_finetuning, 64, 256, 32, optimizer, seeds=8, steps=400, epochs=10)
-    side_by_side(
-        f"8 seeds of fine-tuning 64-256-10, batch 32, {optimizer}, at once against in turn",
+        f"8 seeds of {what}, batch 32, {optimizer}, at once against in turn",
         partial(eight, together=True),
         partial(eight, together=False),
         least=2,

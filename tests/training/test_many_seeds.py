@@ -55,6 +55,17 @@ def figures(record):
     return [{name: value for name, value in epoch.items() if name != "epoch_seconds"} for epoch in record.history]
 
 
+def assert_ends_alike(module, record, twin, expected):
+    """A module of many seeds at once and its record are those of a separate run."""
+    for name, tensor in twin.state_dict().items():
+        torch.testing.assert_close(module.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+    assert not module.training
+    for epoch, twin_epoch in zip(figures(record), figures(expected), strict=True):
+        assert epoch == pytest.approx(twin_epoch, rel=1e-4, abs=1e-6)
+    for name in ("stage", "epochs", "kept_epoch", "steps", "device", "processes", "skipped_steps"):
+        assert getattr(record, name) == getattr(expected, name)
+
+
 def assert_alike(build, **changes):
     """Three seeds at once and in turn, each on inputs of its own, with a last batch that is short."""
     together, alone = layers_of(build), layers_of(build)
@@ -64,15 +75,9 @@ def assert_alike(build, **changes):
     for layer, twin, own, context, record in zip(together, alone, x, contexts(**changes), records, strict=True):
         before = copy.deepcopy(twin.state_dict())
         expected = train_stage(twin, [own], [held_out], context, **STAGE)
-        for name, tensor in twin.state_dict().items():
-            torch.testing.assert_close(layer.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+        assert_ends_alike(layer, record, twin, expected)
+        assert [list(epoch) for epoch in figures(record)] == [list(epoch) for epoch in figures(expected)]
         assert not torch.allclose(layer.f[-2].weight, before[f"f.{len(layer.f) - 2}.weight"])
-        assert not layer.training
-        for epoch, twin_epoch in zip(figures(record), figures(expected), strict=True):
-            assert epoch == pytest.approx(twin_epoch, rel=1e-4, abs=1e-6)
-            assert list(epoch) == list(twin_epoch)
-        for name in ("stage", "epochs", "kept_epoch", "steps", "device", "processes", "skipped_steps"):
-            assert getattr(record, name) == getattr(expected, name)
 
 
 @pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.1, momentum=0.9), partial(Adam, lr=0.01)], ids=["sgd", "adam"])
@@ -102,10 +107,9 @@ def test_patience_keeps_the_best_epoch_of_each_seed():
     records = train_seeds(layers, [[own] for own in x], [[held_out]] * 3, contexts(), **settings)
     assert len({record.epochs for record in records}) > 1
     for layer, twin, own, context, record in zip(layers, alone, x, contexts(), records, strict=True):
-        expected = train_stage(twin, [own], [held_out], context, **settings, keep_best=True)
-        assert (record.epochs, record.kept_epoch) == (expected.epochs, expected.kept_epoch)
-        for name, tensor in twin.state_dict().items():
-            torch.testing.assert_close(layer.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+        assert_ends_alike(
+            layer, record, twin, train_stage(twin, [own], [held_out], context, **settings, keep_best=True)
+        )
 
 
 def test_the_length_of_a_dispatch_changes_no_bit():

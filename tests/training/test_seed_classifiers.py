@@ -1,6 +1,5 @@
 """Classifiers of many seeds at once: what as many separate runs of fine-tuning find, and leave."""
 
-import csv
 from dataclasses import replace
 from functools import partial
 
@@ -31,12 +30,10 @@ from aepretrain.training.options import TrainerOptions
 from aepretrain.training.stage import RunContext
 from aepretrain.training.stage_files import StageFiles
 
-SEEDS = (0, 1, 7)
+from .test_many_seeds import SEEDS, assert_ends_alike, contexts
+from .test_many_seeds import table as rows_of
+
 CPU = TrainerOptions(accelerator="cpu")
-
-
-def contexts(**changes):
-    return [RunContext(seed=seed, progress=False, **changes) for seed in SEEDS]
 
 
 def examples(labels=70):
@@ -56,24 +53,14 @@ def classifiers(**settings):
     return [Classifier(encoder(seed), 4, **settings) for seed in SEEDS]
 
 
-def figures(record):
-    return [{name: value for name, value in epoch.items() if name != "epoch_seconds"} for epoch in record.history]
-
-
 def assert_alike(finetuning, **settings):
     data = examples()
     together, alone = classifiers(**settings), classifiers(**settings)
     tuned = finetune_seeds(together, data, finetuning, contexts())
     for found, twin, context in zip(tuned, alone, contexts(), strict=True):
         expected = finetune(twin, data, finetuning, context)
-        for name, tensor in twin.state_dict().items():
-            torch.testing.assert_close(found.classifier.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
-        assert not found.classifier.training
+        assert_ends_alike(found.classifier, found.record, twin, expected.record)
         assert found.weights_arrived is None
-        for epoch, twin_epoch in zip(figures(found.record), figures(expected.record), strict=True):
-            assert epoch == pytest.approx(twin_epoch, rel=1e-4, abs=1e-6)
-        for name in ("stage", "epochs", "kept_epoch", "steps", "device", "processes", "skipped_steps"):
-            assert getattr(found.record, name) == getattr(expected.record, name)
     return tuned
 
 
@@ -171,8 +158,7 @@ def experiment(**changes):
 
 
 def table(folder):
-    with (folder / "results.csv").open() as file:
-        return [{name: row[name] for name in row if name != "seconds"} for row in csv.DictReader(file)]
+    return [{name: row[name] for name in row if name != "seconds"} for row in rows_of(folder)]
 
 
 def leave_in(folder, name="off", comparison=COMPARISON, **changes):
