@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "aepretrain.autoencoders": (
+    "aepretrain.layers": (
         "Autoencoder",
         "ContractiveAutoencoder",
         "DenoisingAutoencoder",
@@ -18,7 +18,7 @@ _EXPORTS = {
         "SparseAutoencoder",
         "VariationalAutoencoder",
     ),
-    "aepretrain.classifier": ("Classifier", "evaluate_classifier"),
+    "aepretrain.heads.classification": ("Classifier", "evaluate_classifier"),
     "aepretrain.data": (
         "CIFAR10",
         "MNIST",
@@ -31,9 +31,9 @@ _EXPORTS = {
         "OneHotPatterns",
         "ParquetFolder",
     ),
-    "aepretrain.encoder": ("load_encoder", "save_encoder"),
+    "aepretrain.export.encoder": ("load_encoder", "save_encoder"),
     "aepretrain.errors": ("AEPretrainError", "ConfigError", "DataError", "DivergedError", "StorageError"),
-    "aepretrain.experiment": ("Experiment",),
+    "aepretrain.runs.experiment": ("Experiment",),
     "aepretrain.parts.coders": ("Coder", "Dense"),
     "aepretrain.parts.corruptions": (
         "Corruption",
@@ -46,8 +46,8 @@ _EXPORTS = {
     ),
     "aepretrain.parts.likelihoods": ("Bernoulli", "Categorical", "Gaussian", "Likelihood"),
     "aepretrain.parts.penalties": ("L1", "KLSparsity"),
-    "aepretrain.stack": ("GreedyStack",),
-    "aepretrain.training.finetune": ("finetune",),
+    "aepretrain.pretraining.stack": ("GreedyStack",),
+    "aepretrain.finetuning.finetune": ("finetune",),
     "aepretrain.training.options": ("FineTuning", "Pretraining", "TrainerOptions"),
     "aepretrain.training.stage": ("RunContext",),
 }

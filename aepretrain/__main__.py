@@ -2,7 +2,7 @@
 
 import sys
 
-from aepretrain.cli import main
+from aepretrain.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

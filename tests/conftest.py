@@ -13,7 +13,7 @@ os.environ["WANDB_MODE"] = "disabled"
 import pytest
 import torch
 
-from tests.runs import Runner
+from tests.support.runs import Runner
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

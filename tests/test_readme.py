@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cli.test_configs import CONFIGS
+
 from .test_architecture import FLOORS
-from .test_configs import CONFIGS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -11,14 +11,14 @@ from aepretrain.compare.cells import Bench, Trial
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.summary import summarize, write_rows
 from aepretrain.compare.workers import Workers
+from aepretrain.console import format_duration, print_line
+from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError
-from aepretrain.experiment import Experiment
 from aepretrain.report.comparison_report import write_comparison_report
+from aepretrain.runs.experiment import Experiment
+from aepretrain.storage.json_files import write_json
 from aepretrain.tracking.comparison import log_comparison
-from aepretrain.tracking.json_files import write_json
 from aepretrain.tracking.wandb_mode import settle_mode
-from aepretrain.training.many_seeds import Vectorize
-from aepretrain.training.progress import duration, say
 
 __all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "compare"]
 
@@ -75,14 +75,16 @@ def compare(
 
     def pretrain(needing: Sequence[Cell]) -> None:
         for seed, control_network in workers.run(bench.pretrain_job, _pretrainings(bench, needing)):
-            say(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
+            print_line(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
 
     def close(cell: Cell, row: dict[str, Any]) -> None:
         rows[cell] = row
         write_rows(out / "results.csv", [rows[cell] for cell in cells if cell in rows])
         done = len(rows) - before
         left = (time.perf_counter() - start) / done * (len(missing) - done)
-        say(f"{len(rows)}/{len(cells)}  {_in_words(row)}" + (f"  about {duration(left)} left" if left else ""))
+        print_line(
+            f"{len(rows)}/{len(cells)}  {_in_words(row)}" + (f"  about {format_duration(left)} left" if left else "")
+        )
 
     if _at_once(comparison, missing, workers, vectorize):
         _pretrain_at_once(bench, missing, vectorize)
@@ -103,7 +105,7 @@ def compare(
     summary = summarize([rows[cell] for cell in cells], comparison, facts)
     write_json(out / "summary.json", summary)
     if bench.trials[0].experiment.report:
-        say("drawing the report")
+        print_line("drawing the report")
         write_comparison_report(out)
     log_comparison(bench.tracking, out, summary, [rows[cell] for cell in cells])
     return summary
@@ -177,7 +179,7 @@ def _pretrain_at_once(bench: Bench, missing: Sequence[Cell], vectorize: Vectoriz
     for control in (False, True):
         seeds = [seed for seed, of_control in jobs if of_control == control]
         if len(seeds) > 1 and bench.pretrain_many(seeds, control=control, vectorize=vectorize):
-            say(f"pretraining{' of the control' if control else ''} seeds {', '.join(map(str, seeds))} finished")
+            print_line(f"pretraining{' of the control' if control else ''} seeds {', '.join(map(str, seeds))} finished")
 
 
 def _groups(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> Iterator[list[Cell]]:
@@ -192,7 +194,7 @@ def _groups(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> Iter
             yield cells
         elif reason not in said:
             said.add(reason)
-            say(f"{arm}  one seed after another: {reason}")
+            print_line(f"{arm}  one seed after another: {reason}")
 
 
 def _is_longer(cell: Cell) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from aepretrain.compare.arms import Arm
-from aepretrain.storage import write_whole
+from aepretrain.storage.files import write_whole
 
 NOT_OF_A_RUN = ("compare", "control")
 

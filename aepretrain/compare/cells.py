@@ -8,22 +8,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aepretrain.baselines import BASELINES, measure_baseline
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.together import finetune_together, pretrain_together, starting_point, why_finetuned_apart
 from aepretrain.compare.workers import device_of_worker
+from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import DivergedError, StorageError
-from aepretrain.experiment import Experiment, measure
-from aepretrain.run_directory import holds_files
-from aepretrain.storage import sweep
+from aepretrain.evaluation.baselines import BASELINES, measure_baseline
+from aepretrain.finetuning.finetune import FineTuned
+from aepretrain.runs.directory import holds_files
+from aepretrain.runs.experiment import Experiment, measure
+from aepretrain.storage.files import sweep
+from aepretrain.storage.json_files import read_json, write_json
 from aepretrain.tracking.comparison import open_cell, open_pretraining
-from aepretrain.tracking.json_files import read_json, write_json
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.finetune import FineTuned
-from aepretrain.training.many_seeds import Vectorize
-from aepretrain.training.signals import looking_out
+from aepretrain.training.recovery.signals import looking_out
 
 
 @dataclass(frozen=True)

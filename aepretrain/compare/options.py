@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
-from aepretrain.baselines import BASELINES, FOR_TABLES
 from aepretrain.compare.arms import ARMS
 from aepretrain.data import DataModule
 from aepretrain.errors import ConfigError
+from aepretrain.evaluation.baselines import BASELINES, FOR_TABLES
 
 ArmName = Literal["pretrained", "random", "probe", "random-longer", "control-pretrained", "control-random"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from aepretrain.compare.arms import CONTRASTS, CONTROL_QUESTION, LONGER_QUESTION, QUESTION
 from aepretrain.compare.options import Comparison
-from aepretrain.statistics import PairedDifference, paired_difference, sampling_error, verdict
-from aepretrain.storage import write_whole
+from aepretrain.evaluation.statistics import PairedDifference, paired_difference, sampling_error, verdict
+from aepretrain.storage.files import write_whole
 
 COLUMNS = (
     "arm", "seed", "labels", "validation_accuracy", "test_accuracy", "epochs", "steps", "seconds", "hyperparameters"

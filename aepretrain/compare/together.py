@@ -7,17 +7,17 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from aepretrain.encoder import load_encoder
+from aepretrain.console import print_line
+from aepretrain.ensembles.train import Vectorize, why_apart
 from aepretrain.errors import DivergedError
-from aepretrain.experiment import Experiment, close_finetuning
-from aepretrain.samples import save_inputs, save_samples
-from aepretrain.stack import fit_stacks
+from aepretrain.export.encoder import load_encoder
+from aepretrain.finetuning.finetune import FineTuned, finetune_seeds
+from aepretrain.pretraining.stack import fit_stacks
+from aepretrain.runs.artifacts import save_inputs, save_samples
+from aepretrain.runs.experiment import Experiment, close_finetuning
+from aepretrain.storage.json_files import write_json
 from aepretrain.tracking.comparison import open_pretraining
-from aepretrain.tracking.json_files import write_json
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.finetune import FineTuned, finetune_seeds
-from aepretrain.training.many_seeds import Vectorize, why_apart
-from aepretrain.training.progress import say
 from aepretrain.training.stage import RunContext
 
 
@@ -42,7 +42,7 @@ def pretrain_together(
     named = zip(stacks[0].stages, stacks[0].autoencoders, strict=True)
     reasons = [why_apart(layer, [], contexts[0], stage=stage, vectorize=vectorize) for stage, layer in named]
     if vectorize == "auto" and all(reasons):
-        say(f"pretraining  one seed after another: {reasons[0]}")
+        print_line(f"pretraining  one seed after another: {reasons[0]}")
         return False
     stacks += [experiment.prepare() for experiment in experiments[1:]]
     ends = [partial(save_samples, context) for context in contexts]
@@ -68,7 +68,7 @@ def why_finetuned_apart(experiments: Sequence[Experiment], stage: str, vectorize
     Args:
         experiments: One per seed.
         stage: What they are called.
-        vectorize: As for :func:`~aepretrain.training.many_seeds.why_apart`.
+        vectorize: As for :func:`~aepretrain.ensembles.train.why_apart`.
 
     Raises:
         ConfigError: If it is ``on``, and not possible.
@@ -125,4 +125,4 @@ def finetune_together(
 
 
 def _say_apart(error: DivergedError) -> None:
-    say(f"one seed after another, because with all at once one diverged: {error}")
+    print_line(f"one seed after another, because with all at once one diverged: {error}")

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import torch
 from joblib import Parallel, delayed, parallel_config
 
+from aepretrain.console import console
 from aepretrain.errors import ConfigError, StoppedError
 from aepretrain.training.options import TrainerOptions
-from aepretrain.training.progress import console
-from aepretrain.training.signals import LOOK_SECONDS, obey_another, received, stop_if_asked
+from aepretrain.training.recovery.signals import LOOK_SECONDS, obey_another, received, stop_if_asked
 
 Row = TypeVar("Row")
 PATIENCE = 10.0

@@ -17,7 +17,7 @@ from aepretrain.data.file_rows import WINDOW
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
 from aepretrain.errors import ConfigError, DataError
-from aepretrain.parts.randomness import derive_seed
+from aepretrain.parts.noise import derive_seed
 
 
 @dataclass(frozen=True)

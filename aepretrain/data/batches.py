@@ -7,7 +7,7 @@ from torch import Tensor, distributed
 
 from aepretrain.data.rows import Inputs, Rows, announce
 from aepretrain.errors import ConfigError, DataError
-from aepretrain.parts.randomness import derive_seed
+from aepretrain.parts.noise import derive_seed
 
 SHARE_EQUALLY = (
     "batch_size counts the examples of all processes: {batch_size} cannot be shared equally by {processes}. "

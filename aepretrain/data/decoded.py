@@ -17,7 +17,7 @@ from torch import Tensor
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.errors import DataError, StorageError
-from aepretrain.storage import PART, probe, storing
+from aepretrain.storage.files import PART, probe, storing
 
 DEFAULT_CACHE = Path("~/.cache/aepretrain/decoded")
 

@@ -45,7 +45,7 @@ class Coder(ABC):
         """Build f and g for inputs of one shape.
 
         The last two modules of f are the affine map onto the code and the activation of the code. An encoder can be
-        saved if its modules are in ``aepretrain.encoder.LAYERS``.
+        saved if its modules are in ``aepretrain.export.encoder.LAYERS``.
 
         Args:
             in_shape: Shape of one example, without the batch dimension.

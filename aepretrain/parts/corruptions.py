@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from aepretrain.parts.randomness import Noise, normal_like, shares, uniform_like
+from aepretrain.parts.noise import Noise, normal_like, shares, uniform_like
 
 
 class Corruption(ABC):

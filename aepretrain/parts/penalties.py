@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacfwd, jacrev, jvp, vmap
 
+from aepretrain.ensembles.linear import SeedLinear
+from aepretrain.parts.noise import Noise, shares
 from aepretrain.parts.precision import at_least_float32
-from aepretrain.parts.randomness import Noise, shares
-from aepretrain.parts.seeds import SeedLinear
 
 
 def l1(h: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ so that the same chart follows the reader's theme.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aepretrain.baselines import BASELINES
+from aepretrain.evaluation.baselines import BASELINES
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aepretrain.baselines import BASELINES
 from aepretrain.errors import StorageError
+from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.run_files import Curve, read_config, read_curves, read_results
 
 Row = dict[str, str]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aepretrain.baselines import BASELINES
+from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.charts import SMALL, count_epochs, label_ends, new_chart
 from aepretrain.report.colours import Colours, arm_colours
 from aepretrain.report.comparison_files import ComparisonFiles

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from aepretrain.baselines import BASELINES
+from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.colours import LIGHT, STAND_INS, arm_colours
 from aepretrain.report.comparison_files import ComparisonFiles, read_comparison
 from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences, draw_overlaid_curves

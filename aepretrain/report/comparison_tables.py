@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-from aepretrain.baselines import BASELINES
+from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.colours import STAND_INS, arm_colours, use_variables
 from aepretrain.report.comparison_files import ComparisonFiles, Row
 from aepretrain.report.page import table

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from aepretrain.report.colours import DARK, LIGHT, css_variables
-from aepretrain.storage import write_whole
+from aepretrain.storage.files import write_whole
 
 # A closed <details> prints nothing but its summary: the only script of the page opens them before printing.
 SCRIPT = """\

@@ -10,7 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from aepretrain.errors import StorageError
-from aepretrain.tracking.json_files import read_json
+from aepretrain.storage.json_files import read_json
 
 Curve = dict[int, float]
 """The values of those epochs, counted from 0, in which there was one, in their order."""

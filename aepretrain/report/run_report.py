@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aepretrain.evaluation.statistics import sampling_error
 from aepretrain.report.colours import STAND_INS
 from aepretrain.report.confusion import MOST_CLASSES, confusion_table, most_confused
 from aepretrain.report.inline import inline_svg
@@ -14,7 +15,6 @@ from aepretrain.report.page import figure, headline, missing, page, paragraph, r
 from aepretrain.report.pretraining import draw_losses, pretraining_sections
 from aepretrain.report.provenance import provenance_section
 from aepretrain.report.run_files import Curve, read_curves, read_results
-from aepretrain.statistics import sampling_error
 
 ONE_RUN = (
     "One run does not say whether pretraining helped: that takes the same network from random weights, over several "

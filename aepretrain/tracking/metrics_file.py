@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from aepretrain.tracking.json_files import finite
+from aepretrain.storage.json_files import finite
 
 
 class MetricsFile(Logger):

@@ -10,12 +10,12 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from aepretrain.console import print_line
+from aepretrain.processes import is_first_process
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.wandb_mode import decided_mode
 from aepretrain.tracking.wandb_run import WandbMetrics, WandbRun, key_prefix
-from aepretrain.training.processes import is_first_process
-from aepretrain.training.progress import say
 
 
 class TrackedRun:
@@ -101,7 +101,7 @@ class TrackedRun:
         if not self.tracking.wandb.report:
             return
         if self.wandb is None:
-            say("W&B: no report, because nothing is logged to W&B")
+            print_line("W&B: no report, because nothing is logged to W&B")
         else:
             self.wandb.publish_report()
 
@@ -114,9 +114,9 @@ class TrackedRun:
         if self.wandb is None or self.wandb.run is None:
             return
         if self.wandb.mode == "online":
-            say(f"W&B: {self.wandb.run.url}")
+            print_line(f"W&B: {self.wandb.run.url}")
         else:
-            say(f"W&B: to send it later, wandb sync {folders or self.wandb.sync_folder}")
+            print_line(f"W&B: to send it later, wandb sync {folders or self.wandb.sync_folder}")
 
 
 @contextlib.contextmanager

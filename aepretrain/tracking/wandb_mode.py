@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from aepretrain.console import print_line
+from aepretrain.processes import is_first_process
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.processes import is_first_process
-from aepretrain.training.progress import say
 
 Mode = Literal["online", "offline", "disabled"]
 MODES: dict[str, Mode] = {
@@ -71,7 +71,7 @@ def decided_mode(asked: str) -> Mode:
     """The mode of a run in this environment. Says why it is not online, if that was wanted."""
     decision = decide_mode(asked, os.environ, find_obstacle)
     if decision.reason is not None:
-        say(f"W&B: offline, because {decision.reason}")
+        print_line(f"W&B: offline, because {decision.reason}")
     return decision.mode
 
 

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from aepretrain.console import print_line
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
-from aepretrain.training.progress import say
 
 PATIENCE = {"init_timeout": 20.0, "finish_timeout": 60.0}
 """Seconds to wait for a server, unless ``WANDB_INIT_TIMEOUT`` and ``WANDB_FINISH_TIMEOUT`` say otherwise."""
@@ -119,7 +119,7 @@ class WandbRun:
             self.sync_folder = Path(self.run.settings.sync_dir)
         except Exception as error:
             self._note(error)
-            say(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
+            print_line(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
 
     def _identity(self, options: WandbOptions, *, anew: bool = False) -> dict[str, Any]:
         """Project and entity, and the id that this directory had before; a sweep has decided them already."""
@@ -148,7 +148,9 @@ class WandbRun:
         except Exception as error:
             self.run = None
             self._note(error)
-            say(f"warning: W&B failed ({_brief(error)}); going on without it. What it has lies in {self.sync_folder}")
+            print_line(
+                f"warning: W&B failed ({_brief(error)}); going on without it. What it has lies in {self.sync_folder}"
+            )
             if isinstance(error, ConnectionError):
                 _bury_process()
 
@@ -211,7 +213,7 @@ class WandbRun:
     def publish_report(self) -> None:
         """Build a report on the server, which only an online run has."""
         if self.mode != "online":
-            say("W&B: no report, because the run is offline and reports are made on the server")
+            print_line("W&B: no report, because the run is offline and reports are made on the server")
             return
 
         def act(run: Any) -> None:
@@ -219,9 +221,9 @@ class WandbRun:
                 report = build_report(run, self.stages or ["finetune"], self.pictures)
                 report.save()
             except Exception as error:  # the account may not allow reports; the run goes on
-                say(f"warning: W&B made no report ({_brief(error)})")
+                print_line(f"warning: W&B made no report ({_brief(error)})")
             else:
-                say(f"W&B: report {report.url}")
+                print_line(f"W&B: report {report.url}")
 
         self.attempt(act)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aepretrain.data.rows import octets
 from aepretrain.errors import AEPretrainError, DivergedError
-from aepretrain.parts.randomness import Noise, derive_seed
+from aepretrain.parts.noise import Noise, derive_seed
 from aepretrain.training.figures import Figures
 
 

@@ -9,10 +9,10 @@ from torch import distributed
 from torch.optim import Optimizer
 
 from aepretrain.errors import DivergedError
-from aepretrain.storage import write_whole
+from aepretrain.processes import is_first_process
+from aepretrain.storage.files import write_whole
 from aepretrain.training.dispatches import Dispatches
-from aepretrain.training.processes import is_first_process
-from aepretrain.training.stage_files import StageFiles
+from aepretrain.training.recovery.stage_files import StageFiles
 
 CAUSES = "Lower the learning rate of this stage, or look for extreme values in the data."
 

@@ -12,13 +12,13 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from aepretrain.console import print_line
+from aepretrain.training.acceleration.tuning import count_gpus_once, fuse, keep_freed_memory, matmul_precision
 from aepretrain.training.callbacks import KeyedNoise, wait_for
 from aepretrain.training.dispatches import Dispatch, Pace
 from aepretrain.training.divergence import SkipUpdates
 from aepretrain.training.graphs import CudaRecorder, RecordedSteps, Recorder, reason_to_launch
 from aepretrain.training.options import TrainerOptions
-from aepretrain.training.progress import say
-from aepretrain.training.tuning import count_gpus_once, fuse, keep_freed_memory, matmul_precision
 
 
 class Engine:
@@ -146,7 +146,7 @@ class _Step:
         return reason_to_launch(self.engine.module, self.optimizer, callbacks, trust=trust)
 
     def _launch_from_now_on(self, reason: str) -> None:
-        say(f"{self.engine.noise.stage}  steps are launched kernel by kernel, not as CUDA graphs: {reason}")
+        print_line(f"{self.engine.noise.stage}  steps are launched kernel by kernel, not as CUDA graphs: {reason}")
 
     def begin(self) -> None:
         """A dispatch begins; since the last one, parameters may have been added."""

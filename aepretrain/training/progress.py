@@ -1,41 +1,17 @@
 """Progress that a person can follow: a bar with the time left for each stage, one line when it closes."""
 
-import logging
 import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from aepretrain.console import console, format_duration, log
+from aepretrain.processes import is_first_process
 from aepretrain.training.dispatches import Dispatches
-from aepretrain.training.processes import is_first_process
-
-log = logging.getLogger("aepretrain")
-console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
 
 REFRESH_SECONDS = 0.2
 LINE_SECONDS = 10.0
-
-
-def say(line: str) -> None:
-    """Show a line to the person who watches, and put it into the run's log. Only the first process speaks."""
-    if is_first_process():
-        console.print(line, markup=False)
-        log.info(line)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person writes them.
-
-    Example:
-        >>> duration(3.14), duration(75), duration(3725)
-        ('3.1 s', '1 min 15 s', '1 h 02 min')
-    """
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class StageProgress(Callback):
@@ -94,7 +70,7 @@ class StageProgress(Callback):
         elif now - self._last_line > LINE_SECONDS:
             self._last_line = now
             left = (now - self._start) / (done - self._first_epoch) * (self.epochs - done)
-            console.print(f"{self.stage}  {figures}  left {duration(left)}", markup=False)
+            console.print(f"{self.stage}  {figures}  left {format_duration(left)}", markup=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()

@@ -14,22 +14,23 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from aepretrain.console import print_line
 from aepretrain.data.batches import SHARE_EQUALLY, Batches
 from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError
-from aepretrain.parts.randomness import derive_seed
+from aepretrain.parts.noise import derive_seed
+from aepretrain.processes import dismiss_launched, is_first_process
 from aepretrain.training.callbacks import BestWeights, EpochRecord, KeyedNoise, RanksAgree
-from aepretrain.training.checkpoints import CheckpointFiles
 from aepretrain.training.dispatches import Dispatches, Pace
 from aepretrain.training.divergence import FiniteLoss, SkipUpdates
 from aepretrain.training.engine import Engine, Schedules
-from aepretrain.training.memory import MemoryAdvice
 from aepretrain.training.options import OnNaN, Saving, TrainerOptions
-from aepretrain.training.processes import dismiss_launched, is_first_process
-from aepretrain.training.progress import StageProgress, say
-from aepretrain.training.saving import SavePoints
-from aepretrain.training.signals import NoSignals, stop_if_asked
-from aepretrain.training.stage_files import StageFiles, StageRecord, check_name
+from aepretrain.training.out_of_memory import MemoryAdvice
+from aepretrain.training.progress import StageProgress
+from aepretrain.training.recovery.checkpoints import CheckpointFiles
+from aepretrain.training.recovery.save_points import SavePoints
+from aepretrain.training.recovery.signals import NoSignals, stop_if_asked
+from aepretrain.training.recovery.stage_files import StageFiles, StageRecord, check_name
 
 LoggerFactory = Callable[[str], Sequence[Logger]]
 """Makes the loggers of a stage from its name."""
@@ -142,7 +143,7 @@ def train_stage(
         raise ConfigError(f"a stage needs at least 1 epoch, but {stage} got {epochs}. Leave the stage out instead.")
     files = context.files(stage)
     if context.resume and files is not None and (before := files.load(module, callbacks)) is not None:
-        say(f"{stage}  finished before, {before.epochs} epochs: taken as it is")
+        print_line(f"{stage}  finished before, {before.epochs} epochs: taken as it is")
         module.eval()
         return before
     stop_if_asked(f"before {stage}")
@@ -203,7 +204,7 @@ def _begin(files: StageFiles, *, resume: bool) -> Path | None:
     """The checkpoint that the stage goes on from; without one it is recorded as begun, and starts afresh."""
     checkpoint = files.checkpoint() if resume else None
     if checkpoint is not None:
-        say(f"{files.stage}  goes on from {checkpoint}")
+        print_line(f"{files.stage}  goes on from {checkpoint}")
     elif is_first_process():
         files.begin(resume=resume)
     return checkpoint

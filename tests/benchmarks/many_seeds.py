@@ -14,8 +14,8 @@ import torch
 from torch.optim import SGD, Adam
 
 from aepretrain import Arrays, Bernoulli, Classifier, DenoisingAutoencoder, Dense, FineTuning
-from aepretrain.training.finetune import finetune, finetune_seeds
-from aepretrain.training.many_seeds import train_seeds
+from aepretrain.ensembles.train import train_seeds
+from aepretrain.finetuning.finetune import finetune, finetune_seeds
 from aepretrain.training.stage import RunContext, train_stage
 
 LAYERS = [(64, 256, 32), (256, 128, 32), (64, 64, 32), (256, 256, 32), (784, 100, 32), (784, 500, 20), (784, 1000, 20)]

@@ -10,7 +10,7 @@ import torchvision.transforms
 from PIL import Image
 
 from aepretrain import DataError, ImageFolder, ParquetFolder, StorageError
-from aepretrain.cli import main
+from aepretrain.cli.main import main
 from aepretrain.data.rows import Rows
 
 try:
@@ -99,7 +99,7 @@ def test_pictures_that_do_not_fit_or_cannot_be_decoded_are_named(tmp_path, monke
         ImageFolder(root, cache=cache).splits()
     assert not list((tmp_path / "cache").glob("*.part"))
     (tmp_path / "pictures" / "dog" / "999.png").unlink()
-    monkeypatch.setattr("aepretrain.storage.free_bytes", lambda path: 1000)
+    monkeypatch.setattr("aepretrain.storage.files.free_bytes", lambda path: 1000)
     with pytest.raises(StorageError, match="has too little room: about 4,320 bytes needed, 1,000 free"):
         ImageFolder(root, cache=cache).splits()
     (tmp_path / "empty").mkdir()

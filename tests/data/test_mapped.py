@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from aepretrain import Arrays, ConfigError, DataError, MappedArray
-from aepretrain.cli import main
+from aepretrain.cli.main import main
 from aepretrain.data import Batches
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.rows import Rows, choose
 from aepretrain.data.stored import TYPES
 from aepretrain.training.dispatches import Dispatches, Pace
-from tests.runs import ROOT, config, differences
+from tests.support.runs import ROOT, config, differences
 
 FLOAT, HALF, BYTES = np.float32, np.float16, np.uint8
 
@@ -303,7 +303,7 @@ def test_the_plan_names_the_disk_for_codes_and_a_full_disk_is_found_before_the_f
     assert main(["validate", "--config", file]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert f"{1597 * 12 * 4 / 1000:.3g} kB of the disk are for codes that do not fit data.memory_budget" in said
-    monkeypatch.setattr("aepretrain.storage.free_bytes", lambda path: 1597 * 12 * 4)
+    monkeypatch.setattr("aepretrain.storage.files.free_bytes", lambda path: 1597 * 12 * 4)
     assert main(["fit", "--config", file, "--out", str(tmp_path / "run")]) == 5
     assert "has too little room" in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.yaml").exists()

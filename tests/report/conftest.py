@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from .records import make
+from tests.support.records import make
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from aepretrain.cli import main
+from aepretrain.cli.main import main
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.run_report import write_run_report
-from aepretrain.run_directory import record_command
-
-from .records import SETTINGS, make
+from aepretrain.runs.directory import record_command
+from tests.support.records import SETTINGS, make
 
 VOID = {"meta", "link", "img", "path", "rect", "use", "br", "image", "circle", "line"}
 

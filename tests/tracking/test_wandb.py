@@ -13,15 +13,15 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from aepretrain.config import build_parser, parse
-from aepretrain.config_errors import accepted_keys
+from aepretrain.cli.config import build_parser, parse
+from aepretrain.cli.config_errors import accepted_keys
 from aepretrain.errors import ConfigError
 from aepretrain.tracking.options import Tracking, WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.tracking.wandb_mode import decide_mode, has_key, server_answers
 from aepretrain.tracking.wandb_report import build_report
-from tests.tracking.programs import COMMAND, PLANTED, ROOT, SHORT, environment, program
+from tests.support.wandb_programs import COMMAND, PLANTED, ROOT, SHORT, environment, program
 
 
 def read_back(folder):

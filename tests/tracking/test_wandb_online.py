@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tests.tracking.programs import COMMAND, PLANTED, SHORT, environment, program
-from tests.tracking.wandb_server import ENTITY, WandbServer
+from tests.support.wandb_programs import COMMAND, PLANTED, SHORT, environment, program
+from tests.support.wandb_server import ENTITY, WandbServer
 
 STAGES = ("00-denoising", "01-denoising", "finetune")
 CELLS = ("--compare.seeds=2", "--compare.labels=[50]", "--compare.baselines=[knn]")

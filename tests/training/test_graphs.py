@@ -14,14 +14,14 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.optim.lr_scheduler import StepLR
 
 from aepretrain import Autoencoder, DenoisingAutoencoder, Dense, RunContext
+from aepretrain.ensembles.train import train_seeds
 from aepretrain.errors import GraphError, OutOfMemoryError
 from aepretrain.parts.corruptions import GaussianNoise, Masking, SaltAndPepper, SwapNoise
 from aepretrain.training import graphs
+from aepretrain.training.acceleration.tuning import fuse
 from aepretrain.training.graphs import WARM_UP, Watch
-from aepretrain.training.many_seeds import train_seeds
-from aepretrain.training.tuning import fuse
+from tests.support.tape import record_steps
 
-from .tape import record_steps
 from .test_engine import MODULES, X, make, same_bits, scale_losses, train
 
 OPTIMIZERS = {

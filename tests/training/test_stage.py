@@ -21,12 +21,12 @@ from aepretrain import (
     TrainerOptions,
     finetune,
 )
+from aepretrain.console import format_duration
+from aepretrain.pretraining.encoding import encode_dataset
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.training import progress
 from aepretrain.training.callbacks import BestWeights, WeightsArrived
-from aepretrain.training.encoding import encode_dataset
 from aepretrain.training.options import check_length
-from aepretrain.training.progress import duration
 from aepretrain.training.stage import build_trainer, train_stage
 
 QUIET = RunContext(progress=False)
@@ -219,4 +219,4 @@ def test_lengths_may_be_one_value_or_one_per_layer():
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (59.96, "1 min 00 s"), (3600, "1 h 00 min")])
 def test_durations_are_written_as_a_person_would(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

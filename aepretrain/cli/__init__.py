@@ -1,0 +1,1 @@
+"""The command: verbs, configs and their errors, the terminal."""

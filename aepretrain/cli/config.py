@@ -1,0 +1,218 @@
+"""Configs: YAML files and dotted arguments to an :class:`~aepretrain.runs.experiment.Experiment`, and back."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from aepretrain.cli.config_errors import FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
+from aepretrain.cli.import_allowlist import confine_imports
+from aepretrain.compare import Comparison, Trial
+from aepretrain.data import DataModule
+from aepretrain.errors import AEPretrainError, ConfigError
+from aepretrain.heads.classification import Classifier
+from aepretrain.runs.experiment import Experiment
+from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
+from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
+
+DATA_HELP = (
+    "the data set; --data.help NAME explains one. MappedArray (.npy files), ParquetFolder and ImageFolder may be "
+    "larger than memory: --data.memory_budget 2GB says how much of it inputs and codes may take"
+)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A config that was read.
+
+    Args:
+        experiment: What to run.
+        comparison: What to compare; only ``compare`` looks at it and at the next two.
+        control: The control network as an experiment on the same data; ``None`` without one.
+        trials: What every combination of ``compare.grid`` makes of the networks; empty without a grid.
+        yaml: The resolved config: every setting with its value. ``fit --config`` takes it back.
+        arguments: The verb's own arguments, such as ``out``.
+    """
+
+    experiment: Experiment
+    comparison: Comparison
+    control: Experiment | None
+    trials: Sequence[Trial]
+    yaml: str
+    arguments: Namespace
+
+
+def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser], None]) -> ArgumentParser:
+    """The parser of a verb that takes a config.
+
+    Args:
+        verb: The verb.
+        description: What ``--help`` says first.
+        add_own: Adds the verb's own arguments, which are no part of the config.
+    """
+    confine_imports()
+    parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
+    add_own(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights, batch order, noise, labelled subset")
+    parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help=DATA_HELP)
+    _add_network(parser, "")
+    parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
+    parser.add_argument("--checkpoint", type=Saving, default=Saving())
+    parser.add_argument("--on_nan", type=OnNaN, default="stop", help="stop at a loss that is not finite, or skip it")
+    parser.add_argument("--compare", type=Comparison, default=Comparison())
+    parser.add_argument("--report", type=bool, default=True, help="write report.html at the end")
+    parser.add_argument(
+        "--loggers",
+        type=list[LoggerName],
+        default=list(Tracking.loggers),
+        help="what follows a run beside metrics.jsonl; [] is nothing",
+    )
+    parser.add_argument("--wandb", type=WandbOptions, default=WandbOptions())
+    _add_network(parser, "control.")
+    return parser
+
+
+def _add_network(parser: ArgumentParser, prefix: str) -> None:
+    """The settings of a network: the one under test, or under ``control.`` the one beside it in a comparison."""
+    parser.add_argument(
+        f"--{prefix}layers",
+        type=list[LAYER],
+        default=[],
+        help="one autoencoder per layer, from the input up: a list of class_path and init_args, best in a file"
+        if not prefix
+        else "a second network for the arms control-pretrained and control-random, with settings of its own",
+    )
+    parser.add_argument(f"--{prefix}pretrain", type=Pretraining, default=Pretraining())
+    parser.add_class_arguments(Classifier, f"{prefix}classifier", skip=set(FROM_THE_RUN), instantiate=False)
+    parser.add_argument(f"--{prefix}finetune", type=FineTuning, default=FineTuning())
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) -> Parsed:
+    """Read configs and arguments.
+
+    Args:
+        parser: From :func:`build_parser`.
+        arguments: What follows the verb.
+        own: Names of the verb's own arguments, which the resolved config leaves out.
+
+    Raises:
+        ConfigError: If a file cannot be read, or a key, a class or a value is not accepted.
+    """
+    files = _config_files(arguments)
+    try:
+        settings = parser.parse_args(list(arguments))
+        text = _resolved(parser, settings, own)
+        built = parser.instantiate(settings)
+        experiment = _experiment(built, built)
+        control = _experiment(built, built.control) if built.control.layers else None
+        tracking = Tracking(built.loggers, built.wandb, yaml.safe_load(text))
+        experiment = replace(experiment, tracking=tracking)
+        control = control and replace(control, tracking=tracking)
+    except ArgumentError as error:
+        raise ConfigError(explain(error, files, arguments)) from error
+    except AEPretrainError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{name_files(files)}{which_layer(settings.layers)}{error}") from error
+    if not experiment.layers:
+        raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
+    trials = _trials(parser, arguments, built.compare) if built.compare.grid else ()
+    return Parsed(experiment, built.compare, control, trials, text, settings)
+
+
+def _experiment(built: Namespace, network: Namespace) -> Experiment:
+    """A network on the data, with the devices and the seed of the config."""
+    factory = partial(Classifier, **vars(network.classifier))
+    return Experiment(
+        network.layers,
+        built.data,
+        network.pretrain,
+        factory,
+        network.finetune,
+        built.trainer,
+        built.seed,
+        report=built.report,
+        checkpoint=built.checkpoint,
+        on_nan=built.on_nan,
+    )
+
+
+def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Comparison) -> list[Trial]:
+    """The networks with every combination of ``compare.grid``, each read as if it stood on the command line.
+
+    Raises:
+        ConfigError: If a setting of the grid does not exist, or a value is not accepted.
+    """
+    trials = []
+    for settings in comparison.settings():
+        words = [
+            f"--{prefix}{key}={json.dumps(value)}"
+            for key, value in settings.items()
+            for prefix in (("", "control.") if comparison.has_control else ("",))
+        ]
+        try:
+            built = parser.instantiate(parser.parse_args([*arguments, *words]))
+        except (ArgumentError, ValueError, TypeError) as error:
+            message = explain(error, [], words) if isinstance(error, ArgumentError) else error
+            raise ConfigError(f"compare.grid {settings}: {message}") from error
+        control = _experiment(built, built.control) if built.control.layers else None
+        trials.append(Trial(_experiment(built, built), control, settings))
+    return trials
+
+
+def resolve(path: Path) -> str:
+    """A config with every setting and its value, also those that the version that wrote it did not have yet.
+
+    Raises:
+        ConfigError: If it is not accepted.
+    """
+    parser = build_parser("fit", "", lambda parser: None)
+    try:
+        return _resolved(parser, parser.parse_args(["--config", str(path)]), own=())
+    except ArgumentError as error:
+        raise ConfigError(explain(error, [path], [])) from error
+
+
+def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str]) -> str:
+    settings = settings.clone()
+    for name in (*own, "config"):
+        settings.pop(name, None)
+    _name_data_folder(settings)
+    return str(parser.dump(settings, skip_unset=False, skip_validation=True))
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The experiment of a resolved config, such as ``config.yaml`` in a run directory."""
+    return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
+
+
+def _name_data_folder(settings: Namespace) -> None:
+    """Write the folder that ``AEPRETRAIN_DATA`` names into the resolved config, which then needs no environment."""
+    arguments = settings.data.get("init_args") or Namespace()
+    if "root" in arguments and arguments.root is None and os.environ.get("AEPRETRAIN_DATA"):
+        arguments.root = str(Path(os.environ["AEPRETRAIN_DATA"]).absolute())
+
+
+def _config_files(arguments: Sequence[str]) -> list[Path]:
+    """The config files that are named, each read once to check its keys and the names of its classes."""
+    named = [word.removeprefix("--config=") for word in arguments if word.startswith("--config=")]
+    named += [value for word, value in pairwise(arguments) if word == "--config"]
+    for name in named:
+        try:
+            values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the config {name} is no valid YAML: {' '.join(str(error).split())}.") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"the config {name} must hold keys and values, but holds {type(values).__name__}.")
+        for problem in problems(values):
+            raise ConfigError(f"{name}: {problem}")
+    return [Path(name) for name in named]

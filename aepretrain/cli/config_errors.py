@@ -1,0 +1,261 @@
+"""Errors of configs in one line that names the file, the key and the nearest valid name."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aepretrain.cli.import_allowlist import ALLOWED
+from aepretrain.compare import Comparison
+from aepretrain.data import DataModule
+from aepretrain.heads.classification import Classifier
+from aepretrain.layers import Autoencoder
+from aepretrain.parts import coders, corruptions, likelihoods, penalties
+from aepretrain.tracking.options import WandbOptions
+from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
+
+LAYER = Callable[[tuple[int, ...]], Autoencoder]
+"""The type of an entry of the list of layers: it becomes a factory."""
+GROUPS: dict[str, type] = {
+    "pretrain": Pretraining,
+    "classifier": Classifier,
+    "finetune": FineTuning,
+    "trainer": TrainerOptions,
+    "checkpoint": Saving,
+    "compare": Comparison,
+    "wandb": WandbOptions,
+}
+TOP_LEVEL = ("seed", "data", "layers", "loggers", *GROUPS, "on_nan", "control", "report", "out", "resume")
+NETWORK = ("layers", "pretrain", "classifier", "finetune")
+"""What the control network has of its own."""
+NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
+FROM_THE_RUN = ("encoder", "num_classes", "code_features")
+"""What the run, and not the config, gives to the classifier."""
+# The base of the classes that may be named under a key.
+EXPECTED: dict[str, type] = {
+    "layers": Autoencoder,
+    "data": DataModule,
+    "coder": coders.Coder,
+    "corruption": corruptions.Corruption,
+    "likelihood": likelihoods.Likelihood,
+    "penalty": penalties.SparsityPenalty,
+    "optimizer": Optimizer,
+    "scheduler": LRScheduler,
+}
+
+
+def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -> str:
+    """One line for what jsonargparse refused, condensed from its own message.
+
+    Args:
+        error: What jsonargparse raised.
+        files: The config files that were named.
+        arguments: What followed the verb.
+    """
+    denied = re.search(r"Importing '([^']+)' is not allowed", str(error))
+    if denied:
+        package = denied[1].split(".")[0]
+        return (
+            f"{name_files(files)}{denied[1]!r} is not on the list of what a config may import: {', '.join(ALLOWED)}. "
+            f"If you trust its author with your account, add --trust-module {package} to the command."
+        )
+    message = _condense(str(error))
+    if message.startswith("layers."):
+        return f"{name_files(files)}{_place_of(message, files)}"
+    missing = re.match(r"([\w.]+): expected dot import path string: ([\w.]+)", message)
+    if missing and missing[1].split(".")[-1] in EXPECTED:
+        key, name = missing.groups()
+        base = EXPECTED[key.split(".")[-1]]
+        return f"{key}: there is no {base.__name__} called {name!r}.{_nearest(name, known_classes(base))}"
+    unknown = re.match(r"unrecognized arguments: --([\w.]+)", message)
+    if unknown:
+        first, *rest = unknown[1].split(".")
+        known = accepted_keys(GROUPS[first]) if first in GROUPS and rest else TOP_LEVEL
+        return f"--{unknown[1]} is not an option.{_nearest(rest[0] if rest and first in GROUPS else first, known)}"
+    option = re.match(r"Option '([\w.]+)' is not accepted|.*: Option '([\w.]+)' is not accepted", message)
+    if option:
+        name = option[1] or option[2]
+        words = [word for word in arguments if word.startswith("--") and f".{name}" in word]
+        known = sorted({key for cls in _all_classes() for key in accepted_keys(cls)})
+        return f"{words[0].split('=')[0] if words else name} is not an option here.{_nearest(name, known)}"
+    return message
+
+
+def which_layer(layers: Sequence[Any]) -> str:
+    """Which entry of the list cannot be made, found by making each alone: jsonargparse does not say."""
+    alone = _parser_of_one_layer()
+    for k, layer in enumerate(layers):
+        try:
+            alone.instantiate(Namespace(layer=layer))
+        except (ValueError, TypeError):
+            return f"layers[{k}]: "
+    return ""
+
+
+def name_files(files: Sequence[Path]) -> str:
+    """The files as the beginning of a message; empty if there are none."""
+    return f"{', '.join(map(str, files))}: " if files else ""
+
+
+def _parser_of_one_layer() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--layer", type=LAYER)
+    return parser
+
+
+def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> Iterator[str]:
+    """What is wrong with the keys and class names of a config, one sentence each."""
+    for key, value in config.items():
+        first, *rest = str(key).split(".")
+        if first not in known:
+            yield f"unknown key {place + str(key)!r}.{_nearest(first, known)}"
+        elif first == "control" and rest:
+            yield from problems({".".join(rest): value}, NETWORK, "control.")
+        elif first == "control" and isinstance(value, dict):
+            yield from problems(value, NETWORK, "control.")
+        elif first == "control":
+            yield f"control must hold the settings of a network, but is {value!r}. Give it layers at least."
+        elif first in GROUPS and not rest and not isinstance(value, dict):
+            yield f"{place}{first} must hold settings with values, but is {value!r}. Leave it out for the defaults."
+        elif first in GROUPS:
+            keys = rest[:1] or (value if isinstance(value, dict) else [])
+            yield from _unknown_keys(keys, GROUPS[first], place + first)
+            if isinstance(value, dict):
+                yield from _nested(value, place + first)
+        elif first == "layers":
+            if not isinstance(value, list):
+                yield f"{place}layers must be a list with one entry per layer, but is {value!r}."
+                continue
+            for k, layer in enumerate(value):
+                yield from _class_problems(layer, Autoencoder, f"{place}layers[{k}]")
+        elif first == "data" and not rest:
+            yield from _class_problems(value, DataModule, "data")
+
+
+def _class_problems(spec: Any, base: type, place: str) -> Iterator[str]:
+    """What is wrong with a class that is named in a config, alone or with its arguments."""
+    name = spec if isinstance(spec, str) else spec.get("class_path") if isinstance(spec, dict) else None
+    if not isinstance(name, str):
+        yield f"{place} must name a class by class_path, but is {spec!r}."
+        return
+    known = known_classes(base)
+    cls = known.get(name.rsplit(".", 1)[-1])
+    if cls is None:
+        if "." not in name or name.startswith(("torch.", "aepretrain.")):
+            yield f"{place}: there is no {base.__name__} called {name!r}.{_nearest(name.rsplit('.', 1)[-1], known)}"
+        return
+    if not isinstance(spec, dict):
+        spec = {}
+    for key in spec:
+        if key not in ("class_path", "init_args", "dict_kwargs"):
+            yield f"{place}: unknown key {key!r}; the arguments of {name} go under init_args."
+    arguments = spec.get("init_args") or {}
+    if not isinstance(arguments, dict):
+        yield f"{place}.init_args must hold arguments with their values, but is {arguments!r}."
+        return
+    yield from _unknown_keys(arguments, cls, f"{place}.init_args")
+    if cls.__module__.startswith("aepretrain."):
+        for key in required_keys(cls):
+            if key not in arguments:
+                yield f"{place}: {name} needs {key!r} under init_args."
+    yield from _nested(arguments, f"{place}.init_args")
+
+
+def _nested(arguments: dict[str, Any], place: str) -> Iterator[str]:
+    for key, value in arguments.items():
+        if key in EXPECTED and not (key == "scheduler" and value is None):
+            yield from _class_problems(value, EXPECTED[key], f"{place}.{key}")
+
+
+def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
+    known = accepted_keys(cls)
+    for key in keys:
+        if key not in known:
+            yield f"{place}: {cls.__name__} has no setting {key!r}.{_nearest(key, known)}"
+        elif key not in EXPECTED and isinstance(keys, dict) and keys[key] is None and not _may_be_null(cls, key):
+            yield f"{place}.{key} must have a value, but is null. Leave it out for the default."
+
+
+def _may_be_null(cls: type, key: str) -> bool:
+    """Whether the annotation of an argument names None, or there is none."""
+    for ancestor in cls.__mro__:
+        parameters = inspect.signature(vars(ancestor)["__init__"]).parameters if "__init__" in vars(ancestor) else {}
+        if key in parameters:
+            annotation = parameters[key].annotation
+            # Python writes "Literal[...] | None" as Optional.
+            return annotation is inspect.Parameter.empty or "None" in str(annotation) or "Optional" in str(annotation)
+    return True
+
+
+def accepted_keys(cls: type) -> list[str]:
+    """The arguments of a class that a config may give, its parents' included where it passes them on."""
+    keys: list[str] = []
+    for ancestor in cls.__mro__:
+        if "__init__" not in vars(ancestor):
+            continue
+        parameters = inspect.signature(vars(ancestor)["__init__"]).parameters
+        keys += [name for name in parameters if name not in NOT_IN_CONFIGS and name not in keys]
+        if "kwargs" not in parameters:
+            break
+    return [key for key in keys if cls is not Classifier or key not in FROM_THE_RUN]
+
+
+def required_keys(cls: type) -> list[str]:
+    """The arguments of a class that have no default."""
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    return [p.name for p in parameters if p.default is p.empty and p.name not in NOT_IN_CONFIGS]
+
+
+def known_classes(base: type) -> dict[str, type]:
+    """The classes that may be named where ``base`` is expected."""
+    found: dict[str, type] = {}
+    pending = [base]
+    while pending:
+        cls = pending.pop()
+        pending += cls.__subclasses__()
+        if not inspect.isabstract(cls) and not cls.__name__.startswith("_") and cls is not base:
+            found[cls.__name__] = cls
+    return found
+
+
+def _all_classes() -> list[type]:
+    bases = (Autoencoder, DataModule, coders.Coder, corruptions.Corruption, likelihoods.Likelihood)
+    return [*GROUPS.values(), *(cls for base in bases for cls in known_classes(base).values())]
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else f" Known are {', '.join(sorted(known))}."
+
+
+def _place_of(message: str, files: Sequence[Path]) -> str:
+    """The message with the number of the layer that it speaks of, found by parsing each layer alone."""
+    alone = _parser_of_one_layer()
+    for file in files:
+        for k, layer in enumerate(yaml.safe_load(file.read_text(encoding="utf-8")).get("layers", [])):
+            try:
+                alone.parse_object({"layer": layer})
+            except ArgumentError:
+                return message.replace("layers.", f"layers[{k}].", 1)
+    return message
+
+
+def _condense(message: str) -> str:
+    """The innermost line of jsonargparse's nested message, with the key that it speaks of."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    keys = [match[1] for line in lines if (match := re.search(r'Parser key "([^"]+)"', line))]
+    last = re.sub(r"\. Got value: Namespace\(.*", "", lines[-1])
+    last = re.sub(r"^Type .* expects a function or a callable class: ", "", last)
+    types = [match[1] for line in lines if (match := re.match(r"Subtypes: \[(.*)\]", line))]
+    last = re.sub(r"^Given value: (.*)", rf"expected {types[-1] if types else 'another type'}. Got value: \1", last)
+    last = re.sub(r"Expected a (typing\.)?", "expected ", last)
+    last = re.sub(r"Literal\[([^]]*)\]", r"one of \1", last).replace("<class '", "").replace("'>", "")
+    last = last.replace("NoneType", "null")
+    return f"{'.'.join(keys)}: {last}" if keys else last

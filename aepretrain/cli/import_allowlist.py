@@ -1,0 +1,49 @@
+"""What a config may name: its classes come from an allow list, which the command line alone extends.
+
+A YAML file that names a class makes Python import it, and importing runs code. A config from a stranger must not be
+able to do more than put known parts together.
+"""
+
+from collections.abc import Sequence
+
+from jsonargparse import set_parsing_settings
+
+from aepretrain import __all__ as NAMES
+from aepretrain.errors import ConfigError
+
+ALLOWED = (
+    "aepretrain.layers",
+    "aepretrain.heads.classification",
+    "aepretrain.compare",
+    "aepretrain.data",
+    "aepretrain.parts",
+    "aepretrain.tracking",
+    "aepretrain.training",
+    "torch.nn",
+    "torch.optim",
+    "torchvision.datasets",
+    "torchvision.transforms",
+)
+"""Packages whose classes a config may name."""
+
+
+def confine_imports(trusted: Sequence[str] = ()) -> None:
+    """Let configs import from the allow list, and from packages that the person at the command line trusts.
+
+    Args:
+        trusted: Names of further packages or modules, as in ``import NAME``.
+
+    Raises:
+        ConfigError: If a name is no import path.
+
+    Example:
+        >>> confine_imports(["my_layers"])
+    """
+    for name in trusted:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigError(f"--trust-module takes the name of a package, as in import NAME, but got {name!r}.")
+    set_parsing_settings(
+        instantiate_subclass_spec_in_any=False,
+        import_path_denylist=["*"],
+        import_path_allowlist=[*ALLOWED, *(f"aepretrain.{name}" for name in NAMES), *trusted],
+    )

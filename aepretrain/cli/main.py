@@ -1,0 +1,136 @@
+"""The command: a verb, its arguments, one line and an exit code when something fails.
+
+torch is loaded by the verbs, not here: ``aepretrain --help`` has to answer at once.
+"""
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+
+from aepretrain import __version__
+from aepretrain.errors import AEPretrainError, ConfigError, StoppedError
+
+VERBS = {
+    "fit": "pretrain greedily, attach the head, fine-tune, test; writes a run directory",
+    "compare": "pretrained against random initialization, over seeds and label budgets",
+    "validate": "check a config and its data and print the plan; trains nothing",
+    "evaluate": "measure a finished run again, from its files",
+    "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
+}
+
+HELP = f"""\
+usage: aepretrain VERB [--config FILE ...] [--dotted.key VALUE ...]
+
+Greedy layer-wise pretraining with autoencoders.
+
+verbs:
+{chr(10).join(f"  {name:<10}{text}" for name, text in VERBS.items())}
+
+examples:
+  aepretrain validate --config configs/digits.yaml
+  aepretrain fit --config configs/digits.yaml --out runs/digits
+  aepretrain compare --config configs/compare-digits.yaml --out runs/compare
+  aepretrain evaluate runs/digits
+
+options:
+  -h, --help  this page; after a verb, all of its settings with their defaults
+  --version   the version
+  --debug     show the traceback of an error
+  --trust-module PKG  let configs name classes of a package of your own
+
+exit codes: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 130 Ctrl-C, 143 SIGTERM
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: What follows ``aepretrain``; ``None`` is the command line.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> main(["--version"])
+        aepretrain 0.1.0
+        0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    words, trusted = _take_values(words, "--trust-module")
+    if not words:
+        print(HELP, end="", file=sys.stderr)
+        return ConfigError.exit_code
+    if words[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        print(f"aepretrain {__version__}")
+        return 0
+    try:
+        if trusted:
+            from aepretrain.cli.import_allowlist import confine_imports
+
+            confine_imports(trusted)
+        run_verb(words[0], words[1:])
+    except StoppedError as error:
+        return _stopped(error)
+    except AEPretrainError as error:
+        return _fail(error, error.exit_code, debug)
+    except Exception as error:
+        return _fail(error, 1, debug)
+    return 0
+
+
+def _take_values(words: Sequence[str], option: str) -> tuple[list[str], list[str]]:
+    """The words without an option that may stand anywhere, and its values."""
+    rest, values, pending = [], [], False
+    for word in words:
+        if pending or word.startswith(f"{option}="):
+            values.append(word.removeprefix(f"{option}="))
+            pending = False
+        elif word == option:
+            pending = True
+        else:
+            rest.append(word)
+    return rest, [*values, *([""] if pending else [])]
+
+
+def run_verb(verb: str, arguments: Sequence[str]) -> None:
+    """Load and run one verb.
+
+    Raises:
+        ConfigError: If there is no such verb.
+    """
+    if verb not in VERBS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(verb, VERBS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Verbs are {', '.join(VERBS)}."
+        raise ConfigError(f"{verb!r} is not a verb of aepretrain. {hint}")
+    # What torch and Lightning deprecate among themselves is nothing that a user of the command could mend.
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module="torch|lightning")
+    importlib.import_module(f"aepretrain.cli.verbs.{verb}").run(list(arguments))
+
+
+def _stopped(error: StoppedError) -> int:
+    from aepretrain.processes import is_first_process
+
+    if is_first_process():
+        print(f"aepretrain: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _fail(error: Exception, exit_code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    name = "" if isinstance(error, AEPretrainError) else f"{type(error).__name__}: "
+    hint = "" if debug or isinstance(error, AEPretrainError) else " (--debug shows the traceback)"
+    print(f"aepretrain: error: {name}{' '.join(str(error).split())}{hint}", file=sys.stderr)
+    return exit_code

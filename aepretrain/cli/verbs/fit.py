@@ -1,0 +1,117 @@
+"""``aepretrain fit``: from a config to a run directory, or on where a run stopped."""
+
+import contextlib
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from aepretrain.cli.config import Parsed, build_parser, parse
+from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
+from aepretrain.cli.terminal import print_results
+from aepretrain.console import print_line
+from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError
+from aepretrain.pretraining.stack import GreedyStack
+from aepretrain.processes import is_first_process, is_lost_process, leave_group
+from aepretrain.runs.directory import choose_run_directory, locked, log_to, record_command
+from aepretrain.storage.files import probe, sweep, write_whole
+from aepretrain.training.recovery.run_state import RunState
+from aepretrain.training.recovery.signals import listening
+from aepretrain.training.recovery.stage_files import disk_needed
+
+DESCRIPTION = """\
+Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it once.
+Settings come from YAML files and from dotted arguments, such as --pretrain.epochs 5 or --data.labels 100.
+"""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb with what follows it on the command line."""
+    parser = build_parser("fit", DESCRIPTION, _add_own)
+    parsed = parse(parser, resumed_arguments(arguments), own=("out", RESUME))
+    with listening():
+        if parsed.arguments.resume is None:
+            _start(parsed, arguments)
+        else:
+            _go_on(parsed, Path(parsed.arguments.resume), arguments)
+    leave_group()
+
+
+def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
+    configs = parsed.arguments.config or []
+    name = Path(str(configs[-1])).stem if configs else parsed.experiment.data.name.lower()
+    stack = parsed.experiment.prepare()
+    out = choose_run_directory(parsed.arguments.out, name)
+    with locked(out):
+        if is_first_process():
+            probe(out, _disk_needed(parsed, stack))
+            write_whole(out / "config.yaml", parsed.yaml.encode())
+        record_command(out, "fit", arguments)
+        _train(parsed, stack, out, resume=False)
+
+
+def _go_on(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
+    """Take a run up again where it stopped.
+
+    Raises:
+        ConfigError: If the config changed, or another run is going on there.
+    """
+    if changed := changed_keys(out, parsed.yaml):
+        raise ConfigError(
+            f"{out} was started with other settings: {', '.join(changed)} changed. Leave them out to go on, or start "
+            "a new run by --out."
+        )
+    with locked(out):
+        if RunState(out).status == "finished":
+            print_line(f"{out} is finished: there is nothing left to do. Its results are in {out / 'results.json'}")
+            return
+        stack = parsed.experiment.prepare()
+        if is_first_process():
+            stale = sweep(out)
+            probe(out, _disk_needed(parsed, stack))
+            # What may change holds from now on, also when the run is resumed without naming it again.
+            write_whole(out / "config.yaml", parsed.yaml.encode())
+            if stale:
+                print_line(f"removed what was half written: {', '.join(path.name for path in stale)}")
+        record_command(out, "fit", arguments)
+        _train(parsed, stack, out, resume=True)
+
+
+def _disk_needed(parsed: Parsed, stack: GreedyStack) -> int:
+    """What a run writes: checkpoints and weights, and codes that do not fit the memory budget."""
+    experiment = parsed.experiment
+    return disk_needed(stack) + stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
+
+
+def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> None:
+    with log_to(out / "train.log"), RunState(out).following(), _telling_how_to_go_on(out):
+        for warning in stack.warnings():
+            print_line(f"warning: {warning}")
+        print_line(f"run directory {out}{', resumed' if resume else ''}")
+        results = parsed.experiment.run(out, stack, resume=resume)
+        print_results(results, out)
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(out: Path) -> Iterator[None]:
+    command = f"aepretrain fit --resume {shlex.quote(str(out))}"
+    try:
+        yield
+    except StoppedError as error:
+        raise StoppedError(f"{error} Go on with: {command}", error.signal) from error
+    except OutOfMemoryError as error:
+        setting = "" if error.setting is None else f" {error.setting}"
+        raise OutOfMemoryError(f"{error} Go on with: {command}{setting}", error.setting) from error
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
+        raise LostProcessError(
+            "another process of this run is gone, so this one leaves too; if it told why, that stands above. "
+            f"Finished stages and checkpoints are intact. Go on with: {command}"
+        ) from error
+
+
+def _add_own(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=str, help="run directory; must be new or empty (default: runs/NAME-TIME)")
+    parser.add_argument("--resume", type=str, help="run directory to go on in, from its last checkpoint")

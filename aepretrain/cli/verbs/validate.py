@@ -1,0 +1,21 @@
+"""``aepretrain validate``: the plan of a run, without training."""
+
+from collections.abc import Sequence
+
+from aepretrain.cli.config import build_parser, parse
+from aepretrain.cli.terminal import print_plan
+from aepretrain.console import print_line
+
+DESCRIPTION = """\
+Check a config and its data, and print what fit would do: stages, shapes, parameters, disk and memory. Trains nothing.
+"""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb with what follows it on the command line."""
+    parser = build_parser("validate", DESCRIPTION, lambda parser: None)
+    experiment = parse(parser, arguments, own=()).experiment
+    stack = experiment.prepare()
+    print_plan(experiment, stack)
+    for warning in stack.warnings():
+        print_line(f"warning: {warning}")

@@ -1,0 +1,30 @@
+"""What the person who watches is told: lines on the terminal, which the run's log repeats."""
+
+import logging
+
+from rich.console import Console
+
+from aepretrain.processes import is_first_process
+
+log = logging.getLogger("aepretrain")
+console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
+
+
+def print_line(line: str) -> None:
+    """Print a line and write it to the run's log, from the first process alone."""
+    if is_first_process():
+        console.print(line, markup=False)
+        log.info(line)
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person writes them.
+
+    Example:
+        >>> format_duration(3.14), format_duration(75), format_duration(3725)
+        ('3.1 s', '1 min 15 s', '1 h 02 min')
+    """
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,69 @@
+"""Many classifiers of one architecture, trained side by side."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aepretrain.ensembles.batch import SeedBatch, reason_against_optimizer
+from aepretrain.export.encoder import LAYERS
+from aepretrain.heads.classification import Classifier
+
+
+def reason_against(classifier: Classifier) -> str | None:
+    """Why classifiers like this one cannot be trained side by side; ``None`` if they can.
+
+    Example:
+        >>> reason_against(Classifier(nn.Sequential(nn.Linear(4, 3), nn.Tanh()), 2))
+        >>> reason_against(Classifier(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), 2))
+        "the encoder's BatchNorm1d is not known to treat examples by themselves"
+    """
+    if type(classifier) is not Classifier:
+        return f"the classifier {type(classifier).__name__} is not known to treat examples by themselves"
+    for module in classifier.encoder.modules():
+        if type(module) is not nn.Sequential and type(module) not in LAYERS.values():
+            return f"the encoder's {type(module).__name__} is not known to treat examples by themselves"
+        if isinstance(module, nn.Linear) and module.bias is None:
+            return "a linear layer of the encoder has no bias"
+    return reason_against_optimizer(classifier)
+
+
+class SeedClassifiers(SeedBatch):
+    r"""S classifiers that differ in their weights alone: the loss of seed s is its cross-entropy.
+
+    Args:
+        classifiers: The classifiers, for which :func:`reason_against` finds no reason.
+
+    Example:
+        >>> batch = SeedClassifiers([Classifier(nn.Linear(6, 3), num_classes=2) for _ in range(4)])
+        >>> batch.training_step([torch.rand(4 * 5, 6), torch.arange(4 * 5) % 2], 0).shape
+        torch.Size([4])
+    """
+
+    def __init__(self, classifiers: Sequence[Classifier]) -> None:
+        super().__init__(classifiers)
+        self.model.matrix_ndim = 3
+        self._losses: list[Tensor] = []
+        self._hits: list[Tensor] = []
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        smoothing = self.model.label_smoothing
+        return self.means(F.cross_entropy(self.model(x), y, reduction="none", label_smoothing=smoothing))
+
+    def on_validation_epoch_start(self) -> None:
+        self._losses, self._hits = [], []
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        x, y = batch
+        logits = self.model(x)
+        self._losses.append(F.cross_entropy(logits, y, reduction="none").reshape(self.seeds, -1))
+        self._hits.append((logits.argmax(dim=1) == y).reshape(self.seeds, -1))
+
+    def on_validation_epoch_end(self) -> None:
+        loss, accuracy = (torch.cat(parts, dim=1).float().mean(dim=1) for parts in (self._losses, self._hits))
+        values = {"val/loss": loss, "val/accuracy": accuracy, "val/error": 1 - accuracy}
+        self.figures = [{name: value[seed].item() for name, value in values.items()} for seed in range(self.seeds)]
+        # For whoever watches; the figures of each seed are recorded by themselves.
+        self.log("val/accuracy", accuracy.mean())

@@ -1,0 +1,258 @@
+"""One stage of many seeds at once: one Trainer, one batched module, and what as many separate stages would leave."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from aepretrain.data.batches import Batches, EpochOrder
+from aepretrain.ensembles import autoencoders as seed_autoencoders
+from aepretrain.ensembles import classifiers as seed_classifiers
+from aepretrain.ensembles.autoencoders import SeedAutoencoders
+from aepretrain.ensembles.batch import SeedBatch
+from aepretrain.ensembles.callbacks import SeedBest, SeedNoise, SeedRecords
+from aepretrain.ensembles.classifiers import SeedClassifiers
+from aepretrain.errors import ConfigError
+from aepretrain.heads.classification import Classifier
+from aepretrain.layers import Autoencoder
+from aepretrain.parts.noise import derive_seed
+from aepretrain.training.callbacks import WeightsArrived
+from aepretrain.training.dispatches import Dispatches, Pace
+from aepretrain.training.divergence import FiniteLoss
+from aepretrain.training.engine import Engine, Schedules
+from aepretrain.training.options import TrainerOptions
+from aepretrain.training.progress import StageProgress
+from aepretrain.training.recovery.save_points import SavePoints
+from aepretrain.training.recovery.signals import stop_if_asked
+from aepretrain.training.recovery.stage_files import StageRecord
+from aepretrain.training.stage import EVALUATION_BATCH, RunContext, build_trainer, fit_quietly, no_loggers
+
+Vectorize = Literal["auto", "on", "off"]
+Module = Autoencoder | Classifier
+
+LARGEST_LAYER = 64 * 1024
+"""Weights of the largest matrix up to which many seeds at once are worth while on a CPU: beyond, little is gained, and
+784-1000 loses. See ``tests/benchmarks/many_seeds.py``."""
+MOST_BYTES = 2**30
+"""The data of all seeds together may take so much memory."""
+
+
+def why_apart(
+    module: Module, x: Sequence[Tensor], context: RunContext, *, stage: str, vectorize: Vectorize = "auto"
+) -> str | None:
+    """Why the seeds of a stage are trained one after another; ``None`` if they are trained at once.
+
+    Args:
+        module: What one of the seeds trains.
+        x: The training inputs of each seed.
+        context: What the stages of its run share.
+        stage: Name of the stage.
+        vectorize: ``on`` does not ask what is faster; ``off`` is a reason by itself.
+
+    Raises:
+        ConfigError: If it is ``on``, and not possible.
+    """
+    if vectorize == "off":
+        return "vectorize is off"
+    reason = reason_apart(module, context)
+    if reason is not None and vectorize == "on":
+        raise ConfigError(f"{stage}: the seeds cannot be trained at once: {reason}. Use --vectorize auto or off.")
+    if reason is None and vectorize == "auto":
+        return reason_slow(module, x, context.trainer)
+    return reason
+
+
+def reason_apart(module: Module, context: RunContext) -> str | None:
+    """Why the seeds of a stage have to be trained one after another; ``None`` if they can be trained at once.
+
+    Args:
+        module: What one of the seeds trains.
+        context: What the stages of its run share.
+
+    Example:
+        >>> from aepretrain import Dense, PlainAutoencoder, TrainerOptions
+        >>> reason_apart(PlainAutoencoder((784,), Dense(64)), RunContext(trainer=TrainerOptions(accumulate=2)))
+        'trainer.accumulate computes a step in parts'
+    """
+    options = context.trainer
+    if options.gradient_clip_val is not None:
+        return "trainer.gradient_clip_val bounds the gradients of one seed"
+    if options.accumulate != 1:
+        return "trainer.accumulate computes a step in parts"
+    if options.precision != "32-true":
+        return f"trainer.precision is {options.precision}"
+    if options.devices not in (1, "1") or options.num_nodes != 1:
+        return "several processes share a stage"
+    if context.on_nan == "skip":
+        return "on_nan skip leaves out the updates of one seed"
+    if context.callbacks:
+        return "callbacks look at one seed"
+    if isinstance(module, Classifier):
+        return seed_classifiers.reason_against(module)
+    return seed_autoencoders.reason_against(module)
+
+
+def reason_slow(module: Module, x: Sequence[Tensor], options: TrainerOptions) -> str | None:
+    """Why it is not worth while to train the seeds of a stage at once; ``None`` if it is.
+
+    Args:
+        module: What one of the seeds trains.
+        x: The training inputs of each seed.
+        options: Where to train.
+
+    Example:
+        >>> from aepretrain import Dense, PlainAutoencoder
+        >>> reason_slow(PlainAutoencoder((784,), Dense(1000)), [torch.zeros(8, 784)] * 2, TrainerOptions())
+        'matrices of 784000 weights keep a CPU busy by themselves'
+    """
+    if options.accelerator != "cpu" and torch.cuda.is_available():
+        largest = 0
+    else:
+        largest = max(parameter.numel() for parameter in module.parameters())
+    if largest > LARGEST_LAYER:
+        return f"matrices of {largest} weights keep a CPU busy by themselves"
+    if (size := sum(tensor.nbytes for tensor in {id(tensor): tensor for tensor in x}.values())) > MOST_BYTES:
+        return f"the inputs of all seeds together take {size / 2**30:.1f} GiB"
+    return None
+
+
+def train_seeds(
+    modules: Sequence[Any],
+    train: Sequence[Sequence[Tensor]],
+    validation: Sequence[Sequence[Tensor]],
+    contexts: Sequence[RunContext],
+    *,
+    stage: str,
+    epochs: int,
+    batch_size: int,
+    monitor: str,
+    mode: str = "min",
+    patience: int | None = None,
+    validate_every: int = 1,
+    keep_best: bool = False,
+    arrivals: Sequence[WeightsArrived] = (),
+) -> list[StageRecord]:
+    """Train the same module of many seeds at once, equal within rounding to :func:`train_stage` for one after another.
+
+    Each seed has its own initial weights, batch order and noise, keyed as if it were alone, its own best epoch, files
+    and loggers. Nothing is saved meanwhile: a stage that is stopped begins again. Seconds are each seed's share.
+
+    Args:
+        modules: Of each seed, the autoencoder or the classifier, for which :func:`reason_apart` finds no reason.
+        train: Of each seed, tensors of shape ``(N, ...)`` that belong together; equally many examples.
+        validation: The same for validation.
+        contexts: What the stages of each seed's run share; they differ in seed, directory and loggers alone.
+        stage: Name of the stage.
+        epochs: Epochs at most, at least 1.
+        batch_size: Examples of each seed per optimizer step.
+        monitor: The validation figure that decides.
+        mode: Whether it is to be ``min`` or ``max``.
+        patience: Stop a seed after this many validations without a better figure, and keep its best epoch; ``None``:
+            never.
+        validate_every: Epochs from one validation to the next.
+        keep_best: Put back the weights of each seed's best epoch at the end, instead of keeping the last.
+        arrivals: Of each seed, the check that the batched module holds its weights before the first step; or none.
+
+    Returns:
+        The record of each seed's stage. The modules lie on the CPU and are in evaluation mode.
+
+    Raises:
+        DivergedError: If a loss of any seed is not finite.
+    """
+    stop_if_asked(f"before {stage}")
+    files = [context.files(stage) for context in contexts]
+    shared = replace(contexts[0], out=None, loggers=no_loggers)
+    keep_best = keep_best or patience is not None
+    best = SeedBest(len(modules), monitor, mode, patience) if keep_best else None
+    noise, record = SeedNoise([context.seed for context in contexts], stage), SeedRecords(stage, contexts, best)
+    finite = FiniteLoss(stage, None)
+    own: list[Callback] = [SavePoints(stage, shared.saving, None, finite), noise, finite, record, Schedules()]
+    if shared.progress:
+        own.append(StageProgress(f"{stage}, {len(modules)} seeds", epochs, show=monitor))
+    if best is not None:
+        own.append(best)
+    trainer = build_trainer(shared, stage, epochs, own, validate_every=validate_every)
+    device = trainer.strategy.root_device
+    seeds = [derive_seed(context.seed, stage) for context in contexts]
+    batches = SeedBatches(_on(device, train), batch_size, seeds=seeds, shuffle=True)
+    held_out = SeedBatches(_on(device, validation), EVALUATION_BATCH, seeds=seeds, shuffle=False)
+    module, pace = _batched(modules, arrivals), Pace(shared.trainer.dispatch)
+    module.train()
+    start = time.perf_counter()
+    for each in files:
+        if each is not None:
+            each.begin(resume=False)
+    with Engine(module, noise, pace, shared.trainer).driving():
+        fit_quietly(trainer, module, Dispatches(batches, pace), held_out, None)
+    seconds = (time.perf_counter() - start) / len(modules)
+    module.cpu().give_back(modules)
+    closed = []
+    for place, (alone, history, each) in enumerate(zip(modules, record.histories, files, strict=True)):
+        alone.eval()
+        kept, steps = len(history) - 1 if best is None else best.epochs[place], len(history) * len(batches)
+        closed.append(StageRecord(stage, len(history), kept, steps, seconds, history, str(device), processes=1))
+        if each is not None:
+            each.commit(alone, closed[-1], arrivals[place : place + 1])
+    return closed
+
+
+def _batched(modules: Sequence[Module], arrivals: Sequence[WeightsArrived]) -> SeedBatch:
+    """The batched module; each seed's weights are read back from it and looked at."""
+    classifiers = [module for module in modules if isinstance(module, Classifier)]
+    layers = [module for module in modules if isinstance(module, Autoencoder)]
+    batch = SeedClassifiers(classifiers) if classifiers else SeedAutoencoders(layers)
+    batch.give_back(modules)
+    for arrival, module in zip(arrivals, modules, strict=bool(arrivals)):
+        arrival.look(module)
+    return batch
+
+
+def _on(device: torch.device, tensors: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    """The tensors of each seed on a device; what is one tensor for all seeds stays one."""
+    moved = {id(tensor): tensor.to(device) for own in tensors for tensor in own}
+    return [[moved[id(tensor)] for tensor in own] for own in tensors]
+
+
+class SeedBatches(Batches):
+    """The batches of many seeds: the examples of the first seed's batch, then of the second's, and so on.
+
+    Args:
+        tensors: Of each seed, tensors of shape ``(N, ...)`` that belong together, with equally many examples. What is
+            one and the same for all seeds is kept once.
+        batch_size: Examples of each seed per optimizer step.
+        seeds: Seeds of the orders.
+        shuffle: Whether every epoch has an order of its own.
+
+    Example:
+        >>> batches = SeedBatches([[torch.arange(4)], [torch.arange(4) + 10]], 2, seeds=[0, 1], shuffle=False)
+        >>> [x.tolist() for (x,) in batches]
+        [[0, 1, 10, 11], [2, 3, 12, 13]]
+    """
+
+    def __init__(
+        self, tensors: Sequence[Sequence[Tensor]], batch_size: int, *, seeds: Sequence[int], shuffle: bool
+    ) -> None:
+        one = all(tensor is first for own in tensors for tensor, first in zip(own, tensors[0], strict=True))
+        kept = list(tensors[0]) if one else [torch.cat(each) for each in zip(*tensors, strict=True)]
+        super().__init__(kept, batch_size, shuffle=shuffle)
+        self.orders = [EpochOrder(seed, shuffle) for seed in seeds]
+        self.examples = len(tensors[0][0])
+        self.offset = 0 if one else self.examples
+
+    @property
+    def count(self) -> int:
+        return self.examples
+
+    def order(self) -> Tensor:
+        """The rows of the examples of every seed in this epoch's order, shape ``(N, S)``."""
+        for order in self.orders:
+            order.set_epoch(self.sampler.epoch)
+        rows = [order.indices(self.examples) + place * self.offset for place, order in enumerate(self.orders)]
+        return torch.stack(rows, dim=1).to(self.tensors[0].device)
+
+    def gather(self, rows: Tensor) -> list[Tensor]:
+        return super().gather(rows.t().reshape(-1))

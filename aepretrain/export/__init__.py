@@ -1,0 +1,1 @@
+"""The encoder in forms that other programs load, one file each."""

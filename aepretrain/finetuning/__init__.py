@@ -1,0 +1,1 @@
+"""A head on an encoder, trained with labels."""

@@ -1,0 +1,1 @@
+"""Heads: what is put on an encoder and trained with labels, one file each."""

@@ -1,0 +1,69 @@
+"""The variational autoencoder."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor, nn
+
+from aepretrain.layers.autoencoder import Autoencoder
+from aepretrain.parts.coders import Coder
+from aepretrain.parts.noise import normal_like
+from aepretrain.parts.penalties import kl_to_standard_normal
+
+
+class VariationalAutoencoder(Autoencoder):
+    r"""Autoencoder with a random code: a bound on the likelihood of the data, and a generator of new ones.
+
+    .. math:: E(x) = \mathbb E_{z \sim q(z \mid x)} L(x, g(z)) + \beta \, \mathrm{KL}(q(z \mid x) \,\Vert\, N(0, I)),
+              \qquad q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))
+
+    The code :math:`f(x)` is the mean :math:`\mu(x)`, which no activation bounds: give the coder a hidden layer, or a
+    stack of these is linear.
+
+    Args:
+        in_shape: Shape of one example, without the batch dimension.
+        coder: Builds the encoder and the decoder :math:`g`; the code's activation is left out.
+        beta: Weight :math:`\beta \ge 0` of the KL divergence; 1 is the evidence lower bound.
+        kwargs: Passed to :class:`Autoencoder`.
+
+    Raises:
+        ValueError: If ``beta`` is negative or not finite.
+
+    Reference:
+        Kingma, Welling: Auto-Encoding Variational Bayes (2014), equation 10; Goodfellow et al. (2016), section 20.10.3.
+
+    Example:
+        >>> model = VariationalAutoencoder((784,), Dense(8, activation="relu", hidden=(64,)))
+        >>> model.energy(torch.rand(32, 784)).shape
+        torch.Size([32])
+    """
+
+    def __init__(self, in_shape: Sequence[int], coder: Coder, *, beta: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(in_shape, coder.unsquashed(), **kwargs)
+        if not 0 <= beta < float("inf"):
+            raise ValueError(f"beta must be finite and >= 0, but got {beta}. A negative weight rewards collapse.")
+        self.beta = beta
+        self.log_var = _head_like(self.f[-2])
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
+        hidden = self.f[:-2](x)
+        return self.f[-2:](hidden), self.log_var(hidden)
+
+    def energy(self, x: Tensor) -> Tensor:
+        mean, log_var = self.posterior(x)
+        epsilon = normal_like(mean, self.noise)
+        z = mean + (0.5 * log_var).exp() * epsilon
+        return self.L(x, self.g(z)) + self.beta * kl_to_standard_normal(mean, log_var)
+
+    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        return {"kl": kl_to_standard_normal(*self.posterior(x))}
+
+
+def _head_like(head: nn.Module) -> nn.Module:
+    """A copy of the affine map onto the mean, started at zero: every posterior begins with variance 1."""
+    log_var = deepcopy(head)
+    for parameter in log_var.parameters():
+        nn.init.zeros_(parameter)
+    return log_var

@@ -1,0 +1,1 @@
+"""Greedy layer-wise pretraining: the stack, and the codes of finished layers."""

@@ -1,0 +1,263 @@
+"""What a layer trains on: the codes of the layers below, run once, in memory while they fit, else in a file."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from aepretrain.console import print_line
+from aepretrain.data.file_rows import FileRows, RowFile
+from aepretrain.data.half_rows import HalfRows
+from aepretrain.data.rows import Inputs, Rows, digest_of, octets
+from aepretrain.errors import ConfigError
+from aepretrain.layers.autoencoder import Autoencoder
+from aepretrain.pretraining.encoding import encode_batches, encode_dataset
+from aepretrain.processes import is_first_process
+from aepretrain.storage.files import PART, sha256_of, storing, write_whole
+from aepretrain.training.options import CodeType
+from aepretrain.training.stage import RunContext
+
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LOCK = "codes.lock"
+
+
+class Room:
+    """The memory that codes may take.
+
+    Args:
+        limit: Bytes; ``None``: no limit.
+
+    Example:
+        >>> room = Room(10)
+        >>> room.take(8), room.take(4)
+        (True, False)
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes, if they are there."""
+        if self.limit is not None and self.taken + size > self.limit:
+            return False
+        self.taken += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give so many bytes back."""
+        self.taken -= size
+
+    @classmethod
+    def beside(cls, inputs: Sequence[Inputs], limit: int | None, read_ahead: int) -> "Room":
+        """What a budget leaves beside inputs that are in memory, and beside reading ahead."""
+        if limit is None:
+            return cls(None)
+        return cls(limit - read_ahead - sum(x.nbytes for x in inputs if isinstance(x, Tensor)))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A layer whose training is over.
+
+    Args:
+        stage: Its stage.
+        layer: The layer.
+        device: Where its codes are computed.
+        processes: How many processes ask for them.
+    """
+
+    stage: str
+    layer: Autoencoder
+    device: str
+    processes: int
+
+    def key(self, inputs: str, dtype: torch.dtype) -> str:
+        """A digest of all that decides the codes: the inputs' digest, the weights, the modules, where and in what."""
+        digest = hashlib.sha256(f"{inputs} {self.layer.f} {dtype} {self.device.split(':')[0]}".encode())
+        digest.update(str(torch.__version__).encode())
+        for name, tensor in self.layer.f.state_dict().items():
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(octets(tensor).cpu().numpy().data)
+        return digest.hexdigest()
+
+
+class FrozenCodes:
+    """The inputs of one layer after another. A finished layer runs over the data when the next one asks for them.
+
+    A file of codes lies in the stage's folder until the next stage has closed. It is used again only if its key says
+    that data, weights, shapes and types are those of this run, and its SHA-256 that it is what was written; else it
+    is made again.
+
+    Args:
+        x: Inputs of the first layer.
+        name: Name of the files: ``codes`` or ``validation-codes``.
+        context: The run, whose directory holds the files.
+        room: The memory that may be taken, shared by all codes of the run.
+        dtype: Type in which codes are kept.
+        read_ahead: Bytes for reading a file ahead.
+    """
+
+    def __init__(
+        self, x: Inputs, name: str, context: RunContext, room: Room, *, dtype: CodeType, read_ahead: int
+    ) -> None:
+        self.name = name
+        self.context = context
+        self.room = room
+        self.dtype = TYPES[dtype]
+        self.read_ahead = read_ahead
+        self._first = x
+        self._x = x
+        self._size = 0
+        self._keys: list[str] = []
+        self._finished: list[Finished] = []
+        self._made = 0
+
+    def add(self, stage: str, layer: Autoencoder, device: str, processes: int) -> None:
+        """Put a finished layer on top."""
+        self._finished.append(Finished(stage, layer, device, processes))
+
+    def get(self) -> Inputs:
+        """The codes of the layers so far: what the next one trains on."""
+        for place in range(len(self._finished) - 1, self._made - 1, -1):
+            if (kept := self._read(place)) is not None:
+                self._take(kept, 0, place + 1)
+                break
+        while self._made < len(self._finished):
+            self._take(*self._make(self._made), self._made + 1)
+        return self._x
+
+    def close(self) -> None:
+        """Give memory and files back."""
+        self._take(self._first, 0, len(self._finished))
+
+    def _take(self, x: Inputs, size: int, made: int) -> None:
+        """Go on from these codes; what they were made of has served."""
+        self.room.give(self._size)
+        self._x, self._size, self._made = x, size, made
+        if is_first_process():
+            keep = self._path(made - 1) if isinstance(x, FileRows) and made else None
+            for place in range(made):
+                if (path := self._path(place)) is not None and path != keep:
+                    for old in (path, _facts_of(path), path.with_name(path.name + PART), path.with_name(LOCK)):
+                        old.unlink(missing_ok=True)
+
+    def _make(self, place: int) -> tuple[Inputs, int]:
+        finished = self._finished[place]
+        size = len(self._first) * torch.Size(finished.layer.code_shape).numel() * self.dtype.itemsize
+        if self.room.take(size):
+            codes = encode_dataset(finished.layer.f, self._x, device=finished.device, dtype=self.dtype)
+            _check(codes, finished.stage)
+            return (codes if self.dtype == torch.float32 else HalfRows(codes)), size
+        path = self._path(place)
+        if path is None:
+            raise ConfigError(no_folder(size))
+        with self._alone(finished, path):
+            # Another process may have written it in the meantime.
+            if finished.processes == 1 or (rows := self._read(place)) is None:
+                print_line(f"{finished.stage}  codes go to {path}: {size:,} bytes do not fit the memory budget")
+                self._write(path, finished, self._key(place), size)
+                rows = self._rows(path, finished, self._key(place))
+        return rows, 0
+
+    @contextlib.contextmanager
+    def _alone(self, finished: Finished, path: Path) -> Iterator[None]:
+        """Let one process write, while the others wait."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(LOCK)) if finished.processes > 1 else contextlib.nullcontext():
+            yield
+
+    def _write(self, path: Path, finished: Finished, key: str, size: int) -> None:
+        part, digest = path.with_name(path.name + PART), hashlib.sha256()
+        _facts_of(path).unlink(missing_ok=True)
+        with storing(path, size):
+            try:
+                with part.open("wb") as file:
+                    for codes in encode_batches(finished.layer.f, self._x, device=finished.device):
+                        kept = codes.to(self.dtype)
+                        _check(kept, finished.stage)
+                        digest.update(written := octets(kept).cpu().numpy().data)
+                        file.write(written)
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+        write_whole(_facts_of(path), json.dumps({"key": key, "sha256": digest.hexdigest()}).encode())
+
+    def _read(self, place: int) -> Rows | None:
+        """The codes in the file of a layer, if they are those that it would give now; else ``None``."""
+        path = self._path(place)
+        if path is None or not path.is_file():
+            return None
+        try:
+            facts = json.loads(_facts_of(path).read_text(encoding="utf-8"))
+            if facts == {"key": self._key(place), "sha256": sha256_of(path)}:
+                return self._rows(path, self._finished[place], facts["key"])
+        except (OSError, ValueError):
+            pass
+        print_line(f"{self._finished[place].stage}  {path} is not what this run would write: making it again")
+        return None
+
+    def _rows(self, path: Path, finished: Finished, key: str) -> FileRows:
+        file = RowFile(path, tuple(finished.layer.code_shape), self.dtype)
+        return FileRows(file, torch.arange(len(self._first)), key, budget=self.read_ahead)
+
+    def _key(self, place: int) -> str:
+        while len(self._keys) <= place:
+            below = self._keys[-1] if self._keys else _key_of(self._first)
+            self._keys.append(self._finished[len(self._keys)].key(below, self.dtype))
+        return self._keys[place]
+
+    def _path(self, place: int) -> Path | None:
+        folder = self.context.stage_folder(self._finished[place].stage)
+        return None if folder is None else folder / f"{self.name}.bin"
+
+
+def no_folder(size: int) -> str:
+    """Why codes that do not fit into memory need a run directory."""
+    return (
+        f"{size:,} bytes of codes do not fit data.memory_budget, and without a run directory there is no place to put "
+        "them. Name one by RunContext(out=...), or raise the budget."
+    )
+
+
+def disk_for_codes(layers: Sequence[Autoencoder], inputs: Sequence[Inputs], room: Room, dtype: CodeType) -> int:
+    """About how many bytes of codes a run writes to the disk and has there at once.
+
+    Args:
+        layers: The stack.
+        inputs: Training and validation inputs of the first layer.
+        room: The memory that codes may take.
+        dtype: Type in which codes are kept.
+    """
+    most, before, memory = 0, 0, 0
+    for layer in layers[:-1]:
+        sizes = [len(x) * torch.Size(layer.code_shape).numel() * TYPES[dtype].itemsize for x in inputs]
+        kept = sum(size for size in sizes if room.take(size))
+        room.give(memory)
+        memory, now = kept, sum(sizes) - kept
+        most, before = max(most, before + now), now
+    return most
+
+
+def _check(codes: Tensor, stage: str) -> None:
+    """Raise a ConfigError where float16 cannot hold a code."""
+    if codes.dtype == torch.float16 and codes.isinf().any():
+        raise ConfigError(f"{stage}: codes beyond 65504 do not fit float16. Use --pretrain.codes bfloat16 or float32.")
+
+
+def _key_of(x: Inputs) -> str:
+    if isinstance(x, FileRows | HalfRows):
+        return x.key
+    assert isinstance(x, Tensor)
+    return digest_of(x)
+
+
+def _facts_of(path: Path) -> Path:
+    return path.with_suffix(".json")

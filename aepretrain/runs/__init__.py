@@ -1,0 +1,1 @@
+"""One experiment and its directory."""

@@ -1,0 +1,83 @@
+"""What a run leaves to look at: arrays of validation examples for the report, and pictures of each stage."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aepretrain.data.base import Examples
+from aepretrain.layers import Autoencoder, DenoisingAutoencoder
+from aepretrain.parts.noise import derive_seed
+from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
+from aepretrain.training.stage import RunContext, StageRecord
+
+EXAMPLES = 500
+"""Validation examples whose codes are kept: enough to see clusters, few enough for t-SNE."""
+PICTURES = 12
+FILTERS = 96
+
+
+@rank_zero_only
+def save_inputs(validation: Examples, out: Path) -> None:
+    """Write the first validation inputs, flattened, and their labels to ``stages/inputs.npz``.
+
+    Args:
+        validation: Inputs of shape ``(N, *in_shape)``, with or without labels.
+        out: The run directory.
+    """
+    arrays = {"inputs": validation.x[:EXAMPLES].flatten(1).numpy()}
+    if validation.y is not None:
+        arrays["labels"] = validation.y[:EXAMPLES].numpy()
+    (out / "stages").mkdir(exist_ok=True)
+    np.savez_compressed(out / "stages" / "inputs.npz", **arrays)  # type: ignore[arg-type]
+
+
+@rank_zero_only
+def save_curves(record: StageRecord, folder: Path) -> None:
+    """Draw the learning curves of a stage into its folder."""
+    draw_curves(record.history, kept_epoch=record.kept_epoch).savefig(folder / "curves.png", dpi=110)
+
+
+@rank_zero_only
+@torch.no_grad()
+def save_samples(context: RunContext, layer: Autoencoder, record: StageRecord, x: Tensor) -> None:
+    """Write a stage's learning curves and codes; of a layer on images also its filters and reconstructions.
+
+    Args:
+        context: The run, whose directory is written to, if it has one.
+        layer: The trained layer.
+        record: Of its stage.
+        x: Validation inputs of the layer, shape ``(N, *in_shape)``.
+    """
+    folder = context.stage_folder(record.stage)
+    if folder is None:
+        return
+    save_curves(record, folder)
+    arrays = {"codes": layer.encode(x[:EXAMPLES]).flatten(1).numpy()}
+    if len(layer.in_shape) == 3 and layer.in_shape[0] in (1, 3):
+        rows = _image_rows(layer, x[:PICTURES], derive_seed(context.seed, record.stage, "pictures"))
+        draw_image_rows(rows).savefig(folder / "reconstructions.png", dpi=110)
+        arrays |= rows
+        filters = _filters(layer)
+        if filters is not None:
+            draw_filters(filters).savefig(folder / "filters.png", dpi=110)
+            arrays |= {"filters": filters[:FILTERS], "units": np.array(len(filters))}
+    np.savez_compressed(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
+
+
+def _image_rows(layer: Autoencoder, images: Tensor, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Images, what the layer's noise makes of them, and what it reconstructs: shape ``(N, C, height, width)`` each."""
+    rows = {"original": images}
+    if isinstance(layer, DenoisingAutoencoder):
+        rows["corrupted"] = layer.corruption(images, torch.Generator().manual_seed(seed))
+    rows["reconstructed"] = layer.reconstruct(rows.get("corrupted", images))
+    return {name: tensor.numpy() for name, tensor in rows.items()}
+
+
+def _filters(layer: Autoencoder) -> NDArray[np.float32] | None:
+    """The weights into each unit of the first dense layer, shape ``(H, C, height, width)``; None without one."""
+    first = next((module for module in layer.f if isinstance(module, nn.Linear)), None)
+    return None if first is None else first.weight.reshape(-1, *layer.in_shape).numpy()

@@ -1,0 +1,168 @@
+"""The run directory: one per run, chosen once, locked, written by the first process alone."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shlex
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from aepretrain.errors import ConfigError, StorageError
+from aepretrain.processes import is_first_process
+from aepretrain.storage.files import PART, write_whole
+from aepretrain.training.recovery.run_state import METRICS
+
+# Processes that the first one launches read the directory here: a time stamp of their own would differ.
+VARIABLE = "AEPRETRAIN_RUN_DIR"
+LOCK, OWNER = ".lock", ".lock-owner.json"
+
+
+def choose_run_directory(out: str | None, name: str) -> Path:
+    """Choose and make the directory of a new run.
+
+    Args:
+        out: The directory that was asked for; ``None`` is a new one below ``runs``.
+        name: What the name of a new one begins with.
+
+    Raises:
+        ConfigError: If the directory holds files already, or has to be named because several processes share it.
+        StorageError: If it cannot be made or written.
+    """
+    if not is_first_process():
+        if VARIABLE not in os.environ and out is None:
+            raise ConfigError("several processes need to agree on the run directory: name it by --out.")
+        return Path(out or os.environ[VARIABLE])
+    processes = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))
+    if out is None and (int(processes) > 1 or "NODE_RANK" in os.environ):
+        raise ConfigError("several processes need to agree on the run directory: name it by --out.")
+    folder = Path(out) if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _refuse_if_held(folder)
+    if holds_files(folder):
+        raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
+    try:
+        (folder / "stages").mkdir(parents=True, exist_ok=True)
+        (folder / METRICS).touch()
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}. Name another one by --out.") from error
+    os.environ[VARIABLE] = str(folder)
+    return folder
+
+
+NAMES_OF_SECRETS = r"[\w.-]*(?:key|token|secret|password|credential)[\w.-]*"
+HIDDEN = "[redacted]"
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """The words of a command line with the values of options that sound like a secret left out.
+
+    Example:
+        >>> without_secrets(["fit", "--hub.token", "abc", "--data.password=x y", "--seed", "1"])
+        ['fit', '--hub.token', '[redacted]', '--data.password=[redacted]', '--seed', '1']
+    """
+    shown: list[str] = []
+    for word in words:
+        if shown and re.fullmatch(f"--{NAMES_OF_SECRETS}", shown[-1], re.IGNORECASE) and not word.startswith("--"):
+            shown.append(HIDDEN)
+            continue
+        word = re.sub(f"(?i)^(-*{NAMES_OF_SECRETS}=).*", rf"\1{HIDDEN}", word, flags=re.DOTALL)
+        word = re.sub(
+            rf"(?i)([\"']?{NAMES_OF_SECRETS}[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}]+)", rf"\1{HIDDEN}", word
+        )
+        shown.append(re.sub(r"://[^/@\s]+@", f"://{HIDDEN}@", word))
+    return shown
+
+
+def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
+    """Append the command that is running to ``commands.txt``, without its secrets, from the first process alone."""
+    if is_first_process():
+        with (folder / "commands.txt").open("a", encoding="utf-8") as file:
+            file.write(shlex.join(without_secrets(["aepretrain", verb, *arguments])) + "\n")
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether a directory holds anything but a lock and what a run makes first, which may have been killed then."""
+    return folder.is_dir() and any(not _is_bare(path) for path in folder.iterdir())
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether nothing is lost with a file or folder of a run directory."""
+    if path.name == "stages":
+        return path.is_dir() and not any(path.iterdir())
+    if path.name == METRICS:
+        return path.stat().st_size == 0
+    return path.name in (LOCK, OWNER) or path.name.endswith(PART)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a directory to this run while it lasts. The lock of a killed run is free again.
+
+    Raises:
+        ConfigError: If another run holds it; the message names its process and its machine.
+        StorageError: If the lock cannot be written.
+    """
+    if not is_first_process():
+        yield
+        return
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(_held(folder)) from error
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be locked: {error.strerror}. Name another one by --out.") from error
+    try:
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        write_whole(folder / OWNER, json.dumps(owner).encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+        with contextlib.suppress(OSError):
+            (folder / LOCK).unlink(missing_ok=True)
+
+
+def _held(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        first = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError):
+        first = "another process"
+    return f"{folder} is in use by {first}. Wait for it, stop it, or name another directory."
+
+
+def _refuse_if_held(folder: Path) -> None:
+    """Raise a ConfigError that names the owner where a run is going on in a directory."""
+    if (folder / OWNER).is_file():
+        with locked(folder):
+            pass
+
+
+@contextlib.contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Write what the package says, epoch by epoch, to a file, from the first process alone."""
+    if not is_first_process():
+        yield
+        return
+    log = logging.getLogger("aepretrain")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level, propagate = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
+        handler.close()

@@ -1,0 +1,354 @@
+"""One run from data to results: pretrain the stack, save its encoder, fine-tune a classifier, test it once."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import Tensor, nn
+
+from aepretrain import __version__
+from aepretrain.console import format_duration, print_line
+from aepretrain.data import DataModule, OneHotPatterns
+from aepretrain.errors import ConfigError, StorageError
+from aepretrain.export.encoder import describe, load_encoder, save_encoder
+from aepretrain.finetuning.finetune import FineTuned, finetune
+from aepretrain.heads.classification import Classifier, evaluate_classifier
+from aepretrain.parts.noise import derive_seed
+from aepretrain.pretraining.stack import GreedyStack, LayerFactory
+from aepretrain.processes import is_first_process
+from aepretrain.report.run_report import write_run_report
+from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
+from aepretrain.storage.json_files import finite, write_json
+from aepretrain.tracking.options import Tracking
+from aepretrain.tracking.run import TrackedRun, open_run
+from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
+from aepretrain.training.stage import RunContext, StageRecord, check_training
+
+ClassifierFactory = Callable[..., Classifier]
+"""A classifier with all but its encoder and the number of classes given; takes further keywords."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides what a run finds.
+
+    Args:
+        layers: One factory per layer, from the input up.
+        data: The data set.
+        pretrain: How long each layer trains.
+        classifier: Makes the classifier from an encoder and the number of classes.
+        finetune: How long the classifier trains; 0 epochs leave it out, as do data without classes.
+        trainer: Devices and precision.
+        seed: Of the initial weights, the batch order, the noise and the labelled subset.
+        callbacks: Further callbacks of Lightning, for every stage.
+        report: Whether a run ends with ``report.html``.
+        checkpoint: How often a stage saves where it stands.
+        on_nan: What to do when a loss is not finite: ``stop``, or ``skip`` the update and count.
+        tracking: Which loggers follow the run, beside ``metrics.jsonl``.
+
+    Example:
+        >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
+        >>> experiment.build_stack().stages
+        ['00-denoising']
+    """
+
+    layers: list[LayerFactory]
+    data: DataModule
+    pretrain: Pretraining = Pretraining()
+    classifier: ClassifierFactory = Classifier
+    finetune: FineTuning = FineTuning()
+    trainer: TrainerOptions = TrainerOptions()
+    seed: int = 0
+    callbacks: Sequence[Callback] = ()
+    report: bool = True
+    checkpoint: Saving = Saving()
+    on_nan: OnNaN = "stop"
+    tracking: Tracking = Tracking(loggers=())
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether there is anything to classify, and time to learn it."""
+        return self.data.num_classes is not None and self.finetune.epochs > 0
+
+    def build_stack(self) -> GreedyStack:
+        """The stack, with initial weights that depend on the seed alone.
+
+        Raises:
+            ConfigError: If a layer cannot be built or a setting is out of range.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, "stack"))
+            stack = GreedyStack(self.data.in_shape, self.layers)
+        for k in range(len(self.layers)):
+            self.pretrain.of_layer(k, len(self.layers))
+        return stack
+
+    def build_classifier(self, encoder: nn.Module) -> Classifier:
+        """The classifier on an encoder. Its head starts at zero.
+
+        Raises:
+            ConfigError: If a setting is out of range.
+        """
+        try:
+            return self.classifier(encoder, self.data.num_classes or 0)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
+
+    def prepare(self) -> GreedyStack:
+        """Build everything and look at the data once, so that what cannot work fails before the first stage.
+
+        Raises:
+            ConfigError: If a layer, an optimizer, the classifier, the devices or a logger cannot be had as asked for,
+                or the encoder could not be saved.
+            DataError: If the data are missing or do not fit the stack.
+        """
+        self.tracking.check()
+        stack = self.build_stack()
+        for k, layer in enumerate(stack.autoencoders):
+            try:
+                describe(layer.f)
+            except ValueError as error:
+                raise ConfigError(f"layer {k} ({stack.stages[k]}): {error} Build its coder's f of these.") from error
+        modules: dict[str, LightningModule] = dict(zip(stack.stages, stack.autoencoders, strict=True))
+        batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
+        if self.has_classifier:
+            modules["classifier"] = self.build_classifier(stack.encoder)
+            batch_sizes["classifier"] = self.finetune.batch_size
+        check_training(RunContext(seed=self.seed, trainer=self.trainer), modules, batch_sizes)
+        stack.check(self.data, self.seed)
+        return stack
+
+    def run(self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False) -> dict[str, Any]:
+        """Train everything and write the run directory.
+
+        Args:
+            out: The run directory, which exists. Only the first of several processes writes into it.
+            stack: What :meth:`prepare` returned, where it was called before.
+            resume: Take up what ``out`` holds of this very experiment.
+
+        Returns:
+            The results, as in ``results.json``.
+        """
+        with open_run(self.tracking, out, job_type="fit") as run:
+            results = self._run(out, stack, run, resume=resume)
+            run.log_outcome(results, encoder=out / "encoder")
+            run.publish_report()
+            run.say_where()
+        if self.report and is_first_process():
+            print_line("drawing the report")
+            write_run_report(out)
+        return results
+
+    def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> dict[str, Any]:
+        stack, results = self.pretrain_stack(out, stack, resume=resume, run=run)
+        if self.has_classifier:
+            # What must arrive is read back from the file that users take home; only the first process surely sees it.
+            pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
+            tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
+            classifier = tuned.classifier
+            results["classifier"] = {**measure(classifier, self.data, self.seed), **tuned.summary()}
+            print_line(classifier_summary(results["classifier"]))
+            if not classifier.freeze_encoder:
+                errors = {f"{split} error": results["classifier"][split]["error"] for split in ("validation", "test")}
+                folder = out / "stages" / "classifier" / "encoder"
+                _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels", errors)
+        write_json(out / "results.json", results)
+        return results
+
+    def pretrain_stack(
+        self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False, run: TrackedRun | None = None
+    ) -> tuple[GreedyStack, dict[str, Any]]:
+        """Train the stack and save its encoder.
+
+        Args:
+            out: The run directory, which exists.
+            stack: What :meth:`prepare` returned, where it was called before.
+            resume: Take up what ``out`` holds.
+            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
+
+        Returns:
+            The stack, and the results so far: without a classifier.
+        """
+        stack = stack or self.prepare()
+        context = self.context(out, resume=resume, run=run)
+        save_inputs(self.data.splits(self.seed).validation, out)
+        stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
+        return stack, self.close_pretraining(stack, out)
+
+    def close_pretraining(self, stack: GreedyStack, out: Path) -> dict[str, Any]:
+        """Save the encoder of a stack that was trained; returns the results so far."""
+        results: dict[str, Any] = {
+            "stages": stack.results(),
+            "classifier": None,
+            **self.circumstances(stack.records[0]),
+            "warnings": stack.warnings(),
+        }
+        if isinstance(self.data, OneHotPatterns):
+            results["patterns"] = _pattern_codes(stack, self.data.splits().unlabelled[:])
+        figures = {
+            stage["stage"]: {**stage["losses"], **stage["diagnostics"], "epochs": stage["epochs"]}
+            for stage in results["stages"]
+        }
+        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned", figures)
+        return results
+
+    def train_classifier(
+        self,
+        encoder: nn.Module,
+        out: Path,
+        *,
+        pretrained: nn.Module | None = None,
+        resume: bool = False,
+        run: TrackedRun | None = None,
+    ) -> FineTuned:
+        """Train a classifier on an encoder. The test data are not touched.
+
+        Args:
+            encoder: What it starts from.
+            out: The run directory, which exists.
+            pretrained: What the encoder must be, bit for bit, before the first step.
+            resume: Take up what ``out`` holds.
+            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
+        """
+        classifier, context = self.build_classifier(encoder), self.context(out, resume=resume, run=run)
+        tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
+        if not context.is_finished(tuned.record.stage):
+            close_finetuning(tuned, context)
+        return tuned
+
+    def context(self, out: Path, *, resume: bool = False, run: TrackedRun | None = None) -> RunContext:
+        """What all stages of a run in this directory share."""
+        loggers = (run or TrackedRun(out, Tracking(loggers=()))).loggers
+        return RunContext(
+            self.seed,
+            self.trainer,
+            out,
+            loggers,
+            self.callbacks,
+            saving=self.checkpoint,
+            on_nan=self.on_nan,
+            resume=resume,
+        )
+
+    def circumstances(self, record: StageRecord) -> dict[str, Any]:
+        """What a result was obtained with: data, versions, seed, device, processes."""
+        return {
+            "data": self.describe_data(),
+            "versions": versions(),
+            "seed": self.seed,
+            "device": record.device,
+            "processes": record.processes,
+        }
+
+    def describe_data(self) -> dict[str, Any]:
+        """The data set and how many of its examples were used for what."""
+        splits = self.data.splits(self.seed)
+        return {
+            "name": self.data.name,
+            "in_shape": list(self.data.in_shape),
+            "classes": self.data.num_classes,
+            "unlabelled": len(splits.unlabelled),
+            "labelled": len(splits.train),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
+        }
+
+
+def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
+    """Draw the curves of a classifier that was trained; its stage is finished."""
+    folder = context.stage_folder(tuned.record.stage)
+    assert folder is not None
+    save_curves(tuned.record, folder)
+    context.finish(tuned.record.stage)
+
+
+def measure(classifier: Classifier, data: DataModule, seed: int) -> dict[str, Any]:
+    """Validation and test figures of a classifier whose epochs and settings are chosen: the test set is read here."""
+    splits = data.splits(seed)
+    assert splits.validation.y is not None
+    assert splits.test.y is not None
+    return {
+        "validation": evaluate_classifier(classifier, splits.validation.x[:], splits.validation.y),
+        "test": evaluate_classifier(classifier, splits.test.x[:], splits.test.y),
+    }
+
+
+def load_classifier(experiment: Experiment, run: Path) -> Classifier:
+    """The classifier of a finished run, from its files.
+
+    Raises:
+        StorageError: If its weights are missing or damaged.
+    """
+    path = run / "stages" / "classifier" / "model.safetensors"
+    classifier = experiment.build_classifier(experiment.build_stack().encoder)
+    if not path.is_file():
+        raise StorageError(f"{path} is missing: the run has no classifier, or did not finish. Run fit again.")
+    try:
+        load_model(classifier, str(path), strict=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise StorageError(f"{path} cannot be read: {' '.join(str(error).split())}. Run fit again.") from error
+    return classifier.eval()
+
+
+def classifier_summary(results: dict[str, Any]) -> str:
+    """One line on the classifier, when its stage has closed."""
+    return (
+        f"classifier  {results['epochs']} epochs in {format_duration(results['seconds'])}, "
+        f"epoch {results['kept_epoch'] + 1} kept  "
+        f"validation error {results['validation']['error']:.2%}  test error {results['test']['error']:.2%}"
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides a result."""
+    names = ("lightning", "torchmetrics", "numpy", "scikit-learn")
+    found = {name: importlib.metadata.version(name) for name in names}
+    own = {"aepretrain": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    return {**own, **found}
+
+
+@rank_zero_only
+def _save(
+    encoder: nn.Module,
+    folder: Path,
+    experiment: Experiment,
+    results: dict[str, Any],
+    state: str,
+    figures: dict[str, Any],
+) -> None:
+    provenance = {
+        "weights": state,
+        "variants": [stage["variant"] for stage in results["stages"]],
+        "data set": experiment.data.name,
+        "seed": experiment.seed,
+        "data": results["data"],
+        "metrics": finite(figures),
+        "versions": results["versions"],
+    }
+    save_encoder(
+        encoder,
+        folder,
+        in_shape=experiment.data.in_shape,
+        preprocessing=experiment.data.preprocessing,
+        provenance=provenance,
+    )
+
+
+@torch.no_grad()
+def _pattern_codes(stack: GreedyStack, x: Tensor) -> list[dict[str, Any]]:
+    """For each one-hot pattern its code, and the pattern that the decoder answers with."""
+    codes = stack.encode(x)
+    answers = stack.decode(codes).argmax(dim=1)
+    return [
+        {"pattern": number, "code": code, "answer": answer, "solved": answer == number}
+        for number, (code, answer) in enumerate(zip(codes.tolist(), answers.tolist(), strict=True))
+    ]

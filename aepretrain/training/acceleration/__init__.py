@@ -1,0 +1,1 @@
+"""What makes a step fast, called by name from the loop."""

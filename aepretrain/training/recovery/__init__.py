@@ -1,0 +1,1 @@
+"""What survives a kill: save points, checkpoints, signals and the record of what is finished."""

@@ -1,0 +1,125 @@
+"""``state.json``: what a run has committed, so that it can go on after any interruption."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aepretrain.errors import DivergedError, StoppedError, StorageError
+from aepretrain.processes import is_first_process
+from aepretrain.storage.files import write_whole
+
+METRICS = "metrics.jsonl"
+
+
+class RunState:
+    """The commit record of a run: its status, the stages with theirs, and the SHA-256 of what they left.
+
+    A stage is ``running``, then ``trained`` when its weights and its record are on the disk, then ``finished`` when
+    its pictures are too. The file is read whenever it is asked, and replaced whole by the first process alone.
+
+    Args:
+        out: The run directory.
+
+    Example:
+        >>> import tempfile
+        >>> state = RunState(Path(tempfile.mkdtemp()))
+        >>> state.begin("00-sparse")
+        >>> state.stage("00-sparse")["status"]
+        'running'
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.path = out / "state.json"
+
+    def read(self) -> dict[str, Any]:
+        """The record; an empty one where there is none yet.
+
+        Raises:
+            StorageError: If the file is damaged.
+        """
+        try:
+            state = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {"status": "new", "stages": {}}
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.path} cannot be read: {error}. Start the run again in a new --out.") from error
+        if not isinstance(state, dict) or not isinstance(state.get("stages"), dict):
+            raise StorageError(f"{self.path} is no record of a run. Start the run again in a new --out.")
+        return state
+
+    @property
+    def status(self) -> str:
+        """``new``, ``running``, ``finished``, ``stopped``, ``diverged`` or ``failed``."""
+        return str(self.read()["status"])
+
+    def stage(self, stage: str) -> dict[str, Any]:
+        """The entry of a stage; empty where it has not begun."""
+        entry = self.read()["stages"].get(stage, {})
+        return dict(entry)
+
+    def begin(self, stage: str) -> None:
+        """Record that a stage starts from its beginning, and where its rows of the metrics begin."""
+        self._update(
+            stage, {"status": "running", "metrics_bytes": self.metrics_bytes(), "checkpoints": []}, afresh=True
+        )
+
+    def expect_checkpoint(self, stage: str, digest: str) -> None:
+        """Record the SHA-256 of a checkpoint that is about to take its place, beside those that it moves on."""
+        known = self.stage(stage).get("checkpoints", [])
+        self._update(stage, {"checkpoints": [digest, *known][:3]})
+
+    def trained(self, stage: str, files: dict[str, str]) -> None:
+        """Record that a stage's weights and record are on the disk: their SHA-256 by name."""
+        self._update(stage, {"status": "trained", "files": files, "checkpoints": []})
+
+    def finish(self, stage: str) -> None:
+        """Record that a stage left everything it has to leave."""
+        self._update(stage, {"status": "finished"})
+
+    def set_status(self, status: str) -> None:
+        """Record what has become of the run."""
+        if is_first_process():
+            self._write({**self.read(), "status": status})
+
+    @contextlib.contextmanager
+    def following(self) -> Iterator[None]:
+        """Record how the block ends: ``finished``, ``stopped``, ``diverged`` or ``failed``; until then ``running``."""
+        self.set_status("running")
+        try:
+            yield
+        except BaseException as error:
+            # The error that ended the run is to be told, not that its end could not be written down.
+            with contextlib.suppress(StorageError):
+                self.set_status(_name_of(error))
+            raise
+        self.set_status("finished")
+
+    def metrics_bytes(self) -> int:
+        """The length of the metrics file."""
+        path = self.out / METRICS
+        return path.stat().st_size if path.is_file() else 0
+
+    def cut_metrics(self, length: int) -> None:
+        """Cut the metrics file back to what a checkpoint knows; later rows are written again."""
+        path = self.out / METRICS
+        if is_first_process() and path.is_file() and path.stat().st_size > length:
+            os.truncate(path, length)
+
+    def _update(self, stage: str, values: dict[str, Any], *, afresh: bool = False) -> None:
+        if is_first_process():
+            state = self.read()
+            state["stages"][stage] = values if afresh else {**state["stages"].get(stage, {}), **values}
+            self._write(state)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        write_whole(self.path, (json.dumps(state, indent=2) + "\n").encode())
+
+
+def _name_of(error: BaseException) -> str:
+    if isinstance(error, StoppedError | KeyboardInterrupt):
+        return "stopped"
+    return "diverged" if isinstance(error, DivergedError) else "failed"

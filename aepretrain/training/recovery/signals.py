@@ -1,0 +1,158 @@
+"""SIGTERM and Ctrl-C: remembered when they come, obeyed at the next step."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from types import FrameType
+from typing import TypeVar
+
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+
+from aepretrain.errors import StoppedError
+from aepretrain.processes import is_first_process, kill_launched
+
+Answer = TypeVar("Answer")
+OBEYED = (signal.SIGTERM, signal.SIGINT)
+LOOK_SECONDS = 0.1
+_received = 0
+_pass_on: Callable[[int], None] | None = None
+_answer = ""
+
+
+def received() -> int:
+    """The number of the signal that asks this process to stop; 0 if there is none."""
+    return _received
+
+
+def words(signum: int) -> str:
+    """The signal as a person calls it.
+
+    Example:
+        >>> words(2), words(15)
+        ('Ctrl-C', 'SIGTERM')
+    """
+    return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+
+
+def stop_if_asked(place: str) -> None:
+    """Leave here, where everything is on the disk, if a signal asks for it.
+
+    Raises:
+        StoppedError: If it does.
+    """
+    if _received:
+        raise StoppedError(f"stopped by {words(_received)} {place}.", _received)
+
+
+def looking_out(work: Callable[[], Answer], place: str) -> Answer:
+    """Do work that never looks for signals itself in a thread beside, and leave it where it is if one comes.
+
+    Args:
+        work: Must leave nothing half done on the disk.
+        place: What was interrupted, in words.
+
+    Raises:
+        StoppedError: If a signal asks this process to stop.
+
+    Example:
+        >>> looking_out(lambda: 2 + 3, "in a sum")
+        5
+    """
+    done: Future[Answer] = Future()
+
+    def answer() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=answer, daemon=True).start()
+    while not wait([done], LOOK_SECONDS).done:
+        stop_if_asked(place)
+    return done.result()
+
+
+@contextlib.contextmanager
+def listening(
+    pass_on: Callable[[int], None] | None = None, *, answer: str = "saving at the next step"
+) -> Iterator[None]:
+    """Remember SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C leaves at once.
+
+    In a thread other than the main one nothing changes: signals are the main thread's.
+
+    Args:
+        pass_on: Called with SIGTERM when the first signal comes, and with SIGKILL before leaving at once: for the
+            processes that work for this one.
+        answer: What is going to happen, for the person who sent the signal.
+    """
+    global _received, _pass_on, _answer
+    _received, _pass_on, _answer = 0, pass_on, answer
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, _remember) for signum in OBEYED}
+    try:
+        yield
+    finally:
+        _received, _pass_on = 0, None
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Leave by an error where SIGTERM or Ctrl-C comes: for a process that has nothing of its own to save.
+
+    Raises:
+        StoppedError: If one comes.
+    """
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise StoppedError(f"stopped by {words(signum)}.", signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, leave) for signum in OBEYED}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def obey_another() -> None:
+    """In a process that works for another one: remember that one's SIGTERM; Ctrl-C is the other's to answer."""
+
+    def remember(signum: int, frame: FrameType | None) -> None:
+        global _received
+        _received = signum
+
+    signal.signal(signal.SIGTERM, remember)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _remember(signum: int, frame: FrameType | None) -> None:
+    global _received
+    if _received and signum == signal.SIGINT:
+        if _pass_on is not None:
+            _pass_on(signal.SIGKILL)
+        kill_launched()
+        os._exit(128 + signal.SIGINT)
+    if not _received and is_first_process():
+        # Not by print: the signal may have come in the middle of one.
+        hint = ", again to leave at once" if signum == signal.SIGINT else ""
+        os.write(2, f"\naepretrain: {words(signum)}: {_answer}{hint}\n".encode())
+    first, _received = not _received, _received or signum
+    if first and _pass_on is not None:
+        _pass_on(signal.SIGTERM)
+
+
+class NoSignals(_SignalConnector):
+    """Lightning's part that handles signals, without handlers: its own turn SIGTERM into exit code 0."""
+
+    def register_signal_handlers(self) -> None:
+        self.received_sigterm = False

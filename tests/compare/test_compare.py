@@ -1,0 +1,557 @@
+"""Comparisons: paired bit for bit, honest, and able to go on where they stopped."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from distributed import LocalCluster
+from lightning.pytorch import Callback
+from sklearn.neighbors import KNeighborsClassifier
+from torch.optim import SGD
+
+from aepretrain import (
+    Arrays,
+    Classifier,
+    ConfigError,
+    DenoisingAutoencoder,
+    Dense,
+    Digits,
+    DivergedError,
+    Experiment,
+    FineTuning,
+    Pretraining,
+)
+from aepretrain.cli.main import main
+from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
+from aepretrain.compare.summary import summarize
+from aepretrain.evaluation.baselines import BASELINES, measure_baseline
+from tests.support.runs import all_left, members
+
+SMALL = {
+    "report": False,
+    "layers": [
+        {
+            "class_path": "DenoisingAutoencoder",
+            "init_args": {"coder": {"class_path": "Dense", "init_args": {"features": 16}}},
+        }
+    ],
+    "pretrain": {"epochs": 2},
+    "finetune": {"epochs": 3, "batch_size": 16},
+    "compare": {"seeds": 2, "labels": [50, None], "baselines": ["knn"]},
+}
+
+
+class Watch(Callback):
+    """What a classifier sees: its head and encoder before the first step, every batch, the seed of its noise."""
+
+    def __init__(self):
+        self.start, self.batches = {}, []
+
+    def on_train_start(self, trainer, pl_module):
+        self.start = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+        self.batches, self.noise = [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches += [[tensor.clone() for tensor in tensors] for tensors in batch]
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.noise.append(pl_module.noise.initial_seed())
+
+
+def experiment(**changes):
+    layer = lambda shape: DenoisingAutoencoder(shape, Dense(16))  # noqa: E731
+    settings = {"report": False, "pretrain": Pretraining(epochs=2), "finetune": FineTuning(3, 16), **changes}
+    return Experiment([layer], Digits(labels=50), **settings)
+
+
+def bench(experiment, runs, comparison=Comparison(), control=None):
+    return Bench(comparison, [Trial(experiment, control)], runs)
+
+
+def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path):
+    seen = {}
+    for arm in ("pretrained", "random", "probe"):
+        watch = Watch()
+        bench(experiment(callbacks=[watch]), tmp_path).run(Cell(arm, 3, 50))
+        seen[arm] = watch
+    for arm in ("random", "probe"):
+        one, other = seen["pretrained"], seen[arm]
+        assert len(one.batches) == len(other.batches) == 3 * 4
+        for batch, twin in zip(one.batches, other.batches, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(batch, twin, strict=True))
+        assert one.noise == other.noise
+        assert len(set(one.noise)) == 3 * 4
+        for name in ("head.weight", "head.bias"):
+            assert torch.equal(one.start[name], other.start[name])
+        same = torch.equal(one.start["encoder.0.1.weight"], other.start["encoder.0.1.weight"])
+        assert same == (arm == "probe")
+    random = experiment(seed=3).build_stack().encoder[0][1].weight
+    assert torch.equal(seen["random"].start["encoder.0.1.weight"], random)
+
+
+def test_pretraining_runs_once_per_seed_and_is_shared_by_arms_and_budgets(tmp_path):
+    compare(experiment(), Comparison(arms=["pretrained", "probe"], seeds=2, labels=[30, 50], baselines=[]), tmp_path)
+    folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert [name for name in folders if name.startswith("pretraining")] == ["pretraining-seed0", "pretraining-seed1"]
+    assert len(folders) == 2 + 2 * 2 * 2
+    results = json.loads((tmp_path / "runs" / "probe-30-seed1" / "results.json").read_text())
+    assert results["classifier"]["frozen_encoder"] is True
+    assert results["classifier"]["weights_arrived"] is True
+
+
+def write(folder, **changes):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    return str(path)
+
+
+def rows(folder):
+    """The rows of results.csv without what a clock changes."""
+    with (folder / "results.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    assert main(["compare", "--config", write(folder), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def test_the_table_has_a_row_per_cell_and_the_summary_says_what_it_says(undisturbed):
+    found = rows(undisturbed)
+    assert len(found) == 2 * 2 * 4
+    assert list(found[0])[:5] == ["arm", "seed", "labels", "validation_accuracy", "test_accuracy"]
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    for budget in summary["budgets"]:
+        values = [
+            float(row["test_accuracy"])
+            for row in found
+            if (row["arm"], row["labels"]) == ("pretrained", str(budget["labels"]))
+        ]
+        assert budget["arms"]["pretrained"]["mean"] == pytest.approx(sum(values) / 2)
+        assert budget["verdict"].startswith("cannot tell at")
+    assert summary["test_examples"] == 300
+
+
+def test_the_same_command_again_runs_nothing_and_finds_the_same(undisturbed, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (undisturbed / "runs").rglob("*")}
+    table = (undisturbed / "results.csv").read_bytes()
+    assert main(["compare", "--config", write(undisturbed.parent), "--out", str(undisturbed)]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (undisturbed / "runs").rglob("*")}
+    assert (undisturbed / "results.csv").read_bytes() == table
+    assert "pretraining: cannot tell at 50 labels" in capsys.readouterr().out
+
+
+def test_the_config_of_a_cell_is_one_of_fit_that_finds_the_same(undisturbed, tmp_path):
+    cell = undisturbed / "runs" / "pretrained-50-seed1"
+    assert (
+        main(["fit", "--config", str(cell / "config.yaml"), "--out", str(tmp_path / "run"), "--report", "false"]) == 0
+    )
+    found, expected = (json.loads((run / "results.json").read_text()) for run in (tmp_path / "run", cell))
+    assert found["classifier"]["test"] == expected["classifier"]["test"]
+    probe = yaml.safe_load((undisturbed / "runs" / "probe-50-seed1" / "config.yaml").read_text())
+    assert probe["classifier"]["freeze_encoder"] is True
+    assert "fit would pretrain" in (undisturbed / "runs" / "random-50-seed1" / "config.yaml").read_text()
+
+
+def test_another_setting_is_refused_and_named(undisturbed, capsys):
+    command = ["compare", "--config", write(undisturbed.parent), "--out", str(undisturbed)]
+    assert main([*command, "--finetune.epochs", "4", "--seed", "1"]) == 2
+    assert "holds a comparison with other settings: finetune.epochs, seed changed" in capsys.readouterr().err
+
+
+def test_a_comparison_of_a_version_without_a_setting_goes_on_with_its_default(undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "out")
+    path = tmp_path / "out" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    del values["trainer"]["gradient_clip_val"], values["pretrain"]["codes"]
+    path.write_text(yaml.safe_dump(values))
+    command = ["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*command, "--trainer.accumulate=2"]) == 0
+    assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+def test_a_comparison_without_enough_memory_names_a_command_that_goes_on(runner, tmp_path):
+    coder = {"class_path": "Dense", "init_args": {"features": 4000}}
+    changes = {
+        "layers": [{"class_path": "PlainAutoencoder", "init_args": {"coder": coder}}],
+        "pretrain": {"epochs": 1, "batch_size": 1024},
+        "finetune": {"epochs": 1, "batch_size": 50},
+        "compare": {"seeds": 1, "labels": [50], "arms": ["pretrained"], "baselines": ["knn"]},
+    }
+    little = {"stage": "00-plain", "room": 40_000_000}
+    words = ("compare", "--config", write(tmp_path, **changes), "--out", tmp_path / "out")
+    code, said = runner.run(*words, strike=little)
+    assert code == 1
+    assert "error: 00-plain ran out of memory with batches of 1024 examples." in said
+    assert "Traceback" not in said
+    command = said.split("Go on with: aepretrain ")[1].split()
+    assert command[:-2] == [str(word) for word in words]
+    code, said = runner.run(*command, strike=little)
+    if code == 1:  # it was an estimate: the next one begins there
+        command = said.split("Go on with: aepretrain ")[1].split()
+        code, said = runner.run(*command, strike=little)
+    assert code == 0, said
+    assert len(rows(tmp_path / "out")) == 2
+
+
+def test_a_killed_comparison_goes_on_and_ends_with_the_same_table(undisturbed, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "aepretrain",
+        "compare",
+        "--config",
+        write(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    table = tmp_path / "out" / "results.csv"
+    deadline = time.monotonic() + 120
+    while not (table.is_file() and len(table.read_text().splitlines()) > 3):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(rows(tmp_path / "out")) < 16
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+LONG = {
+    "pretrain": {"epochs": 120},
+    "finetune": {"epochs": 120, "batch_size": 16},
+    "compare": {"seeds": 2, "labels": [50], "arms": ["pretrained", "random"], "baselines": ["knn"]},
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed_long(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("long")
+    assert main(["compare", "--config", write(folder, **LONG), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("place", "workers", "signum", "everyone"),
+    [
+        ("pretraining-seed0/stages/00-denoising", 1, signal.SIGTERM, False),
+        pytest.param("random-50-seed0/stages/classifier", 1, signal.SIGINT, True, marks=pytest.mark.soak),
+        pytest.param("pretraining-seed1/stages/00-denoising", 2, signal.SIGTERM, False, marks=pytest.mark.soak),
+        ("random-50-seed1/stages/classifier", 2, signal.SIGINT, True),
+    ],
+)
+def test_a_comparison_that_is_stopped_saves_and_goes_on_with_the_same_table(
+    place, workers, signum, everyone, undisturbed_long, tmp_path
+):
+    out = tmp_path / "out"
+    words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(out), "--workers", str(workers)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aepretrain", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    stage = out / "runs" / place
+    deadline = time.monotonic() + 120
+    metrics = stage.parents[1] / "metrics.jsonl"
+    while not (metrics.is_file() and metrics.stat().st_size > 2000):  # some epochs are done
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    start = time.monotonic()
+    (os.killpg if everyone else os.kill)(process.pid, signum)  # a terminal tells all, a scheduler the first
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode == 128 + signum, said
+    assert time.monotonic() - start < 15
+    assert all_left(process)
+    assert f"The same command goes on: aepretrain {' '.join(words)}" in said
+    assert "Traceback" not in said
+    saved = torch.load(stage / "last.ckpt", weights_only=True)
+    assert saved["global_step"] > 0
+    again = subprocess.run([sys.executable, "-m", "aepretrain", *words], check=False, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert rows(out) == rows(undisturbed_long)
+    for name in ("encoder/encoder.safetensors", "stages/00-denoising/model.safetensors"):
+        paths = [folder / "runs" / "pretraining-seed1" / name for folder in (out, undisturbed_long)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    if workers == 1:
+        assert f"goes on from {stage / 'last.ckpt'}" in again.stdout
+
+
+@pytest.mark.parametrize(("stage", "step"), [("00-denoising", 20), ("01-denoising", 20), ("classifier", 3)])
+def test_seeds_that_were_killed_together_begin_again_together_and_end_with_the_same_bits(stage, step, runner, tmp_path):
+    file = write(tmp_path, layers=2 * SMALL["layers"], compare={**SMALL["compare"], "labels": [50]})
+    words = ("compare", "--config", file, "--vectorize", "on", "--out")
+    code, said = runner.run(*words, tmp_path / "golden")
+    assert code == 0, said
+    assert runner.run(*words, tmp_path / "out", strike={"stage": stage, "step": step})[0] == -signal.SIGKILL
+    code, said = runner.run(*words, tmp_path / "out")
+    assert code == 0, said
+    assert ("pretraining seeds 0, 1 finished" in said) == (stage != "classifier")
+    assert rows(tmp_path / "out") == rows(tmp_path / "golden")
+    for seed in (0, 1):
+        name = f"runs/pretraining-seed{seed}/encoder/encoder.safetensors"
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "golden" / name).read_bytes()
+    assert not list((tmp_path / "out" / "runs").glob("together*"))
+
+
+def test_workers_leave_with_a_comparison_that_is_killed(tmp_path):
+    words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(tmp_path / "out"), "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aepretrain", *words], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out" / "runs" / "pretraining-seed0" / "metrics.jsonl").is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(members(process)) > 1
+    process.kill()
+    process.wait()
+    assert all_left(process, 10)
+
+
+def test_a_further_seed_runs_only_what_is_new(undisturbed, tmp_path):
+    folder = tmp_path / "out"
+    config = write(tmp_path, compare={**SMALL["compare"], "seeds": 1})
+    assert main(["compare", "--config", config, "--out", str(folder)]) == 0
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("row.json")}
+    assert main(["compare", "--config", write(tmp_path), "--out", str(folder)]) == 0
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("row.json")}.items()
+    assert rows(folder) == rows(undisturbed)
+
+
+def test_a_baseline_is_that_of_scikit_learn_with_the_setting_that_validation_chose():
+    splits = Digits(labels=200).splits(seed=1)
+    x, y = splits.train.x.flatten(1), splits.train.y
+    found = measure_baseline("knn", splits)
+    scores = {}
+    for k in BASELINES["knn"].grid:
+        model = KNeighborsClassifier(k).fit(x, y)
+        scores[k] = model.score(splits.validation.x.flatten(1), splits.validation.y)
+    best = max(scores, key=scores.get)
+    assert found["hyperparameters"] == {"k": best}
+    assert found["validation_accuracy"] == pytest.approx(scores[best])
+    expected = KNeighborsClassifier(best).fit(x, y).score(splits.test.x.flatten(1), splits.test.y)
+    assert found["test_accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_reads_the_digits(name):
+    assert measure_baseline(name, Digits().splits())["test_accuracy"] > 0.93
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seeds": 0}, "compare.seeds must be >= 1"),
+        ({"arms": []}, "compare.arms must name something"),
+        ({"labels": [50, 50]}, "compare.labels must name something, each once"),
+        ({"baselines": ["forest"]}, "compare.baselines are logistic, knn, svm, boosting, but got 'forest'"),
+    ],
+)
+def test_comparisons_of_nothing_are_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        Comparison(**arguments)
+
+
+def test_a_comparison_needs_a_classifier_and_one_device(tmp_path, capsys):
+    config = write(tmp_path, data="OneHotPatterns")
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "a")]) == 2
+    assert "a comparison needs classes" in capsys.readouterr().err
+    two = ("--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp")
+    assert main(["compare", "--config", write(tmp_path), "--out", str(tmp_path / "b"), *two]) == 2
+    assert "Set trainer.devices to 1" in capsys.readouterr().err
+
+
+def test_layers_that_can_learn_to_copy_are_warned_of_before_the_first_one(tmp_path, capsys):
+    wide = {"class_path": "PlainAutoencoder", "init_args": {"coder": {"class_path": "Dense", "init_args": {}}}}
+    wide["init_args"]["coder"]["init_args"]["features"] = 100
+    small = {"seeds": 1, "labels": [50], "baselines": [], "arms": ["random"]}
+    file = write(tmp_path, layers=[wide], compare=small)
+    assert main(["compare", "--config", file, "--out", str(tmp_path / "out")]) == 0
+    assert "warning: layer 0 (00-plain) is overcomplete" in capsys.readouterr().out.partition("1/1")[0]
+
+
+def test_the_folder_of_a_comparison_is_no_run_to_evaluate_but_its_cells_are(undisturbed, capsys):
+    assert main(["evaluate", str(undisturbed)]) == 2
+    assert f"holds a comparison, whose runs are in {undisturbed / 'runs'}" in capsys.readouterr().err
+    assert main(["evaluate", str(undisturbed / "runs" / "random-50-seed0")]) == 0
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
+    folder = Path(tmp_path / "out")
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("...")
+    assert main(["compare", "--config", write(tmp_path), "--out", str(folder)]) == 2
+    assert "is not empty and holds no comparison" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_the_control_is_a_network_of_its_own_with_the_same_batches(tmp_path):
+    control = Experiment([lambda s: DenoisingAutoencoder(s, Dense(8, "relu"))], Digits(), Pretraining(1))
+    watch = Watch()
+    control = replace(control, finetune=FineTuning(3, 16), callbacks=[watch])
+    both = bench(experiment(), tmp_path, control=control)
+    assert both.run(Cell("control-pretrained", 0, 50))["steps"] == 3 * 4
+    assert watch.start["encoder.0.1.weight"].shape == (8, 64)
+    batches = watch.batches
+    both.run(Cell("control-random", 0, 50))
+    assert all(torch.equal(*inputs) for inputs in zip(batches[0], watch.batches[0], strict=True))
+    assert (tmp_path / "pretraining-control-seed0" / "encoder").is_dir()
+    assert not (tmp_path / "pretraining-seed0").exists()
+
+
+@pytest.mark.parametrize("by", ["steps", "seconds"])
+def test_random_longer_has_the_compute_of_pretraining_too_and_no_further_look_at_validation(tmp_path, by):
+    cells = bench(experiment(), tmp_path, Comparison(longer_by=by))
+    random = cells.run(Cell("random", 0, 50))
+    longer = cells.run(Cell("random-longer", 0, 50))
+    pretraining = json.loads((tmp_path / "pretraining-seed0" / "results.json").read_text())["stages"][0]
+    times = int(longer["hyperparameters"]["budget"].removesuffix("x"))
+    own, extra = {
+        "steps": (random["steps"], pretraining["steps"]),
+        "seconds": (random["seconds"], pretraining["seconds"]),
+    }[by]
+    assert times * own >= own + extra > (times - 1) * own
+    assert longer["steps"] == times * random["steps"]
+    assert all(len(_validations(tmp_path / f"{arm}-50-seed0")) == 3 for arm in ("random", "random-longer"))
+
+
+def _validations(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row["value"] for row in rows if row["name"] == "val/accuracy"]
+
+
+RATE = "classifier.optimizer.init_args.lr"
+GRID = {"seeds": 2, "labels": [50], "baselines": ["knn"], "grid": {RATE: [1e-5, 0.03]}}
+ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001}}
+
+
+def test_the_grid_is_searched_with_the_first_seed_and_every_arm_has_as_many_trials(tmp_path, capsys):
+    config = write(tmp_path, compare=GRID, classifier={"optimizer": ADAM})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "out")]) == 0
+    assert "2 settings and the epoch chosen on 300 validation labels" in capsys.readouterr().out
+    runs = tmp_path / "out" / "runs"
+    for arm in ("pretrained", "random", "probe"):
+        first, second = (json.loads((runs / f"{arm}-50-seed{seed}" / "row.json").read_text()) for seed in (0, 1))
+        assert first["hyperparameters"] == second["hyperparameters"] == {RATE: 0.03}
+        assert len(list((runs / f"{arm}-50-seed0" / "trials").iterdir())) == 1
+        assert not (runs / f"{arm}-50-seed1" / "trials").exists()
+        assert max(_validations(runs / f"{arm}-50-seed0" / "trials/0")) < first["validation_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"pretrain.epochs": [1, 2]}, "Pretraining is shared by all arms"),
+        ({"finetune.epochs": []}, "must be a list of values to try"),
+        ({"finetune.epoch": [1]}, "--finetune.epoch is not an option. Did you mean epochs?"),
+        ({"finetune.epochs": ["many"]}, "compare.grid {'finetune.epochs': 'many'}: "),
+    ],
+)
+def test_a_grid_that_cannot_be_searched_is_refused(tmp_path, capsys, grid, message):
+    config = write(tmp_path, compare={"seeds": 1, "grid": grid})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_combination_that_diverges_loses(tmp_path):
+    good, bad = experiment(), experiment(classifier=partial(Classifier, optimizer=partial(SGD, lr=1e30)))
+    trials = [Trial(good, settings={"lr": 1}), Trial(bad, settings={"lr": 1e30})]
+    assert Bench(Comparison(), trials, tmp_path).run(Cell("random", 0, 50))["hyperparameters"] == {"lr": 1}
+    with pytest.raises(DivergedError, match=r"every combination of compare\.grid diverged"):
+        Bench(Comparison(), [trials[1]] * 2, tmp_path).run(Cell("random", 1, 50))
+
+
+def test_two_workers_find_what_one_finds(undisturbed, tmp_path, capsys):
+    command = ["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out"), "--workers", "2"]
+    assert main(command) == 0
+    assert rows(tmp_path / "out") == rows(undisturbed)
+    assert "16/16  " in capsys.readouterr().out
+
+
+def test_a_dask_cluster_finds_what_one_process_finds(undisturbed, tmp_path):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        where = ("--backend", "dask", "--address", cluster.scheduler_address)
+        assert main(["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out"), *where]) == 0
+    assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+def test_a_ray_cluster_finds_what_one_process_finds(undisturbed, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # it stores a token in the home otherwise
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        command = ["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out"), "--backend", "ray"]
+        assert main(command) == 0
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        ray.shutdown()
+    assert rows(tmp_path / "out") == rows(undisturbed)
+
+
+def test_a_ray_cluster_that_is_not_there_is_found_out_at_once(tmp_path, capsys):
+    pytest.importorskip("ray")
+    where = ("--backend", "ray", "--address", "127.0.0.1:1")
+    assert main(["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out"), *where]) == 2
+    assert "--address 127.0.0.1:1: there is no Ray cluster" in capsys.readouterr().err
+
+
+def test_a_label_budget_may_have_fewer_seeds():
+    cells = list(Comparison(arms=["random"], seeds=[3, 1], labels=[50, None], baselines=[]).cells())
+    assert [(cell.seed, cell.labels) for cell in cells] == [(0, 50), (0, None), (1, 50), (2, 50)]
+
+
+def test_boosted_trees_are_for_tables_unless_they_are_named():
+    table = Arrays(torch.rand(60, 5), torch.arange(60) % 2)
+    assert list(Comparison().for_data(table).baselines) == ["logistic", "knn", "svm", "boosting"]
+    assert list(Comparison().for_data(Digits()).baselines) == ["logistic", "knn", "svm"]
+    assert list(Comparison(baselines=["boosting"]).for_data(Digits()).baselines) == ["boosting"]
+
+
+def test_a_control_and_the_arms_that_use_it_come_together(tmp_path, capsys):
+    config = write(tmp_path, compare={"arms": ["random", "control-random"]})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "a")]) == 2
+    assert "Give its layers under control.layers" in capsys.readouterr().err
+    config = write(tmp_path, control={"layers": SMALL["layers"]})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "b")]) == 2
+    assert "Add control-random to compare.arms" in capsys.readouterr().err
+    config = write(tmp_path, control={"layer": SMALL["layers"]})
+    assert main(["compare", "--config", config, "--out", str(tmp_path / "b")]) == 2
+    assert "unknown key 'control.layer'. Did you mean layers?" in capsys.readouterr().err
+
+
+def test_the_summary_names_what_was_best_and_answers_at_equal_compute_and_for_the_control():
+    comparison = Comparison(
+        arms=["pretrained", "random", "random-longer", "control-pretrained", "control-random"],
+        seeds=3,
+        baselines=["svm"],
+    )
+    accuracy = {
+        "pretrained": 0.93, "random": 0.90, "random-longer": 0.94,
+        "control-pretrained": 0.95, "control-random": 0.97, "svm": 0.96,
+    }  # fmt: skip
+    found = [
+        {"arm": cell.arm, "labels": "all", "seed": cell.seed, "test_accuracy": accuracy[cell.arm] + 0.001 * cell.seed}
+        for cell in comparison.cells()
+    ]
+    data = {"name": "Digits", "validation": 300, "test": 300}
+    (budget,) = summarize(found, comparison, data)["budgets"]
+    assert budget["best"] == "control-random"
+    assert budget["verdict"].startswith("helps: +3.0 points")
+    assert budget["longer_verdict"].startswith("hurts: -1.0 points")
+    assert budget["control_verdict"].startswith("hurts: -2.0 points")
+    assert budget["differences"]["pretrained - control-random"]["mean"] == pytest.approx(-0.04)

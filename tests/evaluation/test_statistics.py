@@ -1,0 +1,69 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aepretrain.evaluation.statistics import paired_difference, sampling_error, verdict
+
+ACCURACIES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
+
+
+def test_the_interval_is_that_of_the_paired_t_test_of_scipy():
+    a, b = np.random.default_rng(0).random((2, 7))
+    found = paired_difference(list(a), list(b))
+    expected = scipy.stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert found.interval == pytest.approx((expected.low, expected.high))
+    assert found.mean == pytest.approx((a - b).mean())
+    assert found.std == pytest.approx(np.std(a - b, ddof=1))
+
+
+def test_the_bootstrap_interval_is_that_of_scipy():
+    a, b = np.random.default_rng(1).random((2, 12))
+    found = paired_difference(list(a), list(b)).bootstrap
+    reference = scipy.stats.bootstrap((a - b,), np.mean, method="percentile", n_resamples=10_000, rng=0)
+    assert found == pytest.approx(tuple(reference.confidence_interval), abs=0.02)
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs=ACCURACIES)
+def test_swapping_the_arms_turns_every_figure_around(pairs):
+    a, b = (list(values) for values in zip(*pairs, strict=True))
+    one, other = paired_difference(a, b), paired_difference(b, a)
+    assert one.mean == pytest.approx(-other.mean)
+    assert one.interval == pytest.approx((-other.interval[1], -other.interval[0]))
+    assert (one.wins, one.losses) == (other.losses, other.wins)
+    assert one.bootstrap[0] <= one.mean + 1e-9
+    assert one.mean <= one.bootstrap[1] + 1e-9
+
+
+def test_one_pair_has_no_interval():
+    found = paired_difference([0.9], [0.8])
+    assert math.isnan(found.std)
+    assert found.interval == (-math.inf, math.inf)
+    assert verdict(found, "all labels") == "cannot tell at all labels: 1 seed is too few, at least 3 are needed"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "sentence"),
+    [
+        ([0.95, 0.94, 0.96], [0.90, 0.90, 0.90], "helps: +5.0 points [2.5, 7.5] at 50 labels, 3 of 3 seeds"),
+        ([0.90, 0.90, 0.90], [0.95, 0.94, 0.96], "hurts: -5.0 points [-7.5, -2.5] at 50 labels, 3 of 3 seeds"),
+        ([0.90, 0.92, 0.88], [0.90, 0.90, 0.90], "no difference seen: +0.0 points [-5.0, 5.0] at 50 labels"),
+        ([0.90] * 3, [0.90] * 3, "no difference seen: +0.0 points [0.0, 0.0] at 50 labels"),
+    ],
+)
+def test_the_verdict_says_what_the_interval_says(a, b, sentence):
+    assert verdict(paired_difference(a, b), "50 labels") == sentence
+
+
+def test_the_sampling_error_is_the_spread_of_binomial_shares():
+    shares = np.random.default_rng(0).binomial(300, 0.9, 100_000) / 300
+    assert sampling_error(0.9, 300) == pytest.approx(shares.std(), rel=0.01)
+
+
+def test_pairs_that_do_not_match_are_refused():
+    with pytest.raises(ValueError, match="got 2 and 1 values"):
+        paired_difference([0.1, 0.2], [0.1])

@@ -1,0 +1,59 @@
+"""A program for test_distributed.py: each process writes down which examples it trained on, and its weights' bits.
+
+The first also writes down what they found in validation, and what it finds alone.
+
+Run as ``shares.py OUT``, by torchrun or with two devices of Lightning's own launcher.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+
+import aepretrain as ae
+from aepretrain.heads.classification import evaluate_classifier
+from aepretrain.processes import is_first_process, leave_group
+
+
+class WriteDown(Callback):
+    def __init__(self, out):
+        self.out = out
+        self.stage = 0
+
+    def on_train_start(self, trainer, pl_module):
+        self.rows = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.rows.extend(tensors[0][:, 0].tolist() for tensors in batch)
+
+    def on_train_end(self, trainer, pl_module):
+        weights = [tensor.flatten().tolist() for tensor in pl_module.parameters()]
+        path = self.out / f"stage{self.stage}-rank{trainer.global_rank}.json"
+        path.write_text(json.dumps({"rows": self.rows, "weights": weights, "processes": trainer.world_size}))
+        self.stage += 1
+
+
+def main():
+    out = Path(sys.argv[1])
+    x = torch.rand(101, 6, generator=torch.Generator().manual_seed(0))
+    data = ae.Arrays(x, torch.arange(101) % 2, validation=0.21, test=0.19)
+    torch.manual_seed(int(os.environ.get("LOCAL_RANK", 0)))  # even initial weights that differ have to be made equal
+    layer = lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(5))  # noqa: E731
+    options = ae.TrainerOptions(accelerator="cpu", devices=2, strategy="ddp")
+    context = ae.RunContext(trainer=options, callbacks=[WriteDown(out)], progress=False)
+    stack = ae.GreedyStack((6,), [layer, layer]).fit(data, ae.Pretraining(epochs=2, batch_size=8), context)
+    model, length = ae.Classifier(stack.encoder, 2), ae.FineTuning(epochs=2, batch_size=8)
+    tuned = ae.finetune(model, data, length, context, pretrained=stack.encoder)
+    if is_first_process():
+        held_out = data.splits().validation
+        alone = evaluate_classifier(model, held_out.x, held_out.y)
+        together = {name.removeprefix("val/"): value for name, value in tuned.record.metrics.items()}
+        (out / "figures.json").write_text(json.dumps({"alone": alone, "together": together}))
+    leave_group()
+
+
+if __name__ == "__main__":
+    main()
