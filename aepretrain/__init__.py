@@ -14,11 +14,12 @@ _EXPORTS = {
         "ContractiveAutoencoder",
         "DenoisingAutoencoder",
         "DropoutAutoencoder",
+        "Layer",
         "PlainAutoencoder",
         "SparseAutoencoder",
         "VariationalAutoencoder",
     ),
-    "aepretrain.heads.classification": ("Classifier", "evaluate_classifier"),
+    "aepretrain.heads": ("Classifier", "Head", "Regressor", "evaluate_classifier"),
     "aepretrain.data": (
         "CIFAR10",
         "MNIST",
@@ -49,7 +50,7 @@ _EXPORTS = {
     "aepretrain.pretraining.stack": ("GreedyStack",),
     "aepretrain.finetuning.finetune": ("finetune",),
     "aepretrain.training.options": ("FineTuning", "Pretraining", "TrainerOptions"),
-    "aepretrain.training.stage": ("RunContext",),
+    "aepretrain.training.context": ("RunContext",),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 

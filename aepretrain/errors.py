@@ -35,10 +35,6 @@ class LostProcessError(AEPretrainError, RuntimeError):
     """Another of several processes is gone, so this one cannot go on: exit code 1."""
 
 
-class GraphError(AEPretrainError, RuntimeError):
-    """An optimizer step that could not be recorded as a CUDA graph: exit code 1."""
-
-
 class OutOfMemoryError(AEPretrainError, MemoryError):
     """A stage for which there was too little memory: exit code 1.
 

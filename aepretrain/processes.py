@@ -1,7 +1,12 @@
-"""Which of several processes this one is, and the processes that Lightning launched from it."""
+"""Which of several processes this one is, those that Lightning launched from it, and how they leave together."""
 
+import contextlib
+import functools
 import os
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -20,15 +25,27 @@ def is_first_process() -> bool:
 
 
 def adopt(launcher: Any) -> None:
-    """Take over the processes that a Trainer launched for the first stage: the Trainers of later ones have no handle.
+    """Remember the processes that a launcher of Lightning starts, so that they are not left behind.
 
-    Lightning's observer, which kills this process as soon as another one leaves with an exit code, loses sight of them
-    only in :func:`dismiss_launched`.
+    Lightning's observer kills this process as soon as one of them leaves with an exit code, until
+    :func:`dismiss_launched` empties the list.
     """
+    global _launched
     procs = getattr(launcher, "procs", None)
-    if procs:
-        global _launched
+    if procs is not None:
         _launched = procs
+
+
+@functools.cache
+def leave_with(parent: int) -> None:
+    """Have this process leave within a second of the one that started it, whatever it waits for."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="aepretrain-watch-parent").start()
 
 
 def dismiss_launched() -> None:
@@ -40,6 +57,16 @@ def dismiss_launched() -> None:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@contextlib.contextmanager
+def leaving_none_behind() -> Iterator[None]:
+    """If the block fails, let the processes that were launched for it leave, too."""
+    try:
+        yield
+    except BaseException:
+        dismiss_launched()
+        raise
 
 
 def kill_launched() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from aepretrain.cli.config_errors import FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
+from aepretrain.cli.config_errors import CALLBACK, FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
 from aepretrain.cli.import_allowlist import confine_imports
 from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
@@ -65,6 +65,13 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
     _add_network(parser, "")
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     parser.add_argument("--checkpoint", type=Saving, default=Saving())
+    parser.add_argument(
+        "--callbacks",
+        type=list[CALLBACK],
+        default=[],
+        help="callbacks of Lightning, made anew for every stage: a list of class_path and init_args; they need "
+        "--trainer.engine lightning",
+    )
     parser.add_argument("--on_nan", type=OnNaN, default="stop", help="stop at a loss that is not finite, or skip it")
     parser.add_argument("--compare", type=Comparison, default=Comparison())
     parser.add_argument("--report", type=bool, default=True, help="write report.html at the end")
@@ -138,6 +145,7 @@ def _experiment(built: Namespace, network: Namespace) -> Experiment:
         network.finetune,
         built.trainer,
         built.seed,
+        callbacks=built.callbacks,
         report=built.report,
         checkpoint=built.checkpoint,
         on_nan=built.on_nan,

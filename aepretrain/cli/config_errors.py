@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning.pytorch import Callback
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -16,13 +17,15 @@ from aepretrain.cli.import_allowlist import ALLOWED
 from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.heads.classification import Classifier
-from aepretrain.layers import Autoencoder
+from aepretrain.layers import Layer
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
 
-LAYER = Callable[[tuple[int, ...]], Autoencoder]
+LAYER = Callable[[tuple[int, ...]], Layer]
 """The type of an entry of the list of layers: it becomes a factory."""
+CALLBACK = Callable[[], Callback]
+"""The type of an entry of the list of callbacks: it becomes a factory, too."""
 GROUPS: dict[str, type] = {
     "pretrain": Pretraining,
     "classifier": Classifier,
@@ -32,7 +35,7 @@ GROUPS: dict[str, type] = {
     "compare": Comparison,
     "wandb": WandbOptions,
 }
-TOP_LEVEL = ("seed", "data", "layers", "loggers", *GROUPS, "on_nan", "control", "report", "out", "resume")
+TOP_LEVEL = ("seed", "data", "layers", "loggers", *GROUPS, "on_nan", "callbacks", "control", "report", "out", "resume")
 NETWORK = ("layers", "pretrain", "classifier", "finetune")
 """What the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
@@ -40,7 +43,7 @@ FROM_THE_RUN = ("encoder", "num_classes", "code_features")
 """What the run, and not the config, gives to the classifier."""
 # The base of the classes that may be named under a key.
 EXPECTED: dict[str, type] = {
-    "layers": Autoencoder,
+    "layers": Layer,
     "data": DataModule,
     "coder": coders.Coder,
     "corruption": corruptions.Corruption,
@@ -134,7 +137,7 @@ def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> 
                 yield f"{place}layers must be a list with one entry per layer, but is {value!r}."
                 continue
             for k, layer in enumerate(value):
-                yield from _class_problems(layer, Autoencoder, f"{place}layers[{k}]")
+                yield from _class_problems(layer, Layer, f"{place}layers[{k}]")
         elif first == "data" and not rest:
             yield from _class_problems(value, DataModule, "data")
 
@@ -226,7 +229,7 @@ def known_classes(base: type) -> dict[str, type]:
 
 
 def _all_classes() -> list[type]:
-    bases = (Autoencoder, DataModule, coders.Coder, corruptions.Corruption, likelihoods.Likelihood)
+    bases = (Layer, DataModule, coders.Coder, corruptions.Corruption, likelihoods.Likelihood)
     return [*GROUPS.values(), *(cls for base in bases for cls in known_classes(base).values())]
 
 

@@ -13,12 +13,13 @@ from aepretrain.errors import ConfigError
 
 ALLOWED = (
     "aepretrain.layers",
-    "aepretrain.heads.classification",
+    "aepretrain.heads",
     "aepretrain.compare",
     "aepretrain.data",
     "aepretrain.parts",
     "aepretrain.tracking",
     "aepretrain.training",
+    "lightning.pytorch.callbacks",
     "torch.nn",
     "torch.optim",
     "torchvision.datasets",

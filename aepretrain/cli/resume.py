@@ -11,7 +11,7 @@ from aepretrain.cli.config import resolve
 from aepretrain.errors import ConfigError
 
 RESUME = "resume"
-FREE = ("trainer.accumulate", "trainer.dispatch", "trainer.cuda_graphs")
+FREE = ("trainer.accumulate", "trainer.chunk_steps")
 """What a run may go on with another value of: how a step is computed, not what it computes."""
 
 

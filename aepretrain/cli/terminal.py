@@ -80,7 +80,7 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
     )
     table = _table("plan", ("stage", "shape", "parameters", "epochs", "batch", "steps"), words=2)
     parameters = []
-    for k, (stage, layer) in enumerate(zip(stack.stages, stack.autoencoders, strict=True)):
+    for k, (stage, layer) in enumerate(zip(stack.stages, stack, strict=True)):
         epochs, batch_size, _ = experiment.pretrain.of_layer(k, len(stack.layers))
         parameters.append(_count(layer))
         shape = f"{_shape(layer.in_shape)} > {_shape(layer.code_shape)}"
@@ -95,7 +95,7 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
     codes = stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
     disk = sum(parameters) * (COPIES_WHILE_TRAINING + 1) * BYTES_PER_VALUE + codes
     examples = facts["unlabelled"] + facts["validation"] + facts["test"]
-    widths = [stack.in_shape, *(layer.code_shape for layer in stack.autoencoders)]
+    widths = [stack.in_shape, *(layer.code_shape for layer in stack)]
     sizes = [math.prod(width) * examples * BYTES_PER_VALUE for width in widths]
     memory = sizes[0] + max(a + b for a, b in pairwise(sizes))
     limit = experiment.data.memory_limit

@@ -215,7 +215,7 @@ class Bench:
         if not tried:
             raise DivergedError(f"{cell.name}: every combination of compare.grid diverged. Try lower learning rates.")
         tuned, experiment, place, settings = max(tried, key=lambda each: each[0].record.metrics["val/accuracy"])
-        results = {**measure(tuned.classifier, experiment.data, cell.seed), **tuned.summary()}
+        results = {**measure(tuned.head, experiment.data, cell.seed), **tuned.summary()}
         if place != folder:
             _move_up(place, folder)
         circumstances = {**experiment.circumstances(tuned.record), "hyperparameters": settings}

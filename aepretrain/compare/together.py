@@ -8,17 +8,17 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from aepretrain.console import print_line
+from aepretrain.ensembles.stages import finetune_ensemble, pretrain_stacks
 from aepretrain.ensembles.train import Vectorize, why_apart
 from aepretrain.errors import DivergedError
 from aepretrain.export.encoder import load_encoder
-from aepretrain.finetuning.finetune import FineTuned, finetune_seeds
-from aepretrain.pretraining.stack import fit_stacks
+from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.runs.artifacts import save_inputs, save_samples
 from aepretrain.runs.experiment import Experiment, close_finetuning
 from aepretrain.storage.json_files import write_json
 from aepretrain.tracking.comparison import open_pretraining
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.stage import RunContext
+from aepretrain.training.context import RunContext
 
 
 def pretrain_together(
@@ -39,7 +39,7 @@ def pretrain_together(
     first = experiments[0]
     stacks = [first.prepare()]
     contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
-    named = zip(stacks[0].stages, stacks[0].autoencoders, strict=True)
+    named = zip(stacks[0].stages, list(stacks[0]), strict=True)
     reasons = [why_apart(layer, [], contexts[0], stage=stage, vectorize=vectorize) for stage, layer in named]
     if vectorize == "auto" and all(reasons):
         print_line(f"pretraining  one seed after another: {reasons[0]}")
@@ -49,7 +49,7 @@ def pretrain_together(
     for experiment, folder in zip(experiments, folders, strict=True):
         save_inputs(experiment.data.splits(experiment.seed).validation, folder)
     try:
-        fit_stacks(stacks, first.data, first.pretrain, contexts, vectorize=vectorize, on_stage_ends=ends)
+        pretrain_stacks(stacks, first.data, first.pretrain, contexts, vectorize=vectorize, on_stage_ends=ends)
     except DivergedError as error:
         _say_apart(error)
         return False
@@ -115,7 +115,7 @@ def finetune_together(
     pretrained = [expected for _, expected in starts if expected is not None]
     first = experiments[0]
     try:
-        tuned = finetune_seeds(classifiers, first.data, first.finetune, contexts, pretrained=pretrained)
+        tuned = finetune_ensemble(classifiers, first.data, first.finetune, contexts, pretrained=pretrained)
     except DivergedError as error:
         _say_apart(error)
         return None

@@ -1,13 +1,11 @@
 """Who runs the cells: this process, several processes of this machine or a Dask cluster by joblib, or a Ray cluster."""
 
 import contextlib
-import functools
 import multiprocessing
 import os
 import signal
 import socket
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from aepretrain.console import console
 from aepretrain.errors import ConfigError, StoppedError
+from aepretrain.processes import leave_with
 from aepretrain.training.options import TrainerOptions
 from aepretrain.training.recovery.signals import LOOK_SECONDS, obey_another, received, stop_if_asked
 
@@ -135,23 +134,13 @@ def _in_worker(work: Callable[[Any], Row], job: Any, parent: int | None) -> Row 
     """
     console.quiet = True
     if parent is not None:
-        _belong_to(parent)
+        obey_another()
+        leave_with(parent)
     try:
         stop_if_asked("before a cell")
         return work(job)
     except StoppedError:
         return None
-
-
-@functools.cache
-def _belong_to(parent: int) -> None:
-    def leave_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    obey_another()
-    threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aepretrain.ensembles.batch import SeedBatch, reason_against_optimizer
 from aepretrain.layers import (
@@ -63,7 +63,7 @@ class SeedAutoencoders(SeedBatch):
 
     Example:
         >>> batch = SeedAutoencoders([PlainAutoencoder((6,), Dense(3)) for _ in range(4)])
-        >>> batch.training_step([torch.rand(4 * 5, 6)], 0).shape
+        >>> batch.mean(batch.loss(torch.rand(4 * 5, 6))).shape
         torch.Size([4])
     """
 
@@ -71,38 +71,25 @@ class SeedAutoencoders(SeedBatch):
         super().__init__(layers)
         if isinstance(self.model, SparseAutoencoder) and isinstance(self.model.penalty, KLSparsity):
             self.model.penalty = EachSeed(self.model.penalty, self.seeds)
-        self.statistics = [CodeStatistics(self.model.code_shape) for _ in layers]
-        self._sums: dict[str, Tensor] = {}
-        self._examples = 0
+        self.statistics = nn.ModuleList(CodeStatistics(self.model.code_shape) for _ in layers)
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        return self.means(self.model.energy(batch[0]))
+    def each_statistics(self) -> list[CodeStatistics]:
+        """The statistics of each seed's codes."""
+        return [metric for metric in self.statistics if isinstance(metric, CodeStatistics)]
 
-    def on_validation_epoch_start(self) -> None:
-        self._sums, self._examples = {}, 0
-        for statistics in self.statistics:
-            statistics.to(self.device).reset()
-
-    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+    def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
         x = batch[0]
-        h, examples = self.model.f(x), len(x) // self.seeds
-        for statistics, codes in zip(self.statistics, h.split(examples), strict=True):
-            statistics.update(codes)
+        h = self.model.f(x)
+        for metric, codes in zip(self.each_statistics(), h.split(len(x) // self.seeds), strict=True):
+            metric.update(codes)
         reconstruction = self.model.L(x, self.model.g(h))
-        values = {"loss": self.model.energy(x), "reconstruction": reconstruction, **self.model.diagnostics(x)}
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + self.means(value) * examples
-        self._examples += examples
+        return {"loss": self.model.energy(x), "reconstruction": reconstruction, **self.model.diagnostics(x)}
 
-    def on_validation_epoch_end(self) -> None:
-        means = {f"val/{name}": (value / self._examples).tolist() for name, value in self._sums.items()}
-        self.figures = [
-            {name: values[seed] for name, values in means.items()}
-            | {f"val/{name}": value.item() for name, value in statistics.compute().items()}
-            for seed, statistics in enumerate(self.statistics)
-        ]
-        # For whoever watches; the figures of each seed are recorded by themselves.
-        self.log("val/reconstruction", (self._sums["reconstruction"] / self._examples).mean())
+    def validation_totals(self) -> dict[str, Tensor]:
+        each = [metric.compute() for metric in self.each_statistics()]
+        for metric in self.each_statistics():
+            metric.reset()
+        return {name: torch.stack([totals[name] for totals in each]) for name in each[0]}
 
 
 class EachSeed(SparsityPenalty):

@@ -5,60 +5,52 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.optim import ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, Rprop
+from torch.optim import ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop, Rprop
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aepretrain.ensembles.linear import SeedLinear, SeedTransposed
+from aepretrain.layers.base import StageModule
 from aepretrain.parts.coders import Transposed
-from aepretrain.parts.noise import Noise
 
 ELEMENTWISE_OPTIMIZERS = (ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, Rprop)
 
 
-class SeedBatch(LightningModule, ABC):
+class SeedBatch(StageModule, ABC):
     r"""S modules that differ in their weights alone, trained side by side.
 
     .. math:: \min \; \sum_s \mathbb E_x \, \ell_s(x)
 
     No term shares a weight with another, so each seed's gradient is its own, and an optimizer that treats every weight
     by itself makes the steps that S separate ones would make. Rows of a batch are those of seed 0, then of seed 1, and
-    so on, equally many. A subclass fills in the steps of training and validation.
+    so on, equally many. A subclass fills in what is measured of each seed.
 
     Args:
         modules: The modules, whose affine maps hold all of their weights. They are copied; :meth:`give_back` puts the
             trained ones back.
     """
 
-    def __init__(self, modules: Sequence[LightningModule]) -> None:
-        super().__init__()
+    def __init__(self, modules: Sequence[StageModule]) -> None:
+        super().__init__(modules[0].optimizer, modules[0].scheduler)
         self.seeds = len(modules)
         self.model: Any = _side_by_side(modules)
-        self.figures: list[dict[str, float]] = []
-        """Of the last validation, per seed."""
+        self.monitor, self.mode = modules[0].monitor, modules[0].mode
 
     @abstractmethod
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        """The loss of each seed, shape ``(S,)``."""
+    def validation_totals(self) -> dict[str, Tensor]:
+        """What is measured on all examples of each seed: name to values, shape ``(S,)``."""
 
-    @property
-    def noise(self) -> Noise:
-        """Where the noise comes from: one generator per seed."""
-        return self.model.noise
+    def loss(self, *batch: Tensor) -> Tensor:
+        return self.model.loss(*batch)
 
-    @noise.setter
-    def noise(self, noise: Noise) -> None:
-        self.model.noise = noise
-
-    def means(self, values: Tensor) -> Tensor:
+    def mean(self, values: Tensor) -> Tensor:
         """Values of the examples, shape ``(S * B,)``, to each seed's mean, shape ``(S,)``."""
         return values.reshape(self.seeds, -1).mean(dim=1)
 
-    def configure_optimizers(self) -> Any:
-        return self.model.configure_optimizers()
+    def make_optimizer(self) -> Optimizer:
+        return self.model.make_optimizer()
 
-    def give_back(self, modules: Sequence[LightningModule]) -> None:
+    def give_back(self, modules: Sequence[StageModule]) -> None:
         """Put each seed's weights into its own module."""
         for name, module in self.model.named_modules():
             own: list[Any] = [each.get_submodule(name) for each in modules]
@@ -68,7 +60,7 @@ class SeedBatch(LightningModule, ABC):
                 module.give_back([each.bias for each in own])
 
 
-def reason_against_optimizer(module: LightningModule) -> str | None:
+def reason_against_optimizer(module: StageModule) -> str | None:
     """Why the optimizer and the scheduler of a module cannot serve many seeds; ``None`` if they can."""
     made: Any = module.configure_optimizers()
     optimizer, scheduler = (
@@ -81,7 +73,7 @@ def reason_against_optimizer(module: LightningModule) -> str | None:
     return None
 
 
-def _side_by_side(modules: Sequence[LightningModule]) -> LightningModule:
+def _side_by_side(modules: Sequence[StageModule]) -> StageModule:
     """A copy of the first module whose affine maps are those of all of them."""
     model = copy.deepcopy(modules[0])
     linears: dict[int, SeedLinear] = {}

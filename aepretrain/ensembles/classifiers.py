@@ -37,33 +37,21 @@ class SeedClassifiers(SeedBatch):
 
     Example:
         >>> batch = SeedClassifiers([Classifier(nn.Linear(6, 3), num_classes=2) for _ in range(4)])
-        >>> batch.training_step([torch.rand(4 * 5, 6), torch.arange(4 * 5) % 2], 0).shape
+        >>> batch.mean(batch.loss(torch.rand(4 * 5, 6), torch.arange(4 * 5) % 2)).shape
         torch.Size([4])
     """
 
     def __init__(self, classifiers: Sequence[Classifier]) -> None:
         super().__init__(classifiers)
-        self.model.matrix_ndim = 3
-        self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
-        smoothing = self.model.label_smoothing
-        return self.means(F.cross_entropy(self.model(x), y, reduction="none", label_smoothing=smoothing))
-
-    def on_validation_epoch_start(self) -> None:
-        self._losses, self._hits = [], []
-
-    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+    def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
         x, y = batch
         logits = self.model(x)
-        self._losses.append(F.cross_entropy(logits, y, reduction="none").reshape(self.seeds, -1))
         self._hits.append((logits.argmax(dim=1) == y).reshape(self.seeds, -1))
+        return {"loss": F.cross_entropy(logits, y, reduction="none")}
 
-    def on_validation_epoch_end(self) -> None:
-        loss, accuracy = (torch.cat(parts, dim=1).float().mean(dim=1) for parts in (self._losses, self._hits))
-        values = {"val/loss": loss, "val/accuracy": accuracy, "val/error": 1 - accuracy}
-        self.figures = [{name: value[seed].item() for name, value in values.items()} for seed in range(self.seeds)]
-        # For whoever watches; the figures of each seed are recorded by themselves.
-        self.log("val/accuracy", accuracy.mean())
+    def validation_totals(self) -> dict[str, Tensor]:
+        accuracy = torch.cat(self._hits, dim=1).float().mean(dim=1)
+        self._hits = []
+        return {"accuracy": accuracy, "error": 1 - accuracy}

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from aepretrain.parts.norms import bound_norms
+
 
 class SeedLinear(nn.Module):
     r"""The affine maps of S models in one batched matrix product.
@@ -50,6 +52,12 @@ class SeedLinear(nn.Module):
         for linear, weight, bias in zip(linears, self.weight, self.bias, strict=True):
             linear.weight.copy_(weight.t())
             linear.bias.copy_(bias)
+
+
+@bound_norms.register
+def _(module: SeedLinear, most: float) -> None:
+    if module.weight.requires_grad:
+        module.bound_norms(most)
 
 
 class SeedTransposed(nn.Module):

@@ -1,39 +1,35 @@
 """One stage of many seeds at once: one Trainer, one batched module, and what as many separate stages would leave."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from aepretrain.data.batches import Batches, EpochOrder
-from aepretrain.ensembles import autoencoders as seed_autoencoders
-from aepretrain.ensembles import classifiers as seed_classifiers
+from aepretrain.ensembles import autoencoders, classifiers
 from aepretrain.ensembles.autoencoders import SeedAutoencoders
 from aepretrain.ensembles.batch import SeedBatch
-from aepretrain.ensembles.callbacks import SeedBest, SeedNoise, SeedRecords
 from aepretrain.ensembles.classifiers import SeedClassifiers
+from aepretrain.ensembles.members import SeedBest, SeedLog, SeedNoise
 from aepretrain.errors import ConfigError
+from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.heads.classification import Classifier
-from aepretrain.layers import Autoencoder
+from aepretrain.layers import Autoencoder, StageModule
 from aepretrain.parts.noise import derive_seed
-from aepretrain.training.callbacks import WeightsArrived
-from aepretrain.training.dispatches import Dispatches, Pace
-from aepretrain.training.divergence import FiniteLoss
-from aepretrain.training.engine import Engine, Schedules
-from aepretrain.training.options import TrainerOptions
+from aepretrain.training.acceleration.kernels import fuse, matmul_precision
+from aepretrain.training.context import RunContext, no_loggers
+from aepretrain.training.loop import OptimizerStep, run_epochs
+from aepretrain.training.options import EVALUATION_BATCH, StageSettings, TrainerOptions
 from aepretrain.training.progress import StageProgress
 from aepretrain.training.recovery.save_points import SavePoints
 from aepretrain.training.recovery.signals import stop_if_asked
 from aepretrain.training.recovery.stage_files import StageRecord
-from aepretrain.training.stage import EVALUATION_BATCH, RunContext, build_trainer, fit_quietly, no_loggers
+from aepretrain.training.stage import optimizer_of
+from aepretrain.training.state import TrainingState
 
 Vectorize = Literal["auto", "on", "off"]
-Module = Autoencoder | Classifier
-
 LARGEST_LAYER = 64 * 1024
 """Weights of the largest matrix up to which many seeds at once are worth while on a CPU: beyond, little is gained, and
 784-1000 loses. See ``tests/benchmarks/many_seeds.py``."""
@@ -42,7 +38,7 @@ MOST_BYTES = 2**30
 
 
 def why_apart(
-    module: Module, x: Sequence[Tensor], context: RunContext, *, stage: str, vectorize: Vectorize = "auto"
+    module: StageModule, x: Sequence[Tensor], context: RunContext, *, stage: str, vectorize: Vectorize = "auto"
 ) -> str | None:
     """Why the seeds of a stage are trained one after another; ``None`` if they are trained at once.
 
@@ -66,7 +62,7 @@ def why_apart(
     return reason
 
 
-def reason_apart(module: Module, context: RunContext) -> str | None:
+def reason_apart(module: StageModule, context: RunContext) -> str | None:
     """Why the seeds of a stage have to be trained one after another; ``None`` if they can be trained at once.
 
     Args:
@@ -89,14 +85,16 @@ def reason_apart(module: Module, context: RunContext) -> str | None:
         return "several processes share a stage"
     if context.on_nan == "skip":
         return "on_nan skip leaves out the updates of one seed"
-    if context.callbacks:
-        return "callbacks look at one seed"
+    if options.engine == "lightning":
+        return "trainer.engine is lightning"
     if isinstance(module, Classifier):
-        return seed_classifiers.reason_against(module)
-    return seed_autoencoders.reason_against(module)
+        return classifiers.reason_against(module)
+    if isinstance(module, Autoencoder):
+        return autoencoders.reason_against(module)
+    return f"the module {type(module).__name__} is not known to treat examples by themselves"
 
 
-def reason_slow(module: Module, x: Sequence[Tensor], options: TrainerOptions) -> str | None:
+def reason_slow(module: StageModule, x: Sequence[Tensor], options: TrainerOptions) -> str | None:
     """Why it is not worth while to train the seeds of a stage at once; ``None`` if it is.
 
     Args:
@@ -120,21 +118,14 @@ def reason_slow(module: Module, x: Sequence[Tensor], options: TrainerOptions) ->
     return None
 
 
-def train_seeds(
+def train_ensemble(
     modules: Sequence[Any],
     train: Sequence[Sequence[Tensor]],
     validation: Sequence[Sequence[Tensor]],
+    settings: StageSettings,
     contexts: Sequence[RunContext],
     *,
-    stage: str,
-    epochs: int,
-    batch_size: int,
-    monitor: str,
-    mode: str = "min",
-    patience: int | None = None,
-    validate_every: int = 1,
-    keep_best: bool = False,
-    arrivals: Sequence[WeightsArrived] = (),
+    pretrained: Sequence[nn.Module] = (),
 ) -> list[StageRecord]:
     """Train the same module of many seeds at once, equal within rounding to :func:`train_stage` for one after another.
 
@@ -142,72 +133,76 @@ def train_seeds(
     and loggers. Nothing is saved meanwhile: a stage that is stopped begins again. Seconds are each seed's share.
 
     Args:
-        modules: Of each seed, the autoencoder or the classifier, for which :func:`reason_apart` finds no reason.
+        modules: Of each seed, the layer or the head, for which :func:`reason_apart` finds no reason.
         train: Of each seed, tensors of shape ``(N, ...)`` that belong together; equally many examples.
         validation: The same for validation.
+        settings: The stage's name and length.
         contexts: What the stages of each seed's run share; they differ in seed, directory and loggers alone.
-        stage: Name of the stage.
-        epochs: Epochs at most, at least 1.
-        batch_size: Examples of each seed per optimizer step.
-        monitor: The validation figure that decides.
-        mode: Whether it is to be ``min`` or ``max``.
-        patience: Stop a seed after this many validations without a better figure, and keep its best epoch; ``None``:
-            never.
-        validate_every: Epochs from one validation to the next.
-        keep_best: Put back the weights of each seed's best epoch at the end, instead of keeping the last.
-        arrivals: Of each seed, the check that the batched module holds its weights before the first step; or none.
+        pretrained: Of each seed, the encoder that its head must hold before the first step; or none.
 
     Returns:
         The record of each seed's stage. The modules lie on the CPU and are in evaluation mode.
 
     Raises:
         DivergedError: If a loss of any seed is not finite.
+        StoppedError: If a signal asked the run to stop.
     """
+    stage = settings.name
     stop_if_asked(f"before {stage}")
     files = [context.files(stage) for context in contexts]
     shared = replace(contexts[0], out=None, loggers=no_loggers)
-    keep_best = keep_best or patience is not None
-    best = SeedBest(len(modules), monitor, mode, patience) if keep_best else None
-    noise, record = SeedNoise([context.seed for context in contexts], stage), SeedRecords(stage, contexts, best)
-    finite = FiniteLoss(stage, None)
-    own: list[Callback] = [SavePoints(stage, shared.saving, None, finite), noise, finite, record, Schedules()]
-    if shared.progress:
-        own.append(StageProgress(f"{stage}, {len(modules)} seeds", epochs, show=monitor))
-    if best is not None:
-        own.append(best)
-    trainer = build_trainer(shared, stage, epochs, own, validate_every=validate_every)
-    device = trainer.strategy.root_device
+    fabric = shared.fabric
     seeds = [derive_seed(context.seed, stage) for context in contexts]
-    batches = SeedBatches(_on(device, train), batch_size, seeds=seeds, shuffle=True)
-    held_out = SeedBatches(_on(device, validation), EVALUATION_BATCH, seeds=seeds, shuffle=False)
-    module, pace = _batched(modules, arrivals), Pace(shared.trainer.dispatch)
-    module.train()
-    start = time.perf_counter()
+    batches = SeedBatches(_on(fabric.device, train), settings.batch_size, seeds=seeds, shuffle=True)
+    held_out = SeedBatches(_on(fabric.device, validation), EVALUATION_BATCH, seeds=seeds, shuffle=False)
+    module = _batched(modules, pretrained).to(fabric.device).train()
+    noise = SeedNoise([context.seed for context in contexts], stage, fabric.device)
+    noise.give(module)
+    optimizer, scheduler = optimizer_of(module)
+    fuse(optimizer)
+    keeps = settings.keep_best or settings.patience is not None
+    best = SeedBest(len(modules), module.monitor, module.mode, patience=settings.patience, keeps=keeps)
+    log = SeedLog(stage, contexts, fabric, best)
+    state = TrainingState(module, optimizer, scheduler, None, log, best)
     for each in files:
         if each is not None:
             each.begin(resume=False)
-    with Engine(module, noise, pace, shared.trainer).driving():
-        fit_quietly(trainer, module, Dispatches(batches, pace), held_out, None)
-    seconds = (time.perf_counter() - start) / len(modules)
+    take_step = OptimizerStep(state, noise, fabric, shared.trainer)
+    saves = SavePoints(stage, shared.saving, None, fabric, step=0)
+    title = f"{stage}, {len(modules)} seeds"
+    progress = StageProgress(title, settings.epochs, len(batches), module.monitor, is_shown=shared.progress)
+    with matmul_precision(shared.trainer.float32_matmul), progress:
+        run_epochs(state, take_step, batches, held_out, settings, shared, noise, saves, progress)
+    best.put_back(module)
+    log.finish()
     module.cpu().give_back(modules)
     closed = []
-    for place, (alone, history, each) in enumerate(zip(modules, record.histories, files, strict=True)):
+    for place, (alone, history, each) in enumerate(zip(modules, log.histories, files, strict=True)):
         alone.eval()
-        kept, steps = len(history) - 1 if best is None else best.epochs[place], len(history) * len(batches)
-        closed.append(StageRecord(stage, len(history), kept, steps, seconds, history, str(device), processes=1))
+        record = StageRecord(
+            stage=stage,
+            epochs=len(history),
+            kept_epoch=best.epochs[place] if keeps else len(history) - 1,
+            steps=len(history) * len(batches),
+            seconds=state.seconds / len(modules),
+            history=history,
+            device=str(fabric.device),
+            processes=1,
+        )
+        closed.append(record)
         if each is not None:
-            each.commit(alone, closed[-1], arrivals[place : place + 1])
+            each.commit(alone, record)
     return closed
 
 
-def _batched(modules: Sequence[Module], arrivals: Sequence[WeightsArrived]) -> SeedBatch:
-    """The batched module; each seed's weights are read back from it and looked at."""
-    classifiers = [module for module in modules if isinstance(module, Classifier)]
+def _batched(modules: Sequence[StageModule], pretrained: Sequence[nn.Module]) -> SeedBatch:
+    """The batched module; the weights of each seed are read back from it and compared with what was pretrained."""
+    heads = [module for module in modules if isinstance(module, Classifier)]
     layers = [module for module in modules if isinstance(module, Autoencoder)]
-    batch = SeedClassifiers(classifiers) if classifiers else SeedAutoencoders(layers)
+    batch = SeedClassifiers(heads) if heads else SeedAutoencoders(layers)
     batch.give_back(modules)
-    for arrival, module in zip(arrivals, modules, strict=bool(arrivals)):
-        arrival.look(module)
+    for head, encoder in zip(heads, pretrained, strict=bool(pretrained)):
+        check_arrival(head, encoder)
     return batch
 
 

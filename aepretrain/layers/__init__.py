@@ -1,10 +1,11 @@
-"""The autoencoders, one file each: a variant fills in its energy and, where it has one, its own diagnostic.
+"""What a stage trains, one file each: an autoencoder fills in its energy, any other layer its loss and its code.
 
-To add one: a file with a class that fills in :meth:`Autoencoder.energy`, its name in the list below and in that of
-``aepretrain/__init__.py``, and a row in the list of laws in ``tests/autoencoders/variants.py``.
+To add one: a file with a class that fills in :meth:`Autoencoder.energy`, or the methods of :class:`Layer`, and its name
+in the list below and in that of ``aepretrain/__init__.py``. A row in ``tests/support/variants.py`` has it tested.
 """
 
 from aepretrain.layers.autoencoder import Autoencoder
+from aepretrain.layers.base import Layer, StageModule
 from aepretrain.layers.contractive import ContractiveAutoencoder
 from aepretrain.layers.denoising import DenoisingAutoencoder
 from aepretrain.layers.dropout import DropoutAutoencoder
@@ -17,7 +18,9 @@ __all__ = [
     "ContractiveAutoencoder",
     "DenoisingAutoencoder",
     "DropoutAutoencoder",
+    "Layer",
     "PlainAutoencoder",
     "SparseAutoencoder",
+    "StageModule",
     "VariationalAutoencoder",
 ]

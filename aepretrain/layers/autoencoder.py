@@ -1,40 +1,33 @@
 """The abstract autoencoder: all that the variants share, which is everything but the equation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor, nn
+from torch.optim import Adam
 
+from aepretrain.layers.base import Layer, OptimizerFactory, SchedulerFactory
 from aepretrain.layers.diagnostics import CodeStatistics
 from aepretrain.parts.coders import Coder
 from aepretrain.parts.likelihoods import Gaussian, Likelihood
-from aepretrain.parts.noise import Noise
-
-Shape = tuple[int, ...]
-OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
-SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
 
-class Autoencoder(LightningModule, ABC):
+class Autoencoder(Layer, ABC):
     r"""An encoder f and a decoder g, trained to minimize an energy that each variant fills in.
 
     .. math:: \min_{f, g} \; \mathbb E_x \, E(x), \qquad E(x) = L(x, g(f(x))) + \ldots
 
-    Logged every epoch: ``train/loss``; on validation data ``val/loss`` (the energy), ``val/reconstruction``
-    (:math:`L(x, g(f(x)))` without noise or penalty, hence comparable across variants), the statistics of the code
-    (:class:`~aepretrain.layers.diagnostics.CodeStatistics`) and the variant's own :meth:`diagnostics`.
+    Measured in validation are ``loss`` (the energy), ``reconstruction`` (:math:`L(x, g(f(x)))` without noise or
+    penalty, hence comparable across variants), the variant's own :meth:`diagnostics` and the statistics of the code
+    (:class:`~aepretrain.layers.diagnostics.CodeStatistics`).
 
     Args:
         in_shape: Shape of one example, without the batch dimension.
         coder: Builds the encoder :math:`f` and the decoder :math:`g`.
         likelihood: :math:`L(x, y) = -\log p(x \mid y)`, in nats.
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the learning-rate scheduler from the optimizer; it steps once per epoch.
+        scheduler: Makes the learning-rate scheduler from the optimizer.
     """
 
     def __init__(
@@ -46,68 +39,48 @@ class Autoencoder(LightningModule, ABC):
         optimizer: OptimizerFactory = Adam,
         scheduler: SchedulerFactory | None = None,
     ) -> None:
-        super().__init__()
-        self.in_shape: Shape = tuple(in_shape)
+        super().__init__(in_shape, optimizer, scheduler)
         self.coder = coder
         self.f, self.g, self.code_shape = coder.build(self.in_shape)
+        self.code_range = coder.code_range
         self.L = likelihood
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.noise: Noise = None
-        """Where the noise of :meth:`energy` comes from; ``None`` is the global generator. Training keys it."""
         self.code_statistics = CodeStatistics(self.code_shape)
-
-    @classmethod
-    def variant(cls) -> str:
-        """The name of the variant in file names and tables: ``DenoisingAutoencoder`` is ``denoising``."""
-        return cls.__name__.removesuffix("Autoencoder").lower()
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
         """What training minimizes: inputs ``(B, *in_shape)`` to nats per example ``(B,)``."""
 
-    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
-        """What tells whether this variant works, beyond its code: name to values ``(B,)`` on validation data."""
-        return {}
+    def loss(self, *batch: Tensor) -> Tensor:
+        return self.energy(batch[0])
 
     def encode(self, x: Tensor) -> Tensor:
-        """The code h = f(x), without noise: ``(B, *in_shape)`` to ``(B, *code_shape)``."""
         return self.f(x)
 
     def decode(self, h: Tensor) -> Tensor:
-        """The expected input given a code: ``(B, *code_shape)`` to ``(B, *in_shape)``, in units of the input."""
         return self.L.mean(self.g(h))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The expected input given the code of ``x``: shape ``(B, *in_shape)``, in units of the input."""
-        return self.decode(self.encode(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The code, as :meth:`encode`."""
-        return self.encode(x)
-
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        return self.energy(batch[0]).mean()
-
-    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+    def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
         x = batch[0]
         h = self.f(x)
         self.code_statistics.update(h)
-        values = {"loss": self.energy(x), "reconstruction": self.L(x, self.g(h)), **self.diagnostics(x)}
-        means = {f"val/{name}": value.mean() for name, value in values.items()}
-        self.log_dict(means, batch_size=len(x), sync_dist=True)
+        return {"loss": self.energy(x), "reconstruction": self.L(x, self.g(h)), **self.diagnostics(x)}
 
-    def on_validation_epoch_end(self) -> None:
-        values = {f"val/{name}": value for name, value in self.code_statistics.compute().items()}
-        self.log_dict(values, batch_size=1, sync_dist=True)
+    def validation_totals(self) -> dict[str, Tensor]:
+        totals = self.code_statistics.compute()
         self.code_statistics.reset()
+        return totals
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        # The figure is for schedulers that ask for one, such as ReduceLROnPlateau; the others leave it.
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "monitor": "val/loss"}}
+    @property
+    def encoder(self) -> nn.Sequential:
+        return nn.Sequential(*self.f)
+
+    @property
+    def narrowest(self) -> int:
+        return self.coder.narrowest
+
+    @property
+    def can_copy(self) -> bool:
+        return self.narrowest > torch.Size(self.in_shape).numel() and not self.is_regularized()
 
     @torch.no_grad()
     def is_regularized(self) -> bool:
@@ -117,6 +90,12 @@ class Autoencoder(LightningModule, ABC):
             x = torch.rand(256, *self.in_shape).to(next(self.parameters()))
             return not torch.equal(self.energy(x), self.L(x, self.g(self.f(x))))
 
-    def is_overcomplete(self) -> bool:
-        """Whether even the narrowest layer of the encoder has more units than the input has values."""
-        return self.coder.narrowest > torch.Size(self.in_shape).numel()
+    def check_shapes(self) -> None:
+        x = torch.zeros(1, *self.in_shape)
+        self.L(x, self.g(self.f(x)))
+
+    def check_inputs(self, x: Tensor) -> None:
+        self.L.check(x)
+
+    def check_codes_below(self, low: float, high: float) -> None:
+        self.L.check_codes(low, high)

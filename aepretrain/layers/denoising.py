@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.parts.coders import Coder
 from aepretrain.parts.corruptions import Corruption, Masking
+from aepretrain.parts.noise import Noise
 
 
 class DenoisingAutoencoder(Autoencoder):
@@ -39,3 +41,8 @@ class DenoisingAutoencoder(Autoencoder):
     def energy(self, x: Tensor) -> Tensor:
         x_tilde = self.corruption(x, self.noise)
         return self.L(x, self.g(self.f(x_tilde)))
+
+    @torch.no_grad()
+    def pictures(self, x: Tensor, noise: Noise) -> dict[str, Tensor]:
+        x_tilde = self.corruption(x, noise)
+        return {"original": x, "corrupted": x_tilde, "reconstructed": self.reconstruct(x_tilde)}

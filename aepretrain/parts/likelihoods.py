@@ -44,6 +44,15 @@ class Likelihood(ABC):
                 f"{most:.4g}. Scale the data, or use Gaussian."
             )
 
+    def check_codes(self, low: float, high: float) -> None:
+        """Raise a ValueError where codes with values in ``[low, high]`` are nothing that it can produce."""
+        least, most = self.support
+        if low < least or high > most:
+            raise ValueError(
+                f"its likelihood {type(self).__name__} takes values in [{least:g}, {most:g}], but the codes of the "
+                f"layer below lie in [{low:g}, {high:g}]. Use Gaussian here, or a sigmoid below."
+            )
+
 
 @dataclass(frozen=True)
 class Gaussian(Likelihood):
@@ -144,6 +153,12 @@ class Categorical(Likelihood):
 
     def mean(self, y: Tensor) -> Tensor:
         return torch.cat([group.softmax(dim=1) for group in self.split(y)], dim=1).reshape(y.shape)
+
+    def check_codes(self, low: float, high: float) -> None:
+        raise ValueError(
+            "Categorical is for one-hot data, but the codes of the layer below are no choices that add up to 1. "
+            "Use Gaussian here, or Bernoulli on sigmoid codes."
+        )
 
     def check(self, x: Tensor) -> None:
         super().check(x)

@@ -16,26 +16,26 @@ from aepretrain.data.file_rows import FileRows, RowFile
 from aepretrain.data.half_rows import HalfRows
 from aepretrain.data.rows import Inputs, Rows, digest_of, octets
 from aepretrain.errors import ConfigError
-from aepretrain.layers.autoencoder import Autoencoder
+from aepretrain.layers.base import Layer
 from aepretrain.pretraining.encoding import encode_batches, encode_dataset
 from aepretrain.processes import is_first_process
 from aepretrain.storage.files import PART, sha256_of, storing, write_whole
+from aepretrain.training.context import RunContext
 from aepretrain.training.options import CodeType
-from aepretrain.training.stage import RunContext
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LOCK = "codes.lock"
 
 
-class Room:
-    """The memory that codes may take.
+class MemoryBudget:
+    """The memory that codes may take: a number of bytes, and how many are taken.
 
     Args:
         limit: Bytes; ``None``: no limit.
 
     Example:
-        >>> room = Room(10)
-        >>> room.take(8), room.take(4)
+        >>> budget = MemoryBudget(10)
+        >>> budget.take(8), budget.take(4)
         (True, False)
     """
 
@@ -55,7 +55,7 @@ class Room:
         self.taken -= size
 
     @classmethod
-    def beside(cls, inputs: Sequence[Inputs], limit: int | None, read_ahead: int) -> "Room":
+    def beside(cls, inputs: Sequence[Inputs], limit: int | None, read_ahead: int) -> "MemoryBudget":
         """What a budget leaves beside inputs that are in memory, and beside reading ahead."""
         if limit is None:
             return cls(None)
@@ -74,15 +74,15 @@ class Finished:
     """
 
     stage: str
-    layer: Autoencoder
+    layer: Layer
     device: str
     processes: int
 
     def key(self, inputs: str, dtype: torch.dtype) -> str:
         """A digest of all that decides the codes: the inputs' digest, the weights, the modules, where and in what."""
-        digest = hashlib.sha256(f"{inputs} {self.layer.f} {dtype} {self.device.split(':')[0]}".encode())
+        digest = hashlib.sha256(f"{inputs} {self.layer.encoder} {dtype} {self.device.split(':')[0]}".encode())
         digest.update(str(torch.__version__).encode())
-        for name, tensor in self.layer.f.state_dict().items():
+        for name, tensor in self.layer.encoder.state_dict().items():
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(octets(tensor).cpu().numpy().data)
         return digest.hexdigest()
@@ -99,17 +99,17 @@ class FrozenCodes:
         x: Inputs of the first layer.
         name: Name of the files: ``codes`` or ``validation-codes``.
         context: The run, whose directory holds the files.
-        room: The memory that may be taken, shared by all codes of the run.
+        budget: The memory that may be taken, shared by all codes of the run.
         dtype: Type in which codes are kept.
         read_ahead: Bytes for reading a file ahead.
     """
 
     def __init__(
-        self, x: Inputs, name: str, context: RunContext, room: Room, *, dtype: CodeType, read_ahead: int
+        self, x: Inputs, name: str, context: RunContext, budget: MemoryBudget, *, dtype: CodeType, read_ahead: int
     ) -> None:
         self.name = name
         self.context = context
-        self.room = room
+        self.budget = budget
         self.dtype = TYPES[dtype]
         self.read_ahead = read_ahead
         self._first = x
@@ -119,7 +119,7 @@ class FrozenCodes:
         self._finished: list[Finished] = []
         self._made = 0
 
-    def add(self, stage: str, layer: Autoencoder, device: str, processes: int) -> None:
+    def add(self, stage: str, layer: Layer, device: str, processes: int) -> None:
         """Put a finished layer on top."""
         self._finished.append(Finished(stage, layer, device, processes))
 
@@ -139,7 +139,7 @@ class FrozenCodes:
 
     def _take(self, x: Inputs, size: int, made: int) -> None:
         """Go on from these codes; what they were made of has served."""
-        self.room.give(self._size)
+        self.budget.give(self._size)
         self._x, self._size, self._made = x, size, made
         if is_first_process():
             keep = self._path(made - 1) if isinstance(x, FileRows) and made else None
@@ -151,8 +151,8 @@ class FrozenCodes:
     def _make(self, place: int) -> tuple[Inputs, int]:
         finished = self._finished[place]
         size = len(self._first) * torch.Size(finished.layer.code_shape).numel() * self.dtype.itemsize
-        if self.room.take(size):
-            codes = encode_dataset(finished.layer.f, self._x, device=finished.device, dtype=self.dtype)
+        if self.budget.take(size):
+            codes = encode_dataset(finished.layer, self._x, device=finished.device, dtype=self.dtype)
             _check(codes, finished.stage)
             return (codes if self.dtype == torch.float32 else HalfRows(codes)), size
         path = self._path(place)
@@ -179,7 +179,7 @@ class FrozenCodes:
         with storing(path, size):
             try:
                 with part.open("wb") as file:
-                    for codes in encode_batches(finished.layer.f, self._x, device=finished.device):
+                    for codes in encode_batches(finished.layer, self._x, device=finished.device):
                         kept = codes.to(self.dtype)
                         _check(kept, finished.stage)
                         digest.update(written := octets(kept).cpu().numpy().data)
@@ -227,20 +227,20 @@ def no_folder(size: int) -> str:
     )
 
 
-def disk_for_codes(layers: Sequence[Autoencoder], inputs: Sequence[Inputs], room: Room, dtype: CodeType) -> int:
+def disk_for_codes(layers: Sequence[Layer], inputs: Sequence[Inputs], budget: MemoryBudget, dtype: CodeType) -> int:
     """About how many bytes of codes a run writes to the disk and has there at once.
 
     Args:
         layers: The stack.
         inputs: Training and validation inputs of the first layer.
-        room: The memory that codes may take.
+        budget: The memory that codes may take.
         dtype: Type in which codes are kept.
     """
     most, before, memory = 0, 0, 0
     for layer in layers[:-1]:
         sizes = [len(x) * torch.Size(layer.code_shape).numel() * TYPES[dtype].itemsize for x in inputs]
-        kept = sum(size for size in sizes if room.take(size))
-        room.give(memory)
+        kept = sum(size for size in sizes if budget.take(size))
+        budget.give(memory)
         memory, now = kept, sum(sizes) - kept
         most, before = max(most, before + now), now
     return most

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepretrain.data.base import Examples
-from aepretrain.layers import Autoencoder, DenoisingAutoencoder
+from aepretrain.layers.base import Layer
 from aepretrain.parts.noise import derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
-from aepretrain.training.stage import RunContext, StageRecord
+from aepretrain.training.context import RunContext
+from aepretrain.training.recovery.stage_files import StageRecord
 
 EXAMPLES = 500
 """Validation examples whose codes are kept: enough to see clusters, few enough for t-SNE."""
@@ -43,7 +44,7 @@ def save_curves(record: StageRecord, folder: Path) -> None:
 
 @rank_zero_only
 @torch.no_grad()
-def save_samples(context: RunContext, layer: Autoencoder, record: StageRecord, x: Tensor) -> None:
+def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tensor) -> None:
     """Write a stage's learning curves and codes; of a layer on images also its filters and reconstructions.
 
     Args:
@@ -58,7 +59,8 @@ def save_samples(context: RunContext, layer: Autoencoder, record: StageRecord, x
     save_curves(record, folder)
     arrays = {"codes": layer.encode(x[:EXAMPLES]).flatten(1).numpy()}
     if len(layer.in_shape) == 3 and layer.in_shape[0] in (1, 3):
-        rows = _image_rows(layer, x[:PICTURES], derive_seed(context.seed, record.stage, "pictures"))
+        generator = torch.Generator().manual_seed(derive_seed(context.seed, record.stage, "pictures"))
+        rows = {name: images.numpy() for name, images in layer.pictures(x[:PICTURES], generator).items()}
         draw_image_rows(rows).savefig(folder / "reconstructions.png", dpi=110)
         arrays |= rows
         filters = _filters(layer)
@@ -68,16 +70,7 @@ def save_samples(context: RunContext, layer: Autoencoder, record: StageRecord, x
     np.savez_compressed(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
 
 
-def _image_rows(layer: Autoencoder, images: Tensor, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Images, what the layer's noise makes of them, and what it reconstructs: shape ``(N, C, height, width)`` each."""
-    rows = {"original": images}
-    if isinstance(layer, DenoisingAutoencoder):
-        rows["corrupted"] = layer.corruption(images, torch.Generator().manual_seed(seed))
-    rows["reconstructed"] = layer.reconstruct(rows.get("corrupted", images))
-    return {name: tensor.numpy() for name, tensor in rows.items()}
-
-
-def _filters(layer: Autoencoder) -> NDArray[np.float32] | None:
+def _filters(layer: Layer) -> NDArray[np.float32] | None:
     """The weights into each unit of the first dense layer, shape ``(H, C, height, width)``; None without one."""
-    first = next((module for module in layer.f if isinstance(module, nn.Linear)), None)
+    first = next((module for module in layer.encoder.modules() if isinstance(module, nn.Linear)), None)
     return None if first is None else first.weight.reshape(-1, *layer.in_shape).numpy()

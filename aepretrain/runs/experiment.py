@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from safetensors import SafetensorError
 from safetensors.torch import load_model
@@ -21,8 +20,8 @@ from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.encoder import describe, load_encoder, save_encoder
 from aepretrain.finetuning.finetune import FineTuned, finetune
-from aepretrain.heads.classification import Classifier, evaluate_classifier
-from aepretrain.parts.noise import derive_seed
+from aepretrain.heads import Classifier, Head
+from aepretrain.layers.base import StageModule
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
 from aepretrain.processes import is_first_process
 from aepretrain.report.run_report import write_run_report
@@ -30,8 +29,10 @@ from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.storage.json_files import finite, write_json
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
+from aepretrain.training.context import CallbackFactory, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
-from aepretrain.training.stage import RunContext, StageRecord, check_training
+from aepretrain.training.recovery.stage_files import StageRecord
+from aepretrain.training.stage import check_training
 
 ClassifierFactory = Callable[..., Classifier]
 """A classifier with all but its encoder and the number of classes given; takes further keywords."""
@@ -49,7 +50,7 @@ class Experiment:
         finetune: How long the classifier trains; 0 epochs leave it out, as do data without classes.
         trainer: Devices and precision.
         seed: Of the initial weights, the batch order, the noise and the labelled subset.
-        callbacks: Further callbacks of Lightning, for every stage.
+        callbacks: Make callbacks of Lightning, anew for every stage; for ``trainer.engine`` ``lightning`` alone.
         report: Whether a run ends with ``report.html``.
         checkpoint: How often a stage saves where it stands.
         on_nan: What to do when a loss is not finite: ``stop``, or ``skip`` the update and count.
@@ -68,7 +69,7 @@ class Experiment:
     finetune: FineTuning = FineTuning()
     trainer: TrainerOptions = TrainerOptions()
     seed: int = 0
-    callbacks: Sequence[Callback] = ()
+    callbacks: Sequence[CallbackFactory] = ()
     report: bool = True
     checkpoint: Saving = Saving()
     on_nan: OnNaN = "stop"
@@ -85,9 +86,7 @@ class Experiment:
         Raises:
             ConfigError: If a layer cannot be built or a setting is out of range.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, "stack"))
-            stack = GreedyStack(self.data.in_shape, self.layers)
+        stack = GreedyStack(self.data.in_shape, self.layers, seed=self.seed)
         for k in range(len(self.layers)):
             self.pretrain.of_layer(k, len(self.layers))
         return stack
@@ -113,12 +112,12 @@ class Experiment:
         """
         self.tracking.check()
         stack = self.build_stack()
-        for k, layer in enumerate(stack.autoencoders):
+        for k, layer in enumerate(stack):
             try:
-                describe(layer.f)
+                describe(layer.encoder)
             except ValueError as error:
                 raise ConfigError(f"layer {k} ({stack.stages[k]}): {error} Build its coder's f of these.") from error
-        modules: dict[str, LightningModule] = dict(zip(stack.stages, stack.autoencoders, strict=True))
+        modules: dict[str, StageModule] = dict(zip(stack.stages, stack, strict=True))
         batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
         if self.has_classifier:
             modules["classifier"] = self.build_classifier(stack.encoder)
@@ -154,7 +153,7 @@ class Experiment:
             # What must arrive is read back from the file that users take home; only the first process surely sees it.
             pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
             tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
-            classifier = tuned.classifier
+            classifier = tuned.head
             results["classifier"] = {**measure(classifier, self.data, self.seed), **tuned.summary()}
             print_line(classifier_summary(results["classifier"]))
             if not classifier.freeze_encoder:
@@ -271,14 +270,14 @@ def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
     context.finish(tuned.record.stage)
 
 
-def measure(classifier: Classifier, data: DataModule, seed: int) -> dict[str, Any]:
-    """Validation and test figures of a classifier whose epochs and settings are chosen: the test set is read here."""
+def measure(head: Head, data: DataModule, seed: int) -> dict[str, Any]:
+    """Validation and test figures of a head whose epochs and settings are chosen: the test set is read here."""
     splits = data.splits(seed)
     assert splits.validation.y is not None
     assert splits.test.y is not None
     return {
-        "validation": evaluate_classifier(classifier, splits.validation.x[:], splits.validation.y),
-        "test": evaluate_classifier(classifier, splits.test.x[:], splits.test.y),
+        "validation": head.measure(splits.validation.x[:], splits.validation.y),
+        "test": head.measure(splits.test.x[:], splits.test.y),
     }
 
 

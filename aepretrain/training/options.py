@@ -1,5 +1,6 @@
 """What one may set about the machine and about the length of a training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -7,14 +8,16 @@ from aepretrain.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OnNaN = Literal["stop", "skip"]
-Graphs = Literal["auto", "on", "off"]
+Engine = Literal["loop", "lightning"]
 MatmulPrecision = Literal["highest", "high", "medium"]
+EVALUATION_BATCH = 1024
+"""Examples of a batch of validation."""
 CodeType = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """Where and in which precision to train, the same for pretraining and fine-tuning: handed to Lightning's Trainer.
+    """Where, in which precision and by which loop to train, the same for pretraining and fine-tuning.
 
     Args:
         accelerator: ``auto``, ``cpu``, ``gpu`` or another one that Lightning knows.
@@ -22,25 +25,23 @@ class TrainerOptions:
         strategy: ``auto``, ``ddp`` or another one that Lightning knows.
         num_nodes: How many machines.
         precision: ``32-true``, or mixed precision with bfloat16 or float16.
+        engine: ``loop`` is our own, which resumes bit for bit. ``lightning`` gives every stage a stock Trainer of
+            Lightning, which serves callbacks; a stage that is stopped then begins again.
         gradient_clip_val: Largest norm of all gradients of a step together; larger ones are scaled down to it.
         accumulate: Compute the gradient of a step in this many parts, one after another: less memory, the same step up
             to rounding and the draws of the noise. Batches of validation shrink alike. A penalty on the mean of a batch
             (``KLSparsity``) sees the means of the parts.
-        dispatch: Optimizer steps from one look of Lightning's to the next; ``None``: as many as take 0.05 to 0.2
-            seconds. Results do not depend on it.
-        cuda_graphs: On a GPU, record a step once and launch it whole: ``auto`` where every part is torch's or ours;
-            ``on`` also with parts of your own, which must then compute from the batch, the weights and ``self.noise``
-            alone: what else a ``training_step`` does in Python (``self.log``, a metric, a look at ``batch_idx``)
-            happens when it is recorded, and not again; ``off``. Where a step cannot be recorded, the reason is said.
+        chunk_steps: Optimizer steps between two looks at signals, clocks and the finiteness of losses; ``None``: as
+            many as take 0.05 to 0.2 seconds. Results do not depend on it.
         float32_matmul: Precision in which float32 matrices are multiplied in training, where the device knows several:
             ``highest`` is float32; ``high`` is TF32 on a GPU, with 10 bits of mantissa instead of 23, and several times
             as fast; ``medium`` is bfloat16. ``None`` leaves torch's setting alone, which is ``highest``.
 
     Raises:
-        ConfigError: If a number is not positive.
+        ConfigError: If a number is not positive, or Lightning's engine is asked for what only our loop does.
 
     Example:
-        >>> TrainerOptions(devices=2, strategy="ddp", precision="bf16-mixed").for_lightning()["devices"]
+        >>> TrainerOptions(devices=2, strategy="ddp", precision="bf16-mixed").for_fabric()["devices"]
         2
     """
 
@@ -49,25 +50,61 @@ class TrainerOptions:
     strategy: str = "auto"
     num_nodes: int = 1
     precision: Precision = "32-true"
+    engine: Engine = "loop"
     gradient_clip_val: float | None = None
     accumulate: int = 1
-    dispatch: int | None = None
-    cuda_graphs: Graphs = "auto"
+    chunk_steps: int | None = None
     float32_matmul: MatmulPrecision | None = None
 
     def __post_init__(self) -> None:
-        clip, parts, steps = self.gradient_clip_val, self.accumulate, self.dispatch
+        clip, parts, steps = self.gradient_clip_val, self.accumulate, self.chunk_steps
         if clip is not None and not 0 < clip < float("inf"):
             raise ConfigError(f"trainer.gradient_clip_val must be > 0, but got {clip}. null leaves gradients alone.")
         if parts < 1:
             raise ConfigError(f"trainer.accumulate must be >= 1, but got {parts}. 1 computes a step in one part.")
         if steps is not None and steps < 1:
-            raise ConfigError(f"trainer.dispatch must be >= 1, but got {steps}. null chooses by the time of a step.")
+            raise ConfigError(f"trainer.chunk_steps must be >= 1, but got {steps}. null chooses by the time of a step.")
+        if self.engine == "lightning" and parts > 1:
+            raise ConfigError("trainer.accumulate is for trainer.engine loop. Use a smaller batch_size with lightning.")
+        if any(word in self.strategy for word in ("spawn", "fork", "notebook")):
+            raise ConfigError(
+                f"trainer.strategy {self.strategy} starts processes by spawn or fork, and what they find is lost. Use "
+                "ddp, from a program and not from a notebook."
+            )
 
-    def for_lightning(self) -> dict[str, Any]:
-        """The keyword arguments of Lightning's Trainer; the rest is the engine's."""
-        own = ("gradient_clip_val", "accumulate", "dispatch", "cuda_graphs", "float32_matmul")
-        return {name: value for name, value in vars(self).items() if name not in own}
+    def for_fabric(self) -> dict[str, Any]:
+        """The arguments that Lightning's Fabric and Trainer share."""
+        return {
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "strategy": self.strategy,
+            "num_nodes": self.num_nodes,
+            "precision": self.precision,
+        }
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """How one stage trains.
+
+    Args:
+        name: Name of the stage: a folder, a key of the metrics, a part of every seed.
+        epochs: Epochs at most, at least 1.
+        batch_size: Examples per optimizer step, over all processes.
+        patience: Stop after this many validations without a better figure; ``None``: never.
+        validate_every: Epochs from one validation to the next.
+        keep_best: Put back the weights of the best epoch at the end, instead of keeping the last.
+
+    Example:
+        >>> StageSettings("00-sparse", epochs=5, batch_size=32).patience
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    patience: int | None = None
+    validate_every: int = 1
+    keep_best: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +169,11 @@ class Pretraining:
             raise ConfigError("pretrain.epochs must be >= 1, but got 0. A layer that never trains passes on noise.")
         return epochs, batch_size, patience
 
+    def stage_settings(self, k: int, stages: Sequence[str]) -> StageSettings:
+        """The settings of the stage of layer ``k``: with patience its best epoch is kept, else its last."""
+        epochs, batch_size, patience = self.of_layer(k, len(stages))
+        return StageSettings(stages[k], epochs, batch_size, patience, keep_best=patience is not None)
+
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -163,6 +205,10 @@ class FineTuning:
                 f"finetune.validate_every must divide the {self.epochs} epochs, but got {self.validate_every}. "
                 "1 validates after every epoch."
             )
+
+    def stage_settings(self, stage: str) -> StageSettings:
+        """The settings of the stage: its best epoch is kept."""
+        return StageSettings(stage, self.epochs, self.batch_size, self.patience, self.validate_every, keep_best=True)
 
 
 def _entry(value: Any, name: str, k: int, layers: int) -> Any:

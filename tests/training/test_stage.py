@@ -1,10 +1,11 @@
 import json
 import re
+from contextlib import nullcontext
 from io import StringIO
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
 from torch import nn
 
@@ -22,19 +23,22 @@ from aepretrain import (
     finetune,
 )
 from aepretrain.console import format_duration
+from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.pretraining.encoding import encode_dataset
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.training import progress
-from aepretrain.training.callbacks import BestWeights, WeightsArrived
-from aepretrain.training.options import check_length
-from aepretrain.training.stage import build_trainer, train_stage
+from aepretrain.training.best_weights import BestWeights
+from aepretrain.training.devices import build_fabric, processes_of
+from aepretrain.training.options import StageSettings, check_length
+from aepretrain.training.stage import train_stage
+from tests.support.watching import batches_of
 
 QUIET = RunContext(progress=False)
 
 
 def train(model, x, context=QUIET, **kwargs):
-    settings = {"stage": "00-test", "epochs": 2, "batch_size": 16, "monitor": "val/reconstruction", **kwargs}
-    return train_stage(model, [x], [x], context, **settings)
+    settings = StageSettings(**{"name": "00-test", "epochs": 2, "batch_size": 16, **kwargs})
+    return train_stage(model, [x], [x], settings, context)
 
 
 def model():
@@ -54,20 +58,15 @@ def test_a_stage_is_a_function_of_its_seed():
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_stage_is_the_plain_loop_of_the_textbook():
+def test_a_stage_is_the_plain_loop_of_the_textbook(monkeypatch):
     x, trained = torch.rand(48, 6), model()
     trained.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)
     trained.corruption = lambda x, generator: x
-    seen = []
-
-    class Watch(Callback):
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            seen.extend(x.clone() for (x,) in batch)
-
-    train(trained, x, RunContext(progress=False, callbacks=[Watch()]))
+    seen = batches_of(monkeypatch)
+    train(trained, x)
 
     by_hand = model()
-    for batch in seen:
+    for (batch,) in seen:
         loss = (0.5 * (batch - by_hand.g(by_hand.f(batch))) ** 2).sum() / len(batch)
         by_hand.zero_grad()
         loss.backward()
@@ -105,43 +104,35 @@ def test_patience_stops_early_and_the_best_epoch_is_put_back():
 
 def test_the_best_weights_survive_in_a_checkpoint():
     best = BestWeights("val/accuracy", "max")
-    best.best, best.epoch, best.weights = 0.5, 3, {"w": torch.ones(2)}
+    best.best, best.epoch, best.waited, best.weights = 0.5, 3, 1, {"w": torch.ones(2)}
     again = BestWeights("val/accuracy", "max")
     again.load_state_dict(best.state_dict())
-    assert (again.best, again.epoch, again.weights) == (0.5, 3, best.weights)
+    assert (again.best, again.epoch, again.waited, again.weights) == (0.5, 3, 1, best.weights)
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_mixed_precision_goes_through_to_lightning(precision):
-    seen = []
-
-    class Watch(Callback):
-        def on_train_start(self, trainer, pl_module):
-            seen.append(trainer.precision_plugin.precision)
-
-    context = RunContext(progress=False, trainer=TrainerOptions(precision=precision), callbacks=[Watch()])
-    with pytest.warns(UserWarning, match="fp16|bfloat16") if precision == "16-mixed" else _nothing():
-        train(model(), torch.rand(50, 6), context)
-    assert seen == [precision if precision == "bf16-mixed" else "bf16-mixed"]
-
-
-def _nothing():
-    from contextlib import nullcontext
-
-    return nullcontext()
+    options = TrainerOptions(accelerator="cpu", precision=precision).for_fabric()
+    with pytest.warns(UserWarning, match="fp16") if precision == "16-mixed" else nullcontext():
+        fabric = build_fabric(**options)
+    assert fabric.strategy.precision.precision == "bf16-mixed"  # a CPU has no other
 
 
 def test_the_number_of_machines_goes_through_to_lightning():
     options = TrainerOptions(accelerator="cpu", devices=2, num_nodes=3, strategy="ddp", precision="bf16-mixed")
-    trainer = build_trainer(RunContext(trainer=options), "00-test", 1, [])
-    assert (trainer.num_nodes, trainer.num_devices, trainer.world_size) == (3, 2, 6)
+    assert processes_of(build_fabric(**options.for_fabric())) == 6
+
+
+def test_callbacks_are_refused_where_our_own_loop_trains():
+    with pytest.raises(ConfigError, match=r"callbacks are called by Lightning's Trainer, and trainer\.engine is loop"):
+        RunContext(callbacks=[EarlyStopping])
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_bar_tells_the_time_left_on_a_terminal(width, monkeypatch):
     terminal = Console(width=width, force_terminal=True, file=StringIO(), color_system=None)
     monkeypatch.setattr(progress, "console", terminal)
-    train(model(), torch.rand(2000, 6), RunContext(), stage="00-contractive", epochs=30)
+    train(model(), torch.rand(2000, 6), RunContext(), name="00-contractive", epochs=30)
     lines = [line for line in re.split(r"[\r\n]", terminal.file.getvalue()) if "00-contractive" in line]
     later = [line for line in lines if "epoch" in line]
     assert later
@@ -189,21 +180,31 @@ def test_weights_that_did_not_arrive_stop_the_run_before_its_first_step():
     assert all(torch.equal(before[name], tensor) for name, tensor in classifier.state_dict().items())
 
 
+class Holding:
+    """Something whose state dict is this."""
+
+    def __init__(self, tensors):
+        self.tensors = tensors
+
+    def state_dict(self):
+        return self.tensors
+
+
 def test_one_flipped_bit_or_a_missing_tensor_is_seen():
     module, classifier = encoder(), Classifier(encoder(), 10)
     nn.init.zeros_(module[0][1].bias)
     classifier.encoder.load_state_dict(module.state_dict())
     expected = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    WeightsArrived(expected).on_train_start(None, classifier)
+    check_arrival(classifier, Holding(expected))
     negative_zeros = {**expected, "0.1.bias": -expected["0.1.bias"]}
     assert torch.equal(negative_zeros["0.1.bias"], expected["0.1.bias"])
     with pytest.raises(AEPretrainError, match=r"0\.1\.bias differ"):
-        WeightsArrived(negative_zeros).on_train_start(None, classifier)
+        check_arrival(classifier, Holding(negative_zeros))
     expected["0.1.weight"].view(torch.int32)[0, 0] ^= 1
     with pytest.raises(AEPretrainError, match=r"0\.1\.weight differ"):
-        WeightsArrived(expected).on_train_start(None, classifier)
+        check_arrival(classifier, Holding(expected))
     with pytest.raises(AEPretrainError, match=r"0\.1\.bias"):
-        WeightsArrived({"0.1.weight": module[0][1].weight}).on_train_start(None, classifier)
+        check_arrival(classifier, Holding({"0.1.weight": module[0][1].weight}))
 
 
 def test_lengths_may_be_one_value_or_one_per_layer():

@@ -8,65 +8,79 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 
 from aepretrain.console import print_line
 from aepretrain.errors import ConfigError, StorageError
+from aepretrain.processes import is_first_process
 from aepretrain.storage.files import sha256, sha256_of, storing, sync_folder, write_part
-from aepretrain.training.recovery.run_state import RunState
-
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+from aepretrain.training.recovery.stage_files import LAST, PREVIOUS, StageFiles
 
 
-class CheckpointFiles(CheckpointIO):
-    """Lightning's plugin for one stage's checkpoints: ``last.ckpt``, and the one before it as ``previous.ckpt``.
+class Checkpoints:
+    """The checkpoints of one stage: ``last.ckpt``, and the one before it as ``previous.ckpt``.
 
     A file is written beside its place, forced onto the disk, recorded in ``state.json`` by its SHA-256, and only then
     moved: whenever the process is killed, one of the two is whole and known.
 
     Args:
-        state: The commit record of the run.
-        stage: The stage's name.
-
-    Raises:
-        StorageError: If a file cannot be written or read; what was there before is unchanged.
-        ConfigError: If the state of an optimizer, a scheduler or a callback is more than plain values.
+        files: The files of the stage.
     """
 
-    def __init__(self, state: RunState, stage: str) -> None:
-        self.state = state
-        self.stage = stage
+    def __init__(self, files: StageFiles) -> None:
+        self.files = files
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        path, buffer = Path(path), io.BytesIO()
-        torch.save(plain(checkpoint, "checkpoint"), buffer)
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint, from the first process alone.
+
+        Raises:
+            StorageError: If it cannot be written; what was there before is unchanged.
+            ConfigError: If the state of an optimizer or a scheduler is more than plain values.
+        """
+        if not is_first_process():
+            return
+        path, buffer = self.files.folder / LAST, io.BytesIO()
+        torch.save(plain(state, "checkpoint"), buffer)
         data = buffer.getbuffer()
         with storing(path, len(data)):
             path.parent.mkdir(parents=True, exist_ok=True)
             part = write_part(path, data)
-            self.state.expect_checkpoint(self.stage, sha256(data))
+            self.files.state.expect_checkpoint(self.files.stage, sha256(data))
             if path.exists():
                 os.replace(path, path.with_name(PREVIOUS))
             os.replace(part, path)
             sync_folder(path.parent)
 
-    def load_checkpoint(
-        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what torch would say of a foreign file, we say better
-                return torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            # torch's own message offers to read the file without this protection.
-            raise StorageError(
-                f"{path} is no checkpoint of plain values ({type(error).__name__}), and nothing else is read. "
-                "Remove it to start the stage again."
-            ) from error
+    def load(self) -> dict[str, Any] | None:
+        """The newest checkpoint that is what was written, made of plain values; ``None`` if there never was one.
 
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
+        Raises:
+            StorageError: If none of them is what was written, or holds more than plain values.
+        """
+        known = self.files.state.stage(self.files.stage).get("checkpoints", [])
+        path = newest_intact(self.files.folder, known)
+        if path is None:
+            return None
+        print_line(f"{self.files.stage}  goes on from {path}")
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, made of plain values: nothing in it is run.
+
+    Raises:
+        StorageError: If it holds anything else.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch would say of a foreign file, we say better
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        # torch's own message offers to read the file without this protection.
+        raise StorageError(
+            f"{path} is no checkpoint of plain values ({type(error).__name__}), and nothing else is read. "
+            "Remove it to start the stage again."
+        ) from error
 
 
 def newest_intact(folder: Path, known: list[str]) -> Path | None:

@@ -9,8 +9,6 @@ from concurrent.futures import Future, wait
 from types import FrameType
 from typing import TypeVar
 
-from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
-
 from aepretrain.errors import StoppedError
 from aepretrain.processes import is_first_process, kill_launched
 
@@ -149,10 +147,3 @@ def _remember(signum: int, frame: FrameType | None) -> None:
     first, _received = not _received, _received or signum
     if first and _pass_on is not None:
         _pass_on(signal.SIGTERM)
-
-
-class NoSignals(_SignalConnector):
-    """Lightning's part that handles signals, without handlers: its own turn SIGTERM into exit code 0."""
-
-    def register_signal_handlers(self) -> None:
-        self.received_sigterm = False

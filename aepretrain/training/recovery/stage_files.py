@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lightning.pytorch import Callback
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.storage.files import PART, sha256_of, storing, sync_folder, write_whole
-from aepretrain.training.recovery.checkpoints import LAST, PREVIOUS, newest_intact
 from aepretrain.training.recovery.run_state import RunState
 
 WEIGHTS, RECORD = "model.safetensors", "record.json"
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 BYTES_PER_VALUE = 4
 CHECKPOINT_COPIES = 4
 """Weights, two moments of the optimizer, and the best epoch's weights."""
@@ -100,20 +99,12 @@ class StageFiles:
         self._drop_checkpoints()
         self.state.begin(self.stage)
 
-    def checkpoint(self) -> Path | None:
-        """Where the stage goes on; ``None`` if it never saved.
-
-        Raises:
-            StorageError: If no checkpoint is what was written.
-        """
-        return newest_intact(self.folder, self.state.stage(self.stage).get("checkpoints", []))
-
     @property
     def is_trained(self) -> bool:
         """Whether the stage's weights and record are on the disk."""
         return self.state.stage(self.stage).get("status") in ("trained", "finished")
 
-    def load(self, module: nn.Module, callbacks: Sequence[Callback]) -> StageRecord | None:
+    def load(self, module: nn.Module) -> StageRecord | None:
         """The record of a stage that was trained before, with its weights put into the module; else ``None``.
 
         Raises:
@@ -130,12 +121,9 @@ class StageFiles:
         except (OSError, RuntimeError, SafetensorError) as error:
             raise StorageError(f"{self.folder / WEIGHTS} does not fit: {' '.join(str(error).split())}") from error
         kept = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
-        for callback in callbacks:
-            if callback.state_key in kept["callbacks"]:
-                callback.load_state_dict(kept["callbacks"][callback.state_key])
         return StageRecord(**kept["record"])
 
-    def commit(self, module: nn.Module, record: StageRecord, callbacks: Sequence[Callback]) -> None:
+    def commit(self, module: nn.Module, record: StageRecord) -> None:
         """Write weights and record, and only then record the stage as trained; its checkpoints have served.
 
         Raises:
@@ -152,9 +140,7 @@ class StageFiles:
                 os.fsync(file.fileno())
             part.replace(weights)
             sync_folder(self.folder)
-        states = {callback.state_key: state for callback in callbacks if (state := callback.state_dict())}
-        kept = {"record": asdict(record), "callbacks": states}
-        write_whole(self.folder / RECORD, (json.dumps(kept) + "\n").encode())
+        write_whole(self.folder / RECORD, (json.dumps({"record": asdict(record)}) + "\n").encode())
         self.state.trained(self.stage, {name: sha256_of(self.folder / name) for name in (WEIGHTS, RECORD)})
         self._drop_checkpoints()
 

@@ -2,7 +2,6 @@ import errno
 import json
 import pickle
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,69 +9,75 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lightning.pytorch import Callback
 from safetensors.torch import load_file
 
-from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, TrainerOptions, storage
+from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, TrainerOptions
 from aepretrain.errors import DivergedError, StoppedError, StorageError
-from aepretrain.training.options import Saving
+from aepretrain.storage import files as storage
+from aepretrain.training.options import Saving, StageSettings
 from aepretrain.training.recovery import checkpoints, signals
-from aepretrain.training.recovery.checkpoints import LAST, PREVIOUS, CheckpointFiles, newest_intact, plain
+from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact, plain, read_checkpoint
 from aepretrain.training.recovery.run_state import RunState
+from aepretrain.training.recovery.stage_files import LAST, PREVIOUS, StageFiles
 from aepretrain.training.stage import train_stage
-from tests.support.tape import record_steps
+from tests.support.watching import before_chunks
 
 STAGE = "00-test"
 
 
 @pytest.fixture
 def files(tmp_path):
-    state = RunState(tmp_path)
-    state.begin(STAGE)
-    return CheckpointFiles(state, STAGE)
+    files = StageFiles(tmp_path, STAGE)
+    files.begin(resume=False)
+    return files
+
+
+@pytest.fixture
+def folder(files):
+    return files.folder
 
 
 def known(files):
     return files.state.stage(STAGE)["checkpoints"]
 
 
-def save(files, folder, *numbers):
+def save(files, *numbers):
     for number in numbers:
-        files.save_checkpoint({"number": number, "weights": torch.full((1000,), float(number))}, folder / LAST)
+        Checkpoints(files).save({"number": number, "weights": torch.full((1000,), float(number))})
 
 
-def test_the_previous_checkpoint_is_kept_and_both_are_recorded(files, tmp_path):
-    save(files, tmp_path, 1, 2, 3)
-    assert [files.load_checkpoint(tmp_path / name)["number"] for name in (LAST, PREVIOUS)] == [3, 2]
-    assert [storage.sha256_of(tmp_path / name) for name in (LAST, PREVIOUS)] == known(files)[:2]
-    assert newest_intact(tmp_path, known(files)) == tmp_path / LAST
-    assert not list(tmp_path.glob("*.part"))
+def test_the_previous_checkpoint_is_kept_and_both_are_recorded(files, folder):
+    save(files, 1, 2, 3)
+    assert [read_checkpoint(folder / name)["number"] for name in (LAST, PREVIOUS)] == [3, 2]
+    assert [storage.sha256_of(folder / name) for name in (LAST, PREVIOUS)] == known(files)[:2]
+    assert newest_intact(folder, known(files)) == folder / LAST
+    assert not list(folder.glob("*.part"))
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "missing"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(damage, files, tmp_path, capsys):
-    save(files, tmp_path, 1, 2)
-    path, data = tmp_path / LAST, bytearray((tmp_path / LAST).read_bytes())
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(damage, files, folder, capsys):
+    save(files, 1, 2)
+    path, data = folder / LAST, bytearray((folder / LAST).read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes({"empty": b"", "truncated": data[:-100], "flipped": data, "missing": b""}[damage])
     if damage == "missing":
         path.unlink()
-    assert newest_intact(tmp_path, known(files)) == tmp_path / PREVIOUS
+    assert newest_intact(folder, known(files)) == folder / PREVIOUS
     assert ("last.ckpt is damaged" in capsys.readouterr().out.replace("\n", "")) == (damage != "missing")
 
 
-def test_damage_to_all_checkpoints_is_an_error_and_none_at_all_is_not(files, tmp_path):
-    assert newest_intact(tmp_path, []) is None
-    save(files, tmp_path, 1, 2)
+def test_damage_to_all_checkpoints_is_an_error_and_none_at_all_is_not(files, folder):
+    assert newest_intact(folder, []) is None
+    save(files, 1, 2)
     for name in (LAST, PREVIOUS):
-        (tmp_path / name).write_bytes(b"")
+        (folder / name).write_bytes(b"")
     with pytest.raises(StorageError, match=r"no checkpoint .* is what was written"):
-        newest_intact(tmp_path, known(files))
+        newest_intact(folder, known(files))
 
 
 @pytest.mark.parametrize("place", ["write", "record", "first move", "second move"])
-def test_whenever_writing_is_interrupted_a_good_checkpoint_is_left(place, files, tmp_path, monkeypatch):
-    save(files, tmp_path, 1, 2)
+def test_whenever_writing_is_interrupted_a_good_checkpoint_is_left(place, files, folder, monkeypatch):
+    save(files, 1, 2)
 
     def interrupt(*args):
         raise KeyboardInterrupt
@@ -93,24 +98,24 @@ def test_whenever_writing_is_interrupted_a_good_checkpoint_is_left(place, files,
 
         monkeypatch.setattr(checkpoints.os, "replace", move)
     with pytest.raises(KeyboardInterrupt):
-        save(files, tmp_path, 3)
+        save(files, 3)
     monkeypatch.undo()
-    assert files.load_checkpoint(newest_intact(tmp_path, known(files)))["number"] == 2
-    assert [path.name for path in storage.sweep(tmp_path)] == ["last.ckpt.part"]
+    assert read_checkpoint(newest_intact(folder, known(files)))["number"] == 2
+    assert [path.name for path in storage.sweep(folder)] == ["last.ckpt.part"]
 
 
-def test_a_full_disk_says_needed_and_free_and_leaves_the_previous_file(files, tmp_path, monkeypatch):
-    save(files, tmp_path, 1)
+def test_a_full_disk_says_needed_and_free_and_leaves_the_previous_file(files, folder, monkeypatch):
+    save(files, 1)
 
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(storage.os, "fsync", full)
     with pytest.raises(StorageError, match=r"No space left on device: [\d,]+ bytes needed, [\d,]+ free"):
-        save(files, tmp_path, 2)
+        save(files, 2)
     monkeypatch.undo()
-    assert files.load_checkpoint(newest_intact(tmp_path, known(files)))["number"] == 1
-    assert not list(tmp_path.glob("*.part"))
+    assert read_checkpoint(newest_intact(folder, known(files)))["number"] == 1
+    assert not list(folder.glob("*.part"))
 
 
 def test_a_probe_tells_of_too_little_room_and_of_a_place_that_cannot_be_written(tmp_path):
@@ -129,20 +134,20 @@ class Hostile:
 
 @pytest.mark.parametrize("write", [lambda path: torch.save({"x": Hostile()}, path), lambda path: path.write_bytes(
     pickle.dumps(Hostile())), lambda path: path.write_bytes(b"no checkpoint")])  # fmt: skip
-def test_nothing_but_plain_values_is_read_even_where_the_sum_is_right(write, files, tmp_path):
-    write(tmp_path / LAST)
-    files.state.expect_checkpoint(STAGE, storage.sha256_of(tmp_path / LAST))
-    assert newest_intact(tmp_path, known(files)) is not None
+def test_nothing_but_plain_values_is_read_even_where_the_sum_is_right(write, files, folder):
+    write(folder / LAST)
+    files.state.expect_checkpoint(STAGE, storage.sha256_of(folder / LAST))
+    assert newest_intact(folder, known(files)) is not None
     with pytest.raises(StorageError, match="no checkpoint of plain values"):
-        files.load_checkpoint(tmp_path / LAST)
+        read_checkpoint(folder / LAST)
     assert not Path("/tmp/aepretrain-was-here").exists()
 
 
-def test_what_is_not_plain_is_refused_when_it_is_written(files, tmp_path):
+def test_what_is_not_plain_is_refused_when_it_is_written(files, folder):
     kept = plain({"a": np.float32(0.5), "b": (1, None, True), "c": [torch.ones(2)], 3: "x"}, "state")
     assert (type(kept["a"]), kept["b"], kept[3]) == (float, (1, None, True), "x")
     with pytest.raises(ConfigError, match=r"checkpoint\.path is a PosixPath"):
-        files.save_checkpoint({"path": tmp_path}, tmp_path / LAST)
+        Checkpoints(files).save({"path": folder})
 
 
 @pytest.mark.parametrize("values", [{"every_minutes": 0}, {"every_minutes": -1.0}, {"every_steps": 0}])
@@ -151,48 +156,31 @@ def test_intervals_that_are_not_positive_are_refused(values):
         Saving(**values)
 
 
-class Each(Callback):
-    """Do something at the start of a batch."""
-
-    def __init__(self, do):
-        self.do = do
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.do(trainer, pl_module)
-
-
 def model(seed=0):
     torch.manual_seed(seed)
     return DenoisingAutoencoder((6,), Dense(4))
 
 
-def train(module, out=None, *, epochs=3, do=None, x=None, dispatch=1, **context):
+def train(module, out=None, *, epochs=3, x=None, chunk_steps=1, **context):
     clean = torch.rand(50, 6, generator=torch.Generator().manual_seed(1))
     x = clean if x is None else x
-    context = RunContext(out=out, progress=False, callbacks=[Each(do)] if do else [], **context)
-    context = replace(context, trainer=TrainerOptions(dispatch=dispatch))
-    return train_stage(
-        module, [x], [clean], context, stage=STAGE, epochs=epochs, batch_size=16, monitor="val/reconstruction"
-    )
+    context = RunContext(out=out, progress=False, trainer=TrainerOptions(chunk_steps=chunk_steps), **context)
+    return train_stage(module, [x], [clean], StageSettings(STAGE, epochs, 16), context)
 
 
-@pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("step", range(12))
-def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(step, recorded, tmp_path, monkeypatch):
+def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(step, tmp_path, monkeypatch):
     undisturbed = model()
     record = train(undisturbed, tmp_path / "golden")
-    if recorded:
-        record_steps(monkeypatch)
 
-    def ask(trainer, pl_module):
-        if trainer.global_step == step - 1:
+    def ask(state):
+        if state.step == step:
             monkeypatch.setattr(signals, "_received", 15)
 
-    if step == 0:
-        monkeypatch.setattr(signals, "_received", 15)
-    with pytest.raises(StoppedError, match="stopped by SIGTERM"):
-        train(model(), tmp_path / "run", do=ask)
-    monkeypatch.setattr(signals, "_received", 0)
+    before_chunks(monkeypatch, ask)
+    with pytest.raises(StoppedError, match=f"stopped by SIGTERM in {STAGE} before step {step}, which is saved"):
+        train(model(), tmp_path / "run")
+    monkeypatch.undo()
     resumed = model(seed=7) if step else model()  # what the weights were before does not matter
     again = train(resumed, tmp_path / "run", resume=True)
     for one, other in zip(undisturbed.state_dict().values(), resumed.state_dict().values(), strict=True):
@@ -204,21 +192,23 @@ def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(step, recor
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(1, 6), second=st.integers(1, 6) | st.none(), every=st.integers(1, 6))
-def test_a_stage_goes_on_with_dispatches_of_another_length(first, second, every, tmp_path):
+def test_a_stage_goes_on_with_chunks_of_another_length(first, second, every, tmp_path):
     undisturbed, out = model(), tmp_path / f"{first}-{second}-{every}"
     shutil.rmtree(out, ignore_errors=True)
     record = train(undisturbed)
     saving, seen = Saving(every_minutes=None, every_steps=every), []
 
-    def die(trainer, module):
-        seen.append(trainer.global_step)
-        if trainer.global_step > 6:
+    def die(state):
+        seen.append(state.step)
+        if state.step > 6:
             raise InterruptedError
 
-    with pytest.raises(InterruptedError):
-        train(model(), out, dispatch=first, saving=saving, do=die)
+    with pytest.MonkeyPatch.context() as patch:
+        before_chunks(patch, die)
+        with pytest.raises(InterruptedError):
+            train(model(), out, chunk_steps=first, saving=saving)
     assert {step for step in range(1, seen[-1]) if step % every == 0} <= set(seen)
-    again = train(model(seed=7), out, dispatch=second, saving=saving, resume=True)
+    again = train(model(seed=7), out, chunk_steps=second, saving=saving, resume=True)
     assert torch.equal(undisturbed.f[0].weight, resumed_weights(out))
     timeless = [[{**row, "epoch_seconds": 0} for row in each.history] for each in (record, again)]
     assert timeless[0] == timeless[1]
@@ -230,13 +220,13 @@ def resumed_weights(out):
 
 def test_saves_follow_steps_and_the_clock(tmp_path, monkeypatch):
     saved = []
-    save = CheckpointFiles.save_checkpoint
+    save = Checkpoints.save
 
-    def watched(self, checkpoint, path, **kwargs):
-        saved.append(checkpoint["global_step"])
-        save(self, checkpoint, path, **kwargs)
+    def watched(self, state):
+        saved.append(state["global_step"])
+        save(self, state)
 
-    monkeypatch.setattr(CheckpointFiles, "save_checkpoint", watched)
+    monkeypatch.setattr(Checkpoints, "save", watched)
     train(model(), tmp_path / "steps", saving=Saving(every_minutes=None, every_steps=5))
     assert saved == [5, 10]
     saved.clear()
@@ -247,10 +237,11 @@ def test_saves_follow_steps_and_the_clock(tmp_path, monkeypatch):
     assert saved == []
 
 
-def test_a_finished_stage_is_taken_from_its_files_and_they_are_checked(tmp_path):
+def test_a_finished_stage_is_taken_from_its_files_and_they_are_checked(tmp_path, monkeypatch):
     trained, loaded = model(), model(seed=3)
     record = train(trained, tmp_path)
-    again = train(loaded, tmp_path, resume=True, do=lambda *_: pytest.fail("it trained"))
+    before_chunks(monkeypatch, lambda state: pytest.fail("it trained"))
+    again = train(loaded, tmp_path, resume=True)
     assert again == record
     assert torch.equal(trained.f[0].weight, loaded.f[0].weight)
     path = tmp_path / "stages" / STAGE / "model.safetensors"
@@ -265,10 +256,11 @@ def poisoned(row):
     return x
 
 
-def test_a_loss_that_is_not_finite_stops_the_epoch_and_names_step_and_examples(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_epoch_and_names_step_and_examples(tmp_path, monkeypatch):
     seen = []
+    before_chunks(monkeypatch, lambda state: seen.append(state.step))
     with pytest.raises(DivergedError, match=r"00-test: the loss of epoch 1, step (\d+), is nan\. Lower the learning"):
-        train(model(), tmp_path, x=poisoned(77), do=lambda trainer, _: seen.append(trainer.global_step))
+        train(model(), tmp_path, x=poisoned(77))
     told = json.loads((tmp_path / "stages" / STAGE / "diverged.json").read_text())
     assert 77 in told["examples"]
     assert told["epoch"] == 0
@@ -276,13 +268,14 @@ def test_a_loss_that_is_not_finite_stops_the_epoch_and_names_step_and_examples(t
     assert max(seen) < 50
 
 
-def test_no_checkpoint_holds_numbers_that_are_not_finite(tmp_path):
-    def blow_up(trainer, module):
-        if trainer.global_step == 7:
-            module.f[0].weight.data.fill_(float("inf"))
+def test_no_checkpoint_holds_numbers_that_are_not_finite(tmp_path, monkeypatch):
+    def blow_up(state):
+        if state.step == 7:
+            next(state.module.f.parameters()).data.fill_(float("inf"))
 
+    before_chunks(monkeypatch, blow_up)
     with pytest.raises(DivergedError, match="step 7"):
-        train(model(), tmp_path, do=blow_up, saving=Saving(every_steps=4))
+        train(model(), tmp_path, saving=Saving(every_steps=4))
     kept = torch.load(tmp_path / "stages" / STAGE / LAST, weights_only=True)
     assert kept["global_step"] == 4
     assert all(tensor.isfinite().all() for tensor in kept["state_dict"].values())

@@ -22,13 +22,13 @@ from aepretrain.runs.directory import locked
 from aepretrain.storage.files import sha256_of
 from tests.support.runs import ROOT, VARIANTS, all_left, config, differences, members, stages_of
 
-HOOKS = (
-    "on_before_optimizer_step",
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "on_validation_start",
-    "on_validation_end",
-    "on_train_epoch_end",
+PLACES = (
+    "in_step",
+    "before_chunk",
+    "after_step",
+    "before_validation",
+    "after_validation",
+    "after_epoch",
 )
 
 
@@ -62,23 +62,23 @@ def go_on(runner, out, golden_run):
 
 
 @pytest.mark.parametrize(
-    ("variant", "stage", "step", "hook"),
+    ("variant", "stage", "step", "place"),
     [
-        ("PlainAutoencoder", "00-plain", 1, "on_train_batch_end"),
-        ("SparseAutoencoder", "00-sparse", 20, "on_validation_start"),
-        ("DropoutAutoencoder", "01-dropout", 3, "on_train_batch_end"),
-        ("ContractiveAutoencoder", "01-contractive", 13, "on_train_batch_start"),
-        ("VariationalAutoencoder", "00-variational", 29, "on_train_batch_end"),
-        ("DenoisingAutoencoder", "01-denoising", 20, "on_train_epoch_end"),
-        ("DenoisingAutoencoder", "classifier", 5, "on_train_batch_end"),
-        ("DenoisingAutoencoder", "classifier", 16, "on_validation_end"),
+        ("PlainAutoencoder", "00-plain", 1, "after_step"),
+        ("SparseAutoencoder", "00-sparse", 20, "before_validation"),
+        ("DropoutAutoencoder", "01-dropout", 3, "after_step"),
+        ("ContractiveAutoencoder", "01-contractive", 13, "before_chunk"),
+        ("VariationalAutoencoder", "00-variational", 29, "after_step"),
+        ("DenoisingAutoencoder", "01-denoising", 20, "after_epoch"),
+        ("DenoisingAutoencoder", "classifier", 5, "after_step"),
+        ("DenoisingAutoencoder", "classifier", 16, "after_validation"),
     ],
 )
 def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
-    variant, stage, step, hook, runner, golden, tmp_path
+    variant, stage, step, place, runner, golden, tmp_path
 ):
     file, undisturbed = golden(variant)
-    strike = {"stage": stage, "step": step, "hook": hook}
+    strike = {"stage": stage, "step": step, "place": place}
     assert runner.run("fit", "--config", file, "--out", tmp_path / "run", strike=strike)[0] == -signal.SIGKILL
     finished = list((tmp_path / "run").rglob("model.safetensors"))
     before = [(path.stat().st_mtime_ns, sha256_of(path)) for path in finished]
@@ -166,14 +166,14 @@ def test_sigterm_saves_at_the_next_step_and_leaves_with_143(stage, runner, golde
     file, undisturbed = golden("DenoisingAutoencoder")
     out = tmp_path / "run"
     strike = {"stage": stage, "step": 6, "signum": signal.SIGTERM}
-    own = ("--checkpoint.every_steps=null", "--trainer.dispatch=1")
+    own = ("--checkpoint.every_steps=null", "--trainer.chunk_steps=1")
     code, said = runner.run("fit", "--config", file, "--out", out, *own, strike=strike)
     assert code == 143
     assert f"stopped by SIGTERM in {stage} before step 6, which is saved." in said
     assert json.loads((out / "state.json").read_text())["status"] == "stopped"
     assert torch.load(out / "stages" / stage / "last.ckpt", weights_only=True)["global_step"] == 6
     assert runner.run("fit", "--resume", out)[0] == 0
-    assert differences(undisturbed, out) == ["config.yaml"]  # every_steps, dispatch
+    assert differences(undisturbed, out) == ["config.yaml"]  # every_steps, chunk_steps
 
 
 @pytest.mark.parametrize("stage", ["00-denoising", "01-denoising", "classifier"])
@@ -199,7 +199,7 @@ def test_a_second_ctrl_c_leaves_at_once(runner, golden, tmp_path):
 
 def test_a_signal_in_the_last_validation_of_a_stage_stops_before_the_next(runner, golden, tmp_path):
     file, undisturbed = golden("DenoisingAutoencoder")
-    strike = {"stage": "00-denoising", "step": 30, "hook": "on_validation_end", "signum": signal.SIGTERM}
+    strike = {"stage": "00-denoising", "step": 30, "place": "after_validation", "signum": signal.SIGTERM}
     code, said = runner.run("fit", "--config", file, "--out", tmp_path / "run", strike=strike)
     assert code == 143
     assert "stopped by SIGTERM before 01-denoising." in said
@@ -383,9 +383,9 @@ def test_a_stage_without_enough_memory_names_a_setting_that_fits(stage, layer, r
     torch.testing.assert_close(*weights)
 
 
-def test_a_run_goes_on_with_another_dispatch_and_the_same_bits(runner, golden, tmp_path):
+def test_a_run_goes_on_with_chunks_of_another_length_and_the_same_bits(runner, golden, tmp_path):
     _, undisturbed = killed(runner, golden, tmp_path / "run")
-    code, said = runner.run("fit", "--resume", tmp_path / "run", "--trainer.dispatch=3", "--trainer.cuda_graphs=off")
+    code, said = runner.run("fit", "--resume", tmp_path / "run", "--trainer.chunk_steps=3")
     assert code == 0, said
     assert differences(undisturbed, tmp_path / "run") == ["config.yaml"]
 
@@ -488,7 +488,7 @@ def test_kills_at_random_places_leave_no_trace(runner, golden, tmp_path):
         places = []
         for _ in range(draw.choice((1, 1, 2))):
             stage, steps = draw.choice(sorted(stages_of(variant).items()))
-            strike = {"stage": stage, "step": draw.randrange(1, steps + 1), "hook": draw.choice(HOOKS)}
+            strike = {"stage": stage, "step": draw.randrange(1, steps + 1), "place": draw.choice(PLACES)}
             places.append(strike)
             code, said = runner.run(*words, strike=strike)
             if code == 0:  # the place of a second kill was passed before

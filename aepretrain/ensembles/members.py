@@ -1,0 +1,140 @@
+"""What each seed of an ensemble has of its own while all are trained together: noise, metrics, best epoch."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from lightning.fabric import Fabric
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from aepretrain.ensembles.batch import SeedBatch
+from aepretrain.errors import DivergedError
+from aepretrain.layers.base import StageModule
+from aepretrain.training.best_weights import BestWeights
+from aepretrain.training.context import RunContext
+from aepretrain.training.divergence import ADVICE
+from aepretrain.training.epoch_log import EpochLog, log_row
+from aepretrain.training.noise import KeyedNoise
+from aepretrain.training.validation import Figures
+
+
+class SeedNoise(KeyedNoise):
+    """One generator per seed, each keyed as if the seed were alone.
+
+    Args:
+        seeds: The runs' seeds.
+        stage: The stage's name.
+        device: Where the noise is drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], stage: str, device: torch.device) -> None:
+        self.each = [KeyedNoise(seed, stage, device, rank=0) for seed in seeds]
+
+    def key(self, epoch: int, step: int) -> None:
+        for noise in self.each:
+            noise.key(epoch, step)
+
+    def key_validation(self) -> None:
+        for noise in self.each:
+            noise.key_validation()
+
+    def give(self, module: StageModule) -> None:
+        assert isinstance(module, SeedBatch)
+        module.model.noise = [noise.generator for noise in self.each]
+
+
+class SeedBest(BestWeights):
+    """The weights of each seed's best epoch, and which seeds were stopped because they got no better.
+
+    A seed that is stopped is computed on with the others, but nothing of it is kept or recorded any more.
+
+    Args:
+        seeds: How many seeds.
+        monitor: The validation figure.
+        mode: ``min`` or ``max``.
+        patience: Stop a seed after this many validations without a better figure; ``None``: never.
+        keeps: Whether the weights are put back at the end.
+    """
+
+    def __init__(self, seeds: int, monitor: str, mode: str, *, patience: int | None, keeps: bool) -> None:
+        super().__init__(monitor, mode, patience=patience, keeps=keeps)
+        self.bests = [-float("inf")] * seeds
+        self.epochs = [-1] * seeds
+        self.stopped: list[int | None] = [None] * seeds
+        """The epoch in which each seed was stopped."""
+        self._waited = [0] * seeds
+
+    def look(self, module: StageModule, figures: Figures, epoch: int) -> None:
+        weights = {name: parameter.detach() for name, parameter in module.named_parameters()}
+        if self.keeps and not self.weights:
+            self.weights = {name: tensor.clone() for name, tensor in weights.items()}
+        for place, value in enumerate(figures[self.monitor].tolist()):
+            if self.stopped[place] is None:
+                self._look(place, self.sign * value, weights, epoch)
+
+    def _look(self, place: int, value: float, weights: dict[str, Tensor], epoch: int) -> None:
+        if value > self.bests[place]:
+            self.bests[place], self.epochs[place], self._waited[place] = value, epoch, 0
+            if self.keeps:
+                for name, tensor in weights.items():
+                    self.weights[name][place] = tensor[place]
+        else:
+            self._waited[place] += 1
+            if self._waited[place] == self.patience:
+                self.stopped[place] = epoch
+
+    @property
+    def is_over(self) -> bool:
+        return None not in self.stopped
+
+    @torch.no_grad()
+    def put_back(self, module: StageModule) -> None:
+        for name, parameter in module.named_parameters():
+            if name in self.weights:
+                parameter.copy_(self.weights[name])
+
+
+class SeedLog(EpochLog):
+    """The metrics of every epoch, per seed, in the history and the loggers of each.
+
+    Args:
+        stage: The stage's name.
+        contexts: Make each seed's loggers.
+        fabric: The one process that trains all of them.
+        best: Knows which seeds were stopped.
+
+    Raises:
+        DivergedError: At the end of an epoch in which a seed's loss is not finite; the message names the seed.
+    """
+
+    def __init__(self, stage: str, contexts: Sequence[RunContext], fabric: Fabric, best: SeedBest) -> None:
+        super().__init__(stage, (), fabric)
+        self.seeds = [context.seed for context in contexts]
+        self.each: list[Sequence[Logger]] = [list(context.loggers(stage)) for context in contexts]
+        self.best = best
+        self.histories: list[list[dict[str, float]]] = [[] for _ in contexts]
+
+    def close_epoch(self, epoch: int, step: int, validated: Figures) -> dict[str, float]:
+        """The rows of an epoch, one per seed that goes on; returns the means over seeds, to look at."""
+        figures = {**validated, "train/loss": self._mean_loss()}
+        values = torch.stack(list(figures.values()), dim=1).tolist()
+        for place, own in enumerate(values):
+            if self.best.stopped[place] is None:
+                row = {**dict(zip(figures, own, strict=True)), "epoch_seconds": self.seconds / len(self.seeds)}
+                self._check(place, row, epoch)
+                log_row(self.each[place], row, epoch, step)
+                self.histories[place].append(row)
+        self.begin_epoch()
+        return {name: float(value.mean()) for name, value in figures.items()}
+
+    def _check(self, place: int, row: dict[str, float], epoch: int) -> None:
+        for name, value in row.items():
+            if not math.isfinite(value):
+                where = f"{self.stage}, seed {self.seeds[place]}"
+                raise DivergedError(f"{where}: {name} of epoch {epoch + 1} is {value}. {ADVICE}")
+
+    def finish(self) -> None:
+        """Close the loggers."""
+        for logger in (logger for loggers in self.each for logger in loggers):
+            logger.finalize("success")

@@ -1,0 +1,115 @@
+"""The stages of many seeds: layer by layer, and the heads on top."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from aepretrain.console import print_line
+from aepretrain.data.base import DataModule
+from aepretrain.data.rows import Inputs
+from aepretrain.ensembles.train import Vectorize, train_ensemble, why_apart
+from aepretrain.finetuning.finetune import FineTuned, labelled
+from aepretrain.heads.classification import Classifier
+from aepretrain.pretraining.stack import GreedyStack, GreedyWalk, StageEnd
+from aepretrain.training.context import RunContext
+from aepretrain.training.options import FineTuning, Pretraining
+from aepretrain.training.recovery.stage_files import StageRecord
+from aepretrain.training.stage import train_stage
+
+
+def pretrain_stacks(
+    stacks: Sequence[GreedyStack],
+    data: DataModule,
+    pretraining: Pretraining,
+    contexts: Sequence[RunContext],
+    *,
+    vectorize: Vectorize = "off",
+    on_stage_ends: Sequence[StageEnd] = (),
+) -> None:
+    """Train stacks of one architecture with a seed each, layer by layer: :meth:`GreedyStack.fit` for many.
+
+    Args:
+        stacks: The stacks, which differ in their weights alone.
+        data: As for one stack.
+        pretraining: As for one stack.
+        contexts: One per stack; they differ in seed, directory and loggers.
+        vectorize: Whether a layer of all stacks is trained at once: where it is possible and faster (``auto``), always
+            (``on``), or never (``off``).
+        on_stage_ends: As for one stack, one per stack; or none.
+
+    Raises:
+        DataError: If the inputs do not fit the stacks or the first layer.
+        ConfigError: If a setting is out of range, or ``vectorize`` is ``on`` and a layer cannot be trained so.
+    """
+    ends: Sequence[StageEnd | None] = on_stage_ends or [None] * len(stacks)
+    walks = [
+        GreedyWalk(stack, data, pretraining, context, on_stage_end=end)
+        for stack, context, end in zip(stacks, contexts, ends, strict=True)
+    ]
+    for k in range(len(stacks[0].layers)):
+        for walk, record in zip(walks, _train_layer(walks, k, vectorize), strict=True):
+            walk.close(k, record, note=f"  seed {walk.context.seed}" if len(walks) > 1 else "")
+    for walk in walks:
+        walk.finish()
+
+
+def _train_layer(walks: Sequence[GreedyWalk], k: int, vectorize: Vectorize) -> list[StageRecord]:
+    """Train the same layer of all stacks, at once where that is asked for and possible."""
+    layers, inputs = [list(walk.stack)[k] for walk in walks], [walk.inputs(k) for walk in walks]
+    contexts, settings = [walk.context for walk in walks], walks[0].settings[k]
+    if len(layers) > 1 and vectorize != "off":
+        train, validation = ([_tensors(own[part]) for own in inputs] for part in (0, 1))
+        if all(train) and all(validation):
+            pools = [own[0] for own in train]
+            reason = why_apart(layers[0], pools, contexts[0], stage=settings.name, vectorize=vectorize)
+        else:
+            reason = "their inputs are read from files"
+        if reason is None:
+            return train_ensemble(layers, train, validation, settings, contexts)
+        print_line(f"{settings.name}  {len(layers)} seeds one after another: {reason}")
+    return [
+        train_stage(layer, *own, settings, context)
+        for layer, own, context in zip(layers, inputs, contexts, strict=True)
+    ]
+
+
+def _tensors(inputs: Sequence[Inputs]) -> list[Tensor]:
+    return [each for each in inputs if isinstance(each, Tensor)]
+
+
+def _in_memory(inputs: Sequence[Inputs]) -> list[Tensor]:
+    return [each if isinstance(each, Tensor) else each[:] for each in inputs]
+
+
+def finetune_ensemble(
+    classifiers: Sequence[Classifier],
+    data: DataModule,
+    finetuning: FineTuning,
+    contexts: Sequence[RunContext],
+    *,
+    pretrained: Sequence[nn.Module] = (),
+    stage: str = "classifier",
+) -> list[FineTuned]:
+    """Train the classifiers of many seeds at once, equal within rounding to ``finetune`` for one after another.
+
+    Args:
+        classifiers: One per seed; they differ in their weights alone, and ``reason_apart`` finds no reason for them.
+        data: As for one; the inputs lie in memory.
+        finetuning: As for one. Each seed keeps its own best epoch, and patience stops each by itself.
+        contexts: One per seed; they differ in seed, directory and loggers.
+        pretrained: The encoder that each classifier must hold before the first step, bit for bit; or none.
+        stage: Name of the stage.
+
+    Raises:
+        DataError: If the data have no labels.
+        DivergedError: If a loss of any seed is not finite.
+        AEPretrainError: If the pretrained weights are not in the batched model.
+    """
+    splits = [labelled(data, context) for context in contexts]
+    train, validation = (
+        [[x if isinstance(x, Tensor) else x[:] for x in own[part]] for own in splits] for part in (0, 1)
+    )
+    settings = finetuning.stage_settings(stage)
+    records = train_ensemble(classifiers, train, validation, settings, contexts, pretrained=pretrained)
+    arrived = True if pretrained else None
+    return [FineTuned(head, record, arrived) for head, record in zip(classifiers, records, strict=True)]

@@ -1,0 +1,157 @@
+"""The abstract head: an encoder and a linear output, trained with targets as a whole or as a probe."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from aepretrain.layers.base import OptimizerFactory, SchedulerFactory, StageModule
+from aepretrain.parts.corruptions import Dropout
+from aepretrain.parts.norms import bound_norms
+
+
+class Head(StageModule, ABC):
+    r"""An encoder and a linear output: everything that tasks share, which is all but the loss and what is measured.
+
+    .. math:: \min_{W, b \,(, f)} \; \mathbb E_{x, y} \, \ell(W f(x) + b, y)
+
+    The output starts at zero, so that two heads on different encoders start alike. A subclass fills in :meth:`loss` and
+    :meth:`validation_values`, and sets ``monitor``, ``mode`` and ``columns``.
+
+    Args:
+        encoder: The map ``(B, *in_shape) -> (B, H)``. A Sequential of Sequentials, as ``GreedyStack.encoder`` is, has
+            one layer per entry; anything else counts as one layer.
+        outputs: Values that the head gives per example.
+        freeze_encoder: Train the output alone (a linear probe); else the whole is fine-tuned end to end.
+        optimizer: Makes the optimizer from the parameter groups.
+        scheduler: Makes the learning-rate scheduler from the optimizer.
+        dropout: Probability that a unit of a layer's code is dropped in training, in ``[0, 1)``.
+        input_dropout: Probability that a value of the input is dropped in training, in ``[0, 1)``.
+        max_norm: Largest norm of the weights that lead into a unit; kept after every step. ``None``: no bound.
+        weight_decay: The optimizer's weight decay for weight matrices, and none for biases. ``None``: as the optimizer
+            has it, for all.
+        code_features: Width :math:`H` of the code; ``None`` is that of the encoder's last linear layer.
+        layer_lr_decay: Factor on the learning rate per layer down from the output, in ``(0, 1]``: 1 trains all alike.
+
+    Raises:
+        ValueError: If a number lies outside its range.
+
+    Reference:
+        Bengio et al.: Greedy Layer-Wise Training of Deep Networks (2007); max-norm: Srivastava et al.: Dropout (2014),
+        section 5.1; layer-wise rates: Howard, Ruder: Universal Language Model Fine-tuning (2018), section 3.2.
+    """
+
+    columns: tuple[str, ...]
+    """What is measured at the end, for tables: the first decides."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        outputs: int,
+        *,
+        freeze_encoder: bool = False,
+        optimizer: OptimizerFactory = Adam,
+        scheduler: SchedulerFactory | None = None,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        max_norm: float | None = None,
+        weight_decay: float | None = None,
+        code_features: int | None = None,
+        layer_lr_decay: float = 1.0,
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        if max_norm is not None and not 0 < max_norm < float("inf"):
+            raise ValueError(f"max_norm must be > 0, but got {max_norm}. Published values are 2 to 4.")
+        if weight_decay is not None and not 0 <= weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be >= 0, but got {weight_decay}. Usual values are 0 to 0.01.")
+        if not 0 < layer_lr_decay <= 1:
+            raise ValueError(f"layer_lr_decay must lie in (0, 1], but got {layer_lr_decay}. 1 trains all layers alike.")
+        self.encoder = encoder
+        self.head = nn.Linear(code_features or code_width(encoder), outputs)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.freeze_encoder = freeze_encoder
+        self.encoder.requires_grad_(not freeze_encoder)
+        self.input_dropout = Dropout(input_dropout)
+        self.dropout = Dropout(dropout)
+        self.max_norm = max_norm
+        self.weight_decay = weight_decay
+        self.layer_lr_decay = layer_lr_decay
+
+    @abstractmethod
+    def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Any:
+        """What the head finds on examples ``(N, *in_shape)`` with their targets ``(N, ...)``, in evaluation mode."""
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The layers of the encoder, from the input up: its entries if each is a Sequential, else the whole."""
+        children = list(self.encoder.children())
+        stacked = isinstance(self.encoder, nn.Sequential) and all(type(child) is nn.Sequential for child in children)
+        return children if stacked else [self.encoder]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output ``(B, outputs)`` for inputs ``(B, *in_shape)``."""
+        h = self._drop(self.input_dropout, x)
+        for layer in self.layers:
+            h = self._drop(self.dropout, layer(h))
+        return self.head(h)
+
+    def predict_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0])
+
+    def _drop(self, dropout: Dropout, h: Tensor) -> Tensor:
+        return dropout(h, self.noise) if self.training and dropout.p > 0 else h
+
+    @torch.no_grad()
+    def _bound_norms(self, *args: Any) -> None:
+        assert self.max_norm is not None
+        for module in self.modules():
+            bound_norms(module, self.max_norm)
+
+    def make_optimizer(self) -> Optimizer:
+        optimizer = self.optimizer(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= self.layer_lr_decay ** group.pop("depth")
+        if self.max_norm is not None:
+            optimizer.register_step_post_hook(self._bound_norms)
+        return optimizer
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Weights and biases of every trained layer, with ``depth`` counted down from the output."""
+        trained = [self.head] if self.freeze_encoder else [self.head, *reversed(self.layers)]
+        groups = []
+        for depth, module in enumerate(trained):
+            named = list(module.named_parameters())
+            weights = {"params": [p for name, p in named if _is_decayed(name, p)], "depth": depth}
+            biases = {"params": [p for name, p in named if not _is_decayed(name, p)], "depth": depth}
+            if self.weight_decay is not None:
+                weights["weight_decay"], biases["weight_decay"] = self.weight_decay, 0.0
+            groups += [weights, biases]
+        return [group for group in groups if group["params"]]
+
+
+def _is_decayed(name: str, parameter: Tensor) -> bool:
+    """Whether weight decay is for a parameter: for the weights of a map, not for biases and scales."""
+    return parameter.ndim >= 2 and not name.endswith("bias")
+
+
+def code_width(encoder: nn.Module) -> int:
+    """The width H of an encoder's code, read off its last linear layer.
+
+    Raises:
+        ValueError: If the encoder has no linear layer.
+    """
+    widths = [module.out_features for module in encoder.modules() if isinstance(module, nn.Linear)]
+    if not widths:
+        raise ValueError("the width of the code is unknown: the encoder has no linear layer. Give code_features.")
+    return widths[-1]

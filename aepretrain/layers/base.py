@@ -1,0 +1,200 @@
+"""What a stage trains: a loss per example, what is measured in validation, an optimizer; and layers, which encode."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from aepretrain.parts.noise import Noise
+
+Shape = tuple[int, ...]
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+
+STEPWISE = (CyclicLR, OneCycleLR)
+"""Schedulers that step after every update; the others step after every epoch."""
+
+
+class StageModule(LightningModule, ABC):
+    r"""What a stage trains, in our own loop or in a stock Trainer of Lightning.
+
+    .. math:: \min_\theta \; \mathbb E \, \ell_\theta(\text{example})
+
+    A subclass fills in :meth:`loss` and :meth:`validation_values`, and names the figure that decides in ``monitor``.
+    ``Trainer().fit``, ``.validate`` and ``.test`` log the same figures as our own loop: ``train/loss``, ``val/...`` and
+    ``test/...``.
+
+    Args:
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the learning-rate scheduler from the optimizer. One of :data:`STEPWISE` steps after every
+            update, ``ReduceLROnPlateau`` after every validation by ``val/loss``, any other after every epoch.
+    """
+
+    monitor: str
+    """The validation figure that chooses the epoch, such as ``val/loss``."""
+    mode: Literal["min", "max"] = "min"
+    """Whether the monitored figure is better when it is smaller or larger."""
+
+    def __init__(self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.noise: Noise = None
+        """Where the noise of :meth:`loss` comes from; ``None`` is the global generator. Training keys it."""
+
+    @abstractmethod
+    def loss(self, *batch: Tensor) -> Tensor:
+        """The training loss of a batch: tensors of shape ``(B, ...)`` to nats per example, shape ``(B,)``."""
+
+    @abstractmethod
+    def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
+        """What is measured on each example: name to values, shape ``(B,)``. Updates the metrics of the module, too."""
+
+    def validation_totals(self) -> dict[str, Tensor]:
+        """What is measured on all examples together since the last call: name to a value, shape ``()``."""
+        return {}
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Values of a batch, shape ``(B,)``, to what is trained on or reported, shape ``()``."""
+        return values.mean()
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimizer of what is trained."""
+        return self.optimizer(self.parameters())
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer()
+        if self.scheduler is None:
+            return optimizer
+        scheduler = self.scheduler(optimizer)
+        how = {"interval": "step" if isinstance(scheduler, STEPWISE) else "epoch"}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            how["monitor"] = "val/loss"
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **how}}
+
+    # What follows is for a stock Trainer; our own loop calls the methods above.
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        loss = self.mean(self.loss(*batch))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        self._log_means("val", self.validation_values(*batch), len(batch[0]))
+
+    def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        self._log_means("test", self.validation_values(*batch), len(batch[0]))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_means("val", self.validation_totals(), 1)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_means("test", self.validation_totals(), 1)
+
+    def _log_means(self, split: str, values: Mapping[str, Tensor], examples: int) -> None:
+        means = {f"{split}/{name}": value.float().mean() for name, value in values.items()}
+        self.log_dict(means, batch_size=examples, sync_dist=True)
+
+
+class Layer(StageModule, ABC):
+    r"""One layer of a stack: it is trained on inputs alone, and encodes them for the layer above.
+
+    Beside :meth:`loss` and :meth:`validation_values` a subclass fills in :meth:`encode`, and :meth:`decode` and
+    :meth:`sample` where it has them.
+
+    Args:
+        in_shape: Shape of one example, without the batch dimension.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the learning-rate scheduler from the optimizer.
+    """
+
+    monitor = "val/reconstruction"
+    code_shape: Shape
+    """Shape of one code, without the batch dimension."""
+    code_range: tuple[float, float]
+    """The closed interval that every value of the code lies in."""
+
+    def __init__(
+        self, in_shape: Sequence[int], optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        self.in_shape: Shape = tuple(in_shape)
+
+    @classmethod
+    def variant(cls) -> str:
+        """The name of the variant in file names and tables: ``DenoisingAutoencoder`` is ``denoising``."""
+        return cls.__name__.removesuffix("Autoencoder").lower()
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """The code h = f(x), without noise: ``(B, *in_shape)`` to ``(B, *code_shape)``."""
+
+    @property
+    @abstractmethod
+    def encoder(self) -> nn.Sequential:
+        """The modules of f, one after another: plain torch, shared with the layer."""
+
+    def decode(self, h: Tensor) -> Tensor:
+        """The expected input given a code: ``(B, *code_shape)`` to ``(B, *in_shape)``, in units of the input.
+
+        Raises:
+            NotImplementedError: If the layer has no decoder.
+        """
+        raise NotImplementedError(f"a {type(self).__name__} has no decoder.")
+
+    def sample(self, h: Tensor) -> Tensor:
+        """Inputs drawn given a code: ``(B, *code_shape)`` to ``(B, *in_shape)``.
+
+        Raises:
+            NotImplementedError: If the layer cannot be sampled.
+        """
+        raise NotImplementedError(f"a {type(self).__name__} cannot be sampled.")
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The expected input given the code of ``x``: shape ``(B, *in_shape)``, in units of the input."""
+        return self.decode(self.encode(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The code, as :meth:`encode`."""
+        return self.encode(x)
+
+    def predict_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        return self.encode(batch[0])
+
+    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        """What tells whether this variant works, beyond its code: name to values ``(B,)`` on validation data."""
+        return {}
+
+    @torch.no_grad()
+    def pictures(self, x: Tensor, noise: Noise) -> dict[str, Tensor]:
+        """Rows of images to look at, by name: inputs ``(N, *in_shape)`` and what the layer makes of them."""
+        return {"original": x, "reconstructed": self.reconstruct(x)}
+
+    @property
+    def narrowest(self) -> int:
+        """Values in the narrowest place between input and code: where information has to pass."""
+        return torch.Size(self.code_shape).numel()
+
+    @property
+    def can_copy(self) -> bool:
+        """Whether the layer can learn the identity: nothing is narrower than the input, and nothing regularizes."""
+        return False
+
+    def check_shapes(self) -> None:
+        """Run one example of zeros through, so that parts that do not fit one another fail now, and not in training.
+
+        Raises:
+            ValueError, RuntimeError: What the parts raise.
+        """
+        self.encode(torch.zeros(1, *self.in_shape))
+
+    def check_inputs(self, x: Tensor) -> None:
+        """Raise a ValueError where inputs, shape ``(B, *in_shape)``, lie outside what the layer can model."""
+
+    def check_codes_below(self, low: float, high: float) -> None:
+        """Raise a ValueError where codes of the layer below, in ``[low, high]``, lie outside what it can model."""

@@ -1,0 +1,53 @@
+"""Faster kernels: optimizers that update all parameters in one, and matrix products in another precision."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
+
+from aepretrain.training.options import MatmulPrecision
+
+FUSED = {"cpu": (Adagrad, Adam, AdamW, SGD), "cuda": (Adam, AdamW, SGD)}
+"""Adagrad makes its state before it is fused, on the CPU, where a GPU's kernel cannot read it."""
+
+
+@contextlib.contextmanager
+def matmul_precision(precision: MatmulPrecision | None) -> Iterator[None]:
+    """Multiply float32 matrices in this precision for a while; ``None`` changes nothing.
+
+    Example:
+        >>> with matmul_precision("high"):
+        ...     torch.get_float32_matmul_precision()
+        'high'
+    """
+    if precision is None:
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def fuse(optimizer: Optimizer) -> None:
+    """Let an optimizer update all parameters in one kernel, where it can and its settings do not say otherwise.
+
+    Example:
+        >>> optimizer = Adam([torch.zeros(3, requires_grad=True)])
+        >>> fuse(optimizer)
+        >>> optimizer.param_groups[0]["fused"]
+        True
+    """
+    for group in optimizer.param_groups:
+        silent = group.get("fused") is None and group.get("foreach") is None
+        floats = all(parameter.is_floating_point() for parameter in group["params"])
+        fits = floats and all(type(optimizer) in FUSED.get(weights.device.type, ()) for weights in group["params"])
+        if silent and fits and not group.get("differentiable") and not group.get("capturable"):
+            group["fused"] = True
+            for weights in group["params"]:
+                # One that was not fused counts its steps on the CPU, where a GPU's kernel cannot read them.
+                if isinstance(steps := optimizer.state.get(weights, {}).get("step"), torch.Tensor):
+                    optimizer.state[weights]["step"] = steps.to(weights.device)

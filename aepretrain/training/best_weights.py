@@ -1,0 +1,60 @@
+"""The weights of the best epoch, and when to stop waiting for a better one."""
+
+from typing import Any
+
+from torch import Tensor
+
+from aepretrain.layers.base import StageModule
+from aepretrain.training.validation import Figures
+
+
+class BestWeights:
+    """Keeps the weights of the epoch with the best validation figure, and counts validations without a better one.
+
+    Every process keeps its own copy: the figure is the mean over all of them, hence so is the choice.
+
+    Args:
+        monitor: The figure.
+        mode: ``min`` or ``max``.
+        patience: Validations without a better figure after which training stops; ``None``: never.
+        keeps: Whether the weights are put back at the end, and hence kept.
+    """
+
+    def __init__(self, monitor: str, mode: str, *, patience: int | None = None, keeps: bool = True) -> None:
+        self.monitor = monitor
+        self.sign = {"min": -1.0, "max": 1.0}[mode]
+        self.patience = patience
+        self.keeps = keeps
+        self.best = -float("inf")
+        self.epoch = -1
+        self.waited = 0
+        self.weights: dict[str, Tensor] = {}
+
+    def look(self, module: StageModule, figures: Figures, epoch: int) -> None:
+        """Look at the figures of a validation, and keep the weights if they are the best so far."""
+        value = self.sign * float(figures[self.monitor])
+        if value > self.best:
+            self.best, self.epoch, self.waited = value, epoch, 0
+            if self.keeps:
+                self.weights = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        else:
+            self.waited += 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether patience is at its end."""
+        return self.patience is not None and self.waited >= self.patience
+
+    def put_back(self, module: StageModule) -> None:
+        """Give a module the weights of the best epoch, where they are kept."""
+        if self.weights:
+            module.load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors for a checkpoint."""
+        return {"best": self.best, "epoch": self.epoch, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best, self.epoch, self.waited = state["best"], state["epoch"], state["waited"]
+        self.weights = dict(state["weights"])

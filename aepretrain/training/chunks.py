@@ -1,0 +1,112 @@
+"""Chunks of steps: between two of them the loop looks at signals, clocks and losses, so that a step need not."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from aepretrain.data.batches import Batches
+from aepretrain.training.devices import mean_over_processes, wait_for
+
+ENOUGH_SECONDS = 0.05
+"""A chunk takes between this time and four times as long, if its epoch is long enough."""
+MOST_STEPS = 1024
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive batches of one epoch, gathered one after another as they are asked for.
+
+    Args:
+        batches: Where they come from.
+        order: The examples' numbers in the order of this epoch, shape ``(N,)``.
+        start: The number of the first batch in its epoch.
+        shares: For each batch, where this process's share of it begins and ends in the order.
+    """
+
+    batches: Batches
+    order: Tensor
+    start: int
+    shares: Sequence[tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def __iter__(self) -> Iterator[tuple[int, list[Tensor]]]:
+        """Every batch with its number in the epoch."""
+        for position, (begin, end) in enumerate(self.shares, self.start):
+            yield position, self.batches.gather(self.order[begin:end])
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many examples each batch has in this process."""
+        return [end - begin for begin, end in self.shares]
+
+
+class ChunkLength:
+    """How many steps the next chunk has: a fixed number, or doubled until a chunk takes long enough.
+
+    Args:
+        steps: Steps per chunk; ``None``: by the time that they take.
+
+    Example:
+        >>> length = ChunkLength()
+        >>> for seconds in (0.01, 0.02, 0.04, 0.08):
+        ...     length.adapt(length.steps, seconds)
+        >>> length.steps
+        8
+    """
+
+    def __init__(self, steps: int | None = None) -> None:
+        self.steps = steps or 1
+        self.is_fixed = steps is not None
+
+    def adapt(self, steps: int, seconds: float) -> None:
+        """Learn from a chunk that took so long; one that was cut short by the end of an epoch teaches nothing."""
+        if self.is_fixed or steps != self.steps:
+            return
+        if seconds < ENOUGH_SECONDS:
+            self.steps = min(2 * self.steps, MOST_STEPS)
+        elif seconds > 4 * ENOUGH_SECONDS:
+            self.steps = max(self.steps // 2, 1)
+
+    def learn(self, steps: int, start: float, fabric: Fabric) -> None:
+        """Learn from a chunk that began at a time of ``perf_counter``; all processes learn the same."""
+        if not self.is_fixed:
+            wait_for(fabric.device)
+            seconds = torch.tensor(time.perf_counter() - start, device=fabric.device)
+            self.adapt(steps, float(mean_over_processes(fabric, seconds)))
+
+
+def chunks(
+    batches: Batches, epoch: int, first: int, length: ChunkLength, stop_every: int | None = None
+) -> Iterator[Chunk]:
+    """The batches of an epoch in chunks, which end with the epoch and where a checkpoint is due.
+
+    Args:
+        batches: The batches.
+        epoch: The epoch, which decides the order.
+        first: The number of the batch to begin with.
+        length: How many batches a chunk has.
+        stop_every: A chunk does not go across a multiple of so many steps, counted from the first epoch; ``None``:
+            wherever it likes.
+
+    Example:
+        >>> from torch import arange
+        >>> batches = Batches([arange(6)], 2, shuffle=False)
+        >>> [(chunk.start, chunk.sizes) for chunk in chunks(batches, 0, 0, ChunkLength(2))]
+        [(0, [2, 2]), (2, [2])]
+    """
+    batches.sampler.set_epoch(epoch)
+    order, shares = batches.order(), batches.shares()
+    batches.announce(order, shares[first:])
+    before = epoch * len(shares)
+    while first < len(shares):
+        stop = min(first + length.steps, len(shares))
+        if stop_every is not None:
+            stop = min(stop, first + stop_every - (before + first) % stop_every)
+        yield Chunk(batches, order, first, shares[first:stop])
+        first = stop

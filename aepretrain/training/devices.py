@@ -1,0 +1,111 @@
+"""Where training runs: one Fabric of Lightning for all stages of a run, launched once."""
+
+import contextlib
+import functools
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor, distributed
+
+from aepretrain.errors import ConfigError
+from aepretrain.processes import adopt, leave_with
+from aepretrain.training.options import TrainerOptions
+
+LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+LIGHTNING_WARNINGS = (
+    ".*is smaller than the logging interval.*",
+    ".*LeafSpec.*is deprecated.*",
+    ".*GPU available but not used.*",
+    ".*exists and is not empty.*",
+    # A frozen encoder is in evaluation mode on purpose; everything else was put into training mode.
+    ".*in eval mode at the start of training.*",
+)
+
+
+def launched(options: TrainerOptions) -> Fabric:
+    """The Fabric of these options; where it is new, its processes are started.
+
+    Raises:
+        ConfigError: If Lightning refuses the devices, the strategy or the precision.
+    """
+    return _launched(**options.for_fabric())
+
+
+@functools.cache
+def _launched(**options: Any) -> Fabric:
+    fabric = build_fabric(**options)
+    environment = getattr(fabric.strategy, "cluster_environment", None)
+    if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
+        # The first process may die while this one waits to find it, which torch does for half an hour.
+        leave_with(os.getppid())
+    with quiet_lightning():
+        adopt(fabric.strategy.launcher)
+        fabric.launch()
+    return fabric
+
+
+def build_fabric(**options: Any) -> Fabric:
+    """A Fabric, not launched yet.
+
+    Raises:
+        ConfigError: If Lightning refuses the devices, the strategy or the precision.
+    """
+    try:
+        with quiet_lightning():
+            return Fabric(**options)
+    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def processes_of(fabric: Fabric) -> int:
+    """How many processes a Fabric has, or will have once it is launched."""
+    return getattr(fabric.strategy, "num_processes", 1) * getattr(fabric.strategy, "num_nodes", 1)
+
+
+def mean_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
+    """The mean of the values of all processes, in the shape of ``values``."""
+    return cast(Tensor, fabric.all_reduce(values, reduce_op="mean"))
+
+
+def sum_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
+    """The sum of the values of all processes, in the shape of ``values``."""
+    return cast(Tensor, fabric.all_reduce(values, reduce_op="sum"))
+
+
+def gather(fabric: Fabric, values: Tensor) -> Tensor:
+    """The values of all processes, shape ``(processes, ...)``; those of each have the same shape."""
+    if fabric.world_size == 1:
+        return values.unsqueeze(0)
+    gathered = [torch.empty_like(values) for _ in range(fabric.world_size)]
+    distributed.all_gather(gathered, values)
+    return torch.stack(gathered)
+
+
+def wait_for(device: torch.device) -> None:
+    """Let a device finish what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence what Lightning says whenever a Fabric or a Trainer is made; it would drown the figures."""
+    loggers = [logging.getLogger(name) for name in LIGHTNING_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in LIGHTNING_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,172 @@
+"""The loop: the epochs of a stage and its optimizer steps, in the order in which things happen."""
+
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from aepretrain.data.batches import Batches
+from aepretrain.layers.base import STEPWISE, StageModule
+from aepretrain.training.acceleration.freed_memory import keep_freed_memory
+from aepretrain.training.chunks import ChunkLength, chunks
+from aepretrain.training.context import RunContext
+from aepretrain.training.divergence import check_losses
+from aepretrain.training.noise import KeyedNoise
+from aepretrain.training.options import StageSettings, TrainerOptions
+from aepretrain.training.progress import StageProgress
+from aepretrain.training.recovery.save_points import SavePoints
+from aepretrain.training.state import TrainingState
+from aepretrain.training.validation import Figures, validate
+
+
+def run_epochs(
+    state: TrainingState,
+    take_step: "OptimizerStep",
+    batches: Batches,
+    held_out: Batches,
+    settings: StageSettings,
+    context: RunContext,
+    noise: KeyedNoise,
+    saves: SavePoints,
+    progress: StageProgress,
+) -> None:
+    """Train from where the state stands to the last epoch, or until patience is at its end."""
+    keep_freed_memory()
+    module, fabric, files = state.module, context.fabric, context.files(settings.name)
+    length = ChunkLength(context.trainer.chunk_steps)
+    stop_every = context.saving.every_steps if files is not None else None
+    while state.epoch < settings.epochs and not state.best.is_over:
+        for chunk in chunks(batches, state.epoch, state.position, length, stop_every):
+            saves.save_or_stop(state)
+            start = time.perf_counter()
+            losses = []
+            for position, batch in chunk:
+                losses.append(take_step(batch, state.epoch, position))
+                if isinstance(state.scheduler, STEPWISE):
+                    state.scheduler.step()
+            length.learn(len(chunk), start, fabric)
+            state.log.add(torch.stack(losses), chunk.sizes, time.perf_counter() - start)
+            state.position, state.step = chunk.start + len(chunk), state.step + len(chunk)
+            if not take_step.skips:
+                check_losses(torch.stack(losses), chunk, state.epoch, fabric, settings.name, files)
+            progress.advance(state.step)
+        validated: Figures = {}
+        if (state.epoch + 1) % settings.validate_every == 0:
+            validated = validate(module, held_out, noise, fabric)
+        row = state.log.close_epoch(state.epoch, state.step - 1, validated)
+        if validated:
+            state.best.look(module, validated, state.epoch)
+        schedule(state.scheduler, validated)
+        progress.close_epoch(state.epoch, row)
+        state.epoch, state.position = state.epoch + 1, 0
+
+
+def schedule(scheduler: LRScheduler | None, validated: Figures) -> None:
+    """Step a scheduler at the end of an epoch; one that asks for a figure where there is one."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        if validated:
+            scheduler.step(float(validated["val/loss"]))
+    elif scheduler is not None and not isinstance(scheduler, STEPWISE):
+        scheduler.step()
+
+
+class BatchLoss(nn.Module):
+    """The mean loss of a batch as the forward pass of a module, for strategies that wrap one.
+
+    Args:
+        module: What is trained.
+    """
+
+    def __init__(self, module: StageModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self.module.mean(self.module.loss(*batch))
+
+
+class OptimizerStep:
+    r"""One step of the plain loop.
+
+    .. math:: \theta \leftarrow \theta - \eta \, u\!\left( \nabla_\theta \, \ell(\theta; x_t) \right)
+
+    Args:
+        state: What is trained; the module lies on Fabric's device.
+        noise: Keys the module's noise by the step.
+        fabric: The strategy, which shares gradients between processes, and the precision.
+        options: How to compute a step: clipping and accumulation.
+        skips: Leave out an update whose gradients are not finite, and count.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        noise: KeyedNoise,
+        fabric: Fabric,
+        options: TrainerOptions,
+        *,
+        skips: bool = False,
+    ) -> None:
+        self.loss_of: nn.Module = fabric.strategy.setup_module(BatchLoss(state.module))
+        self.state = state
+        self.optimizer = state.optimizer
+        self.noise = noise
+        self.fabric = fabric
+        self.options = options
+        self.skips = skips
+
+    def __call__(self, batch: Sequence[Tensor], epoch: int, position: int) -> Tensor:
+        """The loss of a batch before the update that it leads to, shape ``()``; of an ensemble ``(S,)``."""
+
+        def loss_and_gradients() -> Tensor:
+            self.noise.key(epoch, position)
+            self.optimizer.zero_grad()
+            loss = self.backward(batch)
+            self.unscale_and_clip()
+            return loss
+
+        if self.state.scaler is None:
+            # Optimizers call it with gradients enabled; some, such as LBFGS, more than once.
+            return cast(Tensor, self.optimizer.step(loss_and_gradients))  # type: ignore[arg-type]
+        loss = loss_and_gradients()
+        self.state.scaler.step(self.optimizer)
+        self.state.scaler.update()
+        return loss
+
+    def backward(self, batch: Sequence[Tensor]) -> Tensor:
+        """The gradients of the loss of a batch, in so many parts as ``accumulate`` says."""
+        if self.options.accumulate == 1:
+            return self._backward(batch, 1.0)
+        parts = list(zip(*(tensor.tensor_split(self.options.accumulate) for tensor in batch), strict=True))
+        losses = [self._backward(part, len(part[0]) / len(batch[0])) for part in parts if len(part[0])]
+        return torch.stack(losses).sum(dim=0)
+
+    def _backward(self, batch: Sequence[Tensor], share: float) -> Tensor:
+        with self.fabric.autocast():
+            loss = self.loss_of(*batch)
+        if share != 1.0:
+            loss = loss * share
+        self.fabric.backward(loss.sum() if loss.ndim else loss)
+        return loss.detach()
+
+    def unscale_and_clip(self) -> None:
+        """Take the loss scale out of the gradients and bound their norm; not finite, they are taken away."""
+        if self.state.scaler is not None:
+            self.state.scaler.unscale_(self.optimizer)
+        if self.skips:
+            self._skip_if_not_finite()
+        if self.options.gradient_clip_val is not None:
+            weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(weights, self.options.gradient_clip_val)
+
+    def _skip_if_not_finite(self) -> None:
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if gradients and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
+            # An optimizer leaves alone what has no gradient: no momentum, no weight decay.
+            self.optimizer.zero_grad(set_to_none=True)
+            self.state.skipped += 1

@@ -1,0 +1,86 @@
+"""Where the training of a stage stands: all that decides how it goes on."""
+
+import time
+from typing import Any
+
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aepretrain.layers.base import StageModule
+from aepretrain.training.best_weights import BestWeights
+from aepretrain.training.epoch_log import EpochLog
+
+
+class TrainingState:
+    """The module with its optimizer and scheduler, the place in the training, and what was found so far.
+
+    Args:
+        module: What is trained.
+        optimizer: Its optimizer.
+        scheduler: Its scheduler, if there is one.
+        scaler: The loss scale of half precision, if there is one.
+        log: The metrics so far.
+        best: The best weights so far.
+    """
+
+    def __init__(
+        self,
+        module: StageModule,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None,
+        scaler: GradScaler | None,
+        log: EpochLog,
+        best: BestWeights,
+    ) -> None:
+        self.module = module
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scaler = scaler
+        self.log = log
+        self.best = best
+        self.epoch = 0
+        """The epoch that goes on or begins."""
+        self.position = 0
+        """Steps that are done in it."""
+        self.step = 0
+        """Steps that are done in all."""
+        self.skipped = 0
+        """Updates that were left out, as their gradients were not finite."""
+        self.seconds_before = 0.0
+        """Seconds that the stage took before it was interrupted."""
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the stage has taken, interruptions left out."""
+        return self.seconds_before + time.perf_counter() - self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors for a checkpoint; asked on all processes, which have losses of their own."""
+        return {
+            "state_dict": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "log": self.log.state_dict(),
+            "best": self.best.state_dict(),
+            "epoch": self.epoch,
+            "position": self.position,
+            "global_step": self.step,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.module.load_state_dict(state["state_dict"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        self.log.load_state_dict(state["log"])
+        self.best.load_state_dict(state["best"])
+        self.epoch, self.position, self.step = state["epoch"], state["position"], state["global_step"]
+        self.skipped, self.seconds_before = state["skipped"], state["seconds"]

@@ -1,0 +1,195 @@
+"""The other road: a stage trained by a stock Trainer of Lightning, with any callback, logger and strategy it has."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from aepretrain.data.batches import Batches
+from aepretrain.data.rows import Inputs
+from aepretrain.errors import ConfigError, DivergedError, StoppedError
+from aepretrain.layers.base import StageModule
+from aepretrain.parts.noise import derive_seed
+from aepretrain.processes import adopt, is_first_process, leaving_none_behind
+from aepretrain.training.best_weights import BestWeights
+from aepretrain.training.context import RunContext
+from aepretrain.training.devices import quiet_lightning
+from aepretrain.training.divergence import ADVICE
+from aepretrain.training.noise import KeyedNoise
+from aepretrain.training.options import EVALUATION_BATCH, StageSettings
+from aepretrain.training.out_of_memory import memory_advice
+from aepretrain.training.recovery.signals import received, stop_if_asked, words
+from aepretrain.training.recovery.stage_files import StageRecord
+
+TrainerFactory = Callable[[str], Trainer]
+"""Makes a new Trainer from the name of a stage: a Trainer can fit once, and so can most callbacks."""
+FirstCheck = Callable[[StageModule], None]
+"""Looks at a module before its first step, and raises an error if it is not what it should be."""
+
+
+def train_by_lightning(
+    module: StageModule,
+    train: Sequence[Inputs],
+    validation: Sequence[Inputs],
+    settings: StageSettings,
+    context: RunContext,
+    *,
+    before_first_step: FirstCheck | None = None,
+    trainer: TrainerFactory | None = None,
+) -> StageRecord:
+    """Train one module by a Trainer: on the batches of our own loop, with its noise.
+
+    Args:
+        module: A layer or a head.
+        train: Tensors or rows of shape ``(N, ...)`` that belong together.
+        validation: The same for validation.
+        settings: The stage's name and length; of a Trainer that is given only the name and the batch size count.
+        context: What all stages of the run share.
+        before_first_step: Looks at the module before its first step.
+        trainer: Makes the Trainer; ``None``: one that does what the settings and the context say.
+
+    Returns:
+        The record of the stage. The module lies on the CPU and is in evaluation mode.
+
+    Raises:
+        ConfigError: If Lightning refuses a setting.
+        DivergedError: If the loss of the last epoch is not finite.
+        StoppedError: If a signal asked the run to stop; the stage begins again when the run is resumed.
+    """
+    stage, files = settings.name, context.files(settings.name)
+    keeps = settings.keep_best and trainer is None
+    follow = FollowStage(context.seed, stage, BestWeights(module.monitor, module.mode), keeps=keeps)
+    fitting = build_trainer(settings, context, module) if trainer is None else trainer(stage)
+    fitting.callbacks.append(follow)  # type: ignore[attr-defined]
+    batches = Batches(train, settings.batch_size, seed=derive_seed(context.seed, stage))
+    held_out = Batches(validation, EVALUATION_BATCH, shuffle=False)
+    if files is not None and is_first_process():
+        files.begin(resume=context.resume)
+    if before_first_step is not None:
+        before_first_step(module)
+    start = time.perf_counter()
+    adopt(fitting.strategy.launcher)
+    with leaving_none_behind(), memory_advice(stage, settings.batch_size), quiet_lightning():
+        try:
+            fitting.fit(module.train(), batches, held_out)
+        except SIGTERMException as error:
+            raise StoppedError(f"stopped by SIGTERM in {stage}, which begins again.", 15) from error
+    if signum := received():
+        raise StoppedError(f"stopped by {words(signum)} in {stage}, which begins again.", signum)
+    module.cpu().eval()
+    if not follow.history:
+        raise ConfigError(f"{stage}: the Trainer trained no epoch. Give it max_epochs, and a new one for every stage.")
+    record = StageRecord(
+        stage=stage,
+        epochs=len(follow.history),
+        kept_epoch=follow.best.epoch if keeps else len(follow.history) - 1,
+        steps=fitting.global_step,
+        seconds=time.perf_counter() - start,
+        history=follow.history,
+        device=str(fitting.strategy.root_device),
+        processes=fitting.world_size,
+    )
+    if files is not None and is_first_process():
+        files.commit(module, record)
+    return record
+
+
+def build_trainer(settings: StageSettings, context: RunContext, module: StageModule) -> Trainer:
+    """A Trainer that does what the settings and the context say.
+
+    Raises:
+        ConfigError: If Lightning refuses a setting.
+    """
+    callbacks = [make() for make in context.callbacks]
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping(module.monitor, mode=module.mode, patience=settings.patience))
+    files = context.files(settings.name)
+    try:
+        with quiet_lightning():
+            return Trainer(
+                **context.trainer.for_fabric(),
+                max_epochs=settings.epochs,
+                check_val_every_n_epoch=settings.validate_every,
+                gradient_clip_val=context.trainer.gradient_clip_val,
+                logger=list(context.loggers(settings.name)) or False,
+                callbacks=callbacks,
+                default_root_dir=None if files is None else files.folder,
+                enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+                enable_progress_bar=context.progress,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                # What validation computes stays usable with autograd: penalties may need derivatives there too.
+                inference_mode=False,
+            )
+    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+class FollowStage(Callback):
+    """What a stage needs of a Trainer: keyed noise, the metrics of every epoch, the best weights, a look at signals.
+
+    Args:
+        seed: The run's seed.
+        stage: The stage's name.
+        best: The best weights so far.
+        keeps: Whether they are put back at the end.
+
+    Raises:
+        DivergedError: At the end of an epoch whose loss is not finite.
+    """
+
+    def __init__(self, seed: int, stage: str, best: BestWeights, *, keeps: bool) -> None:
+        self.seed = seed
+        self.stage = stage
+        self.best = best
+        self.keeps = keeps
+        self.history: list[dict[str, float]] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        stop_if_asked(f"before {self.stage}")
+        assert isinstance(pl_module, StageModule)
+        self.noise = KeyedNoise(self.seed, self.stage, pl_module.device, trainer.global_rank)
+        self.noise.give(pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start, self._validated, self._validation_seconds = time.perf_counter(), False, 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.noise.key(trainer.current_epoch, batch_idx)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if received():
+            trainer.should_stop = True
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.noise.key_validation()
+        self._validation_start = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_seconds += time.perf_counter() - self._validation_start
+        self._validated = True
+        if self.keeps and isinstance(pl_module, StageModule):
+            self.best.look(pl_module, trainer.callback_metrics, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        # Lightning keeps the metrics of the last validation, also where this epoch had none.
+        row = {name: value for name, value in metrics.items() if self._validated or not name.startswith("val/")}
+        row["epoch_seconds"] = time.perf_counter() - self._start - self._validation_seconds
+        if not math.isfinite(row["train/loss"]):
+            epoch = trainer.current_epoch + 1
+            raise DivergedError(f"{self.stage}: train/loss of epoch {epoch} is {row['train/loss']}. {ADVICE}")
+        self.history.append(row)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, StageModule)
+        if self.keeps:
+            self.best.put_back(pl_module)
+        self.noise.take_back(pl_module)
