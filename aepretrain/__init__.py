@@ -47,6 +47,7 @@ _EXPORTS = {
     ),
     "aepretrain.parts.likelihoods": ("Bernoulli", "Categorical", "Gaussian", "Likelihood"),
     "aepretrain.parts.penalties": ("L1", "KLSparsity"),
+    "aepretrain.parts.schedules": ("Schedules",),
     "aepretrain.pretraining.stack": ("GreedyStack",),
     "aepretrain.finetuning.finetune": ("finetune",),
     "aepretrain.training.options": ("FineTuning", "Pretraining", "TrainerOptions"),

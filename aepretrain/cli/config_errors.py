@@ -19,6 +19,7 @@ from aepretrain.data import DataModule
 from aepretrain.heads.classification import Classifier
 from aepretrain.layers import Layer
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
+from aepretrain.parts.schedules import Schedules as Schedules  # known to configs by its name, as torch's own are
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
 
@@ -213,7 +214,8 @@ def accepted_keys(cls: type) -> list[str]:
 def required_keys(cls: type) -> list[str]:
     """The arguments of a class that have no default."""
     parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
-    return [p.name for p in parameters if p.default is p.empty and p.name not in NOT_IN_CONFIGS]
+    given = (*NOT_IN_CONFIGS, "optimizer") if issubclass(cls, LRScheduler) else NOT_IN_CONFIGS
+    return [p.name for p in parameters if p.default is p.empty and p.name not in given]
 
 
 def known_classes(base: type) -> dict[str, type]:

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from aepretrain.data.batches import Batches
+from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.file_rows import WINDOW
 from aepretrain.data.read_ahead import WINDOWS
@@ -85,6 +85,8 @@ class DataModule(LightningDataModule, ABC):
     num_classes: int | None
     preprocessing: dict[str, Any]
     """What was done to the raw values, in plain words and numbers, for whoever uses the encoder elsewhere."""
+    batch_size: int = 128
+    """Examples of a batch of the data loaders, over all processes; of validation and test at least 1024."""
     memory_limit: int | None = None
     """Bytes that inputs and codes may take in memory; ``None``: no limit."""
 
@@ -153,14 +155,65 @@ class DataModule(LightningDataModule, ABC):
         """What travels to another process: the recipe, not the data, which are read again there."""
         return {**vars(self), "_source": None}
 
+    def for_pretraining(self, seed: int = 0, *, batch_size: int | None = None) -> "PretrainingData":
+        """The inputs that pretraining sees, for a stock Trainer of Lightning: ``Trainer().fit(layer, this)``.
+
+        Args:
+            seed: Of the order, and of the separate pool where one was set aside.
+            batch_size: Examples per optimizer step, over all processes; ``None``: ``self.batch_size``.
+
+        Example:
+            >>> from aepretrain import Digits
+            >>> len(next(iter(Digits(labels=50).for_pretraining(batch_size=32).train_dataloader()))[0])
+            32
+        """
+        splits = self.splits(seed)
+        inputs = (splits.unlabelled, splits.validation.x, splits.test.x)
+        return PretrainingData(*inputs, seed=seed, batch_size=batch_size or self.batch_size)
+
     def train_dataloader(self) -> Batches:
-        return Batches(self.splits().train.tensors(), batch_size=128)
+        return Batches(self.splits().train.tensors(), self.batch_size)
 
     def val_dataloader(self) -> Batches:
-        return Batches(self.splits().validation.tensors(), batch_size=1024, shuffle=False)
+        return Batches(self.splits().validation.tensors(), max(self.batch_size, EVALUATION_BATCH), shuffle=False)
 
     def test_dataloader(self) -> Batches:
-        return Batches(self.splits().test.tensors(), batch_size=1024, shuffle=False)
+        return Batches(self.splits().test.tensors(), max(self.batch_size, EVALUATION_BATCH), shuffle=False)
+
+    def predict_dataloader(self) -> Batches:
+        return self.test_dataloader()
+
+
+class PretrainingData(LightningDataModule):
+    """Inputs alone, without labels, as a LightningDataModule.
+
+    Args:
+        unlabelled: What a layer trains on, shape ``(U, *in_shape)``.
+        validation: What validates it.
+        test: What tests it, and what ``predict`` encodes.
+        seed: Of the order.
+        batch_size: Examples per optimizer step, over all processes.
+    """
+
+    def __init__(self, unlabelled: Inputs, validation: Inputs, test: Inputs, *, seed: int, batch_size: int) -> None:
+        super().__init__()
+        self.unlabelled = unlabelled
+        self.validation = validation
+        self.test = test
+        self.seed = seed
+        self.batch_size = batch_size
+
+    def train_dataloader(self) -> Batches:
+        return Batches([self.unlabelled], self.batch_size, seed=self.seed)
+
+    def val_dataloader(self) -> Batches:
+        return Batches([self.validation], max(self.batch_size, EVALUATION_BATCH), shuffle=False)
+
+    def test_dataloader(self) -> Batches:
+        return Batches([self.test], max(self.batch_size, EVALUATION_BATCH), shuffle=False)
+
+    def predict_dataloader(self) -> Batches:
+        return self.test_dataloader()
 
 
 def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Inputs]:

@@ -9,6 +9,8 @@ from aepretrain.data.rows import Inputs, Rows, announce
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.noise import derive_seed
 
+EVALUATION_BATCH = 1024
+"""Examples of a batch of validation and test."""
 SHARE_EQUALLY = (
     "batch_size counts the examples of all processes: {batch_size} cannot be shared equally by {processes}. "
     "Use a multiple of {processes}."

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from aepretrain.data.batches import Batches, EpochOrder
+from aepretrain.data.batches import EVALUATION_BATCH, Batches, EpochOrder
 from aepretrain.ensembles import autoencoders, classifiers
 from aepretrain.ensembles.autoencoders import SeedAutoencoders
 from aepretrain.ensembles.batch import SeedBatch
@@ -21,7 +21,7 @@ from aepretrain.parts.noise import derive_seed
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
 from aepretrain.training.context import RunContext, no_loggers
 from aepretrain.training.loop import OptimizerStep, run_epochs
-from aepretrain.training.options import EVALUATION_BATCH, StageSettings, TrainerOptions
+from aepretrain.training.options import StageSettings, TrainerOptions
 from aepretrain.training.progress import StageProgress
 from aepretrain.training.recovery.save_points import SavePoints
 from aepretrain.training.recovery.signals import stop_if_asked

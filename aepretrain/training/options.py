@@ -10,8 +10,6 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OnNaN = Literal["stop", "skip"]
 Engine = Literal["loop", "lightning"]
 MatmulPrecision = Literal["highest", "high", "medium"]
-EVALUATION_BATCH = 1024
-"""Examples of a batch of validation."""
 CodeType = Literal["float32", "bfloat16", "float16"]
 
 

@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aepretrain.console import print_line
-from aepretrain.data.batches import SHARE_EQUALLY, Batches
+from aepretrain.data.batches import EVALUATION_BATCH, SHARE_EQUALLY, Batches
 from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError
 from aepretrain.layers.base import StageModule
@@ -21,7 +21,7 @@ from aepretrain.training.divergence import check_weights
 from aepretrain.training.epoch_log import EpochLog
 from aepretrain.training.loop import OptimizerStep, run_epochs
 from aepretrain.training.noise import KeyedNoise
-from aepretrain.training.options import EVALUATION_BATCH, StageSettings
+from aepretrain.training.options import StageSettings
 from aepretrain.training.out_of_memory import memory_advice
 from aepretrain.training.progress import StageProgress
 from aepretrain.training.recovery.checkpoints import Checkpoints

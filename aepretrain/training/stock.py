@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from aepretrain.data.batches import Batches
+from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError, DivergedError, StoppedError
 from aepretrain.layers.base import StageModule
@@ -20,7 +20,7 @@ from aepretrain.training.context import RunContext
 from aepretrain.training.devices import quiet_lightning
 from aepretrain.training.divergence import ADVICE
 from aepretrain.training.noise import KeyedNoise
-from aepretrain.training.options import EVALUATION_BATCH, StageSettings
+from aepretrain.training.options import StageSettings
 from aepretrain.training.out_of_memory import memory_advice
 from aepretrain.training.recovery.signals import received, stop_if_asked, words
 from aepretrain.training.recovery.stage_files import StageRecord
@@ -173,6 +173,8 @@ class FollowStage(Callback):
         self._validation_start = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         self._validation_seconds += time.perf_counter() - self._validation_start
         self._validated = True
         if self.keeps and isinstance(pl_module, StageModule):

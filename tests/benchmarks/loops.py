@@ -14,6 +14,7 @@ from torch.optim import SGD
 
 import aepretrain as ae
 from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.training.options import StageSettings
 from aepretrain.training.stage import train_stage
 
 
@@ -21,16 +22,14 @@ def data(features, rows=50_000):
     return torch.rand(rows, features, generator=torch.Generator().manual_seed(1))
 
 
-def train(module, tensors, epochs, batch_size, monitor="val/loss", **options):
+def train(module, tensors, epochs, batch_size, **options):
     """Seconds per epoch of ours, with a progress bar and every scalar logged: the median after the first epoch."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "metrics.jsonl"
         path.touch()
         context = ae.RunContext(loggers=lambda stage: [MetricsFile(path, stage)], trainer=ae.TrainerOptions(**options))
         held_out = [tensor[:100] for tensor in tensors]
-        record = train_stage(
-            module, tensors, held_out, context, stage="00-bench", epochs=epochs, batch_size=batch_size, monitor=monitor
-        )
+        record = train_stage(module, tensors, held_out, StageSettings("00-bench", epochs, batch_size), context)
     return statistics.median(epoch["epoch_seconds"] for epoch in record.history[1:])
 
 

@@ -14,9 +14,12 @@ import torch
 from torch.optim import SGD, Adam
 
 from aepretrain import Arrays, Bernoulli, Classifier, DenoisingAutoencoder, Dense, FineTuning
-from aepretrain.ensembles.train import train_seeds
-from aepretrain.finetuning.finetune import finetune, finetune_seeds
-from aepretrain.training.stage import RunContext, train_stage
+from aepretrain.ensembles.stages import finetune_ensemble
+from aepretrain.ensembles.train import train_ensemble
+from aepretrain.finetuning.finetune import finetune
+from aepretrain.training.context import RunContext
+from aepretrain.training.options import StageSettings
+from aepretrain.training.stage import train_stage
 
 LAYERS = [(64, 256, 32), (256, 128, 32), (64, 64, 32), (256, 256, 32), (784, 100, 32), (784, 500, 20), (784, 1000, 20)]
 OPTIMIZERS = {"SGD": partial(SGD, lr=0.1), "Adam": Adam}
@@ -32,14 +35,14 @@ def measure(inputs, units, batch_size, optimizer, *, seeds, steps, epochs, toget
     """Seconds of all seeds, at once or in turn."""
     x = torch.rand(steps // epochs * batch_size, inputs, generator=torch.Generator().manual_seed(0))
     contexts = [RunContext(seed=seed, progress=False) for seed in range(seeds)]
-    settings = {"stage": "00", "epochs": epochs, "batch_size": batch_size, "monitor": "val/reconstruction"}
+    settings = StageSettings("00", epochs, batch_size)
     models = layers(inputs, units, optimizer, seeds)
     start = time.perf_counter()
     if together:
-        train_seeds(models, [[x]] * seeds, [[x[:300]]] * seeds, contexts, **settings)
+        train_ensemble(models, [[x]] * seeds, [[x[:300]]] * seeds, settings, contexts)
     else:
         for model, context in zip(models, contexts, strict=True):
-            train_stage(model, [x], [x[:300]], context, **settings)
+            train_stage(model, [x], [x[:300]], settings, context)
     return time.perf_counter() - start
 
 
@@ -52,11 +55,12 @@ def measure_finetuning(inputs, units, batch_size, optimizer, *, seeds, steps, ep
     length = FineTuning(epochs=epochs, batch_size=batch_size)
     contexts = [RunContext(seed=seed, progress=False) for seed in range(seeds)]
     models = [
-        Classifier(layer.f, 10, optimizer=OPTIMIZERS[optimizer]) for layer in layers(inputs, units, optimizer, seeds)
+        Classifier(layer.encoder, 10, optimizer=OPTIMIZERS[optimizer])
+        for layer in layers(inputs, units, optimizer, seeds)
     ]
     start = time.perf_counter()
     if together:
-        finetune_seeds(models, data, length, contexts)
+        finetune_ensemble(models, data, length, contexts)
     else:
         for model, context in zip(models, contexts, strict=True):
             finetune(model, data, length, context)

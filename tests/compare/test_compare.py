@@ -16,7 +16,6 @@ import pytest
 import torch
 import yaml
 from distributed import LocalCluster
-from lightning.pytorch import Callback
 from sklearn.neighbors import KNeighborsClassifier
 from torch.optim import SGD
 
@@ -36,6 +35,7 @@ from aepretrain.cli.main import main
 from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
 from aepretrain.compare.summary import summarize
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
+from aepretrain.training.loop import OptimizerStep
 from tests.support.runs import all_left, members
 
 SMALL = {
@@ -52,21 +52,25 @@ SMALL = {
 }
 
 
-class Watch(Callback):
+class Watch:
     """What a classifier sees: its head and encoder before the first step, every batch, the seed of its noise."""
 
-    def __init__(self):
-        self.start, self.batches = {}, []
+    def __init__(self, monkeypatch):
+        start, take_step = OptimizerStep.__init__, OptimizerStep.__call__
 
-    def on_train_start(self, trainer, pl_module):
-        self.start = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
-        self.batches, self.noise = [], []
+        def started(step, state, *args, **kwargs):
+            self.start = {name: tensor.clone() for name, tensor in state.module.state_dict().items()}
+            self.batches, self.noise = [], []
+            start(step, state, *args, **kwargs)
 
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches += [[tensor.clone() for tensor in tensors] for tensors in batch]
+        def taken(step, batch, *place):
+            self.batches.append([tensor.clone() for tensor in batch])
+            loss = take_step(step, batch, *place)
+            self.noise.append(step.noise.generator.initial_seed())
+            return loss
 
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.noise.append(pl_module.noise.initial_seed())
+        monkeypatch.setattr(OptimizerStep, "__init__", started)
+        monkeypatch.setattr(OptimizerStep, "__call__", taken)
 
 
 def experiment(**changes):
@@ -82,9 +86,9 @@ def bench(experiment, runs, comparison=Comparison(), control=None):
 def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path):
     seen = {}
     for arm in ("pretrained", "random", "probe"):
-        watch = Watch()
-        bench(experiment(callbacks=[watch]), tmp_path).run(Cell(arm, 3, 50))
-        seen[arm] = watch
+        with pytest.MonkeyPatch.context() as patch:
+            seen[arm] = Watch(patch)
+            bench(experiment(), tmp_path).run(Cell(arm, 3, 50))
     for arm in ("random", "probe"):
         one, other = seen["pretrained"], seen[arm]
         assert len(one.batches) == len(other.batches) == 3 * 4
@@ -400,10 +404,10 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
 
 
-def test_the_control_is_a_network_of_its_own_with_the_same_batches(tmp_path):
+def test_the_control_is_a_network_of_its_own_with_the_same_batches(tmp_path, monkeypatch):
     control = Experiment([lambda s: DenoisingAutoencoder(s, Dense(8, "relu"))], Digits(), Pretraining(1))
-    watch = Watch()
-    control = replace(control, finetune=FineTuning(3, 16), callbacks=[watch])
+    watch = Watch(monkeypatch)
+    control = replace(control, finetune=FineTuning(3, 16))
     both = bench(experiment(), tmp_path, control=control)
     assert both.run(Cell("control-pretrained", 0, 50))["steps"] == 3 * 4
     assert watch.start["encoder.0.1.weight"].shape == (8, 64)

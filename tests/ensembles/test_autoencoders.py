@@ -8,7 +8,6 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Callback
 from torch.optim import LBFGS, SGD, Adam
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 
@@ -28,15 +27,16 @@ from aepretrain import (
 )
 from aepretrain.compare import Comparison, Workers, compare, together
 from aepretrain.data.batches import Batches
-from aepretrain.ensembles.train import SeedBatches, reason_apart, reason_slow, train_seeds
+from aepretrain.ensembles.stages import pretrain_stacks
+from aepretrain.ensembles.train import SeedBatches, reason_apart, reason_slow, train_ensemble
 from aepretrain.parts.noise import derive_seed
-from aepretrain.pretraining.stack import fit_stacks
-from aepretrain.training.options import TrainerOptions
-from aepretrain.training.stage import RunContext, train_stage
+from aepretrain.training.context import RunContext
+from aepretrain.training.options import StageSettings, TrainerOptions
+from aepretrain.training.stage import train_stage
 from tests.support.variants import CODERS, VARIANTS, make
 
 SEEDS = (0, 1, 7)
-STAGE = {"stage": "00-x", "epochs": 3, "batch_size": 16, "monitor": "val/reconstruction"}
+STAGE = StageSettings("00-x", epochs=3, batch_size=16)
 
 
 def contexts(**changes):
@@ -71,13 +71,13 @@ def assert_alike(build, **changes):
     together, alone = layers_of(build), layers_of(build)
     x = [torch.rand(50, *together[0].in_shape) for _ in SEEDS]
     held_out = torch.rand(30, *together[0].in_shape)
-    records = train_seeds(together, [[own] for own in x], [[held_out]] * 3, contexts(**changes), **STAGE)
+    records = train_ensemble(together, [[own] for own in x], [[held_out]] * 3, STAGE, contexts(**changes))
     for layer, twin, own, context, record in zip(together, alone, x, contexts(**changes), records, strict=True):
-        before = copy.deepcopy(twin.state_dict())
-        expected = train_stage(twin, [own], [held_out], context, **STAGE)
+        before = copy.deepcopy(twin.encoder)
+        expected = train_stage(twin, [own], [held_out], STAGE, context)
         assert_ends_alike(layer, record, twin, expected)
         assert [list(epoch) for epoch in figures(record)] == [list(epoch) for epoch in figures(expected)]
-        assert not torch.allclose(layer.f[-2].weight, before[f"f.{len(layer.f) - 2}.weight"])
+        assert not torch.allclose(layer.encoder[-2].weight, before[-2].weight)
 
 
 @pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.1, momentum=0.9), partial(Adam, lr=0.01)], ids=["sgd", "adam"])
@@ -101,24 +101,23 @@ def test_a_tied_contraction_images_and_a_schedule_end_where_separate_runs_end():
 def test_patience_keeps_the_best_epoch_of_each_seed():
     optimizer = partial(SGD, lr=1.0)
     build = lambda: make("denoising-gaussian", optimizer=optimizer)  # noqa: E731
-    settings = {**STAGE, "epochs": 40, "patience": 2}
+    settings = replace(STAGE, epochs=40, patience=2)
     x, held_out = [torch.rand(50, 6) for _ in SEEDS], torch.rand(30, 6)
     layers, alone = layers_of(build), layers_of(build)
-    records = train_seeds(layers, [[own] for own in x], [[held_out]] * 3, contexts(), **settings)
+    records = train_ensemble(layers, [[own] for own in x], [[held_out]] * 3, settings, contexts())
     assert len({record.epochs for record in records}) > 1
     for layer, twin, own, context, record in zip(layers, alone, x, contexts(), records, strict=True):
-        assert_ends_alike(
-            layer, record, twin, train_stage(twin, [own], [held_out], context, **settings, keep_best=True)
-        )
+        expected = train_stage(twin, [own], [held_out], replace(settings, keep_best=True), context)
+        assert_ends_alike(layer, record, twin, expected)
 
 
-def test_the_length_of_a_dispatch_changes_no_bit():
+def test_the_length_of_a_chunk_changes_no_bit():
     weights = []
     for steps in (1, 64):
         layers = layers_of(lambda: make("denoising-masking"))
         x = torch.rand(50, 6, generator=torch.Generator().manual_seed(0))
-        trainer = TrainerOptions(accelerator="cpu", dispatch=steps)
-        train_seeds(layers, [[x]] * 3, [[x]] * 3, contexts(trainer=trainer), **STAGE)
+        trainer = TrainerOptions(accelerator="cpu", chunk_steps=steps)
+        train_ensemble(layers, [[x]] * 3, [[x]] * 3, STAGE, contexts(trainer=trainer))
         weights.append([tensor for layer in layers for tensor in layer.state_dict().values()])
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
@@ -153,7 +152,7 @@ def test_noise_is_keyed_for_each_seed_as_if_it_were_alone(monkeypatch):
 
     monkeypatch.setattr(DenoisingAutoencoder, "energy", remember)
     x = torch.rand(50, 6)
-    train_seeds(layers_of(lambda: make("denoising-gaussian")), [[x]] * 3, [[x]] * 3, contexts(), **STAGE)
+    train_ensemble(layers_of(lambda: make("denoising-gaussian")), [[x]] * 3, [[x]] * 3, STAGE, contexts())
     places = [(epoch, step) for epoch in range(3) for step in range(4)]
     assert keyed == [[derive_seed(seed, "00-x", *place, 0) for seed in SEEDS] for place in places]
 
@@ -179,7 +178,7 @@ def test_layers_that_have_to_be_trained_one_seed_after_another(build, reason):
         ({"trainer": TrainerOptions(precision="bf16-mixed")}, "trainer.precision is bf16-mixed"),
         ({"trainer": TrainerOptions(devices=2)}, "several processes"),
         ({"on_nan": "skip"}, "on_nan skip"),
-        ({"callbacks": [Callback()]}, "callbacks look at one seed"),
+        ({"trainer": TrainerOptions(engine="lightning")}, "trainer.engine is lightning"),
     ],
 )
 def test_settings_that_keep_seeds_apart(changes, reason):
@@ -200,7 +199,7 @@ def test_auto_leaves_large_layers_and_large_data_alone():
 def test_a_seed_that_diverges_stops_all_and_is_found():
     bad = layers_of(lambda: make("plain", optimizer=partial(SGD, lr=1e30)))
     with pytest.raises(DivergedError, match="00-x: the loss of epoch"):
-        train_seeds(bad, [[torch.rand(50, 6)]] * 3, [[torch.rand(30, 6)]] * 3, contexts(), **STAGE)
+        train_ensemble(bad, [[torch.rand(50, 6)]] * 3, [[torch.rand(30, 6)]] * 3, STAGE, contexts())
 
 
 def test_a_stack_mixes_layers_at_once_and_in_turn_and_says_why(capsys):
@@ -209,9 +208,9 @@ def test_a_stack_mixes_layers_at_once_and_in_turn_and_says_why(capsys):
         lambda s: ContractiveAutoencoder(s, Dense(6, hidden=(8,)), projections=1),
         lambda s: PlainAutoencoder(s, Dense(4)),
     ]
-    together, alone = (layers_of(lambda: GreedyStack((1, 8, 8), make_layers)) for _ in range(2))
+    together, alone = ([GreedyStack((1, 8, 8), make_layers, seed=seed) for seed in SEEDS] for _ in range(2))
     lengths, data = Pretraining(epochs=1, batch_size=64), Digits()
-    fit_stacks(together, data, lengths, contexts(), vectorize="auto")
+    pretrain_stacks(together, data, lengths, contexts(), vectorize="auto")
     assert capsys.readouterr().out.count("3 seeds one after another: the contraction of several dense layers") == 1
     for stack, twin, context in zip(together, alone, contexts(), strict=True):
         twin.fit(data, lengths, context)
@@ -219,7 +218,7 @@ def test_a_stack_mixes_layers_at_once_and_in_turn_and_says_why(capsys):
             torch.testing.assert_close(stack.encoder.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
         assert stack.identity_scores == pytest.approx(twin.identity_scores, abs=1e-3)
     with pytest.raises(ConfigError, match=r"01-contractive: the seeds cannot be trained at once: the contraction"):
-        fit_stacks(together, data, lengths, contexts(), vectorize="on")
+        pretrain_stacks(together, data, lengths, contexts(), vectorize="on")
 
 
 def experiment(**changes):
@@ -264,7 +263,7 @@ def test_a_comparison_finds_and_leaves_the_same_at_once_and_in_turn(tmp_path, ca
 
 
 def test_seeds_that_gain_nothing_are_pretrained_by_themselves_and_saved_meanwhile(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(together, "fit_stacks", None)
+    monkeypatch.setattr(together, "pretrain_stacks", None)
     wide = lambda shape: DenoisingAutoencoder(shape, Dense(1100))  # noqa: E731
     short = {"pretrain": Pretraining(epochs=1), "finetune": FineTuning(1, 16)}
     compare(replace(experiment(**short), layers=[wide]), replace(TWO, seeds=2), tmp_path, vectorize="auto")

@@ -24,11 +24,12 @@ from aepretrain import (
 )
 from aepretrain.compare import Comparison, Trial, compare, together
 from aepretrain.ensembles.linear import SeedLinear
+from aepretrain.ensembles.stages import finetune_ensemble
 from aepretrain.ensembles.train import reason_apart, reason_slow
-from aepretrain.finetuning.finetune import finetune, finetune_seeds
+from aepretrain.finetuning.finetune import finetune
+from aepretrain.training.context import RunContext
 from aepretrain.training.options import TrainerOptions
 from aepretrain.training.recovery.stage_files import StageFiles
-from aepretrain.training.stage import RunContext
 from tests.ensembles.test_autoencoders import SEEDS, assert_ends_alike, contexts
 from tests.ensembles.test_autoencoders import table as rows_of
 
@@ -55,10 +56,10 @@ def classifiers(**settings):
 def assert_alike(finetuning, **settings):
     data = examples()
     together, alone = classifiers(**settings), classifiers(**settings)
-    tuned = finetune_seeds(together, data, finetuning, contexts())
+    tuned = finetune_ensemble(together, data, finetuning, contexts())
     for found, twin, context in zip(tuned, alone, contexts(), strict=True):
         expected = finetune(twin, data, finetuning, context)
-        assert_ends_alike(found.classifier, found.record, twin, expected.record)
+        assert_ends_alike(found.head, found.record, twin, expected.record)
         assert found.weights_arrived is None
     return tuned
 
@@ -81,7 +82,7 @@ def test_every_setting_ends_where_separate_runs_end(settings):
     tuned = assert_alike(FineTuning(epochs=6, batch_size=16), **{"optimizer": partial(SGD, lr=0.2), **settings})
     for each, seed in zip(tuned, SEEDS, strict=True):
         before = encoder(seed).state_dict()
-        moved = not torch.equal(each.classifier.encoder.state_dict()["1.0.weight"], before["1.0.weight"])
+        moved = not torch.equal(each.head.encoder.state_dict()["1.0.weight"], before["1.0.weight"])
         assert moved == (not settings.get("freeze_encoder", False))
 
 
@@ -95,22 +96,22 @@ def test_patience_stops_each_seed_where_it_would_stop_alone(validate_every):
     assert all(each.record.kept_epoch == each.record.epochs - 1 - 3 * validate_every for each in tuned)
 
 
-def test_the_length_of_a_dispatch_changes_no_bit():
+def test_the_length_of_a_chunk_changes_no_bit():
     weights = []
     for steps in (1, 64):
-        trainer = replace(CPU, dispatch=steps)
-        tuned = finetune_seeds(classifiers(dropout=0.5), examples(), FineTuning(3, 16), contexts(trainer=trainer))
-        weights.append([tensor for each in tuned for tensor in each.classifier.state_dict().values()])
+        trainer = replace(CPU, chunk_steps=steps)
+        tuned = finetune_ensemble(classifiers(dropout=0.5), examples(), FineTuning(3, 16), contexts(trainer=trainer))
+        weights.append([tensor for each in tuned for tensor in each.head.state_dict().values()])
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
 
 def test_pretrained_weights_are_looked_for_in_the_batched_model(monkeypatch):
     settings = (examples(), FineTuning(1, 16), contexts())
-    tuned = finetune_seeds(classifiers(), *settings, pretrained=[encoder(seed) for seed in SEEDS])
+    tuned = finetune_ensemble(classifiers(), *settings, pretrained=[encoder(seed) for seed in SEEDS])
     assert [each.weights_arrived for each in tuned] == [True] * 3
     wrong = [encoder(seed) for seed in (0, 1, 2)]
     with pytest.raises(AEPretrainError, match="did not arrive in the classifier"):
-        finetune_seeds(classifiers(), *settings, pretrained=wrong)
+        finetune_ensemble(classifiers(), *settings, pretrained=wrong)
     build = SeedLinear.__init__
 
     def mix_up(self, linears):
@@ -118,7 +119,7 @@ def test_pretrained_weights_are_looked_for_in_the_batched_model(monkeypatch):
 
     monkeypatch.setattr(SeedLinear, "__init__", mix_up)
     with pytest.raises(AEPretrainError, match="did not arrive in the classifier"):
-        finetune_seeds(classifiers(), *settings, pretrained=[encoder(seed) for seed in SEEDS])
+        finetune_ensemble(classifiers(), *settings, pretrained=[encoder(seed) for seed in SEEDS])
 
 
 class Other(Classifier):
@@ -180,7 +181,7 @@ def test_a_comparison_leaves_cells_as_they_are_left_one_by_one(tmp_path, capsys)
 def test_auto_does_the_same_where_it_gains_and_says_why_where_not(tmp_path, monkeypatch, capsys):
     assert table(leave_in(tmp_path, "auto")) == table(leave_in(tmp_path, "on"))
     capsys.readouterr()
-    monkeypatch.setattr(together, "finetune_seeds", None)
+    monkeypatch.setattr(together, "finetune_ensemble", None)
     plateau = partial(Classifier, scheduler=ReduceLROnPlateau)
     compare(experiment(classifier=plateau), COMPARISON, tmp_path / "apart", vectorize="auto")
     assert capsys.readouterr().out.count("one seed after another: the scheduler ReduceLROnPlateau goes by") == 1
@@ -189,7 +190,7 @@ def test_auto_does_the_same_where_it_gains_and_says_why_where_not(tmp_path, monk
 
 
 def test_every_setting_that_may_be_chosen_has_to_be_one_for_many_seeds(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(together, "finetune_seeds", None)
+    monkeypatch.setattr(together, "finetune_ensemble", None)
     grid = {"classifier.scheduler": [None, ReduceLROnPlateau]}
     comparison = replace(COMPARISON, labels=[50], arms=["random"], grid=grid)
     settings = [{"classifier.scheduler": scheduler} for scheduler in ("none", "plateau")]

@@ -8,43 +8,45 @@ Run as ``shares.py OUT``, by torchrun or with two devices of Lightning's own lau
 import json
 import os
 import sys
+from itertools import count
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback
 
 import aepretrain as ae
 from aepretrain.heads.classification import evaluate_classifier
 from aepretrain.processes import is_first_process, leave_group
+from aepretrain.training import loop, stage
 
 
-class WriteDown(Callback):
-    def __init__(self, out):
-        self.out = out
-        self.stage = 0
+def write_down(out):
+    """Write a file per stage and process when the stage ends."""
+    take_step, agree, rows, stages = loop.OptimizerStep.__call__, stage.check_ranks_agree, [], count()
 
-    def on_train_start(self, trainer, pl_module):
-        self.rows = []
+    def taken(step, batch, *place):
+        rows.append(batch[0][:, 0].tolist())
+        return take_step(step, batch, *place)
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.rows.extend(tensors[0][:, 0].tolist() for tensors in batch)
+    def agreed(module, fabric):
+        agree(module, fabric)
+        weights = [tensor.flatten().tolist() for tensor in module.parameters()]
+        path = out / f"stage{next(stages)}-rank{fabric.global_rank}.json"
+        path.write_text(json.dumps({"rows": rows, "weights": weights, "processes": fabric.world_size}))
+        rows.clear()
 
-    def on_train_end(self, trainer, pl_module):
-        weights = [tensor.flatten().tolist() for tensor in pl_module.parameters()]
-        path = self.out / f"stage{self.stage}-rank{trainer.global_rank}.json"
-        path.write_text(json.dumps({"rows": self.rows, "weights": weights, "processes": trainer.world_size}))
-        self.stage += 1
+    loop.OptimizerStep.__call__, stage.check_ranks_agree = taken, agreed
 
 
 def main():
     out = Path(sys.argv[1])
     x = torch.rand(101, 6, generator=torch.Generator().manual_seed(0))
     data = ae.Arrays(x, torch.arange(101) % 2, validation=0.21, test=0.19)
-    torch.manual_seed(int(os.environ.get("LOCAL_RANK", 0)))  # even initial weights that differ have to be made equal
+    rank = int(os.environ.get("LOCAL_RANK", 0))  # even initial weights that differ have to be made equal
+    write_down(out)
     layer = lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(5))  # noqa: E731
     options = ae.TrainerOptions(accelerator="cpu", devices=2, strategy="ddp")
-    context = ae.RunContext(trainer=options, callbacks=[WriteDown(out)], progress=False)
-    stack = ae.GreedyStack((6,), [layer, layer]).fit(data, ae.Pretraining(epochs=2, batch_size=8), context)
+    context = ae.RunContext(trainer=options, progress=False)
+    stack = ae.GreedyStack((6,), [layer, layer], seed=rank).fit(data, ae.Pretraining(epochs=2, batch_size=8), context)
     model, length = ae.Classifier(stack.encoder, 2), ae.FineTuning(epochs=2, batch_size=8)
     tuned = ae.finetune(model, data, length, context, pretrained=stack.encoder)
     if is_first_process():

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback
 
 from aepretrain import DenoisingAutoencoder, Dense, Digits, Experiment, FineTuning, Pretraining
 from aepretrain.errors import OutOfMemoryError
-from aepretrain.training.out_of_memory import enough_parts, free_memory, is_out_of_memory
+from aepretrain.training import loop, stage
+from aepretrain.training.out_of_memory import is_out_of_memory, memory_advice
 
 
 def raised(work):
@@ -32,37 +32,31 @@ def test_the_errors_of_a_gpu_are_recognized():
     assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
 
 
-def test_parts_are_doubled_until_they_fit():
-    assert enough_parts(128, 4, each=1, fixed=0, free=None) == 8
-    assert enough_parts(100, 64, each=1, fixed=0, free=1) == 100
-    assert enough_parts(128, 128, each=1, fixed=0, free=10**9) is None
-    assert enough_parts(128, 1, each=1, fixed=20, free=10) is None
-
-
-def test_memory_that_is_free_is_known():
-    assert free_memory(torch.device("cpu")) > 0
-
-
 @pytest.mark.parametrize(
-    ("hook", "words"),
+    ("place", "words", "setting"),
     [
-        ("on_train_batch_start", "by an estimate (0 MB of "),
-        ("on_validation_start", "The same steps in 2 parts should fit"),
-        ("setup", "Not a step but the data need too much"),
+        ("take_step", "The same steps in smaller parts need less: --trainer.accumulate 4", "--trainer.accumulate 4"),
+        ("validate", "The same steps in smaller parts need less", "--trainer.accumulate 4"),
+        ("data", "Not a step but the data need too much", None),
     ],
 )
-def test_from_python_the_error_has_the_setting(hook, words, tmp_path):
-    class Hungry(Callback):
-        pass
-
-    def ask(*args, **kwargs):
-        torch.empty(2**60)
-
-    setattr(Hungry, hook, ask)
+def test_from_python_the_error_has_the_setting(place, words, setting, tmp_path, monkeypatch):
+    ask = lambda *args, **kwargs: torch.empty(2**60)  # noqa: E731
+    target, name = {
+        "take_step": (loop.OptimizerStep, "backward"), "validate": (loop, "validate"), "data": (stage, "Batches"),
+    }[place]  # fmt: skip
+    monkeypatch.setattr(target, name, ask)
     (tmp_path / "stages").mkdir()
     layer = lambda shape: DenoisingAutoencoder(shape, Dense(8))  # noqa: E731
-    experiment = Experiment([layer], Digits(), Pretraining(1, 64), finetune=FineTuning(0), callbacks=[Hungry()])
+    experiment = Experiment([layer], Digits(), Pretraining(1, 64), finetune=FineTuning(0))
     with pytest.raises(OutOfMemoryError, match="00-denoising ran out of memory with batches of 64 examples") as error:
         experiment.run(tmp_path)
     assert words in str(error.value)
-    assert error.value.setting == (None if hook == "setup" else "--trainer.accumulate 2")
+    assert error.value.setting == setting
+
+
+def test_the_advice_grows_until_one_example_at_a_time():
+    for parts, setting in ((1, "--trainer.accumulate 4"), (16, "--trainer.accumulate 20"), (20, None)):
+        with pytest.raises(OutOfMemoryError, match="with batches of 20") as error, memory_advice("00-x", 20, parts):
+            torch.empty(2**60)
+        assert error.value.setting == setting
