@@ -1,6 +1,7 @@
-"""Imports go down only: the floors of the README, read with ast."""
+"""A folder imports from those below it alone, and nothing of Lightning or torch is patched: read with ast."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -8,44 +9,42 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "aepretrain"
 
-# The first name that fits a module says its floor; on floor 1 the rooms do not import one another.
-FLOORS = {
-    "aepretrain.errors": 0,
-    "aepretrain.storage.files": 0,
-    "aepretrain.parts": 0,
-    "aepretrain.layers": 1,
-    "aepretrain.heads.classification": 1,
-    "aepretrain.data": 1,
-    "aepretrain.training": 2,
-    "aepretrain.pretraining.stack": 2,
-    "aepretrain.export.encoder": 2,
-    "aepretrain.tracking": 3,
-    "aepretrain.report": 3,
-    "aepretrain.runs.directory": 3,
-    "aepretrain.runs.artifacts": 3,
-    "aepretrain.evaluation.statistics": 3,
-    "aepretrain.evaluation.baselines": 3,
-    "aepretrain.compare": 3,
-    "aepretrain.runs.experiment": 3,
-    "aepretrain.cli.config": 4,
-    "aepretrain.cli.import_allowlist": 4,
-    "aepretrain.cli.config_errors": 4,
-    "aepretrain.cli.terminal": 4,
-    "aepretrain.cli.resume": 4,
-    "aepretrain.cli.verbs": 4,
-    "aepretrain.cli.main": 4,
-    "aepretrain.__main__": 4,
-}
-ROOMS_OF_FLOOR_1 = ("aepretrain.layers", "aepretrain.heads.classification", "aepretrain.data")
-KNOWS_RESULTS_NOT_MODELS = ("aepretrain.tracking", "aepretrain.report")
+FLOORS = (
+    "errors",
+    "processes",
+    "console",
+    "storage",
+    "results",
+    "parts",
+    "layers",
+    "heads",
+    "data",
+    "training",
+    "pretraining",
+    "finetuning",
+    "export",
+    "ensembles",
+    "evaluation",
+    "tracking",
+    "report",
+    "runs",
+    "compare",
+    "cli",
+    "__main__",
+)
+"""From the ground up; the README of the package says what each holds."""
+KNOWS_NO_ENSEMBLES = ("parts", "layers", "heads", "pretraining", "finetuning", "training", "data")
+KNOWS_RESULTS_NOT_MODELS = ("tracking", "report")
 
 
 def module_name(path):
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def room(module):
-    return next((name for name in FLOORS if module == name or module.startswith(name + ".")), None)
+def floor(module):
+    """The folder or file of the ground floor that a module of ours belongs to; ``None`` for other packages."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "aepretrain" and len(parts) > 1 else None
 
 
 def imports(path):
@@ -56,7 +55,7 @@ def imports(path):
             assert node.level == 0, f"{path} imports relatively"
             yield node.module
             if node.module == "aepretrain":
-                yield from (f"aepretrain.{alias.name}" for alias in node.names)
+                yield from (f"aepretrain.{alias.name}" for alias in node.names if not alias.name.startswith("__"))
 
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -64,14 +63,19 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_every_module_has_a_floor_and_imports_go_down_only(path):
-    own = room(module_name(path))
-    assert own is not None, f"{path} has no floor: add it to the table here and in the README"
+    own = floor(module_name(path))
+    assert own in FLOORS, f"{path} has no floor: add it to the list here and in aepretrain/README.md"
     for target in imports(path):
-        other = room(target)
-        if other is None or other == own:
-            continue
-        assert FLOORS[other] <= FLOORS[own], f"{own} imports {other}, which is above it"
-        assert not (own in ROOMS_OF_FLOOR_1 and other in ROOMS_OF_FLOOR_1), f"{own} imports {other}"
+        other = floor(target)
+        if other is not None and other != own:
+            assert FLOORS.index(other) < FLOORS.index(own), f"{own} imports {target}, which is above it"
+
+
+@pytest.mark.parametrize("name", KNOWS_NO_ENSEMBLES)
+def test_only_what_stands_above_knows_of_many_seeds(name):
+    for path in (PACKAGE / name).rglob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert not {name for name in names if name.startswith("Seed")}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "parts").glob("*.py")), ids=module_name)
@@ -82,8 +86,43 @@ def test_the_mathematics_imports_torch_alone(path):
 
 @pytest.mark.parametrize("name", KNOWS_RESULTS_NOT_MODELS)
 def test_tracking_and_report_know_results_not_models(name):
-    for path in (PACKAGE / name.split(".")[1]).glob("*.py"):
-        assert not {room(target) for target in imports(path)} & {*ROOMS_OF_FLOOR_1, "aepretrain.pretraining.stack"}
+    for path in (PACKAGE / name).glob("*.py"):
+        assert not {floor(target) for target in imports(path)} & {"layers", "heads", "data", "pretraining", "training"}
+
+
+def attributes(path, kind):
+    """The attributes that a file reads or writes, as (owner, name)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, kind):
+            yield ast.unparse(node.value), node.attr
+
+
+OWNERS_OF_OUR_OWN = re.compile(r"(self|cls|data|os|source|own|namespace)$")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_no_private_name_of_another_object_is_read_or_written(path):
+    for kind in (ast.Load, ast.Store, ast.Del):
+        for owner, name in attributes(path, kind):
+            if name.startswith("_") and not name.startswith("__") and not OWNERS_OF_OUR_OWN.search(owner):
+                pytest.fail(f"{path} uses {owner}.{name}")
+    for target in imports(path):
+        outside = target.split(".")[0] in ("torch", "lightning", "torchmetrics")
+        assert not (outside and any(part.startswith("_") for part in target.split("."))), f"{path} imports {target}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_no_method_of_another_object_is_replaced(path):
+    """Assignments to attributes of what is not ours: ``module.training_step = ...`` and the like."""
+    hooks = {"forward", "training_step", "validation_step", "log", "log_dict", "step", "backward", "optimizer_step"}
+    replaced = {
+        f"{owner}.{name}"
+        for owner, name in attributes(path, ast.Store)
+        if name in hooks and owner not in ("self", "state")
+    }
+    assert not replaced
+    calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
+    assert "setattr" not in calls
 
 
 def test_every_exported_name_exists():

@@ -10,8 +10,8 @@ from typing import Any
 
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
+from aepretrain.compare.ensembles import finetune_together, pretrain_together, starting_point, why_finetuned_apart
 from aepretrain.compare.options import Cell, Comparison
-from aepretrain.compare.together import finetune_together, pretrain_together, starting_point, why_finetuned_apart
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import DivergedError, StorageError
@@ -104,7 +104,7 @@ class Bench:
         """The encoder of a seed, pretrained now unless it was before: label budgets, arms and trials share it."""
         folder = self.pretraining_folder(seed, control=control)
         if not self.is_pretrained(seed, control):
-            resume = take_up(folder)
+            resume = resume_or_create(folder)
             experiment = self.network(Arm(control=control), Cell("pretrained", seed, None), self.trials[0])
             with open_pretraining(self.tracking, folder, seed) as run:
                 _, results = experiment.pretrain_stack(folder, resume=resume, run=run)
@@ -203,7 +203,7 @@ class Bench:
             shutil.rmtree(folder)  # it was about to take the place of its best trial
         for number, trial in enumerate(trials):
             place = folder if len(trials) == 1 else folder / "trials" / str(number)
-            resume = take_up(place)
+            resume = resume_or_create(place)
             experiment, settings = self._experiment(cell, trial)
             try:
                 tuned = done or _fine_tune(experiment, place, encoder_folder, resume=resume)
@@ -275,7 +275,7 @@ def _begun_together(group: Path, seeds: Sequence[int], folders: Sequence[Path]) 
     if group.is_file() and read_json(group)["seeds"] == list(seeds):
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-    if any(take_up(folder) for folder in folders):
+    if any(resume_or_create(folder) for folder in folders):
         yield False
         return
     write_json(group, {"seeds": list(seeds)})
@@ -283,7 +283,7 @@ def _begun_together(group: Path, seeds: Sequence[int], folders: Sequence[Path]) 
     group.unlink()
 
 
-def take_up(folder: Path) -> bool:
+def resume_or_create(folder: Path) -> bool:
     """Make a run directory, unless a run that did not finish has committed something there: that is taken up.
 
     Returns:

@@ -16,7 +16,7 @@ from aepretrain.training.context import RunContext
 from aepretrain.training.divergence import ADVICE
 from aepretrain.training.epoch_log import EpochLog, log_row
 from aepretrain.training.noise import KeyedNoise
-from aepretrain.training.validation import Figures
+from aepretrain.training.validation import Metrics
 
 
 class SeedNoise(KeyedNoise):
@@ -65,7 +65,7 @@ class SeedBest(BestWeights):
         """The epoch in which each seed was stopped."""
         self._waited = [0] * seeds
 
-    def look(self, module: StageModule, figures: Figures, epoch: int) -> None:
+    def look(self, module: StageModule, figures: Metrics, epoch: int) -> None:
         weights = {name: parameter.detach() for name, parameter in module.named_parameters()}
         if self.keeps and not self.weights:
             self.weights = {name: tensor.clone() for name, tensor in weights.items()}
@@ -115,7 +115,7 @@ class SeedLog(EpochLog):
         self.best = best
         self.histories: list[list[dict[str, float]]] = [[] for _ in contexts]
 
-    def close_epoch(self, epoch: int, step: int, validated: Figures) -> dict[str, float]:
+    def close_epoch(self, epoch: int, step: int, validated: Metrics) -> dict[str, float]:
         """The rows of an epoch, one per seed that goes on; returns the means over seeds, to look at."""
         figures = {**validated, "train/loss": self._mean_loss()}
         values = torch.stack(list(figures.values()), dim=1).tolist()

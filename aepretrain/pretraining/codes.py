@@ -55,7 +55,7 @@ class MemoryBudget:
         self.taken -= size
 
     @classmethod
-    def beside(cls, inputs: Sequence[Inputs], limit: int | None, read_ahead: int) -> "MemoryBudget":
+    def left_by(cls, inputs: Sequence[Inputs], limit: int | None, read_ahead: int) -> "MemoryBudget":
         """What a budget leaves beside inputs that are in memory, and beside reading ahead."""
         if limit is None:
             return cls(None)

@@ -291,7 +291,7 @@ class GreedyWalk:
 def _memory_for_codes(data: DataModule, seed: int) -> MemoryBudget:
     splits = data.splits(seed)
     pools = {id(x): x for x in (splits.unlabelled, splits.train.x, splits.validation.x, splits.test.x)}
-    return MemoryBudget.beside(list(pools.values()), data.memory_limit, data.read_ahead)
+    return MemoryBudget.left_by(list(pools.values()), data.memory_limit, data.read_ahead)
 
 
 def _validation_diagnostics(metrics: dict[str, float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from aepretrain.layers.base import StageModule
-from aepretrain.training.validation import Figures
+from aepretrain.training.validation import Metrics
 
 
 class BestWeights:
@@ -30,7 +30,7 @@ class BestWeights:
         self.waited = 0
         self.weights: dict[str, Tensor] = {}
 
-    def look(self, module: StageModule, figures: Figures, epoch: int) -> None:
+    def look(self, module: StageModule, figures: Metrics, epoch: int) -> None:
         """Look at the figures of a validation, and keep the weights if they are the best so far."""
         value = self.sign * float(figures[self.monitor])
         if value > self.best:

@@ -13,7 +13,7 @@ from torch import Tensor
 from aepretrain.errors import DivergedError
 from aepretrain.training.devices import gather, mean_over_processes, wait_for
 from aepretrain.training.divergence import ADVICE
-from aepretrain.training.validation import Figures
+from aepretrain.training.validation import Metrics
 
 
 class EpochLog:
@@ -43,7 +43,7 @@ class EpochLog:
         self.examples += examples
         self.seconds += seconds
 
-    def close_epoch(self, epoch: int, step: int, validated: Figures) -> dict[str, float]:
+    def close_epoch(self, epoch: int, step: int, validated: Metrics) -> dict[str, float]:
         """Write the row of an epoch: training loss, seconds of training, and what validation found, if it ran.
 
         Raises:

@@ -20,7 +20,7 @@ from aepretrain.training.options import StageSettings, TrainerOptions
 from aepretrain.training.progress import StageProgress
 from aepretrain.training.recovery.save_points import SavePoints
 from aepretrain.training.state import TrainingState
-from aepretrain.training.validation import Figures, validate
+from aepretrain.training.validation import Metrics, validate
 
 
 def run_epochs(
@@ -54,7 +54,7 @@ def run_epochs(
             if not take_step.skips:
                 check_losses(torch.stack(losses), chunk, state.epoch, fabric, settings.name, files)
             progress.advance(state.step)
-        validated: Figures = {}
+        validated: Metrics = {}
         if (state.epoch + 1) % settings.validate_every == 0:
             validated = validate(module, held_out, noise, fabric)
         row = state.log.close_epoch(state.epoch, state.step - 1, validated)
@@ -65,7 +65,7 @@ def run_epochs(
         state.epoch, state.position = state.epoch + 1, 0
 
 
-def schedule(scheduler: LRScheduler | None, validated: Figures) -> None:
+def schedule(scheduler: LRScheduler | None, validated: Metrics) -> None:
     """Step a scheduler at the end of an epoch; one that asks for a figure where there is one."""
     if isinstance(scheduler, ReduceLROnPlateau):
         if validated:

@@ -12,12 +12,12 @@ from aepretrain.parts.precision import at_least_float32
 from aepretrain.training.devices import sum_over_processes
 from aepretrain.training.noise import KeyedNoise
 
-Figures = Mapping[str, Tensor]
+Metrics = Mapping[str, Tensor]
 """Name to value, shape ``()``; of an ensemble ``(S,)``."""
 
 
 @torch.no_grad()
-def validate(module: StageModule, batches: Batches, noise: KeyedNoise, fabric: Fabric) -> Figures:
+def validate(module: StageModule, batches: Batches, noise: KeyedNoise, fabric: Fabric) -> Metrics:
     r"""Measure a module in evaluation mode, and put it back into training mode.
 
     .. math:: \bar v = \frac{\sum_b n_b v_b}{\sum_b n_b}

@@ -25,7 +25,7 @@ from aepretrain import (
     Pretraining,
     SwapNoise,
 )
-from aepretrain.compare import Comparison, Workers, compare, together
+from aepretrain.compare import Comparison, Workers, compare, ensembles
 from aepretrain.data.batches import Batches
 from aepretrain.ensembles.stages import pretrain_stacks
 from aepretrain.ensembles.train import SeedBatches, reason_apart, reason_slow, train_ensemble
@@ -263,7 +263,7 @@ def test_a_comparison_finds_and_leaves_the_same_at_once_and_in_turn(tmp_path, ca
 
 
 def test_seeds_that_gain_nothing_are_pretrained_by_themselves_and_saved_meanwhile(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(together, "pretrain_stacks", None)
+    monkeypatch.setattr(ensembles, "pretrain_stacks", None)
     wide = lambda shape: DenoisingAutoencoder(shape, Dense(1100))  # noqa: E731
     short = {"pretrain": Pretraining(epochs=1), "finetune": FineTuning(1, 16)}
     compare(replace(experiment(**short), layers=[wide]), replace(TWO, seeds=2), tmp_path, vectorize="auto")

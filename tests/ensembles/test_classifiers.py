@@ -22,7 +22,7 @@ from aepretrain import (
     FineTuning,
     Pretraining,
 )
-from aepretrain.compare import Comparison, Trial, compare, together
+from aepretrain.compare import Comparison, Trial, compare, ensembles
 from aepretrain.ensembles.linear import SeedLinear
 from aepretrain.ensembles.stages import finetune_ensemble
 from aepretrain.ensembles.train import reason_apart, reason_slow
@@ -181,7 +181,7 @@ def test_a_comparison_leaves_cells_as_they_are_left_one_by_one(tmp_path, capsys)
 def test_auto_does_the_same_where_it_gains_and_says_why_where_not(tmp_path, monkeypatch, capsys):
     assert table(leave_in(tmp_path, "auto")) == table(leave_in(tmp_path, "on"))
     capsys.readouterr()
-    monkeypatch.setattr(together, "finetune_ensemble", None)
+    monkeypatch.setattr(ensembles, "finetune_ensemble", None)
     plateau = partial(Classifier, scheduler=ReduceLROnPlateau)
     compare(experiment(classifier=plateau), COMPARISON, tmp_path / "apart", vectorize="auto")
     assert capsys.readouterr().out.count("one seed after another: the scheduler ReduceLROnPlateau goes by") == 1
@@ -190,7 +190,7 @@ def test_auto_does_the_same_where_it_gains_and_says_why_where_not(tmp_path, monk
 
 
 def test_every_setting_that_may_be_chosen_has_to_be_one_for_many_seeds(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(together, "finetune_ensemble", None)
+    monkeypatch.setattr(ensembles, "finetune_ensemble", None)
     grid = {"classifier.scheduler": [None, ReduceLROnPlateau]}
     comparison = replace(COMPARISON, labels=[50], arms=["random"], grid=grid)
     settings = [{"classifier.scheduler": scheduler} for scheduler in ("none", "plateau")]
