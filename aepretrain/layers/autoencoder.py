@@ -49,7 +49,8 @@ class Autoencoder(LightningModule, ABC):
         super().__init__()
         self.in_shape: Shape = tuple(in_shape)
         self.coder = coder
-        self.f, self.g, self.code_shape = coder.build(self.in_shape)
+        parts = coder.build(self.in_shape)
+        self.f, self.g, self.code_shape = parts.encoder, parts.decoder, parts.code_shape
         self.L = likelihood
         self.optimizer = optimizer
         self.scheduler = scheduler

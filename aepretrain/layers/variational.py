@@ -39,17 +39,19 @@ class VariationalAutoencoder(Autoencoder):
         torch.Size([32])
     """
 
+    f: Any  # its parts have names that the type of a Sequential does not know
+
     def __init__(self, in_shape: Sequence[int], coder: Coder, *, beta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(in_shape, coder.unsquashed(), **kwargs)
         if not 0 <= beta < float("inf"):
             raise ValueError(f"beta must be finite and >= 0, but got {beta}. A negative weight rewards collapse.")
         self.beta = beta
-        self.log_var = _head_like(self.f[-2])
+        self.log_var = _head_like(self.f.affine)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
-        hidden = self.f[:-2](x)
-        return self.f[-2:](hidden), self.log_var(hidden)
+        hidden = self.f.body(x)
+        return self.f.activation(self.f.affine(hidden)), self.log_var(hidden)
 
     def energy(self, x: Tensor) -> Tensor:
         mean, log_var = self.posterior(x)

@@ -152,22 +152,21 @@ def code_and_contraction(
     """The code f(x), shape ``(B, *code_shape)``, and the :func:`contraction`, shape ``(B,)``, from one forward pass.
 
     Example:
-        >>> h, squared_norm = code_and_contraction(nn.Sequential(nn.Linear(3, 2), nn.Sigmoid()), torch.zeros(5, 3))
+        >>> f = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid())
+        >>> h, squared_norm = code_and_contraction(f, torch.zeros(5, 3))
         >>> h.shape, squared_norm.shape
         (torch.Size([5, 2]), torch.Size([5]))
     """
     # In bfloat16 a unit near saturation has the slope 0: the penalty is computed in full precision.
     with torch.autocast(x.device.type, enabled=False):
-        match _without_flatten(f):
-            case [nn.Linear() as linear]:
-                return f(x), linear.weight.square().sum().expand(len(x))
-            case [nn.Linear() | SeedLinear() as linear, activation] if type(activation) in ELEMENTWISE:
-                return _of_dense(linear, activation, x.flatten(1))
-            case _ if projections is None:
-                return f(x), _contraction_by_jacobian(f, x)
-            case _:
-                pairs = [_projected(f, x, generator) for _ in range(projections)]
-                return pairs[0][0], torch.stack([estimate for _, estimate in pairs]).mean(dim=0)
+        body, affine, activation = _parts(f)
+        inputs = body(x)
+        if type(affine) in (nn.Linear, SeedLinear) and type(activation) in ELEMENTWISE and inputs.ndim == 2:
+            return _of_dense(affine, activation, inputs)
+        if projections is None:
+            return f(x), _contraction_by_jacobian(f, x)
+        pairs = [_projected(f, x, generator) for _ in range(projections)]
+        return pairs[0][0], torch.stack([estimate for _, estimate in pairs]).mean(dim=0)
 
 
 JACOBIAN_CHUNK = 64
@@ -176,9 +175,13 @@ JACOBIAN_CHUNK = 64
 ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.SiLU, nn.GELU, nn.Identity)
 
 
-def _without_flatten(f: nn.Module) -> list[nn.Module]:
-    modules = list(f) if isinstance(f, nn.Sequential) else [f]
-    return [module for module in modules if not isinstance(module, nn.Flatten)]
+def _parts(f: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Body, affine map and activation of an encoder whose body only reshapes; of any other, itself as affine map."""
+    if isinstance(f, nn.Sequential) and f._modules.keys() == {"body", "affine", "activation"}:
+        body, affine, activation = f
+        if all(isinstance(module, nn.Flatten) for module in body.modules() if type(module) is not nn.Sequential):
+            return body, affine, activation
+    return nn.Identity(), f, nn.Identity()
 
 
 SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
@@ -189,7 +192,7 @@ SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 """The derivative of an activation as a function of its value, where it is one."""
 
 
-def _of_dense(linear: nn.Linear | SeedLinear, activation: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def _of_dense(linear: Any, activation: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     a = linear(x)
     if (slope_at := SLOPES.get(type(activation))) is not None:
         h = activation(a)

@@ -14,6 +14,7 @@ from aepretrain.ensembles.train import Vectorize, train_seeds, why_apart
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.layers.autoencoder import Autoencoder, Shape
 from aepretrain.layers.diagnostics import identity_score
+from aepretrain.parts.coders import flatten_encoder
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, Room, disk_for_codes, no_folder
@@ -87,7 +88,7 @@ class GreedyStack(nn.Module):
 
         It is a copy, so that fine-tuning leaves the stack as it was pretrained.
         """
-        return nn.Sequential(*(deepcopy(layer.f) for layer in self.autoencoders))
+        return nn.Sequential(*(deepcopy(flatten_encoder(layer.f)) for layer in self.autoencoders))
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of the last layer: ``(B, *in_shape)`` to ``(B, *code_shape)``."""

@@ -78,6 +78,8 @@ def _image_rows(layer: Autoencoder, images: Tensor, seed: int) -> dict[str, NDAr
 
 
 def _filters(layer: Autoencoder) -> NDArray[np.float32] | None:
-    """The weights into each unit of the first dense layer, shape ``(H, C, height, width)``; None without one."""
-    first = next((module for module in layer.f if isinstance(module, nn.Linear)), None)
-    return None if first is None else first.weight.reshape(-1, *layer.in_shape).numpy()
+    """The weights into each unit of the first layer, shape ``(H, C, height, width)``; None where it is not dense."""
+    weighted = next((module for module in layer.f.modules() if list(module.parameters(recurse=False))), None)
+    if not isinstance(weighted, nn.Linear) or weighted.in_features != torch.Size(layer.in_shape).numel():
+        return None
+    return weighted.weight.reshape(-1, *layer.in_shape).numpy()

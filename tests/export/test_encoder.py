@@ -2,6 +2,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -207,8 +208,8 @@ class Normalized(Dense):
     """A coder whose encoder has a module that cannot be described."""
 
     def build(self, in_shape):
-        f, g, code_shape = super().build(in_shape)
-        return nn.Sequential(*f, nn.LayerNorm(code_shape)), g, code_shape
+        parts = super().build(in_shape)
+        return replace(parts, body=nn.Sequential(*parts.body, nn.LayerNorm(parts.affine.in_features)))
 
 
 def test_an_encoder_that_could_not_be_saved_is_refused_before_it_is_trained():

@@ -95,14 +95,14 @@ def test_the_encoder_is_plain_torch(name):
 def test_variant_trains_validates_saves_and_reloads(name, tmp_path):
     model = make(name, coder=Dense(4), likelihood=Bernoulli())
     x = torch.rand(64, 6)
-    before = model.f[0].weight.clone()
+    before = model.f.affine.weight.clone()
     trainer = Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, default_root_dir=tmp_path, inference_mode=False,
     )  # fmt: skip
     trainer.fit(model, Batches([x], 16), Batches([x], 64, shuffle=False))
     assert {"val/loss", "val/reconstruction", "val/active_share", "val/dead_units"} <= trainer.callback_metrics.keys()
-    assert not torch.equal(before, model.f[0].weight)
+    assert not torch.equal(before, model.f.affine.weight)
 
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     variant, arguments = VARIANTS[name]
@@ -153,7 +153,7 @@ def test_the_variational_energy_is_the_elbo_of_torch_distributions():
 def by_hand(model, x, m=None, x_tilde=None):
     """Code and squared error of a one-layer model, example by example, from its weights alone."""
     seen = x if x_tilde is None else x_tilde
-    W, b, V, c = (t.detach() for t in (model.f[0].weight, model.f[0].bias, model.g[0].weight, model.g[0].bias))
+    W, b, V, c = (t.detach() for t in (model.f.affine.weight, model.f.affine.bias, model.g[0].weight, model.g[0].bias))
     codes, losses = [], []
     for k, row in enumerate(x):
         h = 1 / (1 + torch.exp(-(W @ seen[k] + b)))
@@ -219,5 +219,14 @@ def test_an_overcomplete_layer_is_one_whose_narrowest_width_exceeds_the_input():
 def test_weights_of_a_tied_coder_are_one_parameter():
     model = PlainAutoencoder((6,), Dense(4, tied=True, hidden=(5,)))
     assert len(list(model.parameters())) == 2 + 2 + 2
-    linears = [module for module in model.f if isinstance(module, nn.Linear)]
-    assert model.g[0].weight is linears[-1].weight
+    assert model.g[0].weight is model.f.affine.weight
+    assert model.g[2].weight is model.f.body[0].weight
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_an_encoder_is_a_sequential_of_three_named_parts(coder):
+    model = make("plain", coder=CODERS[coder])
+    assert type(model.f) is nn.Sequential
+    assert [name for name, _ in model.f.named_children()] == ["body", "affine", "activation"]
+    x = torch.rand(5, 6)
+    assert torch.equal(model.f(x), model.f.activation(model.f.affine(model.f.body(x))))

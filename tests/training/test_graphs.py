@@ -219,25 +219,25 @@ def stepped_by_a_hook(parameters):
 
 def with_a_gradient_hook():
     module = make()
-    module.f[0].weight.register_post_accumulate_grad_hook(lambda weight: None)
+    module.f.affine.weight.register_post_accumulate_grad_hook(lambda weight: None)
     return module
 
 
 def replaced():
     module = make()
-    module.f[0].forward = lambda x: x @ module.f[0].weight.T
+    module.f.affine.forward = lambda x: x @ module.f.affine.weight.T
     return module
 
 
 def seen_before_backward():
     module = make()
-    module.f[1].register_full_backward_pre_hook(lambda *args: None)
+    module.f.activation.register_full_backward_pre_hook(lambda *args: None)
     return module
 
 
 def hooked():
     module = make()
-    module.f[0].register_forward_hook(lambda *args: None)
+    module.f.affine.register_forward_hook(lambda *args: None)
     return module
 
 
@@ -257,7 +257,7 @@ class Looking(Callback):
         (lambda: make(optimizer=RMSprop), {}, "the optimizer RMSprop is not fused"),
         (lambda: make(optimizer=partial(Clipping, fused=True)), {}, "the optimizer Clipping is not torch's"),
         (lambda: make(optimizer=stepped_by_a_hook), {}, "a hook looks at each step of the optimizer Adam"),
-        (with_a_gradient_hook, {}, "a hook looks at each gradient of f.0.weight"),
+        (with_a_gradient_hook, {}, "a hook looks at each gradient of f.affine.weight"),
         (replaced, {}, "the forward of a Linear was replaced"),
         (seen_before_backward, {}, "a hook looks at each step of a Sigmoid"),
         (hooked, {}, "a hook looks at each step of a Linear"),

@@ -219,13 +219,13 @@ def test_a_stage_goes_on_with_dispatches_of_another_length(first, second, every,
         train(model(), out, dispatch=first, saving=saving, do=die)
     assert {step for step in range(1, seen[-1]) if step % every == 0} <= set(seen)
     again = train(model(seed=7), out, dispatch=second, saving=saving, resume=True)
-    assert torch.equal(undisturbed.f[0].weight, resumed_weights(out))
+    assert torch.equal(undisturbed.f.affine.weight, resumed_weights(out))
     timeless = [[{**row, "epoch_seconds": 0} for row in each.history] for each in (record, again)]
     assert timeless[0] == timeless[1]
 
 
 def resumed_weights(out):
-    return load_file(out / "stages" / STAGE / "model.safetensors")["f.0.weight"]
+    return load_file(out / "stages" / STAGE / "model.safetensors")["f.affine.weight"]
 
 
 def test_saves_follow_steps_and_the_clock(tmp_path, monkeypatch):
@@ -252,7 +252,7 @@ def test_a_finished_stage_is_taken_from_its_files_and_they_are_checked(tmp_path)
     record = train(trained, tmp_path)
     again = train(loaded, tmp_path, resume=True, do=lambda *_: pytest.fail("it trained"))
     assert again == record
-    assert torch.equal(trained.f[0].weight, loaded.f[0].weight)
+    assert torch.equal(trained.f.affine.weight, loaded.f.affine.weight)
     path = tmp_path / "stages" / STAGE / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"abcd")
     with pytest.raises(StorageError, match="is missing or is not what was written"):
@@ -279,7 +279,7 @@ def test_a_loss_that_is_not_finite_stops_the_epoch_and_names_step_and_examples(t
 def test_no_checkpoint_holds_numbers_that_are_not_finite(tmp_path):
     def blow_up(trainer, module):
         if trainer.global_step == 7:
-            module.f[0].weight.data.fill_(float("inf"))
+            module.f.affine.weight.data.fill_(float("inf"))
 
     with pytest.raises(DivergedError, match="step 7"):
         train(model(), tmp_path, do=blow_up, saving=Saving(every_steps=4))
