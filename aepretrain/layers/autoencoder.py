@@ -120,4 +120,4 @@ class Autoencoder(LightningModule, ABC):
 
     def is_overcomplete(self) -> bool:
         """Whether even the narrowest layer of the encoder has more units than the input has values."""
-        return self.coder.narrowest > torch.Size(self.in_shape).numel()
+        return self.coder.narrowest(self.in_shape) > torch.Size(self.in_shape).numel()

@@ -99,19 +99,19 @@ class Coder(ABC):
     @property
     @abstractmethod
     def code_range(self) -> tuple[float, float]:
-        """The closed interval that every value of the code lies in, infinite where it has no end.
+        """The closed interval that every value of the code lies in: the range of its activation, which may be infinite.
 
-        The range of the code's activation. A layer is refused on codes that its likelihood cannot produce, and so is a
-        penalty on activities if they are no probabilities.
+        A next layer is refused if its likelihood cannot produce such codes, a penalty if it is not made for them.
         """
 
-    @property
     @abstractmethod
-    def narrowest(self) -> int:
+    def narrowest(self, in_shape: Sequence[int]) -> int:
         """Values in the narrowest layer of f, the code included: where information has to pass.
 
-        A feature map counts with all of its values, channels times positions. A layer that is nowhere narrower than its
-        input can learn to copy, which gives a warning.
+        An encoder with more of them than the input has can learn to copy, which gives a warning.
+
+        Args:
+            in_shape: As of :meth:`build`: a feature map counts with all of its values, channels times positions.
         """
 
     @abstractmethod
@@ -171,8 +171,7 @@ class Dense(Coder):
         facts = ACTIVATIONS[self._code_activation]
         return facts.low, facts.high
 
-    @property
-    def narrowest(self) -> int:
+    def narrowest(self, in_shape: Sequence[int]) -> int:
         return min(self.features, *self.hidden) if self.hidden else self.features
 
     def unsquashed(self) -> "Dense":

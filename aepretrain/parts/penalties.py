@@ -241,8 +241,8 @@ def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     .. math:: \tfrac12 \sum_j \mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1
 
     Args:
-        mean: :math:`\mu`, shape ``(B, H)``.
-        log_var: :math:`\log \sigma^2`, shape ``(B, H)``.
+        mean: :math:`\mu`, shape ``(B, ...)``.
+        log_var: :math:`\log \sigma^2`, shape ``(B, ...)``.
 
     Returns:
         One value per example, summed over the code, shape ``(B,)``.
@@ -255,4 +255,4 @@ def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
         tensor([0., 0.])
     """
     mean, log_var = at_least_float32(mean), at_least_float32(log_var)
-    return 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(dim=-1)
+    return 0.5 * (mean.square() + log_var.exp() - log_var - 1).flatten(1).sum(dim=1)

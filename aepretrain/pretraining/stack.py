@@ -86,9 +86,11 @@ class GreedyStack(nn.Module):
     def encoder(self) -> nn.Sequential:
         r"""A copy of the encoder :math:`f_n \circ \ldots \circ f_1`: plain torch modules, one entry per layer.
 
-        It is a copy, so that fine-tuning leaves the stack as it was pretrained.
+        It is a copy, so that fine-tuning leaves the stack as it was pretrained. Its ``in_shape`` is that of the stack.
         """
-        return nn.Sequential(*(deepcopy(flatten_encoder(layer.f)) for layer in self.autoencoders))
+        encoder = nn.Sequential(*(deepcopy(flatten_encoder(layer.f)) for layer in self.autoencoders))
+        encoder.in_shape = self.in_shape  # type: ignore[assignment]
+        return encoder
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of the last layer: ``(B, *in_shape)`` to ``(B, *code_shape)``."""
@@ -116,7 +118,7 @@ class GreedyStack(nn.Module):
         for k, layer in enumerate(self.autoencoders):
             if layer.is_overcomplete() and not layer.is_regularized():
                 found.append(
-                    f"layer {k} ({self.stages[k]}) is overcomplete ({layer.coder.narrowest} units for "
+                    f"layer {k} ({self.stages[k]}) is overcomplete ({layer.coder.narrowest(layer.in_shape)} units for "
                     f"{torch.Size(layer.in_shape).numel()} inputs) and has no regularizer: it can learn the trivial "
                     "identity. Use fewer units, or a variant with noise or a penalty."
                 )

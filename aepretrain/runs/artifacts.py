@@ -78,8 +78,10 @@ def _image_rows(layer: Autoencoder, images: Tensor, seed: int) -> dict[str, NDAr
 
 
 def _filters(layer: Autoencoder) -> NDArray[np.float32] | None:
-    """The weights into each unit of the first layer, shape ``(H, C, height, width)``; None where it is not dense."""
+    """The weights into each unit of the first layer, shape ``(H, C, height, width)``; None if they are no pictures."""
     weighted = next((module for module in layer.f.modules() if list(module.parameters(recurse=False))), None)
+    if isinstance(weighted, nn.Conv2d) and weighted.groups == 1 and weighted.in_channels == layer.in_shape[0]:
+        return weighted.weight.numpy()
     if not isinstance(weighted, nn.Linear) or weighted.in_features != torch.Size(layer.in_shape).numel():
         return None
     return weighted.weight.reshape(-1, *layer.in_shape).numpy()
