@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from aepretrain.ensembles.batch import SeedBatch
+from aepretrain.ensembles.noise import EnsembleNoise
 from aepretrain.errors import DivergedError
 from aepretrain.training.callbacks import EpochRecord, KeyedNoise, give_noise, wait_for
 from aepretrain.training.divergence import CAUSES
@@ -40,7 +41,7 @@ class SeedNoise(KeyedNoise):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for noise in self.each:
             noise.on_fit_start(trainer, pl_module)
-        give_noise(pl_module, [noise.generator for noise in self.each])
+        give_noise(pl_module, EnsembleNoise([noise.generator for noise in self.each]))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         for noise in self.each:

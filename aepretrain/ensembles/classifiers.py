@@ -45,7 +45,6 @@ class SeedClassifiers(SeedBatch):
 
     def __init__(self, classifiers: Sequence[Classifier]) -> None:
         super().__init__(classifiers)
-        self.model.matrix_ndim = 3
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
@@ -19,8 +19,9 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from aepretrain.ensembles.linear import SeedLinear
 from aepretrain.parts.corruptions import Dropout
+from aepretrain.parts.noise import Noise
+from aepretrain.parts.norms import bound_norms
 from aepretrain.parts.precision import at_least_float32
 
 
@@ -59,9 +60,6 @@ class Classifier(LightningModule):
         >>> model(torch.rand(32, 1, 28, 28)).shape
         torch.Size([32, 10])
     """
-
-    matrix_ndim = 2
-    """Dimensions of a weight matrix; 3 where those of many seeds lie side by side."""
 
     def __init__(
         self,
@@ -105,8 +103,8 @@ class Classifier(LightningModule):
         self.weight_decay = weight_decay
         self.layer_lr_decay = layer_lr_decay
         self.label_smoothing = label_smoothing
-        self.noise: Generator | None = None
-        """Where dropout's masks come from; ``None`` is the global generator. Training keys it."""
+        self.noise = Noise()
+        """Where dropout's masks come from. Training keys it."""
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
 
     @property
@@ -153,14 +151,10 @@ class Classifier(LightningModule):
         self.log_dict({"val/accuracy": accuracy, "val/error": 1 - accuracy}, batch_size=1, sync_dist=True)
         self.accuracy.reset()
 
-    @torch.no_grad()
     def _bound_norms(self, *args: Any) -> None:
         assert self.max_norm is not None
         for module in self.modules():
-            if isinstance(module, nn.Linear) and module.weight.requires_grad:
-                module.weight.copy_(torch.renorm(module.weight, p=2, dim=0, maxnorm=self.max_norm))
-            elif isinstance(module, SeedLinear) and module.weight.requires_grad:
-                module.bound_norms(self.max_norm)
+            bound_norms(module, self.max_norm)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameter_groups())
@@ -178,9 +172,9 @@ class Classifier(LightningModule):
         trained = [self.head] if self.freeze_encoder else [self.head, *reversed(self.layers)]
         groups = []
         for depth, module in enumerate(trained):
-            parameters = list(module.parameters())
-            weights = [p for p in parameters if p.ndim >= self.matrix_ndim]
-            biases = [p for p in parameters if p.ndim < self.matrix_ndim]
+            parameters = dict(module.named_parameters())
+            weights = [p for name, p in parameters.items() if not name.endswith("bias") and p.ndim >= 2]
+            biases = [p for name, p in parameters.items() if name.endswith("bias") or p.ndim < 2]
             weights_group, biases_group = {"params": weights, "depth": depth}, {"params": biases, "depth": depth}
             if self.weight_decay is not None:
                 weights_group["weight_decay"], biases_group["weight_decay"] = self.weight_decay, 0.0

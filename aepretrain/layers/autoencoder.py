@@ -54,8 +54,8 @@ class Autoencoder(LightningModule, ABC):
         self.L = likelihood
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.noise: Noise = None
-        """Where the noise of :meth:`energy` comes from; ``None`` is the global generator. Training keys it."""
+        self.noise = Noise()
+        """Where the noise of :meth:`energy` comes from. Training keys it."""
         self.code_statistics = CodeStatistics(self.code_shape)
 
     @classmethod

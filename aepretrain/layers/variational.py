@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.parts.coders import Coder
-from aepretrain.parts.noise import normal_like
 from aepretrain.parts.penalties import kl_to_standard_normal
 
 
@@ -55,7 +54,7 @@ class VariationalAutoencoder(Autoencoder):
 
     def energy(self, x: Tensor) -> Tensor:
         mean, log_var = self.posterior(x)
-        epsilon = normal_like(mean, self.noise)
+        epsilon = self.noise.normal_like(mean)
         z = mean + (0.5 * log_var).exp() * epsilon
         return self.L(x, self.g(z)) + self.beta * kl_to_standard_normal(mean, log_var)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aepretrain.data.base import Examples
 from aepretrain.layers import Autoencoder, DenoisingAutoencoder
-from aepretrain.parts.noise import derive_seed
+from aepretrain.parts.noise import Noise, derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
 from aepretrain.training.stage import RunContext, StageRecord
 
@@ -72,7 +72,7 @@ def _image_rows(layer: Autoencoder, images: Tensor, seed: int) -> dict[str, NDAr
     """Images, what the layer's noise makes of them, and what it reconstructs: shape ``(N, C, height, width)`` each."""
     rows = {"original": images}
     if isinstance(layer, DenoisingAutoencoder):
-        rows["corrupted"] = layer.corruption(images, torch.Generator().manual_seed(seed))
+        rows["corrupted"] = layer.corruption(images, Noise(torch.Generator().manual_seed(seed)))
     rows["reconstructed"] = layer.reconstruct(rows.get("corrupted", images))
     return {name: tensor.numpy() for name, tensor in rows.items()}
 

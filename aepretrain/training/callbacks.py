@@ -32,7 +32,7 @@ class KeyedNoise(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.generator, self.rank = torch.Generator(device=pl_module.device), trainer.global_rank
-        give_noise(pl_module, self.generator)
+        give_noise(pl_module, Noise(self.generator))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.epoch = trainer.current_epoch
@@ -42,7 +42,7 @@ class KeyedNoise(Callback):
         self.generator.manual_seed(derive_seed(self.seed, self.stage, "validation", self.rank))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        give_noise(pl_module, None)
+        give_noise(pl_module, Noise())
 
 
 def give_noise(module: Any, noise: Noise) -> None:

@@ -8,11 +8,12 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aepretrain.console import print_line
+from aepretrain.parts.noise import Noise
 from aepretrain.training.acceleration.tuning import count_gpus_once, fuse, keep_freed_memory, matmul_precision
 from aepretrain.training.callbacks import KeyedNoise, wait_for
 from aepretrain.training.dispatches import Dispatch, Pace
@@ -129,8 +130,7 @@ class _Step:
         if (reason := self._reason_to_launch()) is not None:
             self._launch_from_now_on(reason)
             return None
-        noise = cast("Generator | Sequence[Generator]", engine.module.noise)
-        generators = [noise] if isinstance(noise, Generator) else noise
+        generators = cast(Noise, engine.module.noise).generators
         step = lambda tensors: self._update(tensors, None)  # noqa: E731
         return RecordedSteps(step, self.optimizer, generators, recorder, self._launch_from_now_on)
 

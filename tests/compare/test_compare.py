@@ -66,7 +66,7 @@ class Watch(Callback):
         self.batches += [[tensor.clone() for tensor in tensors] for tensors in batch]
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.noise.append(pl_module.noise.initial_seed())
+        self.noise.append(pl_module.noise.generator.initial_seed())
 
 
 def experiment(**changes):

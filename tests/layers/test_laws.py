@@ -7,6 +7,7 @@ from torch import nn
 
 from aepretrain import Autoencoder, Bernoulli, Dense, PlainAutoencoder
 from aepretrain.data import Batches
+from aepretrain.parts.noise import Noise
 from tests.support.variants import CODERS, VARIANTS, WITHOUT_REGULARIZER, make
 
 FINAL = sorted({variant for variant, _ in VARIANTS.values()}, key=lambda cls: cls.__name__)
@@ -74,7 +75,7 @@ def test_variant_with_its_regularizer_says_that_it_has_one(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_noise_is_a_function_of_the_generator_and_leaves_the_global_one_alone(name):
     model, x = make(name), torch.rand(5, 6)
-    model.noise = torch.Generator()
+    model.noise = Noise(torch.Generator())
     before = torch.get_rng_state()
     energies = []
     for seed in (1, 1, 2):
@@ -142,7 +143,7 @@ def test_the_variational_energy_is_the_elbo_of_torch_distributions():
     x = torch.rand(5, 6, dtype=torch.float64)
     mean, log_var = model.posterior(x)
     q = torch.distributions.Normal(mean, (0.5 * log_var).exp())
-    model.noise = torch.Generator().manual_seed(3)
+    model.noise = Noise(torch.Generator().manual_seed(3))
     epsilon = torch.empty_like(mean).normal_(generator=torch.Generator().manual_seed(3))
     p = torch.distributions.Normal(model.g(mean + q.stddev * epsilon), 1.0)
     constant = 0.5 * 6 * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))
@@ -171,7 +172,7 @@ def test_the_energies_are_the_textbook_equations_by_hand():
 
     def energy(name):
         model = make(name).double()
-        model.noise = noise()
+        model.noise = Noise(noise())
         return model, model.energy(x)
 
     model, found = energy("plain")

@@ -6,6 +6,7 @@ from torch import nn
 
 from aepretrain import Dense, KLSparsity
 from aepretrain.parts.coders import ACTIVATIONS
+from aepretrain.parts.noise import Noise
 from aepretrain.parts.penalties import contraction, kl_sparsity, kl_to_standard_normal, l1
 
 
@@ -38,7 +39,7 @@ def test_contraction_of_any_other_encoder_is_the_norm_of_the_autograd_jacobian(f
 def test_random_projections_estimate_the_contraction_and_its_gradient_without_bias(projections):
     f = Dense(5, "tanh", hidden=(4,)).build((6,)).encoder
     f, x = f.double(), torch.randn(3, 6, dtype=torch.float64)
-    generator, parameters = torch.Generator().manual_seed(0), list(f.parameters())
+    noise, parameters = Noise(torch.Generator().manual_seed(0)), list(f.parameters())
 
     def with_gradients(values):
         gradients = torch.autograd.grad(values.sum(), parameters, materialize_grads=True)
@@ -46,7 +47,7 @@ def test_random_projections_estimate_the_contraction_and_its_gradient_without_bi
 
     exact = with_gradients(contraction(f, x))
     estimates = torch.stack(
-        [with_gradients(contraction(f, x, projections=projections, generator=generator)) for _ in range(2000)]
+        [with_gradients(contraction(f, x, projections=projections, noise=noise)) for _ in range(2000)]
     )
     error = (estimates.mean(dim=0) - exact).abs()
     assert (error <= 5 * estimates.std(dim=0) / 2000**0.5 + 1e-12).all()

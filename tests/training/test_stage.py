@@ -57,7 +57,7 @@ def test_a_stage_is_a_function_of_its_seed():
 def test_a_stage_is_the_plain_loop_of_the_textbook():
     x, trained = torch.rand(48, 6), model()
     trained.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)
-    trained.corruption = lambda x, generator: x
+    trained.corruption = lambda x, noise: x
     seen = []
 
     class Watch(Callback):
