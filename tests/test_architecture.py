@@ -79,9 +79,11 @@ def test_only_what_stands_above_knows_of_many_seeds(name):
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "parts").glob("*.py")), ids=module_name)
-def test_the_mathematics_imports_torch_alone(path):
+def test_the_mathematics_imports_torch_and_itself_alone(path):
     allowed = {"torch", "aepretrain", *sys.stdlib_module_names}
     assert {target.split(".")[0] for target in imports(path)} <= allowed
+    own = {target for target in imports(path) if target.startswith("aepretrain")}
+    assert all(target.startswith("aepretrain.parts.") for target in own)
 
 
 @pytest.mark.parametrize("name", KNOWS_RESULTS_NOT_MODELS)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from aepretrain.parts.norms import bound_norms
+from aepretrain.parts.penalties import CLOSED_FORMS
 
 
 class SeedLinear(nn.Module):
@@ -34,18 +35,6 @@ class SeedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return _product(x, self.weight, self.bias)
 
-    def of_units(self, values: Tensor, weights: Tensor) -> Tensor:
-        """Sums over the units of ``values`` ``(S * B, out)``, weighted by each seed's ``(S, out)``: ``(S * B,)``."""
-        shared = values.reshape(len(weights), -1, values.shape[1])
-        return torch.bmm(shared, weights.unsqueeze(2)).flatten()
-
-    @torch.no_grad()
-    def bound_norms(self, most: float) -> None:
-        """Scale down the weights that lead into a unit where their norm is above ``most``."""
-        units = self.weight.transpose(1, 2)
-        bounded = torch.renorm(units.flatten(0, 1), p=2, dim=0, maxnorm=most)
-        units.copy_(bounded.view_as(units))
-
     @torch.no_grad()
     def give_back(self, linears: Sequence[nn.Linear]) -> None:
         """Put the weights of each seed into its own map."""
@@ -54,10 +43,22 @@ class SeedLinear(nn.Module):
             linear.bias.copy_(bias)
 
 
-@bound_norms.register
+@bound_norms.register(SeedLinear)
+@torch.no_grad()
 def _(module: SeedLinear, most: float) -> None:
     if module.weight.requires_grad:
-        module.bound_norms(most)
+        units = module.weight.transpose(1, 2)
+        bounded = torch.renorm(units.flatten(0, 1), p=2, dim=0, maxnorm=most)
+        units.copy_(bounded.view_as(units))
+
+
+def _closed_form(linear: SeedLinear, values: Tensor) -> Tensor:
+    squared_norms = linear.weight.square().sum(dim=1)
+    shared = values.reshape(len(squared_norms), -1, values.shape[1])
+    return torch.bmm(shared, squared_norms.unsqueeze(2)).flatten()
+
+
+CLOSED_FORMS[SeedLinear] = _closed_form
 
 
 class SeedTransposed(nn.Module):

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from aepretrain.ensembles.batch import SeedBatch
+from aepretrain.ensembles.noise import EnsembleNoise
 from aepretrain.errors import DivergedError
 from aepretrain.layers.base import StageModule
 from aepretrain.training.best_weights import BestWeights
@@ -41,7 +42,7 @@ class SeedNoise(KeyedNoise):
 
     def give(self, module: StageModule) -> None:
         assert isinstance(module, SeedBatch)
-        module.model.noise = [noise.generator for noise in self.each]
+        module.model.noise = EnsembleNoise([noise.generator for noise in self.each])
 
 
 class SeedBest(BestWeights):

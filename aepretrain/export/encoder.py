@@ -22,7 +22,12 @@ LAYERS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
     for cls in (
         nn.Linear,
+        nn.Conv1d,
+        nn.Conv2d,
+        nn.MaxPool2d,
+        nn.AvgPool2d,
         nn.Flatten,
+        nn.Unflatten,
         nn.Sigmoid,
         nn.Tanh,
         nn.ReLU,
@@ -81,7 +86,8 @@ def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
         raise StorageError(f"an encoder's config nests modules more than {MOST_NESTED} deep. Export it again.")
     if not isinstance(description, Mapping) or "type" not in description:
         raise StorageError(f"an encoder's config must describe a module by its type, but has {description!r}.")
-    name, arguments = description["type"], {key: value for key, value in description.items() if key != "type"}
+    name = description["type"]
+    arguments = {key: value for key, value in description.items() if key != "type"}
     if name == "Sequential":
         modules = arguments.get("modules")
         if not isinstance(modules, list):
@@ -90,9 +96,14 @@ def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
     if not isinstance(name, str) or name not in LAYERS:
         raise StorageError(f"an encoder is made of {', '.join(LAYERS)}, but its config names {name!r}.")
     try:
-        return LAYERS[name](**arguments)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        return LAYERS[name](**{key: _as_tuple(value) for key, value in arguments.items()})
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
         raise StorageError(f"the config of a {name} does not fit: {' '.join(str(error).split())}") from error
+
+
+def _as_tuple(value: Any) -> Any:
+    """Sizes as modules take them; JSON knows lists alone."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def save_encoder(
@@ -157,7 +168,7 @@ def load_encoder(path: str | Path) -> nn.Module:
         path: The folder that :func:`save_encoder` wrote: ``encoder`` in a run directory.
 
     Returns:
-        The encoder ``(B, *in_shape) -> (B, *code_shape)``, on the CPU and in evaluation mode.
+        The encoder ``(B, *in_shape) -> (B, *code_shape)``, on the CPU and in evaluation mode; it has ``in_shape``.
 
     Raises:
         StorageError: If a file is missing or damaged, or the tensors are not those of the architecture.
@@ -184,6 +195,7 @@ def load_encoder(path: str | Path) -> nn.Module:
         raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
     _check_shapes(encoder, config, folder / "config.json")
     encoder.load_state_dict(tensors, strict=True, assign=True)
+    encoder.in_shape = tuple(config["in_shape"])  # type: ignore[assignment]
     return encoder.eval()
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, Self
 
 import torch
@@ -22,8 +23,8 @@ class Head(StageModule, ABC):
     :meth:`validation_values`, and sets ``monitor``, ``mode`` and ``columns``.
 
     Args:
-        encoder: The map ``(B, *in_shape) -> (B, H)``. A Sequential of Sequentials, as ``GreedyStack.encoder`` is, has
-            one layer per entry; anything else counts as one layer.
+        encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
+            Sequentials, as ``GreedyStack.encoder`` is, has one layer per entry; anything else counts as one layer.
         outputs: Values that the head gives per example.
         freeze_encoder: Train the output alone (a linear probe); else the whole is fine-tuned end to end.
         optimizer: Makes the optimizer from the parameter groups.
@@ -33,7 +34,7 @@ class Head(StageModule, ABC):
         max_norm: Largest norm of the weights that lead into a unit; kept after every step. ``None``: no bound.
         weight_decay: The optimizer's weight decay for weight matrices, and none for biases. ``None``: as the optimizer
             has it, for all.
-        code_features: Width :math:`H` of the code; ``None`` is that of the encoder's last linear layer.
+        code_features: Values :math:`H` of one code; ``None`` asks the encoder: see :func:`code_width`.
         layer_lr_decay: Factor on the learning rate per layer down from the output, in ``(0, 1]``: 1 trains all alike.
 
     Raises:
@@ -104,7 +105,7 @@ class Head(StageModule, ABC):
         h = self._drop(self.input_dropout, x)
         for layer in self.layers:
             h = self._drop(self.dropout, layer(h))
-        return self.head(h)
+        return self.head(h.flatten(1))
 
     def predict_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         return self(batch[0])
@@ -145,13 +146,23 @@ def _is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and not name.endswith("bias")
 
 
+@torch.no_grad()
 def code_width(encoder: nn.Module) -> int:
-    """The width H of an encoder's code, read off its last linear layer.
+    """The number of values of one code.
+
+    An encoder that says what it takes, by ``in_shape``, encodes zeros; so do those of a stack and loaded ones. The code
+    of any other is as wide as its last linear layer.
 
     Raises:
-        ValueError: If the encoder has no linear layer.
+        ValueError: If the encoder has no ``in_shape``, and no linear layer or a convolution above it.
+
+    Example:
+        >>> code_width(GreedyStack((1, 28, 28), [lambda s: PlainAutoencoder(s, Dense(64))]).encoder)
+        64
     """
-    widths = [module.out_features for module in encoder.modules() if isinstance(module, nn.Linear)]
-    if not widths:
-        raise ValueError("the width of the code is unknown: the encoder has no linear layer. Give code_features.")
-    return widths[-1]
+    if (in_shape := getattr(encoder, "in_shape", None)) is not None:
+        return deepcopy(encoder).cpu().float().eval()(torch.zeros(1, *in_shape)).numel()
+    maps = [module for module in encoder.modules() if any(p.ndim > 1 for p in module.parameters(recurse=False))]
+    if not maps or not isinstance(maps[-1], nn.Linear):
+        raise ValueError("the width of the code is unknown: no linear layer of the encoder tells. Give code_features.")
+    return maps[-1].out_features

@@ -24,7 +24,7 @@ class Classifier(Head):
     .. math:: \ell(x, y) = -\log \mathrm{softmax}(W f(x) + b)_y
 
     Args:
-        encoder: The map ``(B, *in_shape) -> (B, H)``.
+        encoder: The map ``(B, *in_shape) -> (B, *code_shape)``.
         num_classes: Number of classes, at least 2.
         label_smoothing: Share of the target that is spread over all classes, in ``[0, 1)``.
         kwargs: Passed to :class:`~aepretrain.heads.base.Head`.

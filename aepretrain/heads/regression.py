@@ -15,7 +15,7 @@ class Regressor(Head):
     .. math:: \ell(x, y) = \tfrac12 \lVert y - (W f(x) + b) \rVert^2
 
     Args:
-        encoder: The map ``(B, *in_shape) -> (B, H)``.
+        encoder: The map ``(B, *in_shape) -> (B, *code_shape)``.
         targets: Numbers per example, at least 1.
         kwargs: Passed to :class:`~aepretrain.heads.base.Head`.
 

@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from aepretrain.layers.base import Layer, OptimizerFactory, SchedulerFactory
 from aepretrain.layers.diagnostics import CodeStatistics
-from aepretrain.parts.coders import Coder
+from aepretrain.parts.coders import Coder, flatten_encoder
 from aepretrain.parts.likelihoods import Gaussian, Likelihood
 
 
@@ -41,7 +41,8 @@ class Autoencoder(Layer, ABC):
     ) -> None:
         super().__init__(in_shape, optimizer, scheduler)
         self.coder = coder
-        self.f, self.g, self.code_shape = coder.build(self.in_shape)
+        parts = coder.build(self.in_shape)
+        self.f, self.g, self.code_shape = parts.encoder, parts.decoder, parts.code_shape
         self.code_range = coder.code_range
         self.L = likelihood
         self.code_statistics = CodeStatistics(self.code_shape)
@@ -72,11 +73,11 @@ class Autoencoder(Layer, ABC):
 
     @property
     def encoder(self) -> nn.Sequential:
-        return nn.Sequential(*self.f)
+        return flatten_encoder(self.f)
 
     @property
     def narrowest(self) -> int:
-        return self.coder.narrowest
+        return self.coder.narrowest(self.in_shape)
 
     @property
     def can_copy(self) -> bool:

@@ -44,8 +44,8 @@ class StageModule(LightningModule, ABC):
         super().__init__()
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.noise: Noise = None
-        """Where the noise of :meth:`loss` comes from; ``None`` is the global generator. Training keys it."""
+        self.noise = Noise()
+        """Where the noise of :meth:`loss` comes from, which is the global generator. Training keys it."""
 
     @abstractmethod
     def loss(self, *batch: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class ContractiveAutoencoder(Autoencoder):
         self.projections = projections
 
     def energy(self, x: Tensor) -> Tensor:
-        h, squared_norm = code_and_contraction(self.f, x, projections=self.projections, generator=self.noise)
+        h, squared_norm = code_and_contraction(self.f, x, projections=self.projections, noise=self.noise)
         return self.L(x, self.g(h)) + self.lam * squared_norm
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.parts.coders import Coder
-from aepretrain.parts.noise import normal_like
 from aepretrain.parts.penalties import kl_to_standard_normal
 
 
@@ -39,21 +38,23 @@ class VariationalAutoencoder(Autoencoder):
         torch.Size([32])
     """
 
+    f: Any  # its parts have names that the type of a Sequential does not know
+
     def __init__(self, in_shape: Sequence[int], coder: Coder, *, beta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(in_shape, coder.unsquashed(), **kwargs)
         if not 0 <= beta < float("inf"):
             raise ValueError(f"beta must be finite and >= 0, but got {beta}. A negative weight rewards collapse.")
         self.beta = beta
-        self.log_var = _head_like(self.f[-2])
+        self.log_var = _head_like(self.f.affine)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
-        hidden = self.f[:-2](x)
-        return self.f[-2:](hidden), self.log_var(hidden)
+        hidden = self.f.body(x)
+        return self.f.activation(self.f.affine(hidden)), self.log_var(hidden)
 
     def energy(self, x: Tensor) -> Tensor:
         mean, log_var = self.posterior(x)
-        epsilon = normal_like(mean, self.noise)
+        epsilon = self.noise.normal_like(mean)
         z = mean + (0.5 * log_var).exp() * epsilon
         return self.L(x, self.g(z)) + self.beta * kl_to_standard_normal(mean, log_var)
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -37,37 +38,85 @@ ACTIVATIONS: dict[str, ActivationFacts] = {
 }
 
 
+@dataclass(frozen=True)
+class CoderParts:
+    r"""An encoder in its three parts, and the decoder that belongs to it.
+
+    .. math:: f = \mathrm{activation} \circ \mathrm{affine} \circ \mathrm{body}
+
+    Args:
+        body: All that comes before the affine map; an empty Sequential if nothing does.
+        affine: The affine map onto the code. The log-variance of a variational autoencoder is a second map like it, and
+            the contraction may have a closed form for it.
+        activation: The activation of the code, ``nn.Identity`` if it has none.
+        decoder: The decoder :math:`g`: ``(B, *code_shape) -> (B, *in_shape)``. Its outputs are the parameters of a
+            likelihood: logits, for instance.
+        code_shape: Shape of one code, without the batch dimension.
+
+    Example:
+        >>> parts = Dense(64, activation="relu").build((1, 28, 28))
+        >>> parts.affine, parts.code_shape
+        (Linear(in_features=784, out_features=64, bias=True), (64,))
+    """
+
+    body: nn.Sequential
+    affine: nn.Module
+    activation: nn.Module
+    decoder: nn.Sequential
+    code_shape: tuple[int, ...]
+
+    @property
+    def encoder(self) -> nn.Sequential:
+        """The encoder :math:`f`: ``(B, *in_shape) -> (B, *code_shape)``, whose three children have these names."""
+        return nn.Sequential(OrderedDict(body=self.body, affine=self.affine, activation=self.activation))
+
+
+def flatten_encoder(f: nn.Sequential) -> nn.Sequential:
+    """The modules of an encoder one after another, in a Sequential without names: what is saved and fine-tuned.
+
+    Example:
+        >>> list(flatten_encoder(Dense(64).build((784,)).encoder).state_dict())
+        ['0.weight', '0.bias']
+    """
+    body, affine, activation = f
+    assert isinstance(body, nn.Sequential)
+    return nn.Sequential(*body, affine, activation)
+
+
 class Coder(ABC):
     """A recipe for an encoder f and the decoder g that mirrors it."""
 
     @abstractmethod
-    def build(self, in_shape: Sequence[int]) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
+    def build(self, in_shape: Sequence[int]) -> CoderParts:
         """Build f and g for inputs of one shape.
 
-        The last two modules of f are the affine map onto the code and the activation of the code. An encoder can be
-        saved if its modules are in ``aepretrain.export.encoder.LAYERS``.
+        An encoder can be saved if its modules are in ``aepretrain.export.encoder.LAYERS``.
 
         Args:
             in_shape: Shape of one example, without the batch dimension.
-
-        Returns:
-            The encoder ``(B, *in_shape) -> (B, *code_shape)``, the decoder ``(B, *code_shape) -> (B, *in_shape)``,
-            whose outputs are the parameters of a likelihood (logits, for instance), and ``code_shape``.
         """
 
     @property
     @abstractmethod
     def code_range(self) -> tuple[float, float]:
-        """The closed interval that every value of the code lies in."""
+        """The closed interval that every value of the code lies in: the range of its activation, which may be infinite.
 
-    @property
+        A next layer is refused if its likelihood cannot produce such codes, a penalty if it is not made for them.
+        """
+
     @abstractmethod
-    def narrowest(self) -> int:
-        """Values in the narrowest layer between input and code: where information has to pass."""
+    def narrowest(self, in_shape: Sequence[int]) -> int:
+        """Values in the narrowest layer of f, the code included: where information has to pass.
+
+        An encoder with more of them than the input has can learn to copy, which gives a warning.
+
+        Args:
+            in_shape: As of :meth:`build`: a feature map counts with all of its values, channels times positions.
+        """
 
     @abstractmethod
     def unsquashed(self) -> "Coder":
-        """The same coder with a code that no activation bounds, as a Gaussian mean needs it."""
+        """The same coder with ``nn.Identity`` as activation of the code: a Gaussian mean has no bounds."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +141,10 @@ class Dense(Coder):
 
     Example:
         >>> import torch
-        >>> f, g, code_shape = Dense(64, activation="relu").build((1, 28, 28))
-        >>> code_shape
-        (64,)
-        >>> g(f(torch.rand(32, 1, 28, 28))).shape
-        torch.Size([32, 1, 28, 28])
+        >>> parts = Dense(64, activation="relu").build((1, 28, 28))
+        >>> h = parts.encoder(torch.rand(32, 1, 28, 28))
+        >>> h.shape, parts.decoder(h).shape
+        (torch.Size([32, 64]), torch.Size([32, 1, 28, 28]))
     """
 
     features: int
@@ -123,14 +171,13 @@ class Dense(Coder):
         facts = ACTIVATIONS[self._code_activation]
         return facts.low, facts.high
 
-    @property
-    def narrowest(self) -> int:
+    def narrowest(self, in_shape: Sequence[int]) -> int:
         return min(self.features, *self.hidden) if self.hidden else self.features
 
     def unsquashed(self) -> "Dense":
         return replace(self, code_activation="linear")
 
-    def build(self, in_shape: Sequence[int]) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
+    def build(self, in_shape: Sequence[int]) -> CoderParts:
         in_shape = tuple(in_shape)
         widths = [math.prod(in_shape), *self.hidden, self.features]
         above = [*[self.activation] * len(self.hidden), self._code_activation]
@@ -144,7 +191,8 @@ class Dense(Coder):
             encoder += [forward, ACTIVATIONS[up].module()]
             backward = Transposed(forward) if self.tied else affine(upper, lower, down)
             decoder = [backward, ACTIVATIONS[down].module(), *decoder]
-        return nn.Sequential(*encoder), nn.Sequential(*decoder), (self.features,)
+        *body, onto_code, activation = encoder
+        return CoderParts(nn.Sequential(*body), onto_code, activation, nn.Sequential(*decoder), (self.features,))
 
 
 class Transposed(nn.Module):

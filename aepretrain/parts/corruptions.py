@@ -4,22 +4,21 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from aepretrain.parts.noise import Noise, normal_like, shares, uniform_like
+from aepretrain.parts.noise import Noise
 
 
 class Corruption(ABC):
     r"""A distribution :math:`q(\tilde x \mid x)` over damaged copies of an input."""
 
     @abstractmethod
-    def __call__(self, x: Tensor, generator: Noise = None) -> Tensor:
+    def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
         """Draw one damaged copy of every example.
 
         Args:
             x: Clean examples, shape ``(B, ...)``; they are left as they are.
-            generator: Where the noise comes from; ``None`` is torch's global generator, and of several each is for an
-                equal share of the examples.
+            noise: Where all random numbers come from.
 
         Returns:
             Damaged examples, shape ``(B, ...)``.
@@ -32,10 +31,10 @@ def check_probability(name: str, p: float, remedy: str) -> None:
         raise ValueError(f"{name} p must lie in [0, 1), but got {p}. {remedy}")
 
 
-def keep_mask(x: Tensor, p: float, generator: Noise) -> Tensor:
+def keep_mask(x: Tensor, p: float, noise: Noise) -> Tensor:
     """Ones with probability ``1 - p``, else zeros, in the shape of ``x``."""
     # Faster than bernoulli_; uniform numbers of half precision would be too coarse to compare with p.
-    u = uniform_like(x, generator, dtype=torch.promote_types(x.dtype, torch.float32))
+    u = noise.uniform_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
     return u.ge_(p).to(x.dtype)
 
 
@@ -48,7 +47,7 @@ class NoCorruption(Corruption):
         6.0
     """
 
-    def __call__(self, x: Tensor, generator: Noise = None) -> Tensor:
+    def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
         return x
 
 
@@ -77,8 +76,8 @@ class Masking(Corruption):
     def __post_init__(self) -> None:
         check_probability("masking", self.p, "At p=1 every input would be erased; published values are 0.1 to 0.4.")
 
-    def __call__(self, x: Tensor, generator: Noise = None) -> Tensor:
-        return x * keep_mask(x, self.p, generator)
+    def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
+        return x * keep_mask(x, self.p, noise)
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,8 @@ class GaussianNoise(Corruption):
                 f"Gaussian noise std must be finite and >= 0, but got {self.std}. Published values are 0.05 to 0.5."
             )
 
-    def __call__(self, x: Tensor, generator: Noise = None) -> Tensor:
-        return x + self.std * normal_like(x, generator)
+    def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
+        return x + self.std * noise.normal_like(x)
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,8 @@ class SaltAndPepper(Corruption):
     def __post_init__(self) -> None:
         check_probability("salt-and-pepper", self.p, "At p=1 nothing of the input is left; published are 0.1 to 0.4.")
 
-    def __call__(self, x: Tensor, generator: Noise = None) -> Tensor:
-        u = uniform_like(x, generator)
+    def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
+        u = noise.uniform_like(x)
         salted = torch.where(u < self.p / 2, torch.full_like(x, self.low), x)
         return torch.where((self.p / 2 <= u) & (u < self.p), torch.full_like(x, self.high), salted)
 
@@ -172,14 +171,9 @@ class SwapNoise(Corruption):
     def __post_init__(self) -> None:
         check_probability("swap noise", self.p, "At p=1 nothing of the input is left; published is 0.15.")
 
-    def __call__(self, x: Tensor, generator: Noise = None) -> Tensor:
-        return torch.cat([self._swap(part, source) for part, source in shares(x, generator)])
-
-    def _swap(self, x: Tensor, generator: Generator | None) -> Tensor:
-        others = torch.randint(1, max(len(x), 2), x.shape, generator=generator, device=x.device)
-        rows = torch.arange(len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1))
-        donors = (rows + others) % len(x)
-        return torch.where(keep_mask(x, self.p, generator).bool(), x, x.gather(0, donors))
+    def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
+        donors = noise.other_examples(x)
+        return torch.where(keep_mask(x, self.p, noise).bool(), x, x.gather(0, donors))
 
 
 @dataclass(frozen=True)
@@ -207,9 +201,9 @@ class Dropout(Corruption):
     def __post_init__(self) -> None:
         check_probability("dropout", self.p, "At p=1 nothing is left; published values are 0.1 to 0.5.")
 
-    def mask(self, h: Tensor, generator: Noise = None) -> Tensor:
+    def mask(self, h: Tensor, noise: Noise = Noise()) -> Tensor:
         """The factors :math:`m`, in the shape of ``h``: 0 or ``1 / (1 - p)``, with mean 1."""
-        return keep_mask(h, self.p, generator) / (1 - self.p)
+        return keep_mask(h, self.p, noise) / (1 - self.p)
 
-    def __call__(self, x: Tensor, generator: Noise = None) -> Tensor:
-        return x * self.mask(x, generator)
+    def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
+        return x * self.mask(x, noise)

@@ -1,13 +1,9 @@
-"""Random numbers that depend on a key alone, never on what was drawn before."""
+"""Random numbers, which may depend on a key alone, never on what was drawn before."""
 
 import hashlib
-from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
-
-Noise = Generator | Sequence[Generator] | None
-"""Where random numbers come from: one generator, one for each of equally many rows, or torch's global one."""
 
 
 def derive_seed(*key: int | str) -> int:
@@ -32,42 +28,53 @@ def derive_seed(*key: int | str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def uniform_like(x: Tensor, noise: Noise = None, *, dtype: torch.dtype | None = None) -> Tensor:
-    """Uniform numbers in ``[0, 1)``, in the shape of ``x``.
+class Noise:
+    """A source of random numbers, drawn in the shape of a tensor.
 
     Args:
-        x: Shape ``(B, ...)``.
-        noise: Where they come from; of several generators each fills an equal share of the rows by itself.
-        dtype: Their type; ``None`` is that of ``x``.
+        generator: Where they come from, on the device of the tensors; ``None`` is torch's global generator.
 
     Example:
-        >>> one, other = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
-        >>> u = uniform_like(torch.zeros(4, 3), [one, other])
-        >>> torch.equal(u[:2], u[2:])
+        >>> noise = Noise(torch.Generator())
+        >>> noise.manual_seed(0)
+        >>> u = noise.uniform_like(torch.zeros(4, 3))
+        >>> noise.manual_seed(0)
+        >>> torch.equal(noise.uniform_like(torch.zeros(4, 3)), u)
         True
     """
-    u = torch.empty_like(x, dtype=dtype)
-    for part, generator in shares(u, noise):
-        part.uniform_(generator=generator)
-    return u
 
+    def __init__(self, generator: Generator | None = None) -> None:
+        self.generator = generator
 
-def normal_like(x: Tensor, noise: Noise = None) -> Tensor:
-    """Standard normal numbers in the shape of ``x``; arguments as of :func:`uniform_like`."""
-    epsilon = torch.empty_like(x)
-    for part, generator in shares(epsilon, noise):
-        part.normal_(generator=generator)
-    return epsilon
+    @property
+    def generators(self) -> list[Generator]:
+        """All generators that numbers are drawn from, but for the global one."""
+        return [] if self.generator is None else [self.generator]
 
+    def manual_seed(self, seed: int) -> None:
+        """Begin anew: what is drawn from now on is a function of the seed."""
+        if self.generator is None:
+            torch.manual_seed(seed)
+        else:
+            self.generator.manual_seed(seed)
 
-def shares(x: Tensor, noise: Noise) -> list[tuple[Tensor, Generator | None]]:
-    """The rows of ``x`` in equal shares, each with its generator; one share where there is one generator or none.
+    def uniform_like(self, x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+        """Uniform numbers in ``[0, 1)``, in the shape of ``x`` and, unless ``dtype`` is given, of its type."""
+        return torch.empty_like(x, dtype=dtype).uniform_(generator=self.generator)
 
-    Raises:
-        ValueError: If the rows cannot be shared equally.
-    """
-    if noise is None or isinstance(noise, Generator):
-        return [(x, noise)]
-    if len(x) % len(noise):
-        raise ValueError(f"{len(x)} rows cannot be shared equally by {len(noise)} generators.")
-    return list(zip(x.split(len(x) // len(noise)), noise, strict=True))
+    def normal_like(self, x: Tensor) -> Tensor:
+        """Standard normal numbers, in the shape and of the type of ``x``."""
+        return torch.empty_like(x).normal_(generator=self.generator)
+
+    def signs_like(self, x: Tensor) -> Tensor:
+        """1 or -1 by fair coins, in the shape and of the type of ``x``."""
+        return torch.randint(0, 2, x.shape, generator=self.generator, device=x.device).to(x) * 2 - 1
+
+    def other_examples(self, x: Tensor) -> Tensor:
+        """For every value of ``x``, shape ``(B, ...)``, the number of an example that is not its own.
+
+        In a batch of one there is no other: then it is the value's own.
+        """
+        steps = torch.randint(1, max(len(x), 2), x.shape, generator=self.generator, device=x.device)
+        rows = torch.arange(len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+        return (rows + steps) % len(x)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacfwd, jacrev, jvp, vmap
 
-from aepretrain.ensembles.linear import SeedLinear
-from aepretrain.parts.noise import Noise, shares
+from aepretrain.parts.noise import Noise
 from aepretrain.parts.precision import at_least_float32
 
 
@@ -118,19 +117,20 @@ class KLSparsity(SparsityPenalty):
             )
 
 
-def contraction(f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Noise = None) -> Tensor:
+def contraction(f: nn.Module, x: Tensor, *, projections: int | None = None, noise: Noise = Noise()) -> Tensor:
     r"""Squared Frobenius norm of the Jacobian of an encoder, :math:`\lVert \partial f / \partial x \rVert_F^2`.
 
-    One dense layer :math:`h = \varphi(W x + b)` has the closed form :math:`\sum_j \varphi'(a_j)^2 \lVert w_j \rVert^2`;
-    any other encoder is differentiated exactly, which costs one derivative per input or per unit, or by random
-    projections, :math:`\mathbb E_v \lVert J v \rVert^2 = \lVert J \rVert_F^2` for :math:`v_i = \pm 1`, which costs one
-    derivative each and is unbiased.
+    One dense layer :math:`h = \varphi(W x + b)` has the closed form :math:`\sum_j \varphi'(a_j)^2 \lVert w_j \rVert^2`,
+    and so has any other layer whose affine map is in :data:`CLOSED_FORMS`. The rest is differentiated exactly, which
+    costs one derivative per input or per unit, or by random projections, one derivative each and unbiased:
+    :math:`\mathbb E_v \lVert J v \rVert^2 = \lVert J \rVert_F^2` for :math:`v_i = \pm 1`.
 
     Args:
-        f: Encoder ``(B, *in_shape) -> (B, *code_shape)`` that treats examples independently.
+        f: Encoder ``(B, *in_shape) -> (B, *code_shape)`` that treats examples independently. A closed form is seen if
+            its parts have names: see :class:`~aepretrain.parts.coders.CoderParts`.
         x: Inputs, shape ``(B, *in_shape)``.
         projections: Random directions per example, where there is no closed form; ``None`` differentiates exactly.
-        generator: Where the directions come from; ``None`` is the global generator.
+        noise: Where the directions come from.
 
     Returns:
         One value per example, shape ``(B,)``, differentiable with respect to the weights.
@@ -143,31 +143,32 @@ def contraction(f: nn.Module, x: Tensor, *, projections: int | None = None, gene
         >>> contraction(nn.Linear(3, 2, bias=False).requires_grad_(False), torch.zeros(5, 3)).shape
         torch.Size([5])
     """
-    return code_and_contraction(f, x, projections=projections, generator=generator)[1]
+    return code_and_contraction(f, x, projections=projections, noise=noise)[1]
 
 
 def code_and_contraction(
-    f: nn.Module, x: Tensor, *, projections: int | None = None, generator: Noise = None
+    f: nn.Module, x: Tensor, *, projections: int | None = None, noise: Noise = Noise()
 ) -> tuple[Tensor, Tensor]:
     """The code f(x), shape ``(B, *code_shape)``, and the :func:`contraction`, shape ``(B,)``, from one forward pass.
 
     Example:
-        >>> h, squared_norm = code_and_contraction(nn.Sequential(nn.Linear(3, 2), nn.Sigmoid()), torch.zeros(5, 3))
+        >>> f = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid())
+        >>> h, squared_norm = code_and_contraction(f, torch.zeros(5, 3))
         >>> h.shape, squared_norm.shape
         (torch.Size([5, 2]), torch.Size([5]))
     """
     # In bfloat16 a unit near saturation has the slope 0: the penalty is computed in full precision.
     with torch.autocast(x.device.type, enabled=False):
-        match _without_flatten(f):
-            case [nn.Linear() as linear]:
-                return f(x), linear.weight.square().sum().expand(len(x))
-            case [nn.Linear() | SeedLinear() as linear, activation] if type(activation) in ELEMENTWISE:
-                return _of_dense(linear, activation, x.flatten(1))
-            case _ if projections is None:
-                return f(x), _contraction_by_jacobian(f, x)
-            case _:
-                pairs = [_projected(f, x, generator) for _ in range(projections)]
-                return pairs[0][0], torch.stack([estimate for _, estimate in pairs]).mean(dim=0)
+        body, affine, activation = _parts(f)
+        inputs = body(x)
+        weighted = CLOSED_FORMS.get(type(affine))
+        if weighted is not None and type(activation) in ELEMENTWISE and inputs.ndim == 2:
+            h, slope = _value_and_slope(activation, affine(inputs))
+            return h, weighted(affine, slope.square())
+        if projections is None:
+            return f(x), _contraction_by_jacobian(f, x)
+        pairs = [_projected(f, x, noise) for _ in range(projections)]
+        return pairs[0][0], torch.stack([estimate for _, estimate in pairs]).mean(dim=0)
 
 
 JACOBIAN_CHUNK = 64
@@ -176,9 +177,13 @@ JACOBIAN_CHUNK = 64
 ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.SiLU, nn.GELU, nn.Identity)
 
 
-def _without_flatten(f: nn.Module) -> list[nn.Module]:
-    modules = list(f) if isinstance(f, nn.Sequential) else [f]
-    return [module for module in modules if not isinstance(module, nn.Flatten)]
+def _parts(f: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Body, affine map and activation of an encoder whose body only reshapes; of any other, itself as affine map."""
+    if isinstance(f, nn.Sequential) and [name for name, _ in f.named_children()] == ["body", "affine", "activation"]:
+        body, affine, activation = f
+        if all(isinstance(module, nn.Flatten) for module in body.modules() if type(module) is not nn.Sequential):
+            return body, affine, activation
+    return nn.Identity(), f, nn.Identity()
 
 
 SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
@@ -189,16 +194,11 @@ SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 """The derivative of an activation as a function of its value, where it is one."""
 
 
-def _of_dense(linear: nn.Linear | SeedLinear, activation: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    a = linear(x)
+def _value_and_slope(activation: nn.Module, a: Tensor) -> tuple[Tensor, Tensor]:
     if (slope_at := SLOPES.get(type(activation))) is not None:
         h = activation(a)
-        slope = slope_at(h)
-    else:
-        h, slope = jvp(activation, (a,), (torch.ones_like(a),))[:2]
-    if isinstance(linear, SeedLinear):
-        return h, linear.of_units(slope.square(), linear.weight.square().sum(dim=1))
-    return h, slope.square() @ _SquaredNorms.apply(linear.weight)
+        return h, slope_at(h)
+    return jvp(activation, (a,), (torch.ones_like(a),))[:2]
 
 
 class _SquaredNorms(torch.autograd.Function):
@@ -215,11 +215,15 @@ class _SquaredNorms(torch.autograd.Function):
         return w * (2 * grad).unsqueeze(1)
 
 
-def _projected(f: nn.Module, x: Tensor, generator: Noise) -> tuple[Tensor, Tensor]:
+CLOSED_FORMS: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
+    nn.Linear: lambda linear, values: values @ _SquaredNorms.apply(linear.weight),
+}
+r"""Of an affine map, by its type: :math:`\sum_j s_j \lVert w_j \rVert^2` of values s, shape ``(B, H)`` to ``(B,)``."""
+
+
+def _projected(f: nn.Module, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
     """The code, and how far a step in a random direction moves it, squared: shape ``(B,)``."""
-    coins = [torch.randint(0, 2, part.shape, generator=own, device=x.device) for part, own in shares(x, generator)]
-    v = torch.cat(coins).to(x) * 2 - 1
-    h, moved = jvp(f, (x,), (v,))[:2]
+    h, moved = jvp(f, (x,), (noise.signs_like(x),))[:2]
     return h, moved.square().flatten(1).sum(dim=1)
 
 
@@ -238,8 +242,8 @@ def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     .. math:: \tfrac12 \sum_j \mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1
 
     Args:
-        mean: :math:`\mu`, shape ``(B, H)``.
-        log_var: :math:`\log \sigma^2`, shape ``(B, H)``.
+        mean: :math:`\mu`, shape ``(B, ...)``.
+        log_var: :math:`\log \sigma^2`, shape ``(B, ...)``.
 
     Returns:
         One value per example, summed over the code, shape ``(B,)``.
@@ -252,4 +256,4 @@ def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
         tensor([0., 0.])
     """
     mean, log_var = at_least_float32(mean), at_least_float32(log_var)
-    return 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(dim=-1)
+    return 0.5 * (mean.square() + log_var.exp() - log_var - 1).flatten(1).sum(dim=1)

@@ -89,9 +89,11 @@ class GreedyStack(nn.Module):
     def encoder(self) -> nn.Sequential:
         r"""A copy of the encoder :math:`f_n \circ \ldots \circ f_1`: plain torch modules, one entry per layer.
 
-        It is a copy, so that fine-tuning leaves the stack as it was pretrained.
+        It is a copy, so that fine-tuning leaves the stack as it was pretrained. Its ``in_shape`` is that of the stack.
         """
-        return nn.Sequential(*(deepcopy(layer.encoder) for layer in self))
+        encoder = nn.Sequential(*(deepcopy(layer.encoder) for layer in self))
+        encoder.in_shape = self.in_shape  # type: ignore[assignment]
+        return encoder
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of the last layer: ``(B, *in_shape)`` to ``(B, *code_shape)``."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aepretrain.data.base import Examples
 from aepretrain.layers.base import Layer
-from aepretrain.parts.noise import derive_seed
+from aepretrain.parts.noise import Noise, derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
 from aepretrain.training.context import RunContext
 from aepretrain.training.recovery.stage_files import StageRecord
@@ -60,7 +60,7 @@ def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tens
     arrays = {"codes": layer.encode(x[:EXAMPLES]).flatten(1).numpy()}
     if len(layer.in_shape) == 3 and layer.in_shape[0] in (1, 3):
         generator = torch.Generator().manual_seed(derive_seed(context.seed, record.stage, "pictures"))
-        rows = {name: images.numpy() for name, images in layer.pictures(x[:PICTURES], generator).items()}
+        rows = {name: images.numpy() for name, images in layer.pictures(x[:PICTURES], Noise(generator)).items()}
         draw_image_rows(rows).savefig(folder / "reconstructions.png", dpi=110)
         arrays |= rows
         filters = _filters(layer)
@@ -71,6 +71,10 @@ def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tens
 
 
 def _filters(layer: Layer) -> NDArray[np.float32] | None:
-    """The weights into each unit of the first dense layer, shape ``(H, C, height, width)``; None without one."""
-    first = next((module for module in layer.encoder.modules() if isinstance(module, nn.Linear)), None)
-    return None if first is None else first.weight.reshape(-1, *layer.in_shape).numpy()
+    """The weights into each unit of the first layer, shape ``(H, C, height, width)``; None if they are no pictures."""
+    weighted = next((module for module in layer.encoder.modules() if list(module.parameters(recurse=False))), None)
+    if isinstance(weighted, nn.Conv2d) and weighted.groups == 1 and weighted.in_channels == layer.in_shape[0]:
+        return weighted.weight.numpy()
+    if not isinstance(weighted, nn.Linear) or weighted.in_features != torch.Size(layer.in_shape).numel():
+        return None
+    return weighted.weight.reshape(-1, *layer.in_shape).numpy()

@@ -3,7 +3,7 @@
 import torch
 
 from aepretrain.layers.base import StageModule
-from aepretrain.parts.noise import derive_seed
+from aepretrain.parts.noise import Noise, derive_seed
 
 
 class KeyedNoise:
@@ -32,8 +32,8 @@ class KeyedNoise:
 
     def give(self, module: StageModule) -> None:
         """Let the noise of a module come from here."""
-        module.noise = self.generator
+        module.noise = Noise(self.generator)
 
     def take_back(self, module: StageModule) -> None:
         """Let the noise of a module come from the global generator again."""
-        module.noise = None
+        module.noise = Noise()

@@ -147,7 +147,7 @@ def test_noise_is_keyed_for_each_seed_as_if_it_were_alone(monkeypatch):
 
     def remember(self, x):
         if torch.is_grad_enabled():
-            keyed.append([generator.initial_seed() for generator in self.noise])
+            keyed.append([generator.initial_seed() for generator in self.noise.generators])
         return draw(self, x)
 
     monkeypatch.setattr(DenoisingAutoencoder, "energy", remember)

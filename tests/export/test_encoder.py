@@ -2,6 +2,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from aepretrain import (
     load_encoder,
     save_encoder,
 )
-from aepretrain.export.encoder import _digest, build, describe
+from aepretrain.export.encoder import LAYERS, _arguments, _digest, build, describe
 from aepretrain.parts.coders import ACTIVATIONS
 
 
@@ -203,12 +204,43 @@ def test_a_folder_that_was_tampered_with_is_refused_or_the_same(saved, data):
         (saved / name).write_bytes(whole)
 
 
+MODULES = [
+    nn.Conv1d(2, 4, 3, stride=2, padding=1, dilation=2, groups=2, bias=False),
+    nn.Conv2d(1, 4, (3, 2), padding="same", padding_mode="reflect"),
+    nn.MaxPool2d(2, stride=(2, 1), padding=1, ceil_mode=True),
+    nn.AvgPool2d((3, 2), count_include_pad=False, divisor_override=5),
+    nn.Unflatten(1, (2, 3)),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_whatever_a_config_gives_a_module_it_is_built_or_refused(data):
+    right = describe(data.draw(st.sampled_from([nn.Linear(4, 2), nn.Flatten(), nn.ELU(), *MODULES])))
+    wrong = st.fixed_dictionaries({}, optional=dict.fromkeys(set(right) - {"type"}, HOSTILE | st.lists(st.integers())))
+    with contextlib.suppress(StorageError), torch.device("meta"):
+        assert type(build({**right, **data.draw(wrong)})) is LAYERS[right["type"]]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: type(module).__name__)
+def test_convolutions_and_pools_are_described_by_all_of_their_arguments(module):
+    again = build(json.loads(json.dumps(describe(module))))
+    arguments = _arguments(type(module))
+    assert arguments
+    for name in arguments:
+        if name != "bias":
+            assert getattr(again, name) == getattr(module, name), name
+    assert str(again) == str(module)
+    again.load_state_dict(module.state_dict(), strict=True)
+
+
 class Normalized(Dense):
     """A coder whose encoder has a module that cannot be described."""
 
     def build(self, in_shape):
-        f, g, code_shape = super().build(in_shape)
-        return nn.Sequential(*f, nn.LayerNorm(code_shape)), g, code_shape
+        parts = super().build(in_shape)
+        return replace(parts, body=nn.Sequential(*parts.body, nn.LayerNorm(parts.affine.in_features)))
 
 
 def test_an_encoder_that_could_not_be_saved_is_refused_before_it_is_trained():

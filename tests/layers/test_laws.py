@@ -7,6 +7,7 @@ from torch import nn
 
 from aepretrain import Autoencoder, Bernoulli, Dense, PlainAutoencoder
 from aepretrain.data import Batches
+from aepretrain.parts.noise import Noise
 from tests.support.variants import CODERS, VARIANTS, WITHOUT_REGULARIZER, make
 
 FINAL = sorted({variant for variant, _ in VARIANTS.values()}, key=lambda cls: cls.__name__)
@@ -74,7 +75,7 @@ def test_variant_with_its_regularizer_says_that_it_has_one(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_noise_is_a_function_of_the_generator_and_leaves_the_global_one_alone(name):
     model, x = make(name), torch.rand(5, 6)
-    model.noise = torch.Generator()
+    model.noise = Noise(torch.Generator())
     before = torch.get_rng_state()
     energies = []
     for seed in (1, 1, 2):
@@ -95,14 +96,14 @@ def test_the_encoder_is_plain_torch(name):
 def test_variant_trains_validates_saves_and_reloads(name, tmp_path):
     model = make(name, coder=Dense(4), likelihood=Bernoulli())
     x = torch.rand(64, 6)
-    before = model.f[0].weight.clone()
+    before = model.f.affine.weight.clone()
     trainer = Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, default_root_dir=tmp_path, inference_mode=False,
     )  # fmt: skip
     trainer.fit(model, Batches([x], 16), Batches([x], 64, shuffle=False))
     assert {"val/loss", "val/reconstruction", "val/active_share", "val/dead_units"} <= trainer.callback_metrics.keys()
-    assert not torch.equal(before, model.f[0].weight)
+    assert not torch.equal(before, model.f.affine.weight)
 
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     variant, arguments = VARIANTS[name]
@@ -142,7 +143,7 @@ def test_the_variational_energy_is_the_elbo_of_torch_distributions():
     x = torch.rand(5, 6, dtype=torch.float64)
     mean, log_var = model.posterior(x)
     q = torch.distributions.Normal(mean, (0.5 * log_var).exp())
-    model.noise = torch.Generator().manual_seed(3)
+    model.noise = Noise(torch.Generator().manual_seed(3))
     epsilon = torch.empty_like(mean).normal_(generator=torch.Generator().manual_seed(3))
     p = torch.distributions.Normal(model.g(mean + q.stddev * epsilon), 1.0)
     constant = 0.5 * 6 * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))
@@ -153,7 +154,7 @@ def test_the_variational_energy_is_the_elbo_of_torch_distributions():
 def by_hand(model, x, m=None, x_tilde=None):
     """Code and squared error of a one-layer model, example by example, from its weights alone."""
     seen = x if x_tilde is None else x_tilde
-    W, b, V, c = (t.detach() for t in (model.f[0].weight, model.f[0].bias, model.g[0].weight, model.g[0].bias))
+    W, b, V, c = (t.detach() for t in (model.f.affine.weight, model.f.affine.bias, model.g[0].weight, model.g[0].bias))
     codes, losses = [], []
     for k, row in enumerate(x):
         h = 1 / (1 + torch.exp(-(W @ seen[k] + b)))
@@ -171,7 +172,7 @@ def test_the_energies_are_the_textbook_equations_by_hand():
 
     def energy(name):
         model = make(name).double()
-        model.noise = noise()
+        model.noise = Noise(noise())
         return model, model.energy(x)
 
     model, found = energy("plain")
@@ -219,5 +220,14 @@ def test_an_overcomplete_layer_is_one_whose_narrowest_width_exceeds_the_input():
 def test_weights_of_a_tied_coder_are_one_parameter():
     model = PlainAutoencoder((6,), Dense(4, tied=True, hidden=(5,)))
     assert len(list(model.parameters())) == 2 + 2 + 2
-    linears = [module for module in model.f if isinstance(module, nn.Linear)]
-    assert model.g[0].weight is linears[-1].weight
+    assert model.g[0].weight is model.f.affine.weight
+    assert model.g[2].weight is model.f.body[0].weight
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_an_encoder_is_a_sequential_of_three_named_parts(coder):
+    model = make("plain", coder=CODERS[coder])
+    assert type(model.f) is nn.Sequential
+    assert [name for name, _ in model.f.named_children()] == ["body", "affine", "activation"]
+    x = torch.rand(5, 6)
+    assert torch.equal(model.f(x), model.f.activation(model.f.affine(model.f.body(x))))

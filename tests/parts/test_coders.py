@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from aepretrain import Dense
-from aepretrain.parts.coders import ACTIVATIONS
+from aepretrain.parts.coders import ACTIVATIONS, flatten_encoder
 
 
 @settings(max_examples=40, deadline=None)
@@ -23,7 +23,8 @@ def test_decoder_undoes_the_shape_of_the_encoder_and_codes_lie_in_their_range(
     in_shape, features, hidden, tied, activation
 ):
     coder = Dense(features, activation, tied=tied, hidden=hidden)
-    f, g, code_shape = coder.build(in_shape)
+    parts = coder.build(in_shape)
+    f, g, code_shape = parts.encoder, parts.decoder, parts.code_shape
     x = 10 * torch.randn(3, *in_shape)
     h = f(x)
     assert h.shape == (3, *code_shape) == (3, features)
@@ -34,33 +35,42 @@ def test_decoder_undoes_the_shape_of_the_encoder_and_codes_lie_in_their_range(
 
 
 def test_dense_is_the_textbook_equation():
-    f, g, _ = Dense(3).build((4,))
-    x = torch.rand(5, 4)
-    W, b, V, c = f[0].weight, f[0].bias, g[0].weight, g[0].bias
+    parts = Dense(3).build((4,))
+    g, x = parts.decoder, torch.rand(5, 4)
+    W, b, V, c = parts.affine.weight, parts.affine.bias, g[0].weight, g[0].bias
     h = torch.sigmoid(x @ W.T + b)
-    torch.testing.assert_close(f(x), h)
+    torch.testing.assert_close(parts.encoder(x), h)
     torch.testing.assert_close(g(h), h @ V.T + c)
 
 
 def test_tied_decoder_uses_the_transposed_weights():
-    f, g, _ = Dense(3, tied=True, hidden=(5,), activation="tanh").build((4,))
-    h = torch.rand(2, 3)
-    expected = torch.tanh(h @ f[2].weight + g[0].bias) @ f[0].weight + g[2].bias
+    parts = Dense(3, tied=True, hidden=(5,), activation="tanh").build((4,))
+    g, h = parts.decoder, torch.rand(2, 3)
+    expected = torch.tanh(h @ parts.affine.weight + g[0].bias) @ parts.body[0].weight + g[2].bias
     torch.testing.assert_close(g(h), expected)
 
 
 def test_hidden_layers_are_mirrored():
-    f, g, _ = Dense(2, hidden=(7, 5)).build((9,))
-    shapes = [tuple(m.weight.shape) for m in itertools.chain(f, g) if isinstance(m, nn.Linear)]
+    parts = Dense(2, hidden=(7, 5)).build((9,))
+    modules = itertools.chain(flatten_encoder(parts.encoder), parts.decoder)
+    shapes = [tuple(m.weight.shape) for m in modules if isinstance(m, nn.Linear)]
     assert shapes == [(7, 9), (5, 7), (2, 5), (5, 2), (7, 5), (9, 7)]
 
 
 def test_initial_weights_of_a_sigmoid_layer_are_uniform_as_in_the_tutorials():
-    f, _, _ = Dense(300).build((200,))
+    affine = Dense(300).build((200,)).affine
     bound = 4 * math.sqrt(6 / (200 + 300))
-    assert f[0].weight.abs().max() <= bound
-    assert f[0].weight.abs().max() > 0.99 * bound
-    assert not f[0].bias.any()
+    assert affine.weight.abs().max() <= bound
+    assert affine.weight.abs().max() > 0.99 * bound
+    assert not affine.bias.any()
+
+
+def test_a_flat_encoder_has_the_same_modules_in_the_same_order():
+    f = Dense(2, hidden=(7, 5)).build((3, 3)).encoder
+    flat, x = flatten_encoder(f), torch.rand(4, 3, 3)
+    assert torch.equal(flat(x), f(x))
+    assert list(flat.state_dict()) == ["1.weight", "1.bias", "3.weight", "3.bias", "5.weight", "5.bias"]
+    assert flat[5] is f.affine
 
 
 @pytest.mark.parametrize(

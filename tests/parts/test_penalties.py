@@ -6,6 +6,7 @@ from torch import nn
 
 from aepretrain import Dense, KLSparsity
 from aepretrain.parts.coders import ACTIVATIONS
+from aepretrain.parts.noise import Noise
 from aepretrain.parts.penalties import contraction, kl_sparsity, kl_to_standard_normal, l1
 
 
@@ -22,23 +23,23 @@ def jacobian_norm(f, x):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_contraction_of_one_dense_layer_is_the_norm_of_the_autograd_jacobian(activation):
-    f, _, _ = Dense(4, activation).build((2, 3))
+    f = Dense(4, activation).build((2, 3)).encoder
     f, x = f.double(), torch.randn(5, 2, 3, dtype=torch.float64)
     torch.testing.assert_close(contraction(f, x), jacobian_norm(f, x))
 
 
 @pytest.mark.parametrize("features", [3, 9])
 def test_contraction_of_any_other_encoder_is_the_norm_of_the_autograd_jacobian(features):
-    f, _, _ = Dense(features, "tanh", hidden=(5,)).build((6,))
+    f = Dense(features, "tanh", hidden=(5,)).build((6,)).encoder
     f, x = f.double(), torch.randn(4, 6, dtype=torch.float64)
     torch.testing.assert_close(contraction(f, x), jacobian_norm(f, x))
 
 
 @pytest.mark.parametrize("projections", [1, 4])
 def test_random_projections_estimate_the_contraction_and_its_gradient_without_bias(projections):
-    f, _, _ = Dense(5, "tanh", hidden=(4,)).build((6,))
+    f = Dense(5, "tanh", hidden=(4,)).build((6,)).encoder
     f, x = f.double(), torch.randn(3, 6, dtype=torch.float64)
-    generator, parameters = torch.Generator().manual_seed(0), list(f.parameters())
+    noise, parameters = Noise(torch.Generator().manual_seed(0)), list(f.parameters())
 
     def with_gradients(values):
         gradients = torch.autograd.grad(values.sum(), parameters, materialize_grads=True)
@@ -46,7 +47,7 @@ def test_random_projections_estimate_the_contraction_and_its_gradient_without_bi
 
     exact = with_gradients(contraction(f, x))
     estimates = torch.stack(
-        [with_gradients(contraction(f, x, projections=projections, generator=generator)) for _ in range(2000)]
+        [with_gradients(contraction(f, x, projections=projections, noise=noise)) for _ in range(2000)]
     )
     error = (estimates.mean(dim=0) - exact).abs()
     assert (error <= 5 * estimates.std(dim=0) / 2000**0.5 + 1e-12).all()
@@ -54,7 +55,7 @@ def test_random_projections_estimate_the_contraction_and_its_gradient_without_bi
 
 
 def test_projections_are_not_drawn_where_there_is_a_closed_form():
-    f, _, _ = Dense(4).build((6,))
+    f = Dense(4).build((6,)).encoder
     x = torch.randn(5, 6)
     torch.testing.assert_close(contraction(f, x, projections=1), contraction(f, x), rtol=0, atol=0)
 
@@ -65,15 +66,15 @@ def test_contraction_of_a_linear_map_is_the_norm_of_its_weights():
 
 
 def test_the_gradient_of_the_closed_form_is_that_of_the_exact_jacobian():
-    f, _, _ = Dense(4).build((6,))
+    f = Dense(4).build((6,)).encoder
     f, x = f.double(), torch.randn(5, 6, dtype=torch.float64)
-    exact = nn.Sequential(nn.Sequential(f))  # nested, so that the closed form does not see one dense layer
-    gradients = [torch.autograd.grad(contraction(g, x).sum(), f[0].parameters()) for g in (f, exact)]
+    exact = nn.Sequential(f)  # without names, so that the closed form does not see one dense layer
+    gradients = [torch.autograd.grad(contraction(g, x).sum(), f.affine.parameters()) for g in (f, exact)]
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_contraction_works_without_gradients_and_in_full_precision_under_autocast():
-    f, _, _ = Dense(4).build((6,))
+    f = Dense(4).build((6,)).encoder
     x = torch.randn(5, 6)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         found = contraction(f, x)

@@ -105,10 +105,10 @@ def test_a_stale_file_is_made_again(changed, tmp_path):
     elif changed == "type":
         dtype = "float16"
     elif changed == "activation":
-        layers[1].f[-1] = torch.nn.Tanh()
+        layers[1].f.activation = torch.nn.Tanh()
     else:
         with torch.no_grad():
-            layers[changed == "last weights"].f[0].weight[0, 0] += 1
+            layers[changed == "last weights"].f.affine.weight[0, 0] += 1
     found = frozen(tmp_path, x, dtype=dtype, layers=layers).get()[:]
     assert torch.equal(found, frozen(None, x, None, dtype, layers).get()[:])
 
@@ -132,9 +132,9 @@ def test_codes_stay_in_memory_while_they_fit_and_what_served_is_given_back(tmp_p
 
 def test_codes_beyond_float16_are_refused_by_name(tmp_path):
     big = layer()
-    big.f[-1] = torch.nn.Identity()
+    big.f.activation = torch.nn.Identity()
     with torch.no_grad():
-        big.f[0].weight.fill_(1e6)
+        big.f.affine.weight.fill_(1e6)
     for limit in (0, None):
         with pytest.raises(ConfigError, match="00-plain: codes beyond 65504 do not fit float16"):
             frozen(tmp_path, torch.ones(5, 6), limit, "float16", [big]).get()

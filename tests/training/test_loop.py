@@ -221,4 +221,4 @@ def test_the_module_is_left_as_it_was():
     before = set(vars(module))
     train(module)
     assert set(vars(module)) == before
-    assert module.noise is None
+    assert module.noise.generator is None

@@ -209,13 +209,13 @@ def test_a_stage_goes_on_with_chunks_of_another_length(first, second, every, tmp
             train(model(), out, chunk_steps=first, saving=saving)
     assert {step for step in range(1, seen[-1]) if step % every == 0} <= set(seen)
     again = train(model(seed=7), out, chunk_steps=second, saving=saving, resume=True)
-    assert torch.equal(undisturbed.f[0].weight, resumed_weights(out))
+    assert torch.equal(undisturbed.f.affine.weight, resumed_weights(out))
     timeless = [[{**row, "epoch_seconds": 0} for row in each.history] for each in (record, again)]
     assert timeless[0] == timeless[1]
 
 
 def resumed_weights(out):
-    return load_file(out / "stages" / STAGE / "model.safetensors")["f.0.weight"]
+    return load_file(out / "stages" / STAGE / "model.safetensors")["f.affine.weight"]
 
 
 def test_saves_follow_steps_and_the_clock(tmp_path, monkeypatch):
@@ -243,7 +243,7 @@ def test_a_finished_stage_is_taken_from_its_files_and_they_are_checked(tmp_path,
     before_chunks(monkeypatch, lambda state: pytest.fail("it trained"))
     again = train(loaded, tmp_path, resume=True)
     assert again == record
-    assert torch.equal(trained.f[0].weight, loaded.f[0].weight)
+    assert torch.equal(trained.f.affine.weight, loaded.f.affine.weight)
     path = tmp_path / "stages" / STAGE / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"abcd")
     with pytest.raises(StorageError, match="is missing or is not what was written"):

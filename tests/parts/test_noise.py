@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from aepretrain.parts.noise import Noise
+
+DRAWS = {
+    "uniform": lambda noise, x: noise.uniform_like(x),
+    "normal": lambda noise, x: noise.normal_like(x),
+    "signs": lambda noise, x: noise.signs_like(x),
+    "other": lambda noise, x: noise.other_examples(x),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_what_is_drawn_is_a_function_of_the_seed_and_leaves_the_global_generator_alone(name):
+    noise, x, before = Noise(torch.Generator()), torch.rand(50, 2, 3, dtype=torch.float64), torch.get_rng_state()
+    draws = []
+    for seed in (1, 1, 2):
+        noise.manual_seed(seed)
+        draws.append(DRAWS[name](noise, x))
+    assert draws[0].shape == x.shape
+    assert draws[0].dtype == (torch.int64 if name == "other" else x.dtype)
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_without_a_generator_numbers_come_from_the_global_one(name):
+    noise, x = Noise(), torch.rand(50, 6)
+    assert noise.generators == []
+    torch.manual_seed(3)
+    drawn = DRAWS[name](noise, x)
+    noise.manual_seed(3)
+    assert torch.equal(DRAWS[name](noise, x), drawn)
+    assert torch.equal(DRAWS[name](Noise(torch.Generator().manual_seed(3)), x), drawn)
+
+
+def test_signs_are_fair_coins_and_uniform_numbers_have_the_type_that_is_asked_for():
+    signs = Noise().signs_like(torch.zeros(100_000))
+    assert set(signs.tolist()) == {-1.0, 1.0}
+    assert signs.mean().abs().item() < 0.02
+    assert Noise().uniform_like(torch.zeros(2).bfloat16(), dtype=torch.float32).dtype == torch.float32
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_another_example_is_never_ones_own(count):
+    others = Noise().other_examples(torch.zeros(count, 2000))
+    assert (others != torch.arange(count).unsqueeze(1)).all()
+    assert set(others[0].tolist()) == set(range(1, count))
+    assert (others[-1] < count).all()
+
+
+def test_the_only_example_has_no_other():
+    assert not Noise().other_examples(torch.zeros(1, 4, 2)).any()
