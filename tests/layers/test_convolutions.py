@@ -21,9 +21,10 @@ from aepretrain import (
     save_encoder,
 )
 from aepretrain.ensembles.train import reason_apart
-from aepretrain.heads.classification import code_width
+from aepretrain.heads.base import code_width
 from aepretrain.parts.penalties import contraction
 from aepretrain.runs.artifacts import save_samples
+from aepretrain.training.options import StageSettings
 from aepretrain.training.stage import train_stage
 from tests.parts.test_penalties import jacobian_norm
 from tests.support.coders import ConvCoder
@@ -54,7 +55,7 @@ def test_energy_is_one_value_per_example_and_its_gradient_reaches_every_paramete
 def test_every_variant_trains_and_its_loss_falls(name, coder):
     model = make(name, IMAGE, CODERS[coder][0], optimizer=lambda p: torch.optim.Adam(p, lr=0.01))
     x = torch.rand(64, *IMAGE)
-    record = train_stage(model, [x], [x], QUIET, stage="00-x", epochs=3, batch_size=16, monitor="val/reconstruction")
+    record = train_stage(model, [x], [x], StageSettings("00-x", epochs=3, batch_size=16), QUIET)
     assert record.history[-1]["train/loss"] < record.history[0]["train/loss"]
     assert 0 <= record.metrics["val/dead_units"] <= np.prod(model.code_shape)
 
@@ -87,9 +88,9 @@ def test_every_posterior_begins_with_variance_one(coder):
 
 
 def test_the_narrowest_layer_counts_all_values_of_a_feature_map():
-    assert not PlainAutoencoder(IMAGE, ConvCoder(channels=2)).is_overcomplete()
-    assert PlainAutoencoder(IMAGE, ConvCoder(channels=5, hidden=5)).is_overcomplete()
-    assert not PlainAutoencoder(IMAGE, ConvCoder(channels=5, hidden=5, features=9)).is_overcomplete()
+    assert not PlainAutoencoder(IMAGE, ConvCoder(channels=2)).can_copy
+    assert PlainAutoencoder(IMAGE, ConvCoder(channels=5, hidden=5)).can_copy
+    assert not PlainAutoencoder(IMAGE, ConvCoder(channels=5, hidden=5, features=9)).can_copy
 
 
 def two_layers(top=None):
