@@ -12,6 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "aepretrain"
 FLOORS = {
     "aepretrain.errors": 0,
     "aepretrain.storage.files": 0,
+    "aepretrain.storage.json_files": 0,
+    "aepretrain.evaluation.statistics": 0,
+    "aepretrain.results": 0,
     "aepretrain.parts": 0,
     "aepretrain.layers": 1,
     "aepretrain.heads.classification": 1,
@@ -23,7 +26,6 @@ FLOORS = {
     "aepretrain.report": 3,
     "aepretrain.runs.directory": 3,
     "aepretrain.runs.artifacts": 3,
-    "aepretrain.evaluation.statistics": 3,
     "aepretrain.evaluation.baselines": 3,
     "aepretrain.compare": 3,
     "aepretrain.runs.experiment": 3,
@@ -78,6 +80,14 @@ def test_every_module_has_a_floor_and_imports_go_down_only(path):
 def test_the_mathematics_imports_torch_alone(path):
     allowed = {"torch", "aepretrain", *sys.stdlib_module_names}
     assert {target.split(".")[0] for target in imports(path)} <= allowed
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "results").glob("*.py")), ids=module_name)
+def test_results_know_files_and_statistics_alone(path):
+    own = {target for target in imports(path) if target.startswith("aepretrain.")}
+    allowed = ("aepretrain.errors", "aepretrain.storage", "aepretrain.evaluation.statistics", "aepretrain.results")
+    assert all(target.startswith(allowed) for target in own)
+    assert not {target for target in imports(path) if target.split(".")[0] in ("torch", "lightning", "numpy")}
 
 
 @pytest.mark.parametrize("name", KNOWS_RESULTS_NOT_MODELS)
