@@ -12,6 +12,7 @@ from aepretrain.data.rows import Inputs
 from aepretrain.ensembles.train import train_seeds
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.heads.classification import Classifier
+from aepretrain.results.classifier import ClassifierResult, Measurement
 from aepretrain.training.callbacks import WeightsArrived
 from aepretrain.training.options import FineTuning
 from aepretrain.training.stage import RunContext, StageRecord, train_stage
@@ -32,17 +33,19 @@ class FineTuned:
     record: StageRecord
     weights_arrived: bool | None
 
-    def summary(self) -> dict[str, Any]:
-        """Plain values for ``results.json``."""
-        return {
-            "weights_arrived": self.weights_arrived,
-            "frozen_encoder": self.classifier.freeze_encoder,
-            "epochs": self.record.epochs,
-            "kept_epoch": self.record.kept_epoch,
-            "steps": self.record.steps,
-            "seconds": self.record.seconds,
-            "skipped_steps": self.record.skipped_steps,
-        }
+    def result(self, validation: Measurement, test: Measurement) -> ClassifierResult:
+        """What fine-tuning found, with what the classifier was measured to be."""
+        return ClassifierResult(
+            validation=validation,
+            test=test,
+            weights_arrived=self.weights_arrived,
+            frozen_encoder=self.classifier.freeze_encoder,
+            epochs=self.record.epochs,
+            kept_epoch=self.record.kept_epoch,
+            steps=self.record.steps,
+            seconds=self.record.seconds,
+            skipped_steps=self.record.skipped_steps,
+        )
 
 
 def finetune(

@@ -17,6 +17,8 @@ from aepretrain.layers.diagnostics import identity_score
 from aepretrain.parts.likelihoods import Categorical
 from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, Room, disk_for_codes, no_folder
+from aepretrain.results.stage import StageLosses, StageResult
+from aepretrain.storage.json_files import finite
 from aepretrain.training.options import Pretraining
 from aepretrain.training.out_of_memory import MemoryAdvice
 from aepretrain.training.stage import RunContext, StageRecord, train_stage
@@ -182,29 +184,26 @@ class GreedyStack(nn.Module):
             f"dead units {record.metrics['val/dead_units']:.0f} of {units}  identity {self.identity_scores[k]:.2f}"
         )
 
-    def results(self) -> list[dict[str, Any]]:
-        """One plain dictionary per trained layer: variant, shapes, epochs, steps, seconds, losses, diagnostics."""
+    def results(self) -> list[StageResult]:
+        """What the training of every layer found."""
         return [
-            {
-                "stage": record.stage,
-                "variant": layer.variant(),
-                "in_shape": list(layer.in_shape),
-                "code_shape": list(layer.code_shape),
-                "epochs": record.epochs,
-                "kept_epoch": record.kept_epoch,
-                "steps": record.steps,
-                "seconds": record.seconds,
-                "skipped_steps": record.skipped_steps,
-                "losses": {
-                    "train": record.metrics["train/loss"],
-                    "validation": record.metrics["val/loss"],
-                    "reconstruction": record.metrics["val/reconstruction"],
-                },
-                "diagnostics": {
-                    **_validation_diagnostics(record.metrics),
-                    "identity_score": score,
-                },
-            }
+            StageResult(
+                stage=record.stage,
+                variant=layer.variant(),
+                in_shape=tuple(layer.in_shape),
+                code_shape=tuple(layer.code_shape),
+                epochs=record.epochs,
+                kept_epoch=record.kept_epoch,
+                steps=record.steps,
+                seconds=record.seconds,
+                skipped_steps=record.skipped_steps,
+                losses=StageLosses(
+                    train=record.metrics["train/loss"],
+                    validation=record.metrics["val/loss"],
+                    reconstruction=record.metrics["val/reconstruction"],
+                ),
+                diagnostics=finite({**_validation_diagnostics(record.metrics), "identity_score": score}),
+            )
             for layer, record, score in zip(self.autoencoders, self.records, self.identity_scores, strict=True)
         ]
 

@@ -19,7 +19,7 @@ class DataFacts:
         in_shape: Shape of one input, without the batch dimension.
         classes: Number of classes; ``None`` without labels.
         unlabelled: Examples that pretraining saw.
-        labelled: Examples that fine-tuning saw; ``None`` where several label budgets are meant.
+        labelled: Examples that fine-tuning saw.
         validation: Validation examples.
         test: Test examples.
 
@@ -32,7 +32,7 @@ class DataFacts:
     in_shape: tuple[int, ...]
     classes: int | None
     unlabelled: int
-    labelled: int | None
+    labelled: int
     validation: int
     test: int
 

@@ -261,7 +261,8 @@ def test_the_report_of_anything_else_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("results.json", "{"), ("metrics.jsonl", "{]\n"), ("stages/inputs.npz", "PK")]
+    ("name", "content"),
+    [("results.json", "{"), ("results.json", '{"stages": []}'), ("metrics.jsonl", "{]\n"), ("stages/inputs.npz", "PK")],
 )
 def test_a_damaged_file_is_a_storage_error_that_names_it(name, content, run, copy, capsys):
     folder = copy(run)
