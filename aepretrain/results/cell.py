@@ -114,8 +114,10 @@ def _number(text: str) -> Any:
     return text
 
 
-def _settings(text: str) -> Mapping[str, str]:
-    return dict(part.split("=", 1) for part in re.split(r" (?=[^ =]+=)", text))
+def _settings(text: str) -> Mapping[str, str] | str:
+    """The settings by name; a value may hold spaces. What names none stays text, which :func:`from_plain` refuses."""
+    parts = [part.split("=", 1) for part in re.split(r" (?=[^ =]+=)", text)]
+    return dict(parts) if all(len(part) == 2 for part in parts) else text
 
 
 PARSERS: Mapping[str, Callable[[str], Any]] = {

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -162,9 +162,8 @@ class Experiment:
             results = replace(results, classifier=found)
             print_line(classifier_summary(found))
             if not classifier.freeze_encoder:
-                errors = {"validation error": found.validation.error, "test error": found.test.error}
                 folder = out / "stages" / "classifier" / "encoder"
-                _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels", errors)
+                _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
         results.write(out / "results.json")
         return results
 
@@ -197,11 +196,7 @@ class Experiment:
             warnings=tuple(stack.warnings()),
             patterns=_pattern_codes(stack, self.data.splits().unlabelled[:]) if is_patterns else None,
         )
-        figures = {
-            stage.stage: {**to_plain(stage.losses), **stage.diagnostics, "epochs": stage.epochs}
-            for stage in results.stages
-        }
-        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned", figures)
+        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")
         return results
 
     def train_classifier(
@@ -319,21 +314,14 @@ def versions() -> dict[str, str]:
 
 
 @rank_zero_only
-def _save(
-    encoder: nn.Module,
-    folder: Path,
-    experiment: Experiment,
-    results: RunResult,
-    state: str,
-    figures: Mapping[str, Any],
-) -> None:
+def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: RunResult, state: str) -> None:
     provenance = {
         "weights": state,
         "variants": [stage.variant for stage in results.stages],
         "data set": results.data.name,
         "seed": results.seed,
         "data": to_plain(results.data),
-        "metrics": finite(figures),
+        "metrics": finite(_metrics(results)),
         "versions": to_plain(results.versions),
     }
     save_encoder(
@@ -343,6 +331,15 @@ def _save(
         preprocessing=experiment.data.preprocessing,
         provenance=provenance,
     )
+
+
+def _metrics(results: RunResult) -> dict[str, Any]:
+    """The figures that an encoder takes along: errors of the classifier that tuned it, else those of its stages."""
+    if (found := results.classifier) is not None:
+        return {"validation error": found.validation.error, "test error": found.test.error}
+    return {
+        stage.stage: {**to_plain(stage.losses), **stage.diagnostics, "epochs": stage.epochs} for stage in results.stages
+    }
 
 
 @torch.no_grad()
