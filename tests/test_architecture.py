@@ -86,6 +86,17 @@ def test_the_mathematics_imports_torch_and_itself_alone(path):
     assert all(target.startswith("aepretrain.parts.") for target in own)
 
 
+RESULTS = [path for path in sorted((PACKAGE / "results").glob("*.py")) if path.stem != "statistics"]
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=module_name)
+def test_results_know_files_and_statistics_alone(path):
+    own = {target for target in imports(path) if target.startswith("aepretrain.")}
+    allowed = ("aepretrain.errors", "aepretrain.storage", "aepretrain.results")
+    assert all(target.startswith(allowed) for target in own)
+    assert not {target for target in imports(path) if target.split(".")[0] in ("torch", "lightning", "numpy")}
+
+
 @pytest.mark.parametrize("name", KNOWS_RESULTS_NOT_MODELS)
 def test_tracking_and_report_know_results_not_models(name):
     for path in (PACKAGE / name).glob("*.py"):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.box import SIMPLE_HEAD
@@ -15,6 +14,9 @@ from torch import nn
 from aepretrain.console import console
 from aepretrain.data.budget import in_words
 from aepretrain.pretraining.stack import GreedyStack
+from aepretrain.results.classifier import Measurement
+from aepretrain.results.comparison import ArmResult, ComparisonResult
+from aepretrain.results.run import PatternCode, RunResult
 from aepretrain.runs.experiment import Experiment
 
 BYTES_PER_VALUE = 4
@@ -23,51 +25,49 @@ COPIES_WHILE_TRAINING = 4
 
 
 @rank_zero_only
-def print_results(results: dict[str, Any], out: Path) -> None:
+def print_results(results: RunResult, out: Path) -> None:
     """The final table of a run: a row per stage, the classifier, and where the files are."""
     columns = ("stage", "shape", "epochs", "time", "nats", "active", "dead", "identity")
     table = _table("greedy pretraining: reconstruction in nats on validation data", columns, words=2)
-    for stage in results["stages"]:
-        diagnostics = stage["diagnostics"]
+    for stage in results.stages:
         table.add_row(
-            stage["stage"],
-            f"{_shape(stage['in_shape'])} > {_shape(stage['code_shape'])}",
-            str(stage["epochs"]),
-            f"{stage['seconds']:.0f} s",
-            f"{stage['losses']['reconstruction']:.4g}",
-            f"{diagnostics['active_share']:.0%}",
-            f"{diagnostics['dead_units']:.0f}",
-            "-" if diagnostics["identity_score"] is None else f"{diagnostics['identity_score']:.2f}",
+            stage.stage,
+            f"{_shape(stage.in_shape)} > {_shape(stage.code_shape)}",
+            str(stage.epochs),
+            f"{stage.seconds:.0f} s",
+            f"{stage.losses.reconstruction:.4g}",
+            _number(stage.diagnostics.get("active_share"), ".0%"),
+            _number(stage.diagnostics.get("dead_units"), ".0f"),
+            _number(stage.diagnostics.get("identity_score"), ".2f"),
         )
     console.print(table)
-    if "patterns" in results:
-        _print_patterns(results["patterns"])
-    if results["classifier"]:
-        print_classifier(results["classifier"])
+    if results.patterns is not None:
+        _print_patterns(results.patterns)
+    if (classifier := results.classifier) is not None:
+        print_classifier(classifier.validation, classifier.test)
+        if classifier.weights_arrived:
+            console.print("the pretrained weights were in the classifier before its first step, bit for bit")
     console.print(f"encoder  {out / 'encoder'}", markup=False)
     console.print(f"results  {out / 'results.json'}", markup=False)
     _print_report(out)
 
 
 @rank_zero_only
-def print_classifier(measured: dict[str, Any]) -> None:
+def print_classifier(validation: Measurement, test: Measurement) -> None:
     """Accuracy and error of a classifier on validation and test data."""
     table = _table("classifier", ("data", "examples", "accuracy", "error", "loss"), words=1)
-    for split in ("validation", "test"):
-        row = measured[split]
-        figures = (f"{row['accuracy']:.2%}", f"{row['error']:.2%}", f"{row['loss']:.4f}")
-        table.add_row(split, str(row["examples"]), *figures)
+    for split, found in (("validation", validation), ("test", test)):
+        figures = (f"{found.accuracy:.2%}", f"{found.error:.2%}", f"{found.loss:.4f}")
+        table.add_row(split, str(found.examples), *figures)
     console.print(table)
-    if measured.get("weights_arrived"):
-        console.print("the pretrained weights were in the classifier before its first step, bit for bit")
 
 
-def _print_patterns(patterns: list[dict[str, Any]]) -> None:
+def _print_patterns(patterns: Sequence[PatternCode]) -> None:
     table = _table("codes", ("pattern", "code", "answer"), words=2)
     for row in patterns:
-        table.add_row(str(row["pattern"]), "  ".join(f"{value:5.2f}" for value in row["code"]), str(row["answer"]))
+        table.add_row(str(row.pattern), "  ".join(f"{value:5.2f}" for value in row.code), str(row.answer))
     console.print(table)
-    solved = sum(row["solved"] for row in patterns)
+    solved = sum(row.solved for row in patterns)
     console.print(f"{solved} of {len(patterns)} patterns come back as they went in")
 
 
@@ -75,8 +75,8 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
     """What a run would do: its stages, and what it needs."""
     facts = experiment.describe_data()
     console.print(
-        f"{facts['name']}: {facts['unlabelled']:,} unlabelled, {facts['labelled']:,} labelled, "
-        f"{facts['validation']:,} validation, {facts['test']:,} test examples of shape {tuple(facts['in_shape'])}"
+        f"{facts.name}: {facts.unlabelled:,} unlabelled, {facts.labelled:,} labelled, "
+        f"{facts.validation:,} validation, {facts.test:,} test examples of shape {facts.in_shape}"
     )
     table = _table("plan", ("stage", "shape", "parameters", "epochs", "batch", "steps"), words=2)
     parameters = []
@@ -84,17 +84,17 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
         epochs, batch_size, _ = experiment.pretrain.of_layer(k, len(stack.layers))
         parameters.append(_count(layer))
         shape = f"{_shape(layer.in_shape)} > {_shape(layer.code_shape)}"
-        _add_stage(table, stage, shape, parameters[-1], epochs, batch_size, facts["unlabelled"])
+        _add_stage(table, stage, shape, parameters[-1], epochs, batch_size, facts.unlabelled)
     if experiment.has_classifier:
         classifier = experiment.build_classifier(stack.encoder)
         parameters.append(_count(classifier))
         shape = f"{_shape(stack.in_shape)} > {classifier.num_classes} classes"
         finetune = experiment.finetune
-        _add_stage(table, "classifier", shape, parameters[-1], finetune.epochs, finetune.batch_size, facts["labelled"])
+        _add_stage(table, "classifier", shape, parameters[-1], finetune.epochs, finetune.batch_size, facts.labelled)
     console.print(table)
     codes = stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
     disk = sum(parameters) * (COPIES_WHILE_TRAINING + 1) * BYTES_PER_VALUE + codes
-    examples = facts["unlabelled"] + facts["validation"] + facts["test"]
+    examples = facts.unlabelled + facts.validation + facts.test
     widths = [stack.in_shape, *(layer.code_shape for layer in stack)]
     sizes = [math.prod(width) * examples * BYTES_PER_VALUE for width in widths]
     memory = sizes[0] + max(a + b for a, b in pairwise(sizes))
@@ -127,37 +127,40 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _shape(shape: Any) -> str:
+def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def print_comparison(summary: dict[str, Any], out: Path) -> None:
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def print_comparison(summary: ComparisonResult, out: Path) -> None:
     """The answer first, then a table of all arms per label budget."""
-    for budget in summary["budgets"]:
-        for name, subject in (
-            ("verdict", "pretraining"),
-            ("longer_verdict", "pretraining at equal compute"),
-            ("control_verdict", "pretraining the control"),
+    budgets = summary.budgets
+    for budget in budgets:
+        for verdict, subject in (
+            (budget.verdict, "pretraining"),
+            (budget.longer_verdict, "pretraining at equal compute"),
+            (budget.control_verdict, "pretraining the control"),
         ):
-            if verdict := budget[name]:
+            if verdict:
                 says = "" if verdict.startswith(("helps", "hurts")) else ":"
                 console.print(f"{subject}{says} {verdict}", markup=False)
-    budgets = summary["budgets"]
     title = "test accuracy in %: mean ± standard deviation over seeds"
-    table = _table(title, ["labels", *_budget_names(budgets)], words=1)
-    for arm in budgets[0]["arms"]:
-        best = ["bold" if budget["best"] == arm else "" for budget in budgets]
-        figures = [_mean_and_spread(budget["arms"][arm]) for budget in budgets]
+    table = _table(title, ["labels", *(str(budget.labels) for budget in budgets)], words=1)
+    for arm in budgets[0].arms:
+        best = ["bold" if budget.best == arm else "" for budget in budgets]
+        figures = [_mean_and_spread(budget.arms[arm]) for budget in budgets]
         table.add_row(arm, *(Text(figure, style) for figure, style in zip(figures, best, strict=True)))
     table.add_section()
-    errors = [budget["arms"][budget["best"]]["sampling_error"] for budget in budgets]
-    table.add_row("sampling error", *(f"± {100 * error:.1f}" for error in errors))
-    table.add_row("seeds", *(str(max(row["seeds"] for row in budget["arms"].values())) for budget in budgets))
+    table.add_row("sampling error", *(f"± {100 * budget.sampling_error:.1f}" for budget in budgets))
+    table.add_row("seeds", *(str(max(row.seeds for row in budget.arms.values())) for budget in budgets))
     console.print(table)
-    chosen = f"{summary['combinations']} settings and the epoch" if summary["combinations"] > 1 else "the epoch"
+    chosen = f"{summary.combinations} settings and the epoch" if summary.combinations > 1 else "the epoch"
     console.print(
-        f"{chosen} chosen on {summary['validation_examples']:,} validation labels; "
-        f"tested once per cell on {summary['test_examples']:,} examples",
+        f"{chosen} chosen on {summary.validation_examples:,} validation labels; "
+        f"tested once per cell on {summary.test_examples:,} examples",
         markup=False,
     )
     console.print(f"results  {out / 'results.csv'}", markup=False)
@@ -169,10 +172,6 @@ def _print_report(out: Path) -> None:
         console.print(f"report   {out / 'report.html'}", markup=False)
 
 
-def _budget_names(budgets: Sequence[dict[str, Any]]) -> list[str]:
-    return [str(budget["labels"]) for budget in budgets]
-
-
-def _mean_and_spread(row: dict[str, Any]) -> str:
-    spread = "" if row["std"] is None or math.isnan(row["std"]) else f" ± {100 * row['std']:.1f}"
-    return f"{100 * row['mean']:.1f}{spread}"
+def _mean_and_spread(row: ArmResult) -> str:
+    spread = "" if math.isnan(row.std) else f" ± {100 * row.std:.1f}"
+    return f"{100 * row.mean:.1f}{spread}"

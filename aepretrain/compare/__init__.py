@@ -4,19 +4,19 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from aepretrain.compare.arms import ARMS
 from aepretrain.compare.cells import Bench, Trial
 from aepretrain.compare.options import Cell, Comparison
-from aepretrain.compare.summary import summarize, write_rows
+from aepretrain.compare.summary import summarize
 from aepretrain.compare.workers import Workers
 from aepretrain.console import format_duration, print_line
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError
 from aepretrain.report.comparison_report import write_comparison_report
+from aepretrain.results.cell import CellResult, write_rows
+from aepretrain.results.comparison import ComparisonResult
 from aepretrain.runs.experiment import Experiment
-from aepretrain.storage.json_files import write_json
 from aepretrain.tracking.comparison import log_comparison
 from aepretrain.tracking.wandb_mode import settle_mode
 
@@ -32,7 +32,7 @@ def compare(
     trials: Sequence[Trial] = (),
     workers: Workers = Workers(),
     vectorize: Vectorize = "off",
-) -> dict[str, Any]:
+) -> ComparisonResult:
     """Run what is missing of a comparison, and sum it up.
 
     Cells that finished before are not run again: a comparison that was stopped goes on, and of a larger one only what
@@ -49,7 +49,7 @@ def compare(
             (``on``), or never (``off``). Results agree within rounding.
 
     Returns:
-        The summary, as in ``summary.json``.
+        Means, differences and verdicts, as ``summary.json`` has them.
 
     Raises:
         ConfigError: If the data have no classes, the experiment is for several processes, or the comparison asks for a
@@ -62,9 +62,9 @@ def compare(
         >>> lengths = {"pretrain": Pretraining(epochs=1), "finetune": FineTuning(epochs=1)}
         >>> experiment = Experiment([layer], Digits(), **lengths, report=False)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     summary = compare(experiment, Comparison(seeds=1, baselines=[]), Path(folder))  # doctest: +ELLIPSIS
+        ...     found = compare(experiment, Comparison(seeds=1, baselines=[]), Path(folder))  # doctest: +ELLIPSIS
         00-denoising ...
-        >>> summary["budgets"][0]["verdict"]
+        >>> found.budgets[0].verdict
         'cannot tell at all labels: 1 seed is too few, at least 3 are needed'
     """
     bench = _set_up(experiment, comparison.for_data(experiment.data), out, control, trials)
@@ -77,7 +77,7 @@ def compare(
         for seed, control_network in workers.run(bench.pretrain_job, _pretrainings(bench, needing)):
             print_line(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
 
-    def close(cell: Cell, row: dict[str, Any]) -> None:
+    def close(cell: Cell, row: CellResult) -> None:
         rows[cell] = row
         write_rows(out / "results.csv", [rows[cell] for cell in cells if cell in rows])
         done = len(rows) - before
@@ -103,7 +103,7 @@ def compare(
     write_rows(out / "results.csv", [rows[cell] for cell in cells])
     facts = bench.trials[0].experiment.describe_data()
     summary = summarize([rows[cell] for cell in cells], comparison, facts)
-    write_json(out / "summary.json", summary)
+    summary.write(out / "summary.json")
     if bench.trials[0].experiment.report:
         print_line("drawing the report")
         write_comparison_report(out)
@@ -201,8 +201,8 @@ def _is_longer(cell: Cell) -> bool:
     return cell.arm in ARMS and ARMS[cell.arm].longer
 
 
-def _in_words(row: dict[str, Any]) -> str:
+def _in_words(row: CellResult) -> str:
     return (
-        f"{row['arm']}  {row['labels']} labels  seed {row['seed']}  validation {row['validation_accuracy']:.2%}  "
-        f"test {row['test_accuracy']:.2%}"
+        f"{row.arm}  {row.labels} labels  seed {row.seed}  validation {row.validation_accuracy:.2%}  "
+        f"test {row.test_accuracy:.2%}"
     )

@@ -4,7 +4,7 @@ import contextlib
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import DivergedError, StorageError
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
+from aepretrain.results.cell import CellResult
+from aepretrain.results.run import RunResult
+from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
 from aepretrain.runs.experiment import Experiment, measure
 from aepretrain.storage.files import sweep
@@ -57,10 +60,10 @@ class Bench:
     runs: Path
     tracking: Tracking = Tracking(loggers=())
 
-    def finished(self, cell: Cell) -> dict[str, Any] | None:
+    def finished(self, cell: Cell) -> CellResult | None:
         """The cell's row of ``results.csv`` if it finished before."""
         path = self.runs / cell.name / "row.json"
-        return read_json(path) if path.is_file() else None
+        return CellResult.read(path) if path.is_file() else None
 
     def network(self, arm: Arm, cell: Cell, trial: Trial) -> Experiment:
         """The experiment of an arm: its network, with the cell's seed and label budget."""
@@ -74,7 +77,7 @@ class Bench:
             classifier=_frozen(experiment.classifier) if arm.frozen else experiment.classifier,
         )
 
-    def run(self, cell: Cell, tuned: FineTuned | None = None) -> dict[str, Any]:
+    def run(self, cell: Cell, tuned: FineTuned | None = None) -> CellResult:
         """Run a cell, unless it finished before.
 
         Args:
@@ -94,11 +97,11 @@ class Bench:
             folder.mkdir(parents=True, exist_ok=True)
             splits = self.network(Arm(), cell, self.trials[0]).data.splits(cell.seed)
             measured = looking_out(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
-            measured |= {"epochs": None, "steps": None}
+            row = CellResult(cell.arm, cell.seed, cell.budget, **asdict(measured))
         else:
-            measured = self._train(cell, folder, tuned)
-        write_json(folder / "row.json", {"arm": cell.arm, "seed": cell.seed, "labels": cell.budget, **measured})
-        return read_json(folder / "row.json")
+            row = self._train(cell, folder, tuned)
+        row.write(folder / "row.json")
+        return CellResult.read(folder / "row.json")
 
     def pretrain(self, seed: int, *, control: bool) -> Path:
         """The encoder of a seed, pretrained now unless it was before: label budgets, arms and trials share it."""
@@ -110,7 +113,7 @@ class Bench:
                 _, results = experiment.pretrain_stack(folder, resume=resume, run=run)
                 run.log_outcome(results, encoder=folder / "encoder")
             self._write_config(folder, Cell("pretrained", seed, None), Arm(control=control, pretrained=True), {})
-            write_json(folder / "results.json", results)
+            results.write(folder / "results.json")
         return folder / "encoder"
 
     def pretrain_many(self, seeds: Sequence[int], *, control: bool, vectorize: Vectorize) -> bool:
@@ -146,7 +149,7 @@ class Bench:
                 return reason
         return None
 
-    def run_many(self, cells: Sequence[Cell]) -> list[tuple[Cell, dict[str, Any]]]:
+    def run_many(self, cells: Sequence[Cell]) -> list[tuple[Cell, CellResult]]:
         """Run cells that differ in their seeds alone, their classifiers trained together.
 
         Together they save nothing in between, as in :meth:`pretrain_many`. Where the settings are chosen by the first
@@ -172,7 +175,7 @@ class Bench:
         """Whether the stack of a seed finished before."""
         return (self.pretraining_folder(seed, control=control) / "results.json").is_file()
 
-    def cell_job(self, cell: Cell) -> tuple[Cell, dict[str, Any]]:
+    def cell_job(self, cell: Cell) -> tuple[Cell, CellResult]:
         """Run a cell, for a worker: answers come in any order, so they name what they answer."""
         return cell, self.run(cell)
 
@@ -194,7 +197,7 @@ class Bench:
         times = self._times_longer(cell, experiment)
         return _train_longer(experiment, times), {**trial.settings, "budget": f"{times}x"}
 
-    def _train(self, cell: Cell, folder: Path, done: FineTuned | None) -> dict[str, Any]:
+    def _train(self, cell: Cell, folder: Path, done: FineTuned | None) -> CellResult:
         """Fine-tune with every combination that is to be tried, and test the one that validation data prefer."""
         arm = ARMS[cell.arm]
         encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
@@ -215,26 +218,28 @@ class Bench:
         if not tried:
             raise DivergedError(f"{cell.name}: every combination of compare.grid diverged. Try lower learning rates.")
         tuned, experiment, place, settings = max(tried, key=lambda each: each[0].record.metrics["val/accuracy"])
-        results = {**measure(tuned.head, experiment.data, cell.seed), **tuned.summary()}
+        found = tuned.result(*measure(tuned.head, experiment.data, cell.seed))
         if place != folder:
             _move_up(place, folder)
-        circumstances = {**experiment.circumstances(tuned.record), "hyperparameters": settings}
-        outcome = {"stages": [], "classifier": results, **circumstances}
+        results = replace(experiment.empty_result(tuned.record), classifier=found, hyperparameters=settings)
         self._write_config(folder, cell, arm, settings)
-        write_json(folder / "results.json", outcome)
+        results.write(folder / "results.json")
         with open_cell(
             self.tracking, folder, arm=cell.arm, seed=cell.seed, labels=cell.labels, encoder=encoder_folder
         ) as run:
             run.replay()
-            run.log_outcome(outcome)
-        return {
-            "validation_accuracy": results["validation"]["accuracy"],
-            "test_accuracy": results["test"]["accuracy"],
-            "epochs": results["epochs"],
-            "steps": results["steps"],
-            "seconds": results["seconds"],
-            "hyperparameters": settings,
-        }
+            run.log_outcome(results)
+        return CellResult(
+            arm=cell.arm,
+            seed=cell.seed,
+            labels=cell.budget,
+            validation_accuracy=found.validation.accuracy,
+            test_accuracy=found.test.accuracy,
+            epochs=found.epochs,
+            steps=found.steps,
+            seconds=found.seconds,
+            hyperparameters=settings,
+        )
 
     def _write_config(self, folder: Path, cell: Cell, arm: Arm, settings: Mapping[str, Any]) -> None:
         if not self.tracking.config:  # the comparison was made from Python
@@ -248,7 +253,7 @@ class Bench:
         """All combinations with the first seed; with the others the one that was best there."""
         if cell.seed == 0 or len(self.trials) == 1:
             return self.trials
-        first = self.run(replace(cell, seed=0))["hyperparameters"]
+        first = self.run(replace(cell, seed=0)).hyperparameters
         return [trial for trial in self.trials if trial.settings.items() <= first.items()]
 
     def _times_longer(self, cell: Cell, experiment: Experiment) -> int:
@@ -257,13 +262,15 @@ class Bench:
         if self.comparison.longer_by == "steps":
             examples = len(experiment.data.splits(cell.seed).train)
             own = experiment.finetune.epochs * math.ceil(examples / experiment.finetune.batch_size)
-            return 1 + math.ceil(sum(stage["steps"] for stage in stages) / own)
+            return 1 + math.ceil(sum(stage.steps for stage in stages) / own)
         random = self.run(replace(cell, arm="random"))
-        own_seconds = random["seconds"] / random["epochs"] * experiment.finetune.epochs
-        return 1 + math.ceil(sum(stage["seconds"] for stage in stages) / own_seconds)
+        assert random.seconds is not None
+        assert random.epochs is not None
+        own_seconds = random.seconds / random.epochs * experiment.finetune.epochs
+        return 1 + math.ceil(sum(stage.seconds for stage in stages) / own_seconds)
 
-    def _stages_of_pretraining(self, seed: int) -> list[dict[str, Any]]:
-        return read_json(self.pretrain(seed, control=False).parent / "results.json")["stages"]
+    def _stages_of_pretraining(self, seed: int) -> Sequence[StageResult]:
+        return RunResult.read(self.pretrain(seed, control=False).parent / "results.json").stages
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from aepretrain.export.encoder import load_encoder
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.runs.artifacts import save_inputs, save_samples
 from aepretrain.runs.experiment import Experiment, close_finetuning
-from aepretrain.storage.json_files import write_json
 from aepretrain.tracking.comparison import open_pretraining
 from aepretrain.tracking.options import Tracking
 from aepretrain.training.context import RunContext
@@ -58,7 +57,7 @@ def pretrain_together(
             results = experiment.close_pretraining(stack, folder)
             run.replay()
             run.log_outcome(results, encoder=folder / "encoder")
-        write_json(folder / "results.json", results)
+        results.write(folder / "results.json")
     return True
 
 

@@ -9,6 +9,7 @@ from aepretrain.compare.arms import ARMS
 from aepretrain.data import DataModule
 from aepretrain.errors import ConfigError
 from aepretrain.evaluation.baselines import BASELINES, FOR_TABLES
+from aepretrain.results.cell import Labels
 
 ArmName = Literal["pretrained", "random", "probe", "random-longer", "control-pretrained", "control-random"]
 
@@ -27,8 +28,8 @@ class Cell:
     labels: int | None
 
     @property
-    def budget(self) -> int | str:
-        """The label budget in words."""
+    def budget(self) -> Labels:
+        """The label budget as results name it."""
         return "all" if self.labels is None else self.labels
 
     @property

@@ -26,6 +26,8 @@ def reason_against(classifier: Classifier) -> str | None:
             return f"the encoder's {type(module).__name__} is not known to treat examples by themselves"
         if isinstance(module, nn.Linear) and module.bias is None:
             return "a linear layer of the encoder has no bias"
+        if not isinstance(module, nn.Linear) and list(module.parameters(recurse=False)):
+            return f"the encoder's {type(module).__name__} has weights, and only linear layers are trained side by side"
     return reason_against_optimizer(classifier)
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -11,6 +10,7 @@ from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.heads.base import Head
+from aepretrain.results.classifier import ClassifierResult, Measurement
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import FineTuning
 from aepretrain.training.recovery.stage_files import StageRecord
@@ -33,17 +33,19 @@ class FineTuned:
     record: StageRecord
     weights_arrived: bool | None
 
-    def summary(self) -> dict[str, Any]:
-        """Plain values for ``results.json``."""
-        return {
-            "weights_arrived": self.weights_arrived,
-            "frozen_encoder": self.head.freeze_encoder,
-            "epochs": self.record.epochs,
-            "kept_epoch": self.record.kept_epoch,
-            "steps": self.record.steps,
-            "seconds": self.record.seconds,
-            "skipped_steps": self.record.skipped_steps,
-        }
+    def result(self, validation: Measurement, test: Measurement) -> ClassifierResult:
+        """What fine-tuning found, with what the classifier was measured to be."""
+        return ClassifierResult(
+            validation=validation,
+            test=test,
+            weights_arrived=self.weights_arrived,
+            frozen_encoder=self.head.freeze_encoder,
+            epochs=self.record.epochs,
+            kept_epoch=self.record.kept_epoch,
+            steps=self.record.steps,
+            seconds=self.record.seconds,
+            skipped_steps=self.record.skipped_steps,
+        )
 
 
 def finetune(

@@ -16,6 +16,7 @@ from torchmetrics.classification import (
 
 from aepretrain.heads.base import Head
 from aepretrain.parts.precision import at_least_float32
+from aepretrain.results.classifier import Measurement, PerClass
 
 
 class Classifier(Head):
@@ -72,12 +73,12 @@ class Classifier(Head):
         self.accuracy.reset()
         return {"accuracy": accuracy, "error": 1 - accuracy}
 
-    def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> dict[str, Any]:
+    def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Measurement:
         return evaluate_classifier(self, x, y, batch_size=batch_size)
 
 
 @torch.no_grad()
-def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> dict[str, Any]:
+def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Measurement:
     """Measure a classifier on labelled examples, in float32, where the model lies.
 
     Args:
@@ -86,13 +87,9 @@ def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: 
         y: Labels, shape ``(N,)``.
         batch_size: Examples per forward pass.
 
-    Returns:
-        ``accuracy`` and ``error`` (shares of 1), ``loss`` (nats per example), ``examples``, ``per_class`` (lists of
-        ``recall``, ``precision`` and ``f1``) and ``confusion_matrix`` (rows are the true classes).
-
     Example:
         >>> model = Classifier(nn.Linear(4, 3), num_classes=2)
-        >>> evaluate_classifier(model, torch.zeros(6, 4), torch.tensor([0, 0, 0, 1, 1, 1]))["confusion_matrix"]
+        >>> evaluate_classifier(model, torch.zeros(6, 4), torch.tensor([0, 0, 0, 1, 1, 1])).confusion_matrix
         [[3, 0], [3, 0]]
     """
     model.eval()
@@ -113,11 +110,11 @@ def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: 
         loss += F.cross_entropy(logits, target, reduction="sum").item()
     values = {name: value.tolist() for name, value in metrics.compute().items()}
     correct = sum(row[label] for label, row in enumerate(values["confusion_matrix"]))
-    return {
-        "accuracy": correct / len(y),
-        "error": 1 - correct / len(y),
-        "loss": loss / len(y),
-        "examples": len(y),
-        "per_class": {name: values[name] for name in ("recall", "precision", "f1")},
-        "confusion_matrix": values["confusion_matrix"],
-    }
+    return Measurement(
+        accuracy=correct / len(y),
+        error=1 - correct / len(y),
+        loss=loss / len(y),
+        examples=len(y),
+        per_class=PerClass(values["recall"], values["precision"], values["f1"]),
+        confusion_matrix=values["confusion_matrix"],
+    )

@@ -104,8 +104,8 @@ class StageModule(LightningModule, ABC):
 class Layer(StageModule, ABC):
     r"""One layer of a stack: it is trained on inputs alone, and encodes them for the layer above.
 
-    Beside :meth:`loss` and :meth:`validation_values` a subclass fills in :meth:`encode`, and :meth:`decode` and
-    :meth:`sample` where it has them.
+    Beside :meth:`loss` and :meth:`validation_values`, which measures at least ``loss`` and ``reconstruction``, a
+    subclass fills in :meth:`encode` and :attr:`encoder`, and :meth:`decode` and :meth:`sample` where it has them.
 
     Args:
         in_shape: Shape of one example, without the batch dimension.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from aepretrain.layers.base import Layer, Shape
 from aepretrain.layers.diagnostics import identity_score
 from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, no_folder
+from aepretrain.results.stage import StageLosses, StageResult
+from aepretrain.storage.json_files import finite
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import Pretraining
 from aepretrain.training.out_of_memory import memory_advice
@@ -197,29 +199,26 @@ class GreedyStack(nn.Module):
             line += f"dead units {record.metrics['val/dead_units']:.0f} of {units}  "
         return f"{line}identity {self.identity_scores[k]:.2f}"
 
-    def results(self) -> list[dict[str, Any]]:
-        """One plain dictionary per trained layer: variant, shapes, epochs, steps, seconds, losses, diagnostics."""
+    def results(self) -> list[StageResult]:
+        """What the training of every layer found."""
         return [
-            {
-                "stage": record.stage,
-                "variant": layer.variant(),
-                "in_shape": list(layer.in_shape),
-                "code_shape": list(layer.code_shape),
-                "epochs": record.epochs,
-                "kept_epoch": record.kept_epoch,
-                "steps": record.steps,
-                "seconds": record.seconds,
-                "skipped_steps": record.skipped_steps,
-                "losses": {
-                    "train": record.metrics["train/loss"],
-                    "validation": record.metrics["val/loss"],
-                    "reconstruction": record.metrics["val/reconstruction"],
-                },
-                "diagnostics": {
-                    **_validation_diagnostics(record.metrics),
-                    "identity_score": score,
-                },
-            }
+            StageResult(
+                stage=record.stage,
+                variant=layer.variant(),
+                in_shape=tuple(layer.in_shape),
+                code_shape=tuple(layer.code_shape),
+                epochs=record.epochs,
+                kept_epoch=record.kept_epoch,
+                steps=record.steps,
+                seconds=record.seconds,
+                skipped_steps=record.skipped_steps,
+                losses=StageLosses(
+                    train=record.metrics["train/loss"],
+                    validation=record.metrics["val/loss"],
+                    reconstruction=record.metrics["val/reconstruction"],
+                ),
+                diagnostics=finite({**_validation_diagnostics(record.metrics), "identity_score": score}),
+            )
             for layer, record, score in zip(self, self.records, self.identity_scores, strict=True)
         ]
 

@@ -13,6 +13,7 @@ from aepretrain.report.charts import SMALL, count_epochs, label_ends, new_chart
 from aepretrain.report.colours import Colours, arm_colours
 from aepretrain.report.comparison_files import ComparisonFiles
 from aepretrain.report.run_files import Curve
+from aepretrain.results.cell import Labels
 
 BASELINE_DASHES = ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2), (2, 3), (8, 3))
 BASELINE_MARKERS = "sDv^P"
@@ -27,7 +28,7 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
         files: The comparison.
         colours: Of the arms.
     """
-    if len(files.budgets) == 1:
+    if len(files.labels) == 1:
         return _draw_arms(files, colours)
     chart, axes = new_chart(5.2, 3.9, colours)
     places, names = budget_places(files)
@@ -35,7 +36,7 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
     ends = []
     for arm in files.arms:
         means, spreads = (
-            100 * np.array(part) for part in zip(*(files.spread(arm, b) for b in files.budgets), strict=True)
+            100 * np.array(part) for part in zip(*(files.spread(arm, b) for b in files.labels), strict=True)
         )
         axes.plot(places, means, **_style(arm, paint[arm], files.arms))
         if arm not in BASELINES and not np.isnan(spreads).all():
@@ -45,7 +46,7 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
         measured = [(x, y) for x, y in zip(places, means, strict=True) if not math.isnan(y)]
         if measured:
             ends.append((*measured[-1], f"{arm} {measured[-1][1]:.1f}", paint[arm]))
-    if files.examples("all") is not None or "all" not in files.budgets:
+    if files.examples("all") is not None or "all" not in files.labels:
         axes.set_xscale("log")
     axes.minorticks_off()
     axes.set_xticks(places, names)
@@ -57,11 +58,11 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
 
 def budget_places(files: ComparisonFiles) -> tuple[list[float], list[str]]:
     """Where each budget stands on the axis, and its name: numbers of examples, or places in a row if one is unknown."""
-    examples = [files.examples(labels) for labels in files.budgets]
+    examples = [files.examples(labels) for labels in files.labels]
     known = [float(count) for count in examples if count is not None]
     if len(known) < len(examples):
-        return [float(k) for k in range(len(examples))], list(files.budgets)
-    names = [f"all\n({count:,})" if b == "all" else b for b, count in zip(files.budgets, examples, strict=True)]
+        return [float(k) for k in range(len(examples))], [str(labels) for labels in files.labels]
+    names = [f"all\n({count:,})" if b == "all" else str(b) for b, count in zip(files.labels, examples, strict=True)]
     return known, names
 
 
@@ -77,7 +78,7 @@ def _style(arm: str, colour: str, arms: Sequence[str]) -> dict[str, Any]:
 def _draw_arms(files: ComparisonFiles, colours: Colours) -> Figure:
     """A column per arm: each seed a dot, mean and standard deviation beside them."""
     chart, axes = new_chart(5.2, 3.9, colours)
-    paint, labels = arm_colours(files.arms, colours), files.budgets[0]
+    paint, labels = arm_colours(files.arms, colours), files.labels[0]
     for place, arm in enumerate(files.arms):
         values = [100 * value for value in files.accuracies(arm, labels).values()]
         mean, spread = (100 * value for value in files.spread(arm, labels))
@@ -93,7 +94,7 @@ def _dots(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
 
 
 def draw_differences(
-    files: ComparisonFiles, pair: tuple[str, str], intervals: Mapping[str, tuple[float, float]], colours: Colours
+    files: ComparisonFiles, pair: tuple[str, str], intervals: Mapping[Labels, tuple[float, float]], colours: Colours
 ) -> Figure:
     """Paired differences per label budget, in points: each seed a dot, the mean with its 95 % interval, and zero.
 
@@ -105,7 +106,7 @@ def draw_differences(
     """
     chart, axes = new_chart(3.6, 3.9, colours)
     axes.axhline(0, color=colours.ink, linewidth=1)
-    for place, labels in enumerate(files.budgets):
+    for place, labels in enumerate(files.labels):
         values = [100 * value for value in files.differences(*pair, labels)]
         if not values:
             continue
@@ -115,8 +116,8 @@ def draw_differences(
             low, high = (100 * value for value in intervals[labels])
             axes.errorbar(place + 0.1, mean, [[mean - low], [high - mean]], color=colours.ink, capsize=5, linewidth=1.6)
         axes.plot(place + 0.1, mean, "D", color=colours.ink, markersize=5)
-    axes.set_xlim(-0.6, len(files.budgets) - 0.4)
-    axes.set_xticks(range(len(files.budgets)), budget_places(files)[1])
+    axes.set_xlim(-0.6, len(files.labels) - 0.4)
+    axes.set_xticks(range(len(files.labels)), budget_places(files)[1])
     axes.set_xlabel("labelled examples")
     axes.set_ylabel(f"{pair[0]} − {pair[1]}, in points")  # noqa: RUF001
     return chart

@@ -1,5 +1,6 @@
 """The report of a comparison: the verdict first."""
 
+import math
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
@@ -19,6 +20,9 @@ from aepretrain.report.page import figure, fold, headline, missing, page, paragr
 from aepretrain.report.pretraining import pretraining_sections
 from aepretrain.report.provenance import provenance_section
 from aepretrain.report.run_files import read_results
+from aepretrain.results.cell import Labels
+from aepretrain.results.comparison import BudgetResult
+from aepretrain.results.run import RunResult
 
 Interval = tuple[float, float]
 
@@ -44,7 +48,7 @@ def write_comparison_report(folder: Path) -> Path:
     """
     files = read_comparison(folder)
     facts = _facts(files)
-    name = facts.get("data", {}).get("name", "these data")
+    name = "these data" if facts is None else facts.data.name
     parts = [
         f"<h1>Does pretraining help on {escape(name)}?</h1>",
         paragraph(_counts(files), "facts"),
@@ -54,7 +58,7 @@ def write_comparison_report(folder: Path) -> Path:
         section("Confusion on test data, summed over seeds", _confusion(files)),
         *_pretraining(files),
         section("Every seed", *_seeds(files)),
-        provenance_section(folder, facts),
+        provenance_section(folder, facts, seeds=files.seeds),
         paragraph(WHICH_DATA, "facts"),
     ]
     if files.rows:
@@ -68,38 +72,40 @@ WHICH_DATA = (
 )
 
 
-def _facts(files: ComparisonFiles) -> dict[str, Any]:
+def _facts(files: ComparisonFiles) -> RunResult | None:
     """Data, versions and device from the first pretraining, or what a cell says where nothing was pretrained."""
     pretraining = files.pretraining()
-    found = read_results(pretraining / "results.json") if pretraining else {}
-    if not found:
+    found = read_results(pretraining) if pretraining else None
+    if found is None:
         paths = sorted((files.folder / "runs").glob("*/results.json"))
-        found = read_results(paths[0]) if paths else {}
-    # The labels of one cell are not those of the comparison, and its seed is one of several.
-    data = {key: value for key, value in found.get("data", {}).items() if key != "labelled"}
-    return {**found, "data": data, "seed": ", ".join(sorted({row["seed"] for row in files.rows}, key=int))}
+        found = read_results(paths[0].parent) if paths else None
+    return found
 
 
 def _counts(files: ComparisonFiles) -> str:
-    counts = [len({row["seed"] for row in files.rows if row["labels"] == labels}) for labels in files.budgets]
+    counts = [len({row.seed for row in files.rows if row.labels == labels}) for labels in files.labels]
+    budgets = ", ".join(map(str, files.labels))
     seeds = ", ".join(map(str, dict.fromkeys(counts) if len(set(counts)) == 1 else counts))
     arms = [arm for arm in files.arms if arm not in BASELINES]
     baselines = [arm for arm in files.arms if arm in BASELINES]
-    words = [f"{', '.join(arms)}", f"{seeds} seed{'' if seeds == '1' else 's'}", f"budgets {', '.join(files.budgets)}"]
+    words = [f"{', '.join(arms)}", f"{seeds} seed{'' if seeds == '1' else 's'}", f"budgets {budgets}"]
     if baselines:
         words.insert(1, f"baselines {', '.join(baselines)}")
-    if "test_examples" in files.summary:
-        words.append(f"{files.summary['test_examples']:,} test examples")
+    if files.summary is not None:
+        words.append(f"{files.summary.test_examples:,} test examples")
     return "; ".join(words) if files.rows else ""
 
 
 def _verdict(files: ComparisonFiles) -> list[str]:
     """A card per label budget and question, and what beats both networks."""
-    if not files.summary:
+    if files.summary is None:
         cells = f"{len(files.rows)} cell{'s have' if len(files.rows) != 1 else ' has'} run"
         return [missing(f"No verdict yet: the comparison has not finished ({cells}). The same command goes on.")]
-    cards = _cards(files, "verdict")
-    others = [_cards(files, "longer_verdict", ", equal compute"), _cards(files, "control_verdict", ", control network")]
+    cards = _cards([(budget, budget.verdict) for budget in files.budgets])
+    others = [
+        _cards([(budget, budget.longer_verdict) for budget in files.budgets], ", equal compute"),
+        _cards([(budget, budget.control_verdict) for budget in files.budgets], ", control network"),
+    ]
     if not cards:
         return [missing("No verdict: it needs the arms pretrained and random, and one of them was left out.")]
     sentences = [_better_baselines(files), "Brackets are 95% intervals of the mean paired difference over seeds."]
@@ -112,14 +118,14 @@ def _verdict(files: ComparisonFiles) -> list[str]:
     ]
 
 
-def _cards(files: ComparisonFiles, kind: str, network: str = "") -> list[tuple[str, str, str, str]]:
-    """A card per label budget that has such a verdict, as :func:`~aepretrain.report.page.headline` takes them."""
+def _cards(verdicts: Iterable[tuple[BudgetResult, str | None]], network: str = "") -> list[tuple[str, str, str, str]]:
+    """A card per label budget that has a verdict, as :func:`~aepretrain.report.page.headline` takes them."""
     found = []
-    for budget in files.summary["budgets"]:
-        if budget.get(kind):
-            answer, _, figures = budget[kind].partition(": ")
-            at = f" at {budget['labels']} labels"
-            name = f"{budget['labels']} labels{network}"
+    for budget, verdict in verdicts:
+        if verdict:
+            answer, _, figures = verdict.partition(": ")
+            at = f" at {budget.labels} labels"
+            name = f"{budget.labels} labels{network}"
             found.append((name, answer.removesuffix(at), figures.replace(at, ""), answer.split()[0]))
     return found
 
@@ -127,7 +133,7 @@ def _cards(files: ComparisonFiles, kind: str, network: str = "") -> list[tuple[s
 def _better_baselines(files: ComparisonFiles) -> str:
     """Which baseline on the raw input has a higher mean than every network, said plainly."""
     found = []
-    for labels in files.budgets:
+    for labels in files.labels:
         means = {arm: files.spread(arm, labels)[0] for arm in files.arms}
         networks = [mean for arm, mean in means.items() if arm not in BASELINES]
         best = max((arm for arm in means if arm in BASELINES), key=means.__getitem__, default=None)
@@ -136,13 +142,13 @@ def _better_baselines(files: ComparisonFiles) -> str:
     return f"A simple classifier on the raw input is better than every network: {'; '.join(found)}." if found else ""
 
 
-def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[str, Interval]:
+def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[Labels, Interval]:
     """Per budget the 95 % interval of a paired difference, where the summary has one."""
     found = {}
-    for budget in files.summary.get("budgets", []):
-        difference = budget["differences"].get(" - ".join(pair))
-        if difference and None not in difference["interval"]:
-            found[str(budget["labels"])] = tuple(difference["interval"])
+    for budget in files.budgets:
+        difference = budget.differences.get(" - ".join(pair))
+        if difference and all(map(math.isfinite, difference.interval)):
+            found[budget.labels] = difference.interval
     return found
 
 
@@ -158,7 +164,7 @@ def _charts(files: ComparisonFiles, colours: Any) -> dict[str, Figure]:
 def _accuracy(files: ComparisonFiles) -> list[str]:
     if not files.rows:
         return [missing("No cell has finished yet, so there is nothing to show.")]
-    one_seed = len({row["seed"] for row in files.rows}) == 1
+    one_seed = len(files.seeds) == 1
     spread = "With one seed there is no spread to show." if one_seed else "Bands: ± one standard deviation over seeds."
     captions = {
         "accuracy-by-labels": ("Test accuracy, mean over seeds.", f"{spread} Baselines are thin and dashed."),
@@ -187,7 +193,7 @@ def _curves(files: ComparisonFiles) -> str:
     """A chart per pair and label budget."""
     figures = []
     for pair in files.pairs:
-        for labels in files.budgets:
+        for labels in files.labels:
             curves = {arm: files.curves(arm, labels, "val/error") for arm in pair}
             if all(curves.values()):
                 chart = draw_overlaid_curves(curves, STAND_INS)
@@ -219,7 +225,7 @@ def _confusion(files: ComparisonFiles) -> str:
     figures: dict[str, list[str]] = {}
     colours = {arm: f"series-{STAND_INS.series.index(c)}" for arm, c in _series(files).items()}
     for arm in (arm for pair in files.pairs for arm in pair):
-        for labels in files.budgets:
+        for labels in files.labels:
             matrix = files.confusion(arm, labels)
             if matrix is None:
                 continue

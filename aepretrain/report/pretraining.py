@@ -1,5 +1,6 @@
 """What pretraining learnt, as parts of a report: stages, curves, filters, reconstructions, units, embeddings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from aepretrain.report.embeddings import (
 from aepretrain.report.inline import COARSE, inline_png, inline_svg, mosaic
 from aepretrain.report.page import figure, missing, row, section, table
 from aepretrain.report.run_files import Curve, read_arrays, read_curves, read_results
+from aepretrain.results.stage import StageResult
 
 LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 FILTER_COLUMNS = 16
@@ -32,9 +34,10 @@ def pretraining_sections(folder: Path) -> list[str]:
     Args:
         folder: A run directory, finished or not.
     """
-    stages = read_results(folder / "results.json").get("stages", [])
+    results = read_results(folder)
+    stages = () if results is None else results.stages
     curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name != "classifier"}
-    kept = {stage["stage"]: stage["kept_epoch"] for stage in stages}
+    kept = {stage.stage: stage.kept_epoch for stage in stages}
     return [
         section("Stages", stage_table(stages)),
         section("Learning curves of pretraining", stage_curves(curves, kept)),
@@ -45,7 +48,7 @@ def pretraining_sections(folder: Path) -> list[str]:
     ]
 
 
-def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
+def stage_table(stages: Sequence[StageResult]) -> str:
     """A row per stage: shapes, length, losses and diagnostics on validation data."""
     if not stages:
         return missing("The run has not finished: results.json, which holds these figures, is not there yet.")
@@ -55,16 +58,16 @@ def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
     )  # fmt: skip
     rows = [
         (
-            stage["stage"],
-            f"{_shape(stage['in_shape'])}{NO_BREAK}→{NO_BREAK}{_shape(stage['code_shape'])}",
-            str(stage["epochs"]),
-            f"{stage['steps']:,}",
-            f"{stage['seconds']:.1f}",
-            *(_number(stage["losses"][name], ".2f") for name in ("train", "validation", "reconstruction")),
-            _number(stage["diagnostics"].get("active_share"), ".1%"),
-            _number(stage["diagnostics"].get("dead_units"), ".0f"),
-            _number(stage["diagnostics"].get("informative_units"), ".0f"),
-            _number(stage["diagnostics"].get("identity_score"), ".2f"),
+            stage.stage,
+            f"{_shape(stage.in_shape)}{NO_BREAK}→{NO_BREAK}{_shape(stage.code_shape)}",
+            str(stage.epochs),
+            f"{stage.steps:,}",
+            f"{stage.seconds:.1f}",
+            *(_number(x, ".2f") for x in (stage.losses.train, stage.losses.validation, stage.losses.reconstruction)),
+            _number(stage.diagnostics.get("active_share"), ".1%"),
+            _number(stage.diagnostics.get("dead_units"), ".0f"),
+            _number(stage.diagnostics.get("informative_units"), ".0f"),
+            _number(stage.diagnostics.get("identity_score"), ".2f"),
         )
         for stage in stages
     ]
@@ -184,11 +187,11 @@ def reconstructions(arrays: Mapping[str, np.ndarray]) -> str:
     )
 
 
-def units(stages: Sequence[Mapping[str, Any]]) -> str:
+def units(stages: Sequence[StageResult]) -> str:
     """A chart of sparsity, informative and dead units per layer."""
     if not stages:
         return missing("The run has not finished: its diagnostics are not there yet.")
-    dead = [f"{stage['diagnostics']['dead_units']:.0f} in {stage['stage']}" for stage in stages]
+    dead = [f"{_number(stage.diagnostics.get('dead_units'), '.0f')} in {stage.stage}" for stage in stages]
     return figure(
         inline_svg(
             draw_units(stages, STAND_INS), "units", "Active, informative and dead units of each layer in percent"
@@ -199,11 +202,11 @@ def units(stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def draw_units(stages: Sequence[Mapping[str, Any]], colours: Colours) -> Figure:
+def draw_units(stages: Sequence[StageResult], colours: Colours) -> Figure:
     """Three bars per layer: shares of active pairs, of informative units and of dead units, in percent.
 
     Args:
-        stages: As in ``results.json``.
+        stages: From the input up.
         colours: Of the bars.
     """
     chart, axes = new_chart(5, 0.75 + 0.75 * len(stages), colours)
@@ -216,7 +219,7 @@ def draw_units(stages: Sequence[Mapping[str, Any]], colours: Colours) -> Figure:
         colour = colours.series[(2, 0, 1)[bar]]
         bars = axes.barh(places, shares, 0.23, color=colour, label=name)
         axes.bar_label(bars, [f"{share:.0f}%" for share in shares], padding=3, fontsize=SMALL, color=colours.ink)
-    axes.set_yticks(range(len(stages)), [stage["stage"] for stage in stages], color=colours.ink)
+    axes.set_yticks(range(len(stages)), [stage.stage for stage in stages], color=colours.ink)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlim(0, 112)
@@ -225,11 +228,10 @@ def draw_units(stages: Sequence[Mapping[str, Any]], colours: Colours) -> Figure:
     return chart
 
 
-def _share(stage: Mapping[str, Any], name: str) -> float:
-    diagnostics = stage["diagnostics"]
+def _share(stage: StageResult, name: str) -> float:
     if name == "active":
-        return diagnostics.get("active_share") or 0.0
-    return (diagnostics.get(f"{name}_units") or 0.0) / float(np.prod(stage["code_shape"]))
+        return stage.diagnostics.get("active_share") or 0.0
+    return (stage.diagnostics.get(f"{name}_units") or 0.0) / math.prod(stage.code_shape)
 
 
 def embeddings(folder: Path) -> list[str]:
@@ -273,4 +275,4 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}"
+    return "-" if value is None or math.isnan(value) else f"{value:{form}}"

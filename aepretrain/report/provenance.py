@@ -7,45 +7,55 @@ from typing import Any
 
 from aepretrain.report.page import code, fold, missing, paragraph, section, table
 from aepretrain.report.run_files import read_commands, read_config
+from aepretrain.results.run import DataFacts, RunResult
 
 SECRET = re.compile(r"(?im)^(\s*(?:- )?[\w.-]*(?:key|token|secret|password|credential)[\w.-]*:\s*)(?!null$)\S.*$")
 
 
-def provenance_section(folder: Path, results: Mapping[str, Any]) -> str:
+def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequence[int] | None = None) -> str:
     """The section on how a result was made.
 
     Args:
         folder: A run or a comparison.
-        results: The results of the run, or of one run of the comparison: versions, seed, device.
+        results: Of the run, or of one run of the comparison; None if there are none yet.
+        seeds: Of the comparison; None for a run.
     """
     text, config = read_config(folder)
     commands = read_commands(folder)
+    data = None if results is None else results.data
+    several = seeds is not None
     return section(
         "How this was made",
         "<h3>Plan</h3>",
-        _plans(config, results.get("data", {})) if config else missing("There is no config.yaml in this folder."),
+        _plans(config, data, several=several) if config else missing("There is no config.yaml in this folder."),
         "<h3>Commands</h3>",
         code("\n".join(commands), "commands") if commands else missing("No command was recorded: run from Python."),
         "<h3>Versions</h3>",
-        versions_table(results) if results.get("versions") else missing("No versions: results.json is not there yet."),
+        missing("No versions: results.json is not there yet.") if results is None else versions_table(results, seeds),
         fold("Config, with every default", code(without_secrets(text), "config")) if text else "",
     )
 
 
-def _plans(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+def _plans(config: Mapping[str, Any], data: DataFacts | None, *, several: bool) -> str:
     """The plan of the network, of the control network where there is one, and what validation data choose."""
-    parts = [plan_table(config, data)]
+    parts = [plan_table(config, data, several=several)]
     control, grid = config.get("control") or {}, (config.get("compare") or {}).get("grid")
     if control.get("layers"):
-        parts += ["<h3>Plan of the control network</h3>", plan_table({**control, "compare": {}}, data)]
-    if grid and data.get("classes", True) is not None and "labelled" not in data:
+        parts += ["<h3>Plan of the control network</h3>", plan_table(control, data, several=several)]
+    if grid and several and _has_classes(data):
         tried = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in grid.items())
         parts.append(paragraph(f"Tried for every arm and label budget, and chosen on validation data: {tried}."))
     return "\n".join(parts)
 
 
-def plan_table(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """A row per stage of the plan: what is trained, on how many examples, for how long."""
+def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bool = False) -> str:
+    """A row per stage of the plan: what is trained, on how many examples, for how long.
+
+    Args:
+        config: The resolved config.
+        data: The data set; None where no run has finished.
+        several: Whether there are several label budgets, as in a comparison.
+    """
     layers = config.get("layers", [])
     columns = ("stage", "what", "data", "epochs at most", "batch", "patience")
     pretrain, finetune = config.get("pretrain", {}), config.get("finetune", {})
@@ -53,21 +63,23 @@ def plan_table(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         (
             f"layer {k + 1}",
             _describe(layer),
-            _examples(data, "unlabelled") if k == 0 else f"codes of layer {k}",
+            _examples(None if data is None else data.unlabelled, "unlabelled") if k == 0 else f"codes of layer {k}",
             *(_of_layer(pretrain.get(name), k) for name in ("epochs", "batch_size", "patience")),
         )
         for k, layer in enumerate(layers)
     ]
     frozen = config.get("classifier", {}).get("freeze_encoder")
-    budget = "the label budgets" if "compare" in config and "labelled" not in data else _examples(data, "labelled")
-    if data.get("classes", True) is not None:
+    labelled = None if data is None else data.labelled
+    if _has_classes(data):
         words = "head on the frozen encoder" if frozen else "whole network, fine-tuned"
         lengths = (
             str(finetune.get("epochs", "-")),
             str(finetune.get("batch_size", "-")),
             str(finetune.get("patience")),
         )
-        rows.append(("classifier", words, budget, *lengths))
+        rows.append(
+            ("classifier", words, "the label budgets" if several else _examples(labelled, "labelled"), *lengths)
+        )
     return table(columns, [[cell.replace("None", "none") for cell in cells] for cells in rows], words=3)
 
 
@@ -100,13 +112,18 @@ def _of_layer(value: Any, k: int) -> str:
     return str(value[k] if isinstance(value, Sequence) and not isinstance(value, str) and k < len(value) else value)
 
 
-def _examples(data: Mapping[str, Any], split: str) -> str:
-    return f"{data[split]:,} {split} examples" if split in data else f"{split} examples"
+def _has_classes(data: DataFacts | None) -> bool:
+    return data is None or data.classes is not None
 
 
-def versions_table(results: Mapping[str, Any]) -> str:
-    """Versions of what decides a result, the seed and the device."""
-    found = {**results["versions"], "seed": results.get("seed"), "device": results.get("device")}
+def _examples(count: int | None, split: str) -> str:
+    return f"{split} examples" if count is None else f"{count:,} {split} examples"
+
+
+def versions_table(results: RunResult, seeds: Sequence[int] | None = None) -> str:
+    """Versions of what decides a result, the seed of the run or the seeds of the comparison, and the device."""
+    seed = ", ".join(map(str, [results.seed] if seeds is None else seeds))
+    found = {**results.versions, "seed": seed, "device": results.device}
     return table(tuple(found), [[str(value) for value in found.values()]], words=len(found))
 
 

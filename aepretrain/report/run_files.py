@@ -1,4 +1,4 @@
-"""What the files of a run say, read for the report; a file that is not there is an empty answer."""
+"""What the files of a run say, read for the report; a file that is not there is an empty answer, or None."""
 
 import json
 import zipfile
@@ -10,19 +10,23 @@ import yaml
 from numpy.typing import NDArray
 
 from aepretrain.errors import StorageError
-from aepretrain.storage.json_files import read_json
+from aepretrain.results.run import RunResult
 
 Curve = dict[int, float]
 """The values of those epochs, counted from 0, in which there was one, in their order."""
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """The values of a JSON file, empty if it is missing.
+def read_results(folder: Path) -> RunResult | None:
+    """What a run found; None while it has not finished.
+
+    Args:
+        folder: The run directory.
 
     Raises:
-        StorageError: If it is damaged.
+        StorageError: If ``results.json`` is damaged.
     """
-    return read_json(path) if path.is_file() else {}
+    path = folder / "results.json"
+    return RunResult.read(path) if path.is_file() else None
 
 
 def read_curves(path: Path) -> dict[str, dict[str, Curve]]:

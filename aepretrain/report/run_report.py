@@ -1,13 +1,12 @@
 """The report of a single run."""
 
+import math
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from aepretrain.evaluation.statistics import sampling_error
 from aepretrain.report.colours import STAND_INS
 from aepretrain.report.confusion import MOST_CLASSES, confusion_table, most_confused
 from aepretrain.report.inline import inline_svg
@@ -15,6 +14,9 @@ from aepretrain.report.page import figure, headline, missing, page, paragraph, r
 from aepretrain.report.pretraining import draw_losses, pretraining_sections
 from aepretrain.report.provenance import provenance_section
 from aepretrain.report.run_files import Curve, read_curves, read_results
+from aepretrain.results.classifier import Measurement
+from aepretrain.results.run import RunResult
+from aepretrain.results.statistics import sampling_error
 
 ONE_RUN = (
     "One run does not say whether pretraining helped: that takes the same network from random weights, over several "
@@ -39,9 +41,9 @@ def write_run_report(folder: Path) -> Path:
     Raises:
         StorageError: If a file is damaged or the report cannot be written.
     """
-    results = read_results(folder / "results.json")
+    results = read_results(folder)
     curves = read_curves(folder / "metrics.jsonl").get("classifier", {})
-    name = results.get("data", {}).get("name", "A run")
+    name = "A run" if results is None else results.data.name
     parts = [
         f"<h1>{escape(name)}: pretrained layer by layer</h1>",
         paragraph(_facts(results), "facts"),
@@ -54,63 +56,62 @@ def write_run_report(folder: Path) -> Path:
     return write_page(folder / "report.html", page(f"{name} · aepretrain", parts))
 
 
-def _facts(results: Mapping[str, Any]) -> str:
-    if not results:
+def _facts(results: RunResult | None) -> str:
+    if results is None:
         return "This run has not finished: what its files say so far."
-    data = results.get("data", {})
-    shapes = [results["stages"][0]["in_shape"], *(stage["code_shape"] for stage in results["stages"])]
-    network = "-".join(str(int(np.prod(shape))) for shape in shapes) if results["stages"] else ""
-    counts = [f"{data[split]:,} {split}" for split in ("unlabelled", "labelled", "validation", "test") if split in data]
-    return f"{network} network, {', '.join(counts)} examples, seed {results.get('seed')}, {results.get('device')}"
+    data = results.data
+    network = ""
+    if results.stages:
+        widths = [math.prod(results.stages[0].in_shape), *(math.prod(stage.code_shape) for stage in results.stages)]
+        network = f"{'-'.join(map(str, widths))} network, "
+    counts = f"{data.unlabelled:,} unlabelled, {data.labelled:,} labelled, {data.validation:,} validation"
+    return f"{network}{counts}, {data.test:,} test examples, seed {results.seed}, {results.device}"
 
 
-def _answer(results: Mapping[str, Any]) -> list[str]:
+def _answer(results: RunResult | None) -> list[str]:
     """The headline: test and validation error, or why there are none."""
-    measured = results.get("classifier")
-    if not measured:
-        why = _no_classifier(results)
-        solved = [pattern["solved"] for pattern in results.get("patterns", [])]
+    if results is None or results.classifier is None:
+        why = missing(_no_classifier(results))
+        solved = [pattern.solved for pattern in (results and results.patterns) or ()]
         if solved:
             cards = [("patterns that come back", f"{sum(solved)} of {len(solved)}", "through encoder and decoder", "")]
-            return [headline(cards), missing(why)]
-        return [missing(why)]
-    test, validation = measured["test"], measured["validation"]
+            return [headline(cards), why]
+        return [why]
     cards = [
-        (f"{name} error", f"{part['error']:.2%}", _with_error(part), "")
-        for name, part in (("test", test), ("validation", validation))
+        (f"{name} error", f"{found.error:.2%}", _with_error(found), "")
+        for name, found in (("test", results.classifier.test), ("validation", results.classifier.validation))
     ]
     return [headline(cards), paragraph(f"The test set was read once, at the end. {ONE_RUN}")]
 
 
-def _with_error(part: Mapping[str, Any]) -> str:
-    points = 100 * sampling_error(part["accuracy"], part["examples"])
-    return f"± {points:.2f} points from the sampling of {part['examples']:,} examples"
+def _with_error(found: Measurement) -> str:
+    points = 100 * sampling_error(found.accuracy, found.examples)
+    return f"± {points:.2f} points from the sampling of {found.examples:,} examples"
 
 
-def _no_classifier(results: Mapping[str, Any]) -> str:
-    if not results:
+def _no_classifier(results: RunResult | None) -> str:
+    if results is None:
         return "There is no classifier yet: the run has not finished."
-    if results.get("data", {}).get("classes") is None:
+    if results.data.classes is None:
         return "There is no classifier: the data have no labels."
     return "There is no classifier: the run only pretrained."
 
 
-def _classifier(results: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[str]:
+def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[str]:
     """Curves, figures and confusion matrix of the classifier."""
-    measured = results.get("classifier")
-    if not measured:
+    if results is None or results.classifier is None:
         return [missing(_no_classifier(results))]
+    found = results.classifier
     columns = ("data", "examples", "accuracy", "error", "loss (nats)")
     rows = [
-        (name, f"{part['examples']:,}", f"{part['accuracy']:.2%}", f"{part['error']:.2%}", f"{part['loss']:.4f}")
-        for name, part in ((name, measured[name]) for name in ("validation", "test"))
+        (name, f"{part.examples:,}", f"{part.accuracy:.2%}", f"{part.error:.2%}", f"{part.loss:.4f}")
+        for name, part in (("validation", found.validation), ("test", found.test))
     ]
-    words = "frozen encoder, head alone trained" if measured["frozen_encoder"] else "fine-tuned end to end"
-    arrived = measured.get("weights_arrived")
-    sentence = f"{measured['epochs']} epochs, {words}; the weights of epoch {measured['kept_epoch'] + 1} were kept."
-    if arrived:
+    words = "frozen encoder, head alone trained" if found.frozen_encoder else "fine-tuned end to end"
+    sentence = f"{found.epochs} epochs, {words}; the weights of epoch {found.kept_epoch + 1} were kept."
+    if found.weights_arrived:
         sentence += " Before its first step it held the pretrained weights, bit for bit."
-    figures = [_curves(curves, measured["kept_epoch"]), _confusion(measured["test"]["confusion_matrix"])]
+    figures = [_curves(curves, found.kept_epoch), _confusion(found.test.confusion_matrix)]
     return [table(columns, rows), paragraph(sentence), row(figures, "wide")]
 
 
@@ -138,8 +139,8 @@ def _confusion(matrix: list[list[int]]) -> str:
     return figure(body, "Confusion on test data.", words)
 
 
-def _which_data(results: Mapping[str, Any]) -> str:
-    if not results.get("classifier"):
+def _which_data(results: RunResult | None) -> str:
+    if results is None or results.classifier is None:
         return "All figures and pictures are of training and validation data; no test example was read."
     return (
         "The test error and the confusion matrix are of test data, which were read once, after every choice was made. "

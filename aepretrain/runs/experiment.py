@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,11 @@ from aepretrain.layers.base import StageModule
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
 from aepretrain.processes import is_first_process
 from aepretrain.report.run_report import write_run_report
+from aepretrain.results.classifier import ClassifierResult, Measurement
+from aepretrain.results.records import to_plain
+from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
-from aepretrain.storage.json_files import finite, write_json
+from aepretrain.storage.json_files import finite
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.training.context import CallbackFactory, RunContext
@@ -126,7 +129,7 @@ class Experiment:
         stack.check(self.data, self.seed)
         return stack
 
-    def run(self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False) -> dict[str, Any]:
+    def run(self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False) -> RunResult:
         """Train everything and write the run directory.
 
         Args:
@@ -135,7 +138,7 @@ class Experiment:
             resume: Take up what ``out`` holds of this very experiment.
 
         Returns:
-            The results, as in ``results.json``.
+            What the run found, as ``results.json`` has it.
         """
         with open_run(self.tracking, out, job_type="fit") as run:
             results = self._run(out, stack, run, resume=resume)
@@ -147,25 +150,25 @@ class Experiment:
             write_run_report(out)
         return results
 
-    def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> dict[str, Any]:
+    def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:
         stack, results = self.pretrain_stack(out, stack, resume=resume, run=run)
         if self.has_classifier:
             # What must arrive is read back from the file that users take home; only the first process surely sees it.
             pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
             tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
             classifier = tuned.head
-            results["classifier"] = {**measure(classifier, self.data, self.seed), **tuned.summary()}
-            print_line(classifier_summary(results["classifier"]))
+            found = tuned.result(*measure(classifier, self.data, self.seed))
+            results = replace(results, classifier=found)
+            print_line(classifier_summary(found))
             if not classifier.freeze_encoder:
-                errors = {f"{split} error": results["classifier"][split]["error"] for split in ("validation", "test")}
                 folder = out / "stages" / "classifier" / "encoder"
-                _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels", errors)
-        write_json(out / "results.json", results)
+                _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
+        results.write(out / "results.json")
         return results
 
     def pretrain_stack(
         self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False, run: TrackedRun | None = None
-    ) -> tuple[GreedyStack, dict[str, Any]]:
+    ) -> tuple[GreedyStack, RunResult]:
         """Train the stack and save its encoder.
 
         Args:
@@ -175,7 +178,7 @@ class Experiment:
             run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
 
         Returns:
-            The stack, and the results so far: without a classifier.
+            The stack, and what was found so far: without a classifier.
         """
         stack = stack or self.prepare()
         context = self.context(out, resume=resume, run=run)
@@ -183,21 +186,16 @@ class Experiment:
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
         return stack, self.close_pretraining(stack, out)
 
-    def close_pretraining(self, stack: GreedyStack, out: Path) -> dict[str, Any]:
-        """Save the encoder of a stack that was trained; returns the results so far."""
-        results: dict[str, Any] = {
-            "stages": stack.results(),
-            "classifier": None,
-            **self.circumstances(stack.records[0]),
-            "warnings": stack.warnings(),
-        }
-        if isinstance(self.data, OneHotPatterns):
-            results["patterns"] = _pattern_codes(stack, self.data.splits().unlabelled[:])
-        figures = {
-            stage["stage"]: {**stage["losses"], **stage["diagnostics"], "epochs": stage["epochs"]}
-            for stage in results["stages"]
-        }
-        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned", figures)
+    def close_pretraining(self, stack: GreedyStack, out: Path) -> RunResult:
+        """Save the encoder of a stack that was trained; returns what was found so far."""
+        is_patterns = isinstance(self.data, OneHotPatterns)
+        results = replace(
+            self.empty_result(stack.records[0]),
+            stages=tuple(stack.results()),
+            warnings=tuple(stack.warnings()),
+            patterns=_pattern_codes(stack, self.data.splits().unlabelled[:]) if is_patterns else None,
+        )
+        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")
         return results
 
     def train_classifier(
@@ -238,28 +236,30 @@ class Experiment:
             resume=resume,
         )
 
-    def circumstances(self, record: StageRecord) -> dict[str, Any]:
-        """What a result was obtained with: data, versions, seed, device, processes."""
-        return {
-            "data": self.describe_data(),
-            "versions": versions(),
-            "seed": self.seed,
-            "device": record.device,
-            "processes": record.processes,
-        }
+    def empty_result(self, record: StageRecord) -> RunResult:
+        """What a result is found with, and nothing found yet: data, versions, seed, device, processes."""
+        return RunResult(
+            stages=(),
+            classifier=None,
+            data=self.describe_data(),
+            versions=versions(),
+            seed=self.seed,
+            device=record.device,
+            processes=record.processes,
+        )
 
-    def describe_data(self) -> dict[str, Any]:
+    def describe_data(self) -> DataFacts:
         """The data set and how many of its examples were used for what."""
         splits = self.data.splits(self.seed)
-        return {
-            "name": self.data.name,
-            "in_shape": list(self.data.in_shape),
-            "classes": self.data.num_classes,
-            "unlabelled": len(splits.unlabelled),
-            "labelled": len(splits.train),
-            "validation": len(splits.validation),
-            "test": len(splits.test),
-        }
+        return DataFacts(
+            name=self.data.name,
+            in_shape=tuple(self.data.in_shape),
+            classes=self.data.num_classes,
+            unlabelled=len(splits.unlabelled),
+            labelled=len(splits.train),
+            validation=len(splits.validation),
+            test=len(splits.test),
+        )
 
 
 def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
@@ -270,15 +270,13 @@ def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
     context.finish(tuned.record.stage)
 
 
-def measure(head: Head, data: DataModule, seed: int) -> dict[str, Any]:
-    """Validation and test figures of a head whose epochs and settings are chosen: the test set is read here."""
+def measure(head: Head, data: DataModule, seed: int) -> tuple[Measurement, Measurement]:
+    """A head whose epochs and settings are chosen, on validation and test data: the test set is read here."""
     splits = data.splits(seed)
     assert splits.validation.y is not None
     assert splits.test.y is not None
-    return {
-        "validation": head.measure(splits.validation.x[:], splits.validation.y),
-        "test": head.measure(splits.test.x[:], splits.test.y),
-    }
+    validation = head.measure(splits.validation.x[:], splits.validation.y)
+    return validation, head.measure(splits.test.x[:], splits.test.y)
 
 
 def load_classifier(experiment: Experiment, run: Path) -> Classifier:
@@ -298,12 +296,11 @@ def load_classifier(experiment: Experiment, run: Path) -> Classifier:
     return classifier.eval()
 
 
-def classifier_summary(results: dict[str, Any]) -> str:
+def classifier_summary(found: ClassifierResult) -> str:
     """One line on the classifier, when its stage has closed."""
     return (
-        f"classifier  {results['epochs']} epochs in {format_duration(results['seconds'])}, "
-        f"epoch {results['kept_epoch'] + 1} kept  "
-        f"validation error {results['validation']['error']:.2%}  test error {results['test']['error']:.2%}"
+        f"classifier  {found.epochs} epochs in {format_duration(found.seconds)}, epoch {found.kept_epoch + 1} kept  "
+        f"validation error {found.validation.error:.2%}  test error {found.test.error:.2%}"
     )
 
 
@@ -316,22 +313,15 @@ def versions() -> dict[str, str]:
 
 
 @rank_zero_only
-def _save(
-    encoder: nn.Module,
-    folder: Path,
-    experiment: Experiment,
-    results: dict[str, Any],
-    state: str,
-    figures: dict[str, Any],
-) -> None:
+def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: RunResult, state: str) -> None:
     provenance = {
         "weights": state,
-        "variants": [stage["variant"] for stage in results["stages"]],
-        "data set": experiment.data.name,
-        "seed": experiment.seed,
-        "data": results["data"],
-        "metrics": finite(figures),
-        "versions": results["versions"],
+        "variants": [stage.variant for stage in results.stages],
+        "data set": results.data.name,
+        "seed": results.seed,
+        "data": to_plain(results.data),
+        "metrics": finite(_metrics(results)),
+        "versions": to_plain(results.versions),
     }
     save_encoder(
         encoder,
@@ -342,12 +332,21 @@ def _save(
     )
 
 
+def _metrics(results: RunResult) -> dict[str, Any]:
+    """The figures that an encoder takes along: errors of the classifier that tuned it, else those of its stages."""
+    if (found := results.classifier) is not None:
+        return {"validation error": found.validation.error, "test error": found.test.error}
+    return {
+        stage.stage: {**to_plain(stage.losses), **stage.diagnostics, "epochs": stage.epochs} for stage in results.stages
+    }
+
+
 @torch.no_grad()
-def _pattern_codes(stack: GreedyStack, x: Tensor) -> list[dict[str, Any]]:
+def _pattern_codes(stack: GreedyStack, x: Tensor) -> tuple[PatternCode, ...]:
     """For each one-hot pattern its code, and the pattern that the decoder answers with."""
     codes = stack.encode(x)
     answers = stack.decode(codes).argmax(dim=1)
-    return [
-        {"pattern": number, "code": code, "answer": answer, "solved": answer == number}
+    return tuple(
+        PatternCode(pattern=number, code=code, answer=answer, solved=answer == number)
         for number, (code, answer) in enumerate(zip(codes.tolist(), answers.tolist(), strict=True))
-    ]
+    )

@@ -1,10 +1,13 @@
 """A comparison in Weights & Biases: one group of runs, and one run that sums them up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from aepretrain.results.cell import CellResult
+from aepretrain.results.comparison import ComparisonResult
+from aepretrain.results.records import to_plain
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.tracking.wandb_run import artifact_name
@@ -48,36 +51,41 @@ def _group_of(folder: Path) -> str:
     return next((path.parent for path in above if path.name == "runs"), above[1]).name
 
 
-def log_comparison(
-    tracking: Tracking, folder: Path, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> None:
+def log_comparison(tracking: Tracking, folder: Path, summary: ComparisonResult, rows: Sequence[CellResult]) -> None:
     """Sum a comparison up: a table of all rows, means, differences and verdicts, and the pictures that there are.
 
     Args:
         tracking: Which loggers follow the comparison.
         folder: The directory of the comparison.
-        summary: What ``summary.json`` holds.
-        rows: The rows of ``results.csv``.
+        summary: What the comparison found.
+        rows: Of all cells.
     """
     with open_run(tracking, folder, job_type="summary", group=folder.absolute().name, tags=["summary"]) as run:
         # A column of a table has one type, and a label budget is a number or "all".
-        run.log_table("results", [{**row, "labels": str(row["labels"])} for row in rows])
+        run.log_table("results", [{**to_plain(row), "labels": str(row.labels)} for row in rows])
         run.log_figures(figures_of(summary))
         run.log_pictures()
         run.publish_report()
         run.say_where(f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*")
 
 
-def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+def figures_of(summary: ComparisonResult) -> dict[str, Any]:
     """Means, differences and verdicts by label budget.
 
     Example:
-        >>> budget = {"labels": 50, "arms": {"random": {"mean": 0.8}}, "differences": {}, "verdict": "It helps."}
-        >>> figures_of({"seeds": 5, "budgets": [budget]})
-        {'seeds': 5, 'labels-50': {'random': {'mean': 0.8}, 'verdict': 'It helps.'}}
+        >>> from aepretrain.results.comparison import ArmResult, BudgetResult
+        >>> arms = {"random": ArmResult(0.8, 0.01, 0.02, 5)}
+        >>> budget = BudgetResult(labels=50, arms=arms, differences={}, verdict="helps", best="random")
+        >>> figures_of(ComparisonResult("Digits", 5, 1, 300, 300, (budget,)))["labels-50"]
+        {'random': {'mean': 0.8, 'std': 0.01, 'sampling_error': 0.02, 'seeds': 5}, 'verdict': 'helps'}
     """
-    figures: dict[str, Any] = {name: value for name, value in summary.items() if name != "budgets"}
-    for budget in summary["budgets"]:
-        verdicts = {name: words for name, words in budget.items() if name.endswith("verdict") and words}
-        figures[f"labels-{budget['labels']}"] = {**budget["arms"], **budget["differences"], **verdicts}
+    figures: dict[str, Any] = {name: value for name, value in to_plain(summary).items() if name != "budgets"}
+    for budget in summary.budgets:
+        verdicts = {
+            "verdict": budget.verdict,
+            "longer_verdict": budget.longer_verdict,
+            "control_verdict": budget.control_verdict,
+        }
+        said = {name: words for name, words in verdicts.items() if words}
+        figures[f"labels-{budget.labels}"] = {**to_plain(budget.arms), **to_plain(budget.differences), **said}
     return figures

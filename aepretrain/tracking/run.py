@@ -12,6 +12,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from aepretrain.console import print_line
 from aepretrain.processes import is_first_process
+from aepretrain.results.records import to_plain
+from aepretrain.results.run import RunResult
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.wandb_mode import decided_mode
@@ -58,15 +60,15 @@ class TrackedRun:
         for logger in chain(*followers.values()):
             logger.finalize("success")
 
-    def log_outcome(self, results: Mapping[str, Any], *, encoder: Path | None = None) -> None:
+    def log_outcome(self, results: RunResult, *, encoder: Path | None = None) -> None:
         """Hand over what the run found: its results, its pictures, and its encoder where there is one."""
         self.log_results(results)
         self.log_pictures()
         if encoder is not None:
             self.log_encoder(encoder)
 
-    def log_results(self, results: Mapping[str, Any]) -> None:
-        """Set the run's summary from what ``results.json`` holds."""
+    def log_results(self, results: RunResult) -> None:
+        """Set the run's summary from what the run found."""
         if self.wandb is not None:
             self.wandb.summarize(summary_of(results))
 
@@ -177,22 +179,29 @@ def _start_wandb(
     )
 
 
-def summary_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of ``results.json`` by the keys that their curves have.
+def summary_of(results: RunResult) -> dict[str, Any]:
+    """The figures of a run by the keys that their curves have.
 
     Example:
-        >>> stages = [{"stage": "00-plain", "epochs": 2, "losses": {"val/loss": 3.5}}]
-        >>> classifier = {"test": {"accuracy": 0.9}, "epochs": 5}
-        >>> summary_of({"stages": stages, "classifier": classifier})
-        {'00-plain/epochs': 2, '00-plain/val/loss': 3.5, 'test/accuracy': 0.9, 'finetune/epochs': 5}
+        >>> from aepretrain.results.run import DataFacts
+        >>> from aepretrain.results.stage import StageLosses, StageResult
+        >>> stage = StageResult(
+        ...     stage="00-plain", variant="plain", in_shape=(64,), code_shape=(16,), epochs=2, kept_epoch=1, steps=9,
+        ...     seconds=0.5, losses=StageLosses(4.0, 3.5, 3.5), diagnostics={"dead_units": 1.0},
+        ... )
+        >>> data = DataFacts("Digits", (64,), 10, unlabelled=1197, labelled=50, validation=300, test=300)
+        >>> found = summary_of(RunResult((stage,), None, data, {}, seed=0, device="cpu", processes=1))
+        >>> found["00-plain/epochs"], found["00-plain/validation"], found["00-plain/dead_units"]
+        (2, 3.5, 1.0)
     """
     figures: dict[str, Any] = {}
-    for stage in results.get("stages", []):
-        own = {**stage, **stage.get("losses", {}), **stage.get("diagnostics", {})}
-        own = {name: value for name, value in own.items() if name not in ("stage", "losses", "diagnostics")}
-        figures.update(flatten({key_prefix(stage["stage"]): own}))
-    for name, value in (results.get("classifier") or {}).items():
-        figures.update(flatten({name: value} if isinstance(value, Mapping) else {"finetune": {name: value}}))
+    for stage in results.stages:
+        own = {name: value for name, value in to_plain(stage).items() if name not in ("stage", "losses", "diagnostics")}
+        figures.update(flatten({key_prefix(stage.stage): {**own, **to_plain(stage.losses), **stage.diagnostics}}))
+    if results.classifier is not None:
+        own = to_plain(results.classifier)
+        figures.update(flatten({split: own.pop(split) for split in ("validation", "test")}))
+        figures.update(flatten({"finetune": own}))
     return figures
 
 

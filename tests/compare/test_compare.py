@@ -35,6 +35,8 @@ from aepretrain.cli.main import main
 from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
 from aepretrain.compare.summary import summarize
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
+from aepretrain.results.cell import CellResult
+from aepretrain.results.run import DataFacts
 from aepretrain.training.loop import OptimizerStep
 from tests.support.runs import all_left, members
 
@@ -346,15 +348,15 @@ def test_a_baseline_is_that_of_scikit_learn_with_the_setting_that_validation_cho
         model = KNeighborsClassifier(k).fit(x, y)
         scores[k] = model.score(splits.validation.x.flatten(1), splits.validation.y)
     best = max(scores, key=scores.get)
-    assert found["hyperparameters"] == {"k": best}
-    assert found["validation_accuracy"] == pytest.approx(scores[best])
+    assert found.hyperparameters == {"k": best}
+    assert found.validation_accuracy == pytest.approx(scores[best])
     expected = KNeighborsClassifier(best).fit(x, y).score(splits.test.x.flatten(1), splits.test.y)
-    assert found["test_accuracy"] == pytest.approx(expected)
+    assert found.test_accuracy == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_reads_the_digits(name):
-    assert measure_baseline(name, Digits().splits())["test_accuracy"] > 0.93
+    assert measure_baseline(name, Digits().splits()).test_accuracy > 0.93
 
 
 @pytest.mark.parametrize(
@@ -549,13 +551,13 @@ def test_the_summary_names_what_was_best_and_answers_at_equal_compute_and_for_th
         "control-pretrained": 0.95, "control-random": 0.97, "svm": 0.96,
     }  # fmt: skip
     found = [
-        {"arm": cell.arm, "labels": "all", "seed": cell.seed, "test_accuracy": accuracy[cell.arm] + 0.001 * cell.seed}
+        CellResult(cell.arm, cell.seed, "all", 0.9, test_accuracy=accuracy[cell.arm] + 0.001 * cell.seed)
         for cell in comparison.cells()
     ]
-    data = {"name": "Digits", "validation": 300, "test": 300}
-    (budget,) = summarize(found, comparison, data)["budgets"]
-    assert budget["best"] == "control-random"
-    assert budget["verdict"].startswith("helps: +3.0 points")
-    assert budget["longer_verdict"].startswith("hurts: -1.0 points")
-    assert budget["control_verdict"].startswith("hurts: -2.0 points")
-    assert budget["differences"]["pretrained - control-random"]["mean"] == pytest.approx(-0.04)
+    data = DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=1197, validation=300, test=300)
+    (budget,) = summarize(found, comparison, data).budgets
+    assert budget.best == "control-random"
+    assert budget.verdict.startswith("helps: +3.0 points")
+    assert budget.longer_verdict.startswith("hurts: -1.0 points")
+    assert budget.control_verdict.startswith("hurts: -2.0 points")
+    assert budget.differences["pretrained - control-random"].mean == pytest.approx(-0.04)

@@ -49,14 +49,14 @@ def test_a_probe_on_raw_pixels_is_logistic_regression():
     splits = data.splits()
     reference = LogisticRegression(max_iter=2000).fit(splits.train.x.flatten(1), splits.train.y)
     expected = reference.score(splits.test.x.flatten(1), splits.test.y)
-    assert evaluate_classifier(model, splits.test.x, splits.test.y)["accuracy"] == pytest.approx(expected, abs=0.02)
+    assert evaluate_classifier(model, splits.test.x, splits.test.y).accuracy == pytest.approx(expected, abs=0.02)
 
 
 def test_the_best_epoch_on_validation_data_is_kept():
     model = Classifier(encoder(), 10, optimizer=lambda p: torch.optim.SGD(p, lr=5.0))
     record = train(model, epochs=6).record
     splits = Digits().splits()
-    accuracy = evaluate_classifier(model, splits.validation.x, splits.validation.y)["accuracy"]
+    accuracy = evaluate_classifier(model, splits.validation.x, splits.validation.y).accuracy
     assert accuracy == pytest.approx(record.metrics["val/accuracy"])
     assert 0 <= record.kept_epoch < 6
 
@@ -69,14 +69,14 @@ def test_the_figures_are_those_of_scikit_learn():
     logits = model(examples.x).detach()
     predicted, y = logits.argmax(dim=1).numpy(), examples.y.numpy()
     precision, recall, f1, _ = precision_recall_fscore_support(y, predicted, labels=range(10), zero_division=0)
-    assert found["accuracy"] == accuracy_score(y, predicted)
-    assert found["error"] == pytest.approx(1 - found["accuracy"])
-    assert found["confusion_matrix"] == confusion_matrix(y, predicted).tolist()
-    np.testing.assert_allclose(found["per_class"]["precision"], precision, rtol=1e-5)
-    np.testing.assert_allclose(found["per_class"]["recall"], recall, rtol=1e-5)
-    np.testing.assert_allclose(found["per_class"]["f1"], f1, rtol=1e-5)
-    assert found["loss"] == pytest.approx(log_loss(y, logits.double().softmax(dim=1), labels=range(10)), rel=1e-4)
-    assert found["examples"] == 300
+    assert found.accuracy == accuracy_score(y, predicted)
+    assert found.error == pytest.approx(1 - found.accuracy)
+    assert found.confusion_matrix == confusion_matrix(y, predicted).tolist()
+    np.testing.assert_allclose(found.per_class.precision, precision, rtol=1e-5)
+    np.testing.assert_allclose(found.per_class.recall, recall, rtol=1e-5)
+    np.testing.assert_allclose(found.per_class.f1, f1, rtol=1e-5)
+    assert found.loss == pytest.approx(log_loss(y, logits.double().softmax(dim=1), labels=range(10)), rel=1e-4)
+    assert found.examples == 300
 
 
 @pytest.mark.parametrize("freeze", [True, False])

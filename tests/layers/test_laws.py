@@ -212,9 +212,9 @@ def test_the_energies_are_the_textbook_equations_by_hand():
 
 
 def test_an_overcomplete_layer_is_one_whose_narrowest_width_exceeds_the_input():
-    assert PlainAutoencoder((6,), Dense(7)).is_overcomplete()
-    assert not PlainAutoencoder((6,), Dense(6)).is_overcomplete()
-    assert not PlainAutoencoder((6,), Dense(9, hidden=(3,))).is_overcomplete()
+    assert PlainAutoencoder((6,), Dense(7)).can_copy
+    assert not PlainAutoencoder((6,), Dense(6)).can_copy
+    assert not PlainAutoencoder((6,), Dense(9, hidden=(3,))).can_copy
 
 
 def test_weights_of_a_tied_coder_are_one_parameter():

@@ -80,15 +80,15 @@ def test_each_layer_learns_to_reconstruct_the_codes_of_the_one_before():
 def test_every_layer_gets_better_and_its_record_says_how():
     stack = two_layers().fit(Digits(), Pretraining(epochs=[8, 4], batch_size=64), QUIET)
     results = stack.results()
-    assert [r["stage"] for r in results] == ["00-denoising", "01-sparse"]
-    assert [r["epochs"] for r in results] == [8, 4]
-    assert [r["steps"] for r in results] == [8 * 19, 4 * 19]
-    assert results[0]["in_shape"] == [1, 8, 8]
-    assert results[1]["code_shape"] == [8]
+    assert [r.stage for r in results] == ["00-denoising", "01-sparse"]
+    assert [r.epochs for r in results] == [8, 4]
+    assert [r.steps for r in results] == [8 * 19, 4 * 19]
+    assert results[0].in_shape == (1, 8, 8)
+    assert results[1].code_shape == (8,)
     untrained = two_layers().layers[0]
     x = Digits().splits().validation.x
     before = untrained.L(x, untrained.g(untrained.f(x))).mean().item()
-    assert results[0]["losses"]["reconstruction"] < 0.8 * before
+    assert results[0].losses.reconstruction < 0.8 * before
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -96,7 +96,7 @@ def test_every_variant_stacks_and_reports_its_own_diagnostic(name):
     layer = lambda shape: make(name, in_shape=shape, coder=Dense(6))  # noqa: E731
     stack = GreedyStack((1, 8, 8), [layer, layer]).fit(Digits(), Pretraining(epochs=1), QUIET)
     for result in stack.results():
-        diagnostics = result["diagnostics"]
+        diagnostics = result.diagnostics
         assert {"active_share", "mean_abs_code", "dead_units", "informative_units", "identity_score"} <= set(
             diagnostics
         )

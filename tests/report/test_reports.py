@@ -261,13 +261,22 @@ def test_the_report_of_anything_else_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("results.json", "{"), ("metrics.jsonl", "{]\n"), ("stages/inputs.npz", "PK")]
+    ("name", "content"),
+    [("results.json", "{"), ("results.json", '{"stages": []}'), ("metrics.jsonl", "{]\n"), ("stages/inputs.npz", "PK")],
 )
 def test_a_damaged_file_is_a_storage_error_that_names_it(name, content, run, copy, capsys):
     folder = copy(run)
     (folder / name).write_text(content)
     assert main(["report", str(folder)]) == 5
     assert f"{folder / name} cannot be read" in capsys.readouterr().err
+
+
+def test_a_cell_of_a_comparison_has_a_report_of_its_own(comparison, copy):
+    folder = copy(comparison / "runs" / "pretrained-50-seed0")
+    words, _ = read(write_run_report(folder))
+    results = json.loads((folder / "results.json").read_text())
+    assert f"{results['classifier']['test']['error']:.2%}" in words
+    assert "1,197 unlabelled, 50 labelled, 300 validation, 300 test examples, seed 0" in words
 
 
 def test_names_from_a_config_are_text_and_no_markup(run, copy):

@@ -3,6 +3,7 @@
 import yaml
 
 from aepretrain.cli.main import main
+from aepretrain.results.run import DataFacts, RunResult
 
 LAYER = {
     "class_path": "DenoisingAutoencoder",
@@ -27,3 +28,10 @@ def make(verb, folder, **changes):
     out = folder / verb
     assert main([verb, "--config", write_config(folder, **changes), "--out", str(out)]) == 0
     return out
+
+
+def run_result(**changes):
+    """What a run found that pretrained nothing and has no classifier."""
+    data = DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=50, validation=300, test=300)
+    facts = {"stages": (), "classifier": None, "data": data, "versions": {"torch": "2.14"}}
+    return RunResult(**{**facts, "seed": 0, "device": "cpu", "processes": 1, **changes})

@@ -16,6 +16,7 @@ import torch
 import aepretrain as ae
 from aepretrain.heads.classification import evaluate_classifier
 from aepretrain.processes import is_first_process, leave_group
+from aepretrain.results.records import to_plain
 from aepretrain.training import loop, stage
 
 
@@ -53,7 +54,7 @@ def main():
         held_out = data.splits().validation
         alone = evaluate_classifier(model, held_out.x, held_out.y)
         together = {name.removeprefix("val/"): value for name, value in tuned.record.metrics.items()}
-        (out / "figures.json").write_text(json.dumps({"alone": alone, "together": together}))
+        (out / "figures.json").write_text(json.dumps({"alone": to_plain(alone), "together": together}))
     leave_group()
 
 

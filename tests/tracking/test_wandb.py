@@ -21,6 +21,7 @@ from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.tracking.wandb_mode import decide_mode, has_key, server_answers
 from aepretrain.tracking.wandb_report import build_report
+from tests.support.records import run_result
 from tests.support.wandb_programs import COMMAND, PLANTED, ROOT, SHORT, environment, program
 
 
@@ -326,7 +327,7 @@ def test_a_logger_without_its_package_is_refused_before_training(monkeypatch):
 def test_disabled_is_metrics_jsonl_alone(tmp_path, capsys):
     with open_run(Tracking(["wandb"], WandbOptions(report=True)), tmp_path, job_type="fit") as run:
         assert [type(logger).__name__ for logger in run.loggers("a")] == ["MetricsFile"]
-        run.log_outcome({"stages": [], "classifier": None}, encoder=tmp_path)
+        run.log_outcome(run_result(), encoder=tmp_path)
         run.publish_report()
     assert not list(tmp_path.iterdir())
     assert isinstance(run, TrackedRun)

@@ -17,6 +17,7 @@ from aepretrain import (
     TrainerOptions,
     finetune,
 )
+from aepretrain.results.records import to_plain
 from tests.support.variants import VARIANTS, make
 
 
@@ -28,7 +29,7 @@ def test_losses_in_bf16_mixed_are_finite_and_close_to_float32(name):
         stack = GreedyStack((1, 8, 8), [lambda shape: make(name, in_shape=shape, coder=Dense(24))])
         context = RunContext(progress=False, trainer=TrainerOptions(precision=precision))
         stack.fit(Digits(), Pretraining(epochs=3, batch_size=64), context)
-        found.append(stack.results()[0]["losses"])
+        found.append(to_plain(stack.results()[0].losses))
     for key, value in found[0].items():
         assert math.isfinite(found[1][key])
         assert found[1][key] == pytest.approx(value, rel=0.03), key

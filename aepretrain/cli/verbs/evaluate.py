@@ -31,4 +31,4 @@ def run(arguments: Sequence[str]) -> None:
     experiment = load_experiment(folder / "config.yaml")
     if not experiment.has_classifier:
         raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
-    print_classifier(measure(load_classifier(experiment, folder), experiment.data, experiment.seed))
+    print_classifier(*measure(load_classifier(experiment, folder), experiment.data, experiment.seed))

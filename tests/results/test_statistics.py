@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aepretrain.evaluation.statistics import paired_difference, sampling_error, verdict
+from aepretrain.results.statistics import paired_difference, sampling_error, verdict
 
 ACCURACIES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
 

@@ -1,0 +1,128 @@
+"""What one cell of a comparison found: a row of ``results.csv``, and the cell's own ``row.json``."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from aepretrain.errors import StorageError
+from aepretrain.results.records import from_plain, read_record, to_plain, write_record
+from aepretrain.storage.files import write_whole
+
+Labels = int | Literal["all"]
+"""A label budget as results name it: a number of labelled examples, or all of them."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """An arm or a baseline with one seed and one label budget.
+
+    Args:
+        arm: Name of the arm or baseline.
+        seed: The seed.
+        labels: The label budget.
+        validation_accuracy: Share of 1.
+        test_accuracy: Share of 1.
+        epochs: Epochs of fine-tuning; ``None`` for a baseline.
+        steps: Optimizer steps of fine-tuning; ``None`` for a baseline.
+        seconds: Wall-clock time of fine-tuning, or of a baseline with its search; ``None`` where it is not known.
+        hyperparameters: What validation data chose, by name; read from ``results.csv``, the values are text.
+
+    Example:
+        >>> cell = CellResult("knn", 0, 50, 0.88, 0.86, seconds=0.01, hyperparameters={"k": 1})
+        >>> cell.labels, cell.epochs, cell.settings
+        (50, None, 'k=1')
+    """
+
+    arm: str
+    seed: int
+    labels: Labels
+    validation_accuracy: float
+    test_accuracy: float
+    epochs: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> str:
+        """The hyperparameters as ``results.csv`` has them: ``name=value``, separated by spaces."""
+        return " ".join(f"{name}={value}" for name, value in self.hyperparameters.items())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read ``row.json``.
+
+        Raises:
+            StorageError: If it is missing, damaged or lacks a key.
+        """
+        return read_record(cls, path)
+
+    def write(self, path: Path) -> None:
+        """Write ``row.json`` whole or not at all.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        write_record(path, self)
+
+
+COLUMNS = tuple(each.name for each in fields(CellResult))
+
+
+def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
+    """Write ``results.csv`` whole or not at all.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**to_plain(row), "hyperparameters": row.settings} for row in rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def read_rows(path: Path) -> list[CellResult]:
+    """Read ``results.csv``.
+
+    Raises:
+        StorageError: If it is missing or damaged, or its columns are not those of a comparison.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_cell(row) for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise StorageError(f"{path} cannot be read: {error}. Run compare again.") from error
+
+
+def _cell(row: Mapping[str, str]) -> CellResult:
+    found = {name: PARSERS[name](text) for name, text in row.items() if name in PARSERS and text}
+    return from_plain(CellResult, found)
+
+
+def _number(text: str) -> Any:
+    """A number, or the text itself, which :func:`from_plain` refuses by the name of its column."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _settings(text: str) -> Mapping[str, str] | str:
+    """The settings by name; a value may hold spaces. What names none stays text, which :func:`from_plain` refuses."""
+    parts = [part.split("=", 1) for part in re.split(r" (?=[^ =]+=)", text)]
+    return dict(parts) if all(len(part) == 2 for part in parts) else text
+
+
+PARSERS: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(COLUMNS, _number),
+    "arm": str,
+    "hyperparameters": _settings,
+}
+"""What makes a value of the text in a column."""

@@ -1,0 +1,86 @@
+"""What a classifier is measured to be, and what its training found."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Figures of every class in its order, shares of 1.
+
+    Args:
+        recall: Of the examples of a class, those that were taken for it.
+        precision: Of the examples that were taken for a class, those of it.
+        f1: The harmonic mean of both.
+
+    Example:
+        >>> PerClass(recall=[1.0, 0.5], precision=[0.5, 1.0], f1=[0.67, 0.67]).recall[1]
+        0.5
+    """
+
+    recall: list[float]
+    precision: list[float]
+    f1: list[float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A classifier on labelled examples.
+
+    Args:
+        accuracy: Share of 1.
+        error: ``1 - accuracy``.
+        loss: Cross-entropy, in nats per example.
+        examples: Number of examples N.
+        per_class: Recall, precision and F1 of every class.
+        confusion_matrix: Counts, shape ``(C, C)``; rows are the true classes, columns the answers.
+
+    Example:
+        >>> per_class = PerClass(recall=[1.0, 0.5], precision=[0.67, 1.0], f1=[0.8, 0.67])
+        >>> found = Measurement(0.75, 0.25, 0.6, 4, per_class, confusion_matrix=[[2, 0], [1, 1]])
+        >>> f"{found.error:.0%} of {found.examples}"
+        '25% of 4'
+    """
+
+    accuracy: float
+    error: float
+    loss: float
+    examples: int
+    per_class: PerClass
+    confusion_matrix: list[list[int]]
+
+
+@dataclass(frozen=True)
+class ClassifierResult:
+    """What fine-tuning found: ``classifier`` in ``results.json``.
+
+    Args:
+        validation: The kept epoch on validation data, which chose it.
+        test: The kept epoch on test data, read once.
+        weights_arrived: Whether the pretrained weights were seen in the classifier, bit for bit, before the first
+            step; ``None`` where there were none to compare with.
+        frozen_encoder: Whether the head alone was trained.
+        epochs: Epochs trained.
+        kept_epoch: The epoch, counted from 0, whose weights were kept.
+        steps: Optimizer steps.
+        seconds: Wall-clock time of the whole stage.
+        skipped_steps: Updates that were left out because their gradients were not finite.
+
+    Example:
+        >>> from aepretrain.results.records import from_plain
+        >>> measured = {"accuracy": 0.5, "error": 0.5, "loss": 0.7, "examples": 2, "confusion_matrix": [[1, 0], [1, 0]],
+        ...             "per_class": {"recall": [1.0, 0.0], "precision": [0.5, 0.0], "f1": [0.67, 0.0]}}
+        >>> values = {"validation": measured, "test": measured, "weights_arrived": True, "frozen_encoder": False,
+        ...           "epochs": 3, "kept_epoch": 2, "steps": 12, "seconds": 0.2}
+        >>> from_plain(ClassifierResult, values).test.accuracy
+        0.5
+    """
+
+    validation: Measurement
+    test: Measurement
+    weights_arrived: bool | None
+    frozen_encoder: bool
+    epochs: int
+    kept_epoch: int
+    steps: int
+    seconds: float
+    skipped_steps: int = 0

@@ -1,0 +1,109 @@
+"""What a comparison found: ``summary.json``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from aepretrain.results.cell import Labels
+from aepretrain.results.records import read_record, write_record
+from aepretrain.results.statistics import PairedDifference
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """The test accuracy of an arm or a baseline at one label budget, over seeds.
+
+    Args:
+        mean: Mean, a share of 1.
+        std: Standard deviation; NaN for a single seed.
+        sampling_error: Standard error of an accuracy that comes from a finite test set alone, a share of 1.
+        seeds: Number of seeds.
+
+    Example:
+        >>> f"{ArmResult(mean=0.93, std=0.01, sampling_error=0.015, seeds=5).mean:.0%}"
+        '93%'
+    """
+
+    mean: float
+    std: float
+    sampling_error: float
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetResult:
+    """Arms, differences and verdicts at one label budget.
+
+    Args:
+        labels: The label budget.
+        arms: Arms and baselines by name.
+        differences: Paired differences of test accuracies by name, such as ``pretrained - random``; shares of 1.
+        verdict: Whether pretraining helps, in one sentence; ``None`` where an arm was left out.
+        longer_verdict: The same at equal compute.
+        control_verdict: The same for the control network.
+        best: The arm or baseline with the highest mean.
+
+    Example:
+        >>> arms = {"pretrained": ArmResult(0.5, 0.01, 0.029, 3), "knn": ArmResult(0.9, 0.01, 0.017, 3)}
+        >>> BudgetResult(labels=50, arms=arms, differences={}, verdict=None, best="knn").sampling_error
+        0.029
+    """
+
+    labels: Labels
+    arms: Mapping[str, ArmResult]
+    differences: Mapping[str, PairedDifference]
+    verdict: str | None
+    longer_verdict: str | None = None
+    control_verdict: str | None = None
+    best: str
+
+    @property
+    def sampling_error(self) -> float:
+        """The largest sampling error of the arms, a share of 1: the one figure that terminal and report show."""
+        return max(arm.sampling_error for arm in self.arms.values())
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """Means, differences and verdicts of a comparison: ``summary.json``.
+
+    Args:
+        data: Name of the data set.
+        seeds: Seeds of the label budget that has the most.
+        combinations: Combinations of settings that were tried for every arm.
+        validation_examples: Labelled examples that settings and epochs were chosen on.
+        test_examples: Examples that every cell was tested on, once.
+        budgets: One per label budget.
+
+    Example:
+        >>> knn = BudgetResult(labels=50, arms={"knn": ArmResult(0.9, 0.01, 0.02, 3)}, differences={}, verdict=None,
+        ...                    best="knn")
+        >>> found = ComparisonResult("Digits", 3, 1, 300, 300, (knn,))
+        >>> [(budget.labels, budget.best) for budget in found.budgets]
+        [(50, 'knn')]
+    """
+
+    data: str
+    seeds: int
+    combinations: int
+    validation_examples: int
+    test_examples: int
+    budgets: tuple[BudgetResult, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read ``summary.json``.
+
+        Raises:
+            StorageError: If it is missing, damaged or lacks a key.
+        """
+        return read_record(cls, path)
+
+    def write(self, path: Path) -> None:
+        """Write ``summary.json`` whole or not at all, NaN and infinite ends of intervals as null.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        write_record(path, self)

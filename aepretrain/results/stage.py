@@ -1,0 +1,63 @@
+"""What the pretraining of one layer found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StageLosses:
+    """The losses of a stage's kept epoch, in nats per example, summed over features.
+
+    Args:
+        train: The objective on training data, with noise and penalties.
+        validation: The objective on validation data.
+        reconstruction: The reconstruction alone on validation data, without noise or penalty.
+
+    Example:
+        >>> StageLosses(train=88.1, validation=87.5, reconstruction=71.2).reconstruction
+        71.2
+    """
+
+    train: float
+    validation: float
+    reconstruction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What the pretraining of one layer found: an entry of ``stages`` in ``results.json``.
+
+    Args:
+        stage: The stage's name, such as ``00-denoising``.
+        variant: The autoencoder's variant, such as ``denoising``.
+        in_shape: Shape of one input, without the batch dimension.
+        code_shape: Shape of one code.
+        epochs: Epochs trained.
+        kept_epoch: The epoch, counted from 0, whose weights were kept.
+        steps: Optimizer steps.
+        seconds: Wall-clock time of the whole stage.
+        skipped_steps: Updates that were left out because their gradients were not finite.
+        losses: Losses of the kept epoch.
+        diagnostics: Figures of the kept epoch on validation data by name; ``None`` where one is not defined, as the
+            identity score of data that do not vary.
+
+    Example:
+        >>> stage = StageResult(
+        ...     stage="00-plain", variant="plain", in_shape=(1, 8, 8), code_shape=(16,), epochs=20, kept_epoch=18,
+        ...     steps=760, seconds=1.5, losses=StageLosses(9.7, 8.8, 8.8), diagnostics={"dead_units": 2.0},
+        ... )
+        >>> stage.losses.validation, stage.diagnostics.get("identity_score")
+        (8.8, None)
+    """
+
+    stage: str
+    variant: str
+    in_shape: tuple[int, ...]
+    code_shape: tuple[int, ...]
+    epochs: int
+    kept_epoch: int
+    steps: int
+    seconds: float
+    skipped_steps: int = 0
+    losses: StageLosses
+    diagnostics: Mapping[str, float | None]
