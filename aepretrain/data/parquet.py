@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aepretrain.data.checks import check_classes
 from aepretrain.data.decoded import DecodedData
+from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import ConfigError, DataError
 
 PIECE = 4 << 20
@@ -25,7 +26,10 @@ class ParquetFolder(DecodedData):
     Args:
         root: The folder, whose ``.parquet`` files are read in the order of their names, or one file.
         target: Column with the labels, whole numbers from 0; ``None`` where there is nothing to classify.
-        columns: Columns that are features, numbers or lists of a fixed length; ``None`` is all but the target.
+        columns: Columns that are features, numbers or lists of a fixed length, in this order wherever they
+            lie in a file; ``None`` is all but the target, in the order of the first file.
+        transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
+            the training rows alone.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         num_classes: Number of classes; ``None`` is the largest label plus 1.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
@@ -44,7 +48,6 @@ class ParquetFolder(DecodedData):
     """
 
     dtype = "float32"
-    preprocessing = {"description": "columns of numbers, as they are"}
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class ParquetFolder(DecodedData):
         target: str | None = None,
         *,
         columns: list[str] | None = None,
+        transform: TransformName = "none",
         cache: str | None = None,
         num_classes: int | None = None,
         validation: int | None = None,
@@ -70,14 +74,17 @@ class ParquetFolder(DecodedData):
             unlabelled=unlabelled,
             memory_budget=memory_budget,
         )
+        self.transform = make_transform(transform)
         self.target = target
         self._paths = [self.root] if self.root.is_file() else sorted(self.root.glob("*.parquet"))
         if not self._paths:
             raise DataError(f"{root} holds no .parquet files. Name a folder that does, or one file.")
         schema = _open(self._paths[0]).schema_arrow
-        self.columns = [name for name in schema.names if name != target] if columns is None else list(columns)
-        self._schema = {name: _type(schema, name, self._paths[0]) for name in self.columns}
-        if not self.columns:
+        features = [name for name in schema.names if name != target] if columns is None else list(columns)
+        self.columns = features
+        self.unused = [name for name in schema.names if name not in features and name != target]
+        self._schema = {name: _type(schema, name, self._paths[0]) for name in features}
+        if not features:
             raise DataError(f"{self._paths[0]} has no columns of features. Name some by data.columns.")
         self.in_shape = (sum(_width(type_, name) for name, type_ in self._schema.items()),)
         self.num_classes = None
@@ -96,15 +103,15 @@ class ParquetFolder(DecodedData):
         return sum(_open(path).metadata.num_rows for path in self._paths)
 
     def decode(self) -> Iterator[NDArray[Any]]:
-        rows = max(1, PIECE // (4 * self.in_shape[0]))
+        rows, names = max(1, PIECE // (4 * self.in_shape[0])), list(self._schema)
         for path in self._paths:
             file = _open(path)
             for name, type_ in self._schema.items():
                 if _type(file.schema_arrow, name, path) != type_:
                     raise DataError(f"{path}: column {name} has not the type that it has in {self._paths[0]}.")
             try:
-                for batch in file.iter_batches(rows, columns=self.columns, use_threads=False):
-                    yield np.concatenate([_values(batch.column(name)) for name in self.columns], axis=1)
+                for batch in file.iter_batches(rows, columns=names, use_threads=False):
+                    yield np.concatenate([_values(batch.column(name)) for name in names], axis=1)
             except (OSError, ValueError) as error:
                 raise DataError(f"{path} cannot be read: {_line(error)}. Write it again.") from error
 
@@ -128,7 +135,11 @@ def _open(path: Path) -> Any:
 
 def _type(schema: Any, name: str, path: Path) -> Any:
     if name not in schema.names:
-        raise DataError(f"{path} has no column {name!r}. It has {', '.join(schema.names[:20])}.")
+        found = ", ".join(schema.names[:20]) + (", …" if len(schema.names) > 20 else "")
+        raise DataError(
+            f"{path} has no column {name!r}. It has {found}. Add the column to the file, or name others by "
+            "data.columns and data.target."
+        )
     return schema.field(name).type
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from aepretrain import Arrays, ConfigError, DataError, MappedArray
+from aepretrain import Arrays, ConfigError, DataError, MappedArray, Scale
 from aepretrain.cli.main import main
 from aepretrain.data import Batches
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
@@ -41,7 +41,8 @@ def file_rows(folder, values, budget=1 << 20):
     path = folder / "rows.bin"
     values.tofile(path)
     file = RowFile(path, values.shape[1:], TYPES[values.dtype.name])
-    return FileRows(file, torch.arange(len(values)), identity_of(path), budget=budget)
+    transform = Scale(255) if values.dtype == BYTES else None
+    return FileRows(file, torch.arange(len(values)), identity_of(path), transform=transform, budget=budget)
 
 
 @settings(max_examples=60, deadline=None)
@@ -135,7 +136,7 @@ def test_bytes_are_scaled_and_the_recipe_says_so(tmp_path):
     np.save(tmp_path / "x.npy", array(50, (2, 4, 4), BYTES))
     data = MappedArray(str(tmp_path / "x.npy"))
     assert data.splits().unlabelled.max() <= 1
-    assert data.preprocessing["divide_by"] == 255.0
+    assert data.transform.divide_by == 255.0
     assert data.num_classes is None
     assert data.in_shape == (2, 4, 4)
 
