@@ -19,6 +19,7 @@ FLOORS = {
     "aepretrain.training": 2,
     "aepretrain.pretraining.stack": 2,
     "aepretrain.export.encoder": 2,
+    "aepretrain.export.module": 2,
     "aepretrain.tracking": 3,
     "aepretrain.report": 3,
     "aepretrain.runs.directory": 3,
