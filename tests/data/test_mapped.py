@@ -254,6 +254,20 @@ def test_a_run_on_mapped_data_that_was_killed_ends_with_the_same_bits(runner, tm
     assert differences(tmp_path / "golden", tmp_path / "loose") == ["config.yaml"]
 
 
+@pytest.mark.parametrize("transform", ["standardize", "minmax"])
+def test_a_killed_run_on_scaled_rows_ends_with_the_same_bits_whatever_the_budget(transform, runner, tmp_path):
+    file = config("PlainAutoencoder", tmp_path, data=mapped_digits(tmp_path))
+    words = ("--data.transform", transform)
+    golden = runner.run("fit", "--config", file, "--out", tmp_path / "golden", *words, "--data.memory_budget", "1GB")
+    assert golden[0] == 0, golden[1]
+    start = ("fit", "--config", file, "--out", tmp_path / "run", *words)
+    code, said = runner.run(*start, strike={"stage": "01-plain", "step": 9})
+    assert code == -signal.SIGKILL, said
+    code, said = runner.run("fit", "--resume", tmp_path / "run")
+    assert code == 0, said
+    assert differences(tmp_path / "golden", tmp_path / "run") == ["config.yaml"]
+
+
 PEAK = """
 import sys
 import aepretrain as ae
@@ -263,7 +277,7 @@ def status(name):
     return int(line.split()[1]) * 1024
 
 def fit(path, budget):
-    data = ae.MappedArray(path, memory_budget=budget, validation=100, test=100)
+    data = ae.MappedArray(path, memory_budget=budget, validation=100, test=100, transform=sys.argv[4])
     layers = [lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(32)) for _ in range(2)]
     stack = ae.GreedyStack(data.in_shape, layers)
     context = ae.RunContext(progress=False, trainer=ae.TrainerOptions(accelerator="cpu"))
@@ -277,10 +291,10 @@ print(status("VmHWM") - before)
 """
 
 
-def peak(small, large, budget):
+def peak(small, large, budget, transform="none"):
     """Bytes that a fit takes at most beyond the program, its model and its batches: a small fit comes first."""
     answer = subprocess.run(
-        [sys.executable, "-c", PEAK, str(small), str(large), budget],
+        [sys.executable, "-c", PEAK, str(small), str(large), budget, transform],
         capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
@@ -294,6 +308,7 @@ def test_peak_memory_stays_within_the_budget(tmp_path):
     np.save(tmp_path / "small.npy", x[:6000])
     paths = (tmp_path / "small.npy", tmp_path / "large.npy")
     assert peak(*paths, "45MB") < 45_000_000
+    assert peak(*paths, "45MB", "standardize") < 45_000_000
     assert peak(*paths, "1GB") > 120_000_000
 
 

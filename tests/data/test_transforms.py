@@ -11,13 +11,17 @@ from torch import nn
 
 from aepretrain import (
     Arrays,
+    Bernoulli,
     ConfigError,
     DataError,
+    Dense,
     Digits,
+    GreedyStack,
     MappedArray,
     MinMax,
     NoTransform,
     ParquetFolder,
+    PlainAutoencoder,
     Scale,
     Standardize,
 )
@@ -254,3 +258,10 @@ def test_digits_scale_raw_pixels_as_the_splits_are_scaled():
     x = {tuple(row) for row in data.transform(raw).flatten(1).tolist()}
     assert {tuple(row) for row in data.splits().train.x.flatten(1).tolist()} <= x
     assert data.class_names == list("0123456789")
+
+
+def test_minmax_lets_a_bernoulli_likelihood_take_a_table_of_any_range(tmp_path):
+    layers = [lambda shape: PlainAutoencoder(shape, Dense(2), likelihood=Bernoulli())]
+    with pytest.raises(DataError, match=r"Bernoulli takes values in \[0, 1\]"):
+        GreedyStack((4,), layers).check(mapped(tmp_path, X), 0)
+    GreedyStack((4,), layers).check(mapped(tmp_path, X, transform="minmax"), 0)
