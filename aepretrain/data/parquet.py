@@ -1,5 +1,6 @@
 """Tables in Parquet files."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ class ParquetFolder(DecodedData):
             raise DataError(f"{root} holds no .parquet files. Name a folder that does, or one file.")
         schema = _open(self._paths[0]).schema_arrow
         features = [name for name in schema.names if name != target] if columns is None else list(columns)
+        _check_names(features, target, self._paths[0])
         self.columns = features
         self.unused = [name for name in schema.names if name not in features and name != target]
         self._schema = {name: _type(schema, name, self._paths[0]) for name in features}
@@ -141,6 +143,15 @@ def _type(schema: Any, name: str, path: Path) -> Any:
             "data.columns and data.target."
         )
     return schema.field(name).type
+
+
+def _check_names(columns: Sequence[str], target: str | None, path: Path) -> None:
+    """Raise a DataError if a column is a feature twice, or the labels are one."""
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: the column {twice[0]!r} is there twice. Name every feature once by data.columns.")
+    if target in columns:
+        raise DataError(f"{path}: the column {target!r} holds the labels, and cannot be a feature. Leave it out.")
 
 
 def _width(type_: Any, name: str) -> int:

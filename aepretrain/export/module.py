@@ -17,7 +17,8 @@ class Encoder(nn.Module):
         layers: :math:`f`, the map ``(B, *in_shape) -> (B, *code_shape)``: what fine-tuning goes on with.
         in_shape: Shape of one input, without the batch dimension.
         code_shape: Shape of one code.
-        columns: Names of the columns that are features, in their order; ``None`` without names.
+        columns: Names of the columns that are features, in their order; a column of lists is several features. ``None``
+            without names.
         class_names: Names of the classes that the training data had, by their numbers; ``None`` without names.
 
     Example:

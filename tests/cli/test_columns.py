@@ -130,6 +130,12 @@ def test_a_source_gives_columns_in_the_order_that_is_asked_for(tmp_path):
         expected = np.stack([TABLE[name] for name in order], axis=1)
         assert torch.equal(data.read()[0][:], torch.from_numpy(expected))
         assert data.unused == [name for name in NAMES if name not in order]
+    for order, message in [
+        (["age", "mass", "age"], "'age' is there twice"),
+        (["age", "kind"], "'kind' holds the labels"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            ParquetFolder(str(tmp_path / "x.parquet"), "kind", columns=order, **settings)
     with pytest.raises(DataError, match=r"has no column 'sort'.* Add the column to the file"):
         ParquetFolder(str(tmp_path / "x.parquet"), "kind", columns=["sort"], **settings)
 
