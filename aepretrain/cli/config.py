@@ -115,8 +115,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
     files = _config_files(arguments)
     try:
         settings = parser.parse_args(list(arguments))
-        text = _resolved(parser, settings, own)
         built = parser.instantiate(settings)
+        text = _resolved(parser, settings, own, built.data.columns)
         experiment = _experiment(built, built)
         control = _experiment(built, built.control) if built.control.layers else None
         tracking = Tracking(built.loggers, built.wandb, yaml.safe_load(text))
@@ -183,16 +183,17 @@ def resolve(path: Path) -> str:
     """
     parser = build_parser("fit", "", lambda parser: None)
     try:
-        return _resolved(parser, parser.parse_args(["--config", str(path)]), own=())
+        return _resolved(parser, parser.parse_args(["--config", str(path)]), own=(), columns=None)
     except ArgumentError as error:
         raise ConfigError(explain(error, [path], [])) from error
 
 
-def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str]) -> str:
+def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], columns: Sequence[str] | None) -> str:
     settings = settings.clone()
     for name in (*own, "config"):
         settings.pop(name, None)
     _name_data_folder(settings)
+    _name_columns(settings, columns)
     return str(parser.dump(settings, skip_unset=False, skip_validation=True))
 
 
@@ -206,6 +207,13 @@ def _name_data_folder(settings: Namespace) -> None:
     arguments = settings.data.get("init_args") or Namespace()
     if "root" in arguments and arguments.root is None and os.environ.get("AEPRETRAIN_DATA"):
         arguments.root = str(Path(os.environ["AEPRETRAIN_DATA"]).absolute())
+
+
+def _name_columns(settings: Namespace, columns: Sequence[str] | None) -> None:
+    """Write the columns into the resolved config, which then gives the same inputs where a file has them elsewhere."""
+    arguments = settings.data.get("init_args") or Namespace()
+    if "columns" in arguments and arguments.columns is None and columns is not None:
+        arguments.columns = list(columns)
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:

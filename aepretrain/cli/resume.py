@@ -13,6 +13,7 @@ from aepretrain.errors import ConfigError
 RESUME = "resume"
 FREE = ("trainer.accumulate", "trainer.chunk_steps")
 """What a run may go on with another value of: how a step is computed, not what it computes."""
+COLUMNS = "data.init_args.columns"
 
 
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
@@ -36,7 +37,8 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
 def changed_keys(out: Path, text: str) -> list[str]:
     """The dotted keys in which a resolved config differs from that of a run, but for those of :data:`FREE`.
 
-    A setting that the version which wrote the run did not have counts as its default.
+    A setting that the version which wrote the run did not have counts as its default, and columns that it did not write
+    down as all that there are.
 
     Raises:
         ConfigError: If the run's own config is not accepted.
@@ -44,6 +46,8 @@ def changed_keys(out: Path, text: str) -> list[str]:
     before, now = (dict(_flat(yaml.safe_load(words))) for words in (resolve(out / "config.yaml"), text))
     missing = object()
     keys = (before.keys() | now.keys()) - set(FREE)
+    if before.get(COLUMNS, missing) is None:
+        keys -= {COLUMNS}
     return sorted(key for key in keys if before.get(key, missing) != now.get(key, missing))
 
 

@@ -91,7 +91,7 @@ def starting_point(experiment: Experiment, saved: Path | None) -> tuple[nn.Modul
     """
     if saved is None:
         return experiment.build_stack().encoder, None
-    pretrained = load_encoder(saved)
+    pretrained = load_encoder(saved).layers
     return copy.deepcopy(pretrained), pretrained
 
 

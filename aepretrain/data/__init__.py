@@ -1,33 +1,19 @@
 """Data sources, one file each, and the batches that are made of them.
 
-To add one: a file with a :class:`DataModule` that fills in ``load``, and its name in the list below and in that of
-``aepretrain/__init__.py``.
+To add one: a file with a :class:`DataModule` that fills in ``load``, and its name in the list of ``sources.py`` and in
+that of ``aepretrain/__init__.py``. The sources are imported when one is asked for: who loads an encoder needs none.
 """
 
-from aepretrain.data.arrays import Arrays
-from aepretrain.data.base import DataModule, Examples, Source, Splits, balanced_subset
-from aepretrain.data.batches import Batches
-from aepretrain.data.digits import Digits
-from aepretrain.data.image_folder import ImageFolder
-from aepretrain.data.images import CIFAR10, MNIST, FashionMNIST
-from aepretrain.data.mapped import MappedArray
-from aepretrain.data.parquet import ParquetFolder
-from aepretrain.data.patterns import OneHotPatterns
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "CIFAR10",
-    "MNIST",
-    "Arrays",
-    "Batches",
-    "DataModule",
-    "Digits",
-    "Examples",
-    "FashionMNIST",
-    "ImageFolder",
-    "MappedArray",
-    "OneHotPatterns",
-    "ParquetFolder",
-    "Source",
-    "Splits",
-    "balanced_subset",
-]
+if TYPE_CHECKING:
+    from aepretrain.data.sources import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        sources = importlib.import_module("aepretrain.data.sources")
+        if name in sources.__all__:
+            return getattr(sources, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from aepretrain.data.base import DataModule, Examples, Source, divide
 from aepretrain.data.checks import check_classes, check_inputs
+from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import DataError
 
 
@@ -15,9 +16,11 @@ class Arrays(DataModule):
     """Arrays or tensors in memory, divided into fixed splits, every class in the same proportions.
 
     Args:
-        x: Inputs, shape ``(N, ...)``: a NumPy array or a tensor of real numbers, scaled as the network should see them.
+        x: Inputs, shape ``(N, ...)``: a NumPy array or a tensor of real numbers.
         y: Labels, whole numbers from 0, shape ``(N,)``; ``None`` where there is nothing to classify.
         num_classes: Number of classes; ``None`` is the largest label plus 1.
+        transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
+            the training rows alone.
         more_inputs: Inputs without labels, shape ``(U, ...)``, for pretraining alone.
         validation: Share of the examples for validation.
         test: Share of the examples for testing.
@@ -39,6 +42,7 @@ class Arrays(DataModule):
         y: Any = None,
         *,
         num_classes: int | None = None,
+        transform: TransformName = "none",
         more_inputs: Any = None,
         validation: float = 0.2,
         test: float = 0.2,
@@ -52,14 +56,19 @@ class Arrays(DataModule):
         self.validation = validation
         self.test = test
         self.in_shape = tuple(self.x.shape[1:])
-        self.preprocessing = {"description": "none: arrays are taken as they are"}
+        self.transform = make_transform(transform)
         check_inputs(self.x, self.in_shape, "Arrays")
         self.num_classes = check_classes(self.y, len(self.x), num_classes, "Arrays")
         self.y = None if self.y is None else self.y.long()
 
     def load(self) -> Source:
         source = divide(Examples(self.x, self.y), validation=self.validation, test=self.test)
-        return Source(source.train, source.validation, source.test, self.more_inputs)
+        if not self.transform.is_fitted:
+            self.transform.fit(source.train.x)
+        splits = (source.train, source.validation, source.test)
+        train, validation, test = (Examples(self.transform(split.x), split.y) for split in splits)
+        more_inputs = None if self.more_inputs is None else self.transform(self.more_inputs)
+        return Source(train, validation, test, more_inputs)
 
 
 def _tensor(values: Any, name: str) -> Tensor:

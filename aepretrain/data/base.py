@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.file_rows import WINDOW
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
+from aepretrain.data.transforms import NoTransform, Transform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.noise import derive_seed
 
@@ -71,7 +73,8 @@ class Splits:
 class DataModule(LightningDataModule, ABC):
     """A data set with fixed train / validation / test splits.
 
-    A subclass fills in :meth:`load`, ``in_shape``, ``num_classes`` (``None``: no classes) and ``preprocessing``.
+    A subclass fills in :meth:`load`, ``in_shape`` and ``num_classes`` (``None``: no classes), and ``transform`` where
+    what it gives is not what others will have in hand.
 
     Args:
         labels: How many training examples the classifier may use with their labels, balanced over the classes and
@@ -83,10 +86,18 @@ class DataModule(LightningDataModule, ABC):
 
     in_shape: tuple[int, ...]
     num_classes: int | None
-    preprocessing: dict[str, Any]
-    """What was done to the raw values, in plain words and numbers, for whoever uses the encoder elsewhere."""
     batch_size: int = 128
     """Examples of a batch of the data loaders, over all processes; of validation and test at least 1024."""
+    transform: Transform
+    """What :meth:`load` did to raw values, fitted on training rows alone: the saved encoder begins with it."""
+    preprocessing: str = ""
+    """The same in words; empty: those of the transform."""
+    columns: list[str] | None = None
+    """Names of the columns that are features, in the order in which they are; ``None`` without names."""
+    unused: Sequence[str] = ()
+    """Names of the columns that are there, and are neither features nor labels."""
+    class_names: list[str] | None = None
+    """Names of the classes, by their numbers; ``None``: they have none."""
     memory_limit: int | None = None
     """Bytes that inputs and codes may take in memory; ``None``: no limit."""
 
@@ -104,6 +115,7 @@ class DataModule(LightningDataModule, ABC):
                 raise ConfigError(f"data.{name} must be >= 1, but got {value}. Leave it out to use all.")
         self.labels = labels
         self.unlabelled = unlabelled
+        self.transform = NoTransform()
         self._source: Source | None = None
 
     @abstractmethod

@@ -84,7 +84,8 @@ class DecodedData(StoredData):
                         if old != path:
                             old.unlink(missing_ok=True)
         file = RowFile(path, self.in_shape, TYPES[self.dtype])
-        return FileRows(file, torch.arange(count), identity_of(path), budget=self.read_ahead), self.y
+        numbers, identity = torch.arange(count), identity_of(path)
+        return FileRows(file, numbers, identity, transform=self.transform, budget=self.read_ahead), self.y
 
     def _write(self, path: Path, size: int) -> None:
         part = path.with_name(path.name + PART)

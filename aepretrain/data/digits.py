@@ -4,6 +4,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from aepretrain.data.base import DataModule, Examples, Source, divide
+from aepretrain.data.transforms import Scale
 
 
 class Digits(DataModule):
@@ -26,9 +27,14 @@ class Digits(DataModule):
 
     in_shape = (1, 8, 8)
     num_classes = 10
-    preprocessing = {"description": "grey values 0 to 16, divided by 16", "divide_by": 16.0}
+    preprocessing = "grey values 0 to 16, divided by 16"
+    class_names = [str(digit) for digit in range(10)]
+
+    def __init__(self, *, labels: int | None = None, unlabelled: int | None = None) -> None:
+        super().__init__(labels=labels, unlabelled=unlabelled)
+        self.transform = Scale(16)
 
     def load(self) -> Source:
         pixels, y = load_digits(return_X_y=True)
-        x = torch.from_numpy(pixels).float().div(16).reshape(-1, *self.in_shape)
+        x = self.transform(torch.from_numpy(pixels).reshape(-1, *self.in_shape))
         return divide(Examples(x, torch.from_numpy(y).long()), validation=1 / 6, test=1 / 6)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.read_ahead import WINDOWS, ReadAhead
-from aepretrain.data.rows import PIECE, Rows
+from aepretrain.data.rows import PIECE, Rows, digest_of
+from aepretrain.data.transforms import Transform
 from aepretrain.errors import DataError
 
 BLOCK = 1 << 20
@@ -34,7 +35,7 @@ class RowFile:
     Args:
         path: The file.
         row_shape: Shape of one row.
-        dtype: Type of the values in the file. Bytes (uint8) are divided by 255.
+        dtype: Type of the values in the file.
         offset: Where the first row begins, in bytes.
 
     Raises:
@@ -59,8 +60,7 @@ class RowFile:
         values = raw.view(self.dtype).reshape(len(numbers), *self.row_shape)
         if self.dtype == torch.float32 or not len(numbers):
             return values.float()
-        floats = torch.from_numpy(_memory(values.numel() * 4).view(np.float32)).reshape(values.shape).copy_(values)
-        return floats.div_(255) if self.dtype == torch.uint8 else floats
+        return torch.from_numpy(_memory(values.numel() * 4).view(np.float32)).reshape(values.shape).copy_(values)
 
     def _read_raw(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
         if not len(numbers):
@@ -113,6 +113,7 @@ class FileRows(Rows):
         file: Reads the rows.
         numbers: Their numbers in the file, shape ``(N,)``.
         identity: What the file is known by.
+        transform: Scales the rows when they are read; ``None``: they come as they are.
         budget: Bytes of memory that reading ahead may take in all.
         device: Where rows arrive.
     """
@@ -123,12 +124,14 @@ class FileRows(Rows):
         numbers: Tensor,
         identity: str,
         *,
+        transform: Transform | None = None,
         budget: int = WINDOWS * WINDOW,
         device: torch.device | str = "cpu",
     ) -> None:
         self.file = file
         self.numbers = numbers
         self.identity = identity
+        self.transform = transform
         self.budget = budget
         self.device = torch.device(device)
         self.shape = torch.Size((len(numbers), *file.row_shape))
@@ -136,9 +139,11 @@ class FileRows(Rows):
 
     @property
     def key(self) -> str:
-        """A digest of the file's identity and of which rows these are: it differs where the rows may."""
-        words = f"{self.identity} {self.file.dtype} {self.file.row_shape} {self.file.offset}"
-        return hashlib.sha256(words.encode() + self.numbers.numpy().tobytes()).hexdigest()
+        """A digest of the file's identity, of which rows these are, and of how they are scaled."""
+        words = f"{self.identity} {self.file.dtype} {self.file.row_shape} {self.file.offset} {self.transform}"
+        state = {} if self.transform is None else self.transform.state_dict()
+        digests = [digest_of(tensor) for tensor in state.values()]
+        return hashlib.sha256(" ".join([words, *digests]).encode() + self.numbers.numpy().tobytes()).hexdigest()
 
     @property
     def piece(self) -> int:
@@ -162,25 +167,34 @@ class FileRows(Rows):
             return self._read_slice(self.numbers[rows])
         rows = rows.cpu()
         found = None if self._ahead is None else self._ahead.take(rows)
-        return (self.file.read(self.numbers[rows]) if found is None else found).to(self.device)
+        return (_read(self.file, self.numbers[rows], self.transform) if found is None else found).to(self.device)
 
     def _read_slice(self, numbers: Tensor) -> Tensor:
         whole = torch.empty(len(numbers), *self.file.row_shape)
         begin = 0
         for part in numbers.split(self.piece):
-            whole[begin : begin + len(part)] = self.file.read(part)
+            whole[begin : begin + len(part)] = _read(self.file, part, self.transform)
             begin += len(part)
         return whole.to(self.device)
 
+    def raw(self) -> "FileRows":
+        """The same rows as they lie in the file."""
+        return FileRows(self.file, self.numbers, self.identity, budget=self.budget, device=self.device)
+
     def to(self, device: torch.device | str) -> Self:
-        return type(self)(self.file, self.numbers, self.identity, budget=self.budget, device=device)
+        return type(self)(
+            self.file, self.numbers, self.identity, transform=self.transform, budget=self.budget, device=device
+        )
 
     def subset(self, rows: Tensor) -> "FileRows":
-        return FileRows(self.file, self.numbers[rows], self.identity, budget=self.budget, device=self.device)
+        numbers = self.numbers[rows]
+        return FileRows(
+            self.file, numbers, self.identity, transform=self.transform, budget=self.budget, device=self.device
+        )
 
     def scan(self) -> Iterator[tuple[Tensor, Tensor]]:
         for numbers in self.numbers.sort().values.split(self.piece):
-            yield numbers, self.file.read(numbers).to(self.device)
+            yield numbers, _read(self.file, numbers, self.transform).to(self.device)
 
     def expect(self, rows: Tensor) -> None:
         self._read_ahead(rows.cpu(), self.window)
@@ -194,8 +208,9 @@ class FileRows(Rows):
 
     def _read_ahead(self, rows: Tensor, window: int, **kwargs: int) -> None:
         self._stop()
-        file, numbers = self.file, self.numbers
-        self._ahead = ReadAhead(lambda part: file.read(numbers[part]), rows, window, **kwargs)
+        # A thread that held self would keep it alive.
+        file, numbers, transform = self.file, self.numbers, self.transform
+        self._ahead = ReadAhead(lambda part: _read(file, numbers[part], transform), rows, window, **kwargs)
 
     def _stop(self) -> None:
         if self._ahead is not None:
@@ -205,3 +220,8 @@ class FileRows(Rows):
     def __del__(self) -> None:
         if getattr(self, "_ahead", None) is not None:
             self._stop()
+
+
+def _read(file: RowFile, numbers: Tensor, transform: Transform | None) -> Tensor:
+    rows = file.read(numbers)
+    return rows if transform is None else transform.scale_(rows)

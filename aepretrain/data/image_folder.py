@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.transforms.functional import center_crop, resize
 
 from aepretrain.data.decoded import DecodedData
+from aepretrain.data.transforms import Scale
 from aepretrain.errors import ConfigError, DataError
 
 AT_ONCE = 64
@@ -42,7 +43,7 @@ class ImageFolder(DecodedData):
     """
 
     dtype = "uint8"
-    preprocessing = {"description": "pixel values 0 to 255, divided by 255", "divide_by": 255.0}
+    preprocessing = "pixel values 0 to 255, divided by 255"
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class ImageFolder(DecodedData):
         )
         if size is not None and size < 1:
             raise ConfigError(f"data.size must be >= 1 pixel, but got {size}. Leave it out to scale nothing.")
+        self.transform = Scale(255)
         self.size = size
         self.grey = grey
         try:
@@ -78,7 +80,7 @@ class ImageFolder(DecodedData):
         if len(found.classes) > 1:
             self.num_classes = len(found.classes)
             self.y = torch.tensor(found.targets)
-            self.preprocessing = {**self.preprocessing, "classes": list(found.classes)}
+            self.class_names = list(found.classes)
         self.in_shape = self._decode_one(self._paths[0]).shape
 
     def files(self) -> Sequence[Path]:

@@ -13,6 +13,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from aepretrain.data.base import DataModule, Examples, Source
+from aepretrain.data.transforms import Scale
 from aepretrain.errors import DataError
 
 DEFAULT_ROOT = Path("~/.cache/aepretrain/data")
@@ -29,7 +30,7 @@ class TorchvisionImages(DataModule):
         unlabelled: Number of training examples set aside for pretraining alone.
     """
 
-    preprocessing = {"description": "pixel values 0 to 255, divided by 255", "divide_by": 255.0}
+    preprocessing = "pixel values 0 to 255, divided by 255"
     held_out = 10_000
     """How many of the last training examples are for validation."""
 
@@ -44,6 +45,7 @@ class TorchvisionImages(DataModule):
         super().__init__(labels=labels, unlabelled=unlabelled)
         self.root = root
         self.download = download
+        self.transform = Scale(255)
 
     @property
     @abstractmethod
@@ -75,7 +77,7 @@ class TorchvisionImages(DataModule):
                 "Name a folder in torchvision's layout by --data.root or AEPRETRAIN_DATA."
             ) from error
         pixels = self.channels_first(torch.as_tensor(images.data))
-        return Examples(pixels.float() / 255, torch.as_tensor(images.targets).long())
+        return Examples(self.transform(pixels), torch.as_tensor(images.targets).long())
 
     def _read_or_download(self, folder: Path, train: bool) -> Any:
         try:
@@ -114,6 +116,7 @@ class MNIST(TorchvisionImages):
 
     in_shape = (1, 28, 28)
     num_classes = 10
+    class_names = [str(digit) for digit in range(10)]
     reader = torchvision.datasets.MNIST
 
 
@@ -130,6 +133,7 @@ class FashionMNIST(TorchvisionImages):
 
     in_shape = (1, 28, 28)
     num_classes = 10
+    class_names = list(torchvision.datasets.FashionMNIST.classes)
     reader = torchvision.datasets.FashionMNIST
 
 
@@ -146,6 +150,7 @@ class CIFAR10(TorchvisionImages):
 
     in_shape = (3, 32, 32)
     num_classes = 10
+    class_names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     reader = torchvision.datasets.CIFAR10
 
     def channels_first(self, pixels: Tensor) -> Tensor:

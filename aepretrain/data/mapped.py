@@ -1,7 +1,6 @@
 """An array in a ``.npy`` file, of any size."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from aepretrain.data.checks import check_classes
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.npy import NpyHeader, read_labels
 from aepretrain.data.stored import TYPES, StoredData
+from aepretrain.data.transforms import Scale, TransformName, make_transform
 from aepretrain.errors import DataError
 
 
@@ -20,8 +20,10 @@ class MappedArray(StoredData):
     the rows before them are trained on. The batches are the same, bit for bit.
 
     Args:
-        x: File with the inputs, shape ``(N, ...)``: float32, float16, or uint8, which is scaled to [0, 1].
+        x: File with the inputs, shape ``(N, ...)``: float32, float16, or uint8.
         y: File with the labels, whole numbers from 0, shape ``(N,)``; ``None`` where there is nothing to classify.
+        transform: none (but bytes, uint8, are divided by 255), standardize (mean 0, standard deviation 1) or minmax (to
+            [0, 1]) of every feature, fitted on the training rows alone.
         num_classes: Number of classes; ``None`` is the largest label plus 1.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
@@ -48,6 +50,7 @@ class MappedArray(StoredData):
         x: str,
         y: str | None = None,
         *,
+        transform: TransformName = "none",
         num_classes: int | None = None,
         validation: int | None = None,
         test: int | None = None,
@@ -77,12 +80,12 @@ class MappedArray(StoredData):
         self.y = None if y is None else read_labels(y)
         self.num_classes = check_classes(self.y, self.x.shape[0], num_classes, str(y))
         self.y = None if self.y is None else self.y.long()
-        self.preprocessing: dict[str, Any] = {"description": "none: the array is taken as it is"}
-        if self.x.dtype.name == "uint8":
-            self.preprocessing = {"description": "values 0 to 255, divided by 255", "divide_by": 255.0}
+        is_bytes = self.x.dtype.name == "uint8"
+        self.transform = Scale(255) if is_bytes and transform == "none" else make_transform(transform)
 
     def read(self) -> tuple[FileRows, Tensor | None]:
         header = self.x
         file = RowFile(header.path, self.in_shape, TYPES[header.dtype.name], header.offset)
         numbers = torch.arange(header.shape[0])
-        return FileRows(file, numbers, identity_of(header.path), budget=self.read_ahead), self.y
+        identity = identity_of(header.path)
+        return FileRows(file, numbers, identity, transform=self.transform, budget=self.read_ahead), self.y

@@ -1,5 +1,6 @@
 """Tables in Parquet files."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from aepretrain.data.checks import check_classes
 from aepretrain.data.decoded import DecodedData
+from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import ConfigError, DataError
 
 PIECE = 4 << 20
@@ -25,7 +27,10 @@ class ParquetFolder(DecodedData):
     Args:
         root: The folder, whose ``.parquet`` files are read in the order of their names, or one file.
         target: Column with the labels, whole numbers from 0; ``None`` where there is nothing to classify.
-        columns: Columns that are features, numbers or lists of a fixed length; ``None`` is all but the target.
+        columns: Columns that are features, numbers or lists of a fixed length, in this order wherever they
+            lie in a file; ``None`` is all but the target, in the order of the first file.
+        transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
+            the training rows alone.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         num_classes: Number of classes; ``None`` is the largest label plus 1.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
@@ -44,7 +49,6 @@ class ParquetFolder(DecodedData):
     """
 
     dtype = "float32"
-    preprocessing = {"description": "columns of numbers, as they are"}
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class ParquetFolder(DecodedData):
         target: str | None = None,
         *,
         columns: list[str] | None = None,
+        transform: TransformName = "none",
         cache: str | None = None,
         num_classes: int | None = None,
         validation: int | None = None,
@@ -70,14 +75,18 @@ class ParquetFolder(DecodedData):
             unlabelled=unlabelled,
             memory_budget=memory_budget,
         )
+        self.transform = make_transform(transform)
         self.target = target
         self._paths = [self.root] if self.root.is_file() else sorted(self.root.glob("*.parquet"))
         if not self._paths:
             raise DataError(f"{root} holds no .parquet files. Name a folder that does, or one file.")
         schema = _open(self._paths[0]).schema_arrow
-        self.columns = [name for name in schema.names if name != target] if columns is None else list(columns)
-        self._schema = {name: _type(schema, name, self._paths[0]) for name in self.columns}
-        if not self.columns:
+        features = [name for name in schema.names if name != target] if columns is None else list(columns)
+        _check_names(features, target, self._paths[0])
+        self.columns = features
+        self.unused = [name for name in schema.names if name not in features and name != target]
+        self._schema = {name: _type(schema, name, self._paths[0]) for name in features}
+        if not features:
             raise DataError(f"{self._paths[0]} has no columns of features. Name some by data.columns.")
         self.in_shape = (sum(_width(type_, name) for name, type_ in self._schema.items()),)
         self.num_classes = None
@@ -96,15 +105,15 @@ class ParquetFolder(DecodedData):
         return sum(_open(path).metadata.num_rows for path in self._paths)
 
     def decode(self) -> Iterator[NDArray[Any]]:
-        rows = max(1, PIECE // (4 * self.in_shape[0]))
+        rows, names = max(1, PIECE // (4 * self.in_shape[0])), list(self._schema)
         for path in self._paths:
             file = _open(path)
             for name, type_ in self._schema.items():
                 if _type(file.schema_arrow, name, path) != type_:
                     raise DataError(f"{path}: column {name} has not the type that it has in {self._paths[0]}.")
             try:
-                for batch in file.iter_batches(rows, columns=self.columns, use_threads=False):
-                    yield np.concatenate([_values(batch.column(name)) for name in self.columns], axis=1)
+                for batch in file.iter_batches(rows, columns=names, use_threads=False):
+                    yield np.concatenate([_values(batch.column(name)) for name in names], axis=1)
             except (OSError, ValueError) as error:
                 raise DataError(f"{path} cannot be read: {_line(error)}. Write it again.") from error
 
@@ -128,8 +137,21 @@ def _open(path: Path) -> Any:
 
 def _type(schema: Any, name: str, path: Path) -> Any:
     if name not in schema.names:
-        raise DataError(f"{path} has no column {name!r}. It has {', '.join(schema.names[:20])}.")
+        found = ", ".join(schema.names[:20]) + (", …" if len(schema.names) > 20 else "")
+        raise DataError(
+            f"{path} has no column {name!r}. It has {found}. Add the column to the file, or name others by "
+            "data.columns and data.target."
+        )
     return schema.field(name).type
+
+
+def _check_names(columns: Sequence[str], target: str | None, path: Path) -> None:
+    """Raise a DataError if a column is a feature twice, or the labels are one."""
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: the column {twice[0]!r} is there twice. Name every feature once by data.columns.")
+    if target in columns:
+        raise DataError(f"{path}: the column {target!r} holds the labels, and cannot be a feature. Leave it out.")
 
 
 def _width(type_: Any, name: str) -> int:

@@ -27,7 +27,7 @@ class OneHotPatterns(DataModule):
     """
 
     num_classes = None
-    preprocessing = {"description": "one-hot patterns, as they are"}
+    preprocessing = "one-hot patterns, as they are"
 
     def __init__(self, patterns: int = 8) -> None:
         super().__init__()

@@ -44,11 +44,13 @@ class StoredData(DataModule):
 
     @abstractmethod
     def read(self) -> tuple[FileRows, Tensor | None]:
-        """All inputs where they lie, and their labels, if there are any."""
+        """All inputs where they lie, scaled by ``transform`` when they are read, and their labels, if there are any."""
 
     def load(self) -> Source:
         x, y = self.read()
         rows = divide_rows(len(x), y, *(self._held_out(name, len(x)) for name in ("validation", "test")))
+        if not self.transform.is_fitted:
+            self.transform.fit(x.raw().subset(rows[0]))
         train, validation, test = (Examples(x, y)[part] for part in rows)
         if self.memory_limit is not None and 2 * x.nbytes > self.memory_limit:
             self._check_held_out(x.nbytes // len(x) * (len(validation) + len(test)))

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from aepretrain.data.transforms import TRANSFORMS, NoTransform, Transform
 from aepretrain.errors import StorageError
+from aepretrain.export.module import Encoder
 
-FORMAT = 1
+FORMAT = 2
+DECISIVE = {
+    1: ("in_shape", "code_shape", "architecture", "preprocessing"),
+    2: ("format", "in_shape", "code_shape", "transform", "architecture", "columns", "classes"),
+}
+"""For each format that can be read, what of its config decides the codes. The first had no transform."""
+TRANSFORM = "transform."
+"""What the names of the transform's tensors begin with; those of the layers begin with their number."""
 MOST_NESTED = 32
 LAYERS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
@@ -111,23 +120,30 @@ def save_encoder(
     path: str | Path,
     *,
     in_shape: tuple[int, ...],
-    preprocessing: Mapping[str, Any] | None = None,
+    transform: Transform | None = None,
+    columns: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    preprocessing: str = "",
     provenance: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write an encoder as a folder: ``encoder.safetensors``, ``config.json`` and a ``README.md`` of facts.
 
     Args:
-        encoder: Plain torch modules, as ``GreedyStack.encoder`` gives them.
+        encoder: The layers: plain torch modules, as ``GreedyStack.encoder`` gives them.
         path: The folder; it is made.
         in_shape: Shape of one input, without the batch dimension.
-        preprocessing: What was done to the raw values.
+        transform: What was done to raw values, such as ``data.transform``, fitted; ``None``: nothing.
+        columns: Names of the columns that are features, in their order.
+        classes: Names of the classes, by their numbers.
+        preprocessing: What was done to raw values, in words; empty: those of the transform.
         provenance: Where the weights come from: variants, data set, seed, metrics, versions.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If the encoder has modules that cannot be described; nothing is written then.
+        ValueError: If the encoder has modules that cannot be described, or the transform is not fitted or of another
+            class; nothing is written then.
 
     Example:
         >>> import tempfile
@@ -136,16 +152,23 @@ def save_encoder(
         ['README.md', 'config.json', 'encoder.safetensors']
     """
     architecture = describe(encoder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    transform = NoTransform() if transform is None else transform
+    described = _describe_transform(transform)
+    state = encoder.state_dict() | transform.state_dict(prefix=TRANSFORM)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with torch.no_grad():
-        code_shape = list(deepcopy(encoder).cpu().eval()(torch.zeros(1, *in_shape)).shape[1:])
+        scaled = deepcopy(transform).cpu()(torch.zeros(1, *in_shape))
+        code_shape = list(deepcopy(encoder).cpu().eval()(scaled).shape[1:])
     weights = safetensors.torch.save(tensors)
     config = {
         "format": FORMAT,
         "in_shape": list(in_shape),
         "code_shape": code_shape,
+        "transform": described,
+        "preprocessing": preprocessing or transform.words,
         "architecture": architecture,
-        "preprocessing": dict(preprocessing or {}),
+        "columns": None if columns is None else list(columns),
+        "classes": None if classes is None else list(classes),
         "provenance": dict(provenance or {}),
     }
     config["sha256"] = _digest(weights, config)
@@ -158,17 +181,20 @@ def save_encoder(
     return folder
 
 
-def load_encoder(path: str | Path) -> nn.Module:
+def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
     """Read an encoder back as a plain torch module, with nothing of Lightning inside.
+
+    What comes back takes raw values; ``.code`` takes values that are scaled already; ``.layers`` are what was trained.
 
     Names, shapes and types of all tensors have to be those of the architecture, and every byte of the weights has to be
     what was written: nothing is skipped, nothing is filled.
 
     Args:
         path: The folder that :func:`save_encoder` wrote: ``encoder`` in a run directory.
+        transform: Whether it begins with the transform that it was saved with; else it takes scaled values alone.
 
     Returns:
-        The encoder ``(B, *in_shape) -> (B, *code_shape)``, on the CPU and in evaluation mode; it has ``in_shape``.
+        The encoder of raw values, ``(B, *in_shape) -> (B, *code_shape)``, on the CPU and in evaluation mode.
 
     Raises:
         StorageError: If a file is missing or damaged, or the tensors are not those of the architecture.
@@ -183,20 +209,30 @@ def load_encoder(path: str | Path) -> nn.Module:
     config = read_encoder_config(folder)
     # Without memory until the weights are known to fit: a damaged size asks for none.
     with torch.device("meta"):
-        encoder = build(config["architecture"])
+        layers = build(config["architecture"])
+        before = _build_transform(config, folder / "config.json")
     path = folder / "encoder.safetensors"
     try:
         weights = path.read_bytes()
         tensors = safetensors.torch.load(weights)
     except (OSError, safetensors.SafetensorError) as error:
         raise StorageError(f"{path} cannot be read: {error}. Copy the folder again from its run.") from error
-    _check_tensors(encoder.state_dict(), tensors, path)
+    _check_tensors(layers.state_dict() | before.state_dict(prefix=TRANSFORM), tensors, path)
     if _digest(weights, config) != config["sha256"]:
         raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
-    _check_shapes(encoder, config, folder / "config.json")
-    encoder.load_state_dict(tensors, strict=True, assign=True)
-    encoder.in_shape = tuple(config["in_shape"])  # type: ignore[assignment]
-    return encoder.eval()
+    _check_shapes(layers, config, folder / "config.json")
+    state = {name.removeprefix(TRANSFORM): tensors.pop(name) for name in list(tensors) if name.startswith(TRANSFORM)}
+    layers.load_state_dict(tensors, strict=True, assign=True)
+    layers.in_shape = tuple(config["in_shape"])  # type: ignore[assignment]
+    before.load_state_dict(state, strict=True, assign=True)
+    return Encoder(
+        before if transform else NoTransform(),
+        layers,
+        config["in_shape"],
+        config["code_shape"],
+        columns=_names(config, "columns", folder / "config.json"),
+        class_names=_names(config, "classes", folder / "config.json"),
+    ).eval()
 
 
 def read_encoder_config(folder: Path) -> dict[str, Any]:
@@ -211,15 +247,46 @@ def read_encoder_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise StorageError(f"{path} cannot be read: {error}. Name the folder that a run calls encoder.") from error
     needed = {"architecture", "in_shape", "code_shape", "sha256"}
-    if not isinstance(config, dict) or config.get("format") != FORMAT or not needed <= config.keys():
-        raise StorageError(f"{path} is not of encoder format {FORMAT}. Export it again.")
+    if not isinstance(config, dict) or config.get("format") not in (*DECISIVE,) or not needed <= config.keys():
+        raise StorageError(f"{path} is not of encoder format {' or '.join(map(str, DECISIVE))}. Export it again.")
     return config
 
 
 def _digest(weights: bytes, config: Mapping[str, Any]) -> str:
-    """A fingerprint of all that decides a code: the weights, the architecture and what its inputs have to be."""
-    decisive = [config.get(key) for key in ("in_shape", "code_shape", "architecture", "preprocessing")]
+    """A fingerprint of all that decides a code: the weights, the architecture, the transform and its columns."""
+    decisive = [config.get(key) for key in DECISIVE[config["format"]]]
     return hashlib.sha256(weights + json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _describe_transform(transform: Transform) -> dict[str, Any]:
+    name = type(transform).__name__
+    if TRANSFORMS.get(name) is not type(transform):
+        raise ValueError(f"an encoder can be saved with a transform out of {', '.join(TRANSFORMS)}, but not {name}.")
+    if not transform.is_fitted:
+        raise ValueError(f"the transform {name} has not seen any training rows. Call fit(x), or data.splits(), first.")
+    return {"type": name, **transform.arguments()}
+
+
+def _build_transform(config: Mapping[str, Any], path: Path) -> Transform:
+    """The transform that a config describes, with buffers whose values are still to be read."""
+    if config["format"] == 1:
+        return NoTransform()
+    description = config.get("transform")
+    name = description.get("type") if isinstance(description, Mapping) else None
+    if not isinstance(description, Mapping) or not isinstance(name, str) or name not in TRANSFORMS:
+        raise StorageError(f"{path} must name a transform out of {', '.join(TRANSFORMS)}, but has {description!r}.")
+    try:
+        arguments = {key: value for key, value in description.items() if key != "type"}
+        return TRANSFORMS[name](**arguments).reserve(tuple(config["in_shape"]))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise StorageError(f"{path}: the transform {name} does not fit: {' '.join(str(error).split())}") from error
+
+
+def _names(config: Mapping[str, Any], key: str, path: Path) -> list[str] | None:
+    names = config.get(key)
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise StorageError(f"{path}: {key} must be a list of names, but is {names!r}. Export the encoder again.")
+    return names
 
 
 def _check_shapes(encoder: nn.Module, config: Mapping[str, Any], path: Path) -> None:
@@ -258,15 +325,19 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _facts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    parameters = sum(tensor.numel() for tensor in tensors.values())
+    weights = [tensor for name, tensor in tensors.items() if not name.startswith(TRANSFORM)]
     rows = {
-        "input": f"{tuple(config['in_shape'])}, float32, {math.prod(config['in_shape'])} values",
+        "input": f"{tuple(config['in_shape'])}, {math.prod(config['in_shape'])} values",
         "output": f"{tuple(config['code_shape'])}, float32",
-        "parameters": f"{parameters:,}",
-        **{f"preprocessing: {key}": value for key, value in config["preprocessing"].items()},
+        "parameters": f"{sum(tensor.numel() for tensor in weights):,}",
+        "preprocessing": f"{config['preprocessing']} ({config['transform']['type']}, part of the encoder)",
+        "columns": _listed(config["columns"]),
+        "classes": _listed(config["classes"]),
         **_flat(config["provenance"]),
     }
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in rows.items() if value is not None)
+    shape = ", ".join(["B", *map(str, config["in_shape"])])
+    order = "" if config["columns"] is None else ", with its columns in the order above"
     return f"""# An encoder, pretrained layer by layer
 
 | | |
@@ -276,9 +347,21 @@ def _facts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
 ```python
 import aepretrain
 
-encoder = aepretrain.load_encoder("encoder")  # a plain torch.nn.Module
-codes = encoder(x)  # x: (B, {", ".join(map(str, config["in_shape"]))}), preprocessed as above
+encoder = aepretrain.load_encoder("encoder")  # a torch.nn.Module: what is done to raw values, then the layers
+codes = encoder(x)  # x: ({shape}), raw values as they are in the data, of any type{order}
+codes = encoder.code(x_scaled)  # or values that went through encoder.transform already
 ```
 
-`config.json` holds the architecture and the provenance in plain values, `encoder.safetensors` the weights.
+`encoder.layers` are the layers alone, to go on training with; `encoder.columns` and `encoder.class_names` name columns
+and classes, where the data had names. `config.json` holds the architecture and the provenance in plain values,
+`encoder.safetensors` the weights, and under `{TRANSFORM}` the numbers of the transform.
 """
+
+
+def _listed(names: Sequence[str] | None) -> str | None:
+    return None if names is None else ", ".join(names)
+
+
+def _cell(value: Any) -> str:
+    """A value in a table of Markdown: names come from the user's data."""
+    return " ".join(str(value).split()).replace("|", "\\|")

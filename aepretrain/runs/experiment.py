@@ -154,7 +154,7 @@ class Experiment:
         stack, results = self.pretrain_stack(out, stack, resume=resume, run=run)
         if self.has_classifier:
             # What must arrive is read back from the file that users take home; only the first process surely sees it.
-            pretrained = load_encoder(out / "encoder") if is_first_process() else stack.encoder
+            pretrained = load_encoder(out / "encoder").layers if is_first_process() else stack.encoder
             tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
             classifier = tuned.head
             found = tuned.result(*measure(classifier, self.data, self.seed))
@@ -327,6 +327,9 @@ def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: Run
         encoder,
         folder,
         in_shape=experiment.data.in_shape,
+        transform=experiment.data.transform,
+        columns=experiment.data.columns,
+        classes=experiment.data.class_names,
         preprocessing=experiment.data.preprocessing,
         provenance=provenance,
     )

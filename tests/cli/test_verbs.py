@@ -170,13 +170,15 @@ def test_another_seed_gives_another_result(run_folder, tmp_path):
 def test_the_encoder_that_is_handed_over_is_the_pretrained_one(run_folder):
     encoder = aepretrain.load_encoder(run_folder / "encoder")
     first = load_file(run_folder / "stages" / "00-denoising" / "model.safetensors")
-    assert torch.equal(encoder[0][1].weight, first["f.affine.weight"])
+    assert torch.equal(encoder.layers[0][1].weight, first["f.affine.weight"])
     second = load_file(run_folder / "stages" / "01-denoising" / "model.safetensors")
-    assert torch.equal(encoder[1][0].weight, second["f.affine.weight"])
+    assert torch.equal(encoder.layers[1][0].weight, second["f.affine.weight"])
     config = json.loads((run_folder / "encoder" / "config.json").read_text())
     assert config["provenance"]["variants"] == ["denoising", "denoising"]
     assert config["provenance"]["data set"] == "Digits"
-    assert config["preprocessing"]["divide_by"] == 16
+    assert config["transform"] == {"type": "Scale", "divide_by": 16}
+    assert encoder.transform.divide_by == 16
+    assert encoder.class_names == list("0123456789")
 
 
 def test_evaluate_measures_the_same_again_from_the_files(run_folder, capsys):

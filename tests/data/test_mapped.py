@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from aepretrain.training.dispatches import Dispatches, Pace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from aepretrain import Arrays, ConfigError, DataError, MappedArray
+from aepretrain import Arrays, ConfigError, DataError, MappedArray, Scale
 from aepretrain.cli.main import main
 from aepretrain.data import Batches
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.rows import Rows, choose
 from aepretrain.data.stored import TYPES
-from aepretrain.training.dispatches import Dispatches, Pace
 from tests.support.runs import ROOT, config, differences
 
 FLOAT, HALF, BYTES = np.float32, np.float16, np.uint8
@@ -41,7 +41,8 @@ def file_rows(folder, values, budget=1 << 20):
     path = folder / "rows.bin"
     values.tofile(path)
     file = RowFile(path, values.shape[1:], TYPES[values.dtype.name])
-    return FileRows(file, torch.arange(len(values)), identity_of(path), budget=budget)
+    transform = Scale(255) if values.dtype == BYTES else None
+    return FileRows(file, torch.arange(len(values)), identity_of(path), transform=transform, budget=budget)
 
 
 @settings(max_examples=60, deadline=None)
@@ -135,7 +136,7 @@ def test_bytes_are_scaled_and_the_recipe_says_so(tmp_path):
     np.save(tmp_path / "x.npy", array(50, (2, 4, 4), BYTES))
     data = MappedArray(str(tmp_path / "x.npy"))
     assert data.splits().unlabelled.max() <= 1
-    assert data.preprocessing["divide_by"] == 255.0
+    assert data.transform.divide_by == 255.0
     assert data.num_classes is None
     assert data.in_shape == (2, 4, 4)
 
@@ -253,6 +254,20 @@ def test_a_run_on_mapped_data_that_was_killed_ends_with_the_same_bits(runner, tm
     assert differences(tmp_path / "golden", tmp_path / "loose") == ["config.yaml"]
 
 
+@pytest.mark.parametrize("transform", ["standardize", "minmax"])
+def test_a_killed_run_on_scaled_rows_ends_with_the_same_bits_whatever_the_budget(transform, runner, tmp_path):
+    file = config("PlainAutoencoder", tmp_path, data=mapped_digits(tmp_path))
+    words = ("--data.transform", transform)
+    golden = runner.run("fit", "--config", file, "--out", tmp_path / "golden", *words, "--data.memory_budget", "1GB")
+    assert golden[0] == 0, golden[1]
+    start = ("fit", "--config", file, "--out", tmp_path / "run", *words)
+    code, said = runner.run(*start, strike={"stage": "01-plain", "step": 9})
+    assert code == -signal.SIGKILL, said
+    code, said = runner.run("fit", "--resume", tmp_path / "run")
+    assert code == 0, said
+    assert differences(tmp_path / "golden", tmp_path / "run") == ["config.yaml"]
+
+
 PEAK = """
 import sys
 import aepretrain as ae
@@ -262,7 +277,7 @@ def status(name):
     return int(line.split()[1]) * 1024
 
 def fit(path, budget):
-    data = ae.MappedArray(path, memory_budget=budget, validation=100, test=100)
+    data = ae.MappedArray(path, memory_budget=budget, validation=100, test=100, transform=sys.argv[4])
     layers = [lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(32)) for _ in range(2)]
     stack = ae.GreedyStack(data.in_shape, layers)
     context = ae.RunContext(progress=False, trainer=ae.TrainerOptions(accelerator="cpu"))
@@ -276,10 +291,10 @@ print(status("VmHWM") - before)
 """
 
 
-def peak(small, large, budget):
+def peak(small, large, budget, transform="none"):
     """Bytes that a fit takes at most beyond the program, its model and its batches: a small fit comes first."""
     answer = subprocess.run(
-        [sys.executable, "-c", PEAK, str(small), str(large), budget],
+        [sys.executable, "-c", PEAK, str(small), str(large), budget, transform],
         capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
@@ -293,6 +308,7 @@ def test_peak_memory_stays_within_the_budget(tmp_path):
     np.save(tmp_path / "small.npy", x[:6000])
     paths = (tmp_path / "small.npy", tmp_path / "large.npy")
     assert peak(*paths, "45MB") < 45_000_000
+    assert peak(*paths, "45MB", "standardize") < 45_000_000
     assert peak(*paths, "1GB") > 120_000_000
 
 

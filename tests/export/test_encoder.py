@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,10 +16,16 @@ from aepretrain import (
     ConfigError,
     Dense,
     Digits,
+    Encoder,
     Experiment,
     GreedyStack,
+    MinMax,
+    NoTransform,
     PlainAutoencoder,
+    Scale,
+    Standardize,
     StorageError,
+    Transform,
     load_encoder,
     save_encoder,
 )
@@ -43,7 +50,9 @@ def test_a_saved_encoder_reloads_bitwise_equal_and_without_lightning(activation,
     x = torch.randn(7, 1, 2, 3)
     assert torch.equal(again(x), encoder(x))
     assert not again.training
-    assert all(type(module).__module__.startswith("torch.nn") for module in again.modules())
+    assert all(type(module).__module__.startswith("torch.nn") for module in again.layers.modules())
+    homes = {base.__module__ for module in again.modules() for base in type(module).__mro__}
+    assert not [home for home in homes if "lightning" in home]
 
 
 def test_loading_needs_nothing_but_torch_and_safetensors(saved):
@@ -171,6 +180,7 @@ def test_modules_that_are_nested_without_end_are_refused(saved):
         load_encoder(saved)
 
 
+FITTED = Standardize().fit(torch.rand(20, 1, 2, 3, generator=torch.Generator().manual_seed(0)))
 HOSTILE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -184,8 +194,8 @@ def test_a_folder_that_was_tampered_with_is_refused_or_the_same(saved, data):
     """Whatever byte is flipped, cut off or put in place of a value: a StorageError, or the encoder as it was."""
     x = torch.rand(2, 1, 2, 3)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.LeakyReLU(0.25))
-    saved = save_encoder(encoder, saved, in_shape=(1, 2, 3), preprocessing={"scale": 255})
-    expected = encoder(x)
+    saved = save_encoder(encoder, saved, in_shape=(1, 2, 3), transform=FITTED, columns=["a"], classes=["x", "y"])
+    expected = encoder(FITTED(x))
     name = data.draw(st.sampled_from(["encoder.safetensors", "config.json"]))
     whole = (saved / name).read_bytes()
     try:
@@ -199,7 +209,9 @@ def test_a_folder_that_was_tampered_with_is_refused_or_the_same(saved, data):
             changed = whole[:place] + data.draw(st.sampled_from([b"", byte, byte + whole[place + 1 :]]))
         (saved / name).write_bytes(changed)
         with contextlib.suppress(StorageError):
-            assert torch.equal(load_encoder(saved)(x), expected)
+            again = load_encoder(saved)
+            assert torch.equal(again(x), expected)
+            assert (again.columns, again.class_names) == (["a"], ["x", "y"])
     finally:
         (saved / name).write_bytes(whole)
 
@@ -247,3 +259,135 @@ def test_an_encoder_that_could_not_be_saved_is_refused_before_it_is_trained():
     experiment = Experiment([lambda s: PlainAutoencoder(s, Normalized(5))], Digits())
     with pytest.raises(ConfigError, match=r"layer 0 \(00-plain\): an encoder can be saved if .* has a LayerNorm"):
         experiment.prepare()
+
+
+TRANSFORMS = [
+    NoTransform(),
+    Scale(255),
+    FITTED,
+    MinMax().fit(FITTED.std * torch.arange(5).reshape(5, 1, 1, 1)),
+    MinMax(clamp=False).fit(FITTED.mean[None]),
+]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+def test_raw_values_give_the_codes_of_scaled_ones_bit_for_bit(transform, tmp_path):
+    layers = stack().encoder
+    encoder = load_encoder(save_encoder(layers, tmp_path, in_shape=(1, 2, 3), transform=transform))
+    assert isinstance(encoder, Encoder)
+    for raw in (torch.rand(7, 1, 2, 3) * 300, torch.randint(256, (7, 1, 2, 3), dtype=torch.uint8)):
+        expected = layers(transform(raw))
+        assert torch.equal(encoder(raw), expected)
+        assert torch.equal(encoder(raw.double()), expected)
+        assert torch.equal(encoder.code(transform(raw)), expected)
+        assert torch.equal(encoder.layers(encoder.transform(raw)), expected)
+        bare = load_encoder(tmp_path, transform=False)
+        assert torch.equal(bare(transform(raw)), expected)
+    assert str(encoder.transform) == str(transform)
+    assert encoder.layers.state_dict().keys() == layers.state_dict().keys()
+    assert (encoder.in_shape, encoder.code_shape) == ((1, 2, 3), (3,))
+    assert encoder.double()(raw).dtype == torch.float64
+
+
+def test_raw_pixels_of_a_run_give_its_codes(tmp_path):
+    from sklearn.datasets import load_digits
+
+    data = Digits()
+    layers = GreedyStack(data.in_shape, [lambda s: PlainAutoencoder(s, Dense(5))]).encoder
+    folder = save_encoder(layers, tmp_path, in_shape=data.in_shape, transform=data.transform, classes=data.class_names)
+    raw = torch.from_numpy(load_digits().data).reshape(-1, 1, 8, 8)
+    x = data.splits().test.x
+    places = [int(((raw / 16) == row).flatten(1).all(dim=1).nonzero()[0]) for row in x[:20]]
+    encoder = load_encoder(folder)
+    assert torch.equal(encoder(raw[places]), layers(x[:20]))
+    assert torch.equal(encoder(raw[places].to(torch.uint8)), layers(x[:20]))
+    assert encoder.class_names == list("0123456789")
+
+
+def as_format_1(folder):
+    """Write the config as the first format had it."""
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("transform", "columns", "classes", "sha256"):
+        config.pop(key)
+    config |= {"format": 1, "preprocessing": {"description": "divided by 16", "divide_by": 16.0}}
+    decisive = [config[key] for key in ("in_shape", "code_shape", "architecture", "preprocessing")]
+    weights = (folder / "encoder.safetensors").read_bytes()
+    config["sha256"] = hashlib.sha256(weights + json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_the_first_format_is_still_read_and_takes_scaled_values(saved):
+    x = torch.rand(3, 1, 2, 3)
+    expected = load_encoder(saved)(x)
+    as_format_1(saved)
+    again = load_encoder(saved)
+    assert torch.equal(again(x), expected)
+    assert isinstance(again.transform, NoTransform)
+    assert (again.columns, again.class_names) == (None, None)
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**config, "preprocessing": {"divide_by": 17.0}}))
+    with pytest.raises(StorageError, match="damaged or was changed"):
+        load_encoder(saved)
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (None, "must name a transform out of NoTransform"),
+        ("Scale", "must name a transform"),
+        ({"type": "Linear"}, "must name a transform"),
+        ({"type": ["Scale"]}, "must name a transform"),
+        ({"type": "Scale"}, "the transform Scale does not fit"),
+        ({"type": "Scale", "divide_by": 0}, "the transform Scale does not fit"),
+        ({"type": "Scale", "divide_by": "2"}, "the transform Scale does not fit"),
+        ({"type": "Scale", "divide_by": 2}, r"transform\.divide_by is missing from"),
+        ({"type": "MinMax"}, r"transform\.low is missing from"),
+        ({"type": "NoTransform"}, r"transform\.mean is unexpected in"),
+    ],
+)
+def test_transforms_that_do_not_fit_are_refused(tmp_path, transform, message):
+    saved = save_encoder(stack().encoder, tmp_path, in_shape=(1, 2, 3), transform=FITTED)
+    rewrite(saved, transform=transform)
+    with pytest.raises(StorageError, match=message):
+        load_encoder(saved)
+
+
+@pytest.mark.parametrize("changes", [{"columns": 5}, {"classes": [1]}, {"columns": {"a": 1}}])
+def test_names_that_are_none_are_refused(saved, changes):
+    rewrite(saved, **changes)
+    with pytest.raises(StorageError, match="must be a list of names"):
+        load_encoder(saved)
+
+
+def test_statistics_of_another_shape_or_type_are_refused_by_name(tmp_path):
+    saved = save_encoder(stack().encoder, tmp_path, in_shape=(1, 2, 3), transform=FITTED)
+    tensors = load_file(saved / "encoder.safetensors")
+    for mean, message in [(torch.zeros(6), r"transform\.mean must be \(1, 2, 3\)"), (FITTED.mean.double(), "float64")]:
+        edit({**tensors, "transform.mean": mean}, saved)
+        with pytest.raises(StorageError, match=message):
+            load_encoder(saved)
+
+
+def test_a_transform_that_is_not_fitted_or_unknown_cannot_be_saved(tmp_path):
+    class Own(NoTransform):
+        pass
+
+    for transform, message in [
+        (Standardize(), "has not seen any training rows"),
+        (Own(), "with a transform out of NoTransform, .* not Own"),
+        (Standardize().fit(torch.rand(9, 4)), r"fitted to examples of shape \(4,\)"),
+    ]:
+        assert isinstance(transform, Transform)
+        with pytest.raises(ValueError, match=message):
+            save_encoder(stack().encoder, tmp_path / "new", in_shape=(1, 2, 3), transform=transform)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_readme_of_the_folder_names_columns_and_classes(tmp_path):
+    encoder = nn.Sequential(nn.Linear(2, 2))
+    names = {"columns": ["height", "a|b"], "classes": ["cat", "dog"]}
+    readme = (save_encoder(encoder, tmp_path, in_shape=(2,), transform=Scale(3), **names) / "README.md").read_text()
+    for words in ("| columns | height, a\\|b |", "| classes | cat, dog |", "divided by 3", "codes = encoder(x)"):
+        assert words in readme
+    again = load_encoder(tmp_path)
+    assert (again.columns, again.class_names) == (names["columns"], names["classes"])

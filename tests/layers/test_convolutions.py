@@ -124,13 +124,13 @@ def test_a_saved_encoder_gives_the_same_codes_bit_for_bit(top, tmp_path):
     encoder, x = two_layers(top).encoder, torch.rand(5, 1, 8, 8)
     again = load_encoder(save_encoder(encoder, tmp_path, in_shape=(1, 8, 8)))
     assert torch.equal(again(x), encoder(x))
-    assert str(again) == str(encoder)
+    assert str(again.layers) == str(encoder)
     assert json.loads((tmp_path / "config.json").read_text())["code_shape"] == list(encoder(x).shape[1:])
 
 
 def test_a_classifier_takes_the_flattened_code(trained, tmp_path):
     stack, _ = trained
-    loaded = load_encoder(save_encoder(stack.encoder, tmp_path, in_shape=(1, 8, 8)))
+    loaded = load_encoder(save_encoder(stack.encoder, tmp_path, in_shape=(1, 8, 8))).layers
     for encoder in (stack.encoder, loaded):
         classifier = Classifier(encoder, 10)
         assert classifier.head.in_features == 6 * 2 * 2

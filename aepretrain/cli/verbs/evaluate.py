@@ -7,7 +7,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from aepretrain.cli.config import load_experiment
 from aepretrain.cli.terminal import print_classifier
-from aepretrain.errors import ConfigError
+from aepretrain.console import print_line
+from aepretrain.data import DataModule
+from aepretrain.errors import ConfigError, DataError
+from aepretrain.export.encoder import load_encoder
 from aepretrain.runs.experiment import load_classifier, measure
 
 DESCRIPTION = "Measure the classifier of a finished run again on validation and test data, from the run's files."
@@ -31,4 +34,28 @@ def run(arguments: Sequence[str]) -> None:
     experiment = load_experiment(folder / "config.yaml")
     if not experiment.has_classifier:
         raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
+    _take_data_as_trained(experiment.data, folder)
     print_classifier(*measure(load_classifier(experiment, folder), experiment.data, experiment.seed))
+
+
+def _take_data_as_trained(data: DataModule, folder: Path) -> None:
+    """Scale the data by what the run learnt of its training rows, and see that they have the shape of these.
+
+    Columns are in order already: the run's config names them, wherever they lie in the file now.
+
+    Raises:
+        DataError: If examples have another shape.
+    """
+    if data.unused:
+        names = ", ".join(data.unused[:20]) + (", …" if len(data.unused) > 20 else "")
+        print_line(f"warning: {data.name} ignores columns that the run was not trained on: {names}")
+    if not (folder / "encoder" / "config.json").is_file():
+        return  # a cell of a comparison that was not pretrained
+    encoder = load_encoder(folder / "encoder")
+    if encoder.in_shape != tuple(data.in_shape):
+        raise DataError(
+            f"{data.name} gives examples of shape {tuple(data.in_shape)}, but the run in {folder} was trained on "
+            f"{encoder.in_shape}. Name data whose columns are as many and as wide as they were."
+        )
+    if not data.transform.is_fitted:
+        data.transform = encoder.transform

@@ -1,0 +1,29 @@
+"""All data sources by name: importing this module makes each of them known to the command."""
+
+from aepretrain.data.arrays import Arrays
+from aepretrain.data.base import DataModule, Examples, Source, Splits, balanced_subset
+from aepretrain.data.batches import Batches
+from aepretrain.data.digits import Digits
+from aepretrain.data.image_folder import ImageFolder
+from aepretrain.data.images import CIFAR10, MNIST, FashionMNIST
+from aepretrain.data.mapped import MappedArray
+from aepretrain.data.parquet import ParquetFolder
+from aepretrain.data.patterns import OneHotPatterns
+
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "Arrays",
+    "Batches",
+    "DataModule",
+    "Digits",
+    "Examples",
+    "FashionMNIST",
+    "ImageFolder",
+    "MappedArray",
+    "OneHotPatterns",
+    "ParquetFolder",
+    "Source",
+    "Splits",
+    "balanced_subset",
+]

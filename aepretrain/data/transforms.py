@@ -1,0 +1,299 @@
+"""What is done to raw values before a network sees them: fitted on training rows, saved with the encoder."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from aepretrain.data.rows import Inputs, pieces
+from aepretrain.errors import ConfigError, DataError
+
+TransformName = Literal["none", "standardize", "minmax"]
+"""What a config may ask a table to be scaled by."""
+
+
+class Transform(nn.Module, ABC):
+    """The map from raw values to the inputs of a network, one feature at a time.
+
+    Its state lies in buffers: it moves to a device with its module, and is saved in the same file as the weights. All
+    arithmetic is in float32, as it is for the rows of a file. A subclass fills in :meth:`scale_` and :meth:`inverse`,
+    and, where it learns anything from data, names its buffers in ``statistics`` and fills in :meth:`fit`.
+
+    Example:
+        >>> transform = Standardize().fit(torch.tensor([[0.0], [2.0]]))
+        >>> transform(torch.tensor([[0], [2], [4]], dtype=torch.uint8)).tolist()
+        [[-1.0], [1.0], [3.0]]
+    """
+
+    statistics: tuple[str, ...] = ()
+    """Names of the buffers that :meth:`fit` fills in, each of the shape of one example."""
+    words: str
+    """What happens to raw values, for people."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in self.statistics:
+            self.register_buffer(name, None)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether all that the transform learns from data is known."""
+        return all(getattr(self, name) is not None for name in self.statistics)
+
+    def fit(self, x: Inputs) -> Self:
+        """Learn the statistics of training rows; a transform without any learns nothing.
+
+        Args:
+            x: Raw training inputs, shape ``(N, *in_shape)``: a tensor, or rows of a file that are read piece by piece.
+
+        Raises:
+            DataError: If there are no rows, or a feature is not finite.
+        """
+        return self
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Raw values of any type, shape ``(B, *in_shape)``, as float32 inputs of the network, of the same shape."""
+        return self.scale_(raw.to(torch.float32, copy=True))
+
+    @abstractmethod
+    def scale_(self, x: Tensor) -> Tensor:
+        """Scale float32 values in their own memory, shape ``(B, *in_shape)``: rows of a file need no second buffer."""
+
+    @abstractmethod
+    def inverse(self, scaled: Tensor) -> Tensor:
+        """Raw values of scaled ones, shape ``(B, *in_shape)``, up to rounding."""
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments, in plain values."""
+        return {}
+
+    def reserve(self, in_shape: tuple[int, ...]) -> Self:
+        """Make buffers for examples of this shape, whose values are still to be read."""
+        for name in self.statistics:
+            setattr(self, name, torch.empty(in_shape))
+        return self
+
+    def extra_repr(self) -> str:
+        shapes = [f"{name}={tuple(getattr(self, name).shape)}" for name in self.statistics if self.is_fitted]
+        return ", ".join([f"{key}={value}" for key, value in self.arguments().items()] + shapes)
+
+    def _check(self, x: Tensor) -> None:
+        """Raise a ValueError unless the transform is fitted, and fitted to examples of this shape."""
+        name = type(self).__name__
+        if not self.is_fitted:
+            raise ValueError(f"{name} has not seen any training rows. Call fit(x) first.")
+        in_shape = getattr(self, self.statistics[0]).shape
+        if x.shape[1:] != in_shape:
+            raise ValueError(
+                f"{name} was fitted to examples of shape {tuple(in_shape)}, but got {tuple(x.shape[1:])}. "
+                f"Give values of shape {('B', *in_shape)}."
+            )
+
+
+class NoTransform(Transform):
+    r"""Values as they are, as float32.
+
+    .. math:: x = r
+
+    Example:
+        >>> NoTransform()(torch.tensor([[1, 2]]))
+        tensor([[1., 2.]])
+    """
+
+    words = "none: values are taken as they are"
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return raw.float()
+
+    def scale_(self, x: Tensor) -> Tensor:
+        return x
+
+    def inverse(self, scaled: Tensor) -> Tensor:
+        return scaled
+
+
+class Scale(Transform):
+    r"""All values divided by one number, such as the largest that a pixel can have.
+
+    .. math:: x = r / c
+
+    Args:
+        divide_by: The number :math:`c > 0`.
+
+    Raises:
+        ValueError: If it is not a positive finite number.
+
+    Example:
+        >>> Scale(255)(torch.tensor([[0, 51, 255]], dtype=torch.uint8))
+        tensor([[0.0000, 0.2000, 1.0000]])
+    """
+
+    divide_by: Tensor
+
+    def __init__(self, divide_by: float) -> None:
+        super().__init__()
+        if not (math.isfinite(divide_by) and divide_by > 0):
+            raise ValueError(f"Scale divide_by must be a positive number, but got {divide_by}. Pixels need 255.")
+        # A tensor, not a number: a GPU would multiply by the rounded reciprocal of a number.
+        self.register_buffer("divide_by", torch.tensor(float(divide_by)))
+        self.words = f"divided by {divide_by:g}"
+
+    def scale_(self, x: Tensor) -> Tensor:
+        return x.div_(self.divide_by)
+
+    def inverse(self, scaled: Tensor) -> Tensor:
+        return scaled * self.divide_by
+
+    def arguments(self) -> dict[str, Any]:
+        return {"divide_by": self.divide_by.item()}
+
+
+class Standardize(Transform):
+    r"""Every feature with mean 0 and standard deviation 1 on the training rows.
+
+    .. math:: x_j = \frac{r_j - \mu_j}{\sigma_j}, \qquad \sigma_j^2 = \frac{1}{N} \sum_n (r_{nj} - \mu_j)^2
+
+    A feature that is constant on the training rows has :math:`\sigma_j = 1`, so it becomes 0. Mean and variance are
+    summed in float64, piece by piece, as deviations from the mean (no difference of large squares).
+
+    Reference:
+        Chan, Golub, LeVeque: Algorithms for Computing the Sample Variance (1983).
+
+    Example:
+        >>> x = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+        >>> Standardize().fit(x)(x).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
+    """
+
+    statistics = ("mean", "std")
+    words = "every feature standardized to mean 0 and standard deviation 1 on the training rows"
+    mean: Tensor
+    std: Tensor
+
+    def fit(self, x: Inputs) -> Self:
+        found = _statistics(x, type(self).__name__)
+        constant = found.low == found.high
+        self.mean = found.mean.where(~constant, found.low.double()).float()
+        std = found.variance.sqrt().float()
+        self.std = std.where(~constant & (std > 0), 1.0)
+        return self
+
+    def scale_(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return x.sub_(self.mean).div_(self.std)
+
+    def inverse(self, scaled: Tensor) -> Tensor:
+        self._check(scaled)
+        return scaled * self.std + self.mean
+
+
+class MinMax(Transform):
+    r"""Every feature from 0 to 1 on the training rows, as a Bernoulli likelihood needs it.
+
+    .. math:: x_j = \frac{r_j - a_j}{b_j - a_j}, \qquad a_j = \min_n r_{nj}, \quad b_j = \max_n r_{nj}
+
+    A feature that is constant on the training rows becomes :math:`r_j - a_j`.
+
+    Args:
+        clamp: Whether values beyond those of the training rows become 0 or 1, so that every input lies in [0, 1].
+            The inverse then gives the nearest value that the training rows reached.
+
+    Raises:
+        DataError: From :meth:`fit`, if the range of a feature is beyond float32.
+
+    Example:
+        >>> minmax = MinMax().fit(torch.tensor([[10.0], [30.0]]))
+        >>> minmax(torch.tensor([[15.0], [99.0]])).tolist()
+        [[0.25], [1.0]]
+    """
+
+    statistics = ("low", "span")
+    words = "every feature scaled to [0, 1] by its least and largest value in the training rows"
+    low: Tensor
+    span: Tensor
+
+    def __init__(self, clamp: bool = True) -> None:
+        super().__init__()
+        self.clamp = clamp
+
+    def fit(self, x: Inputs) -> Self:
+        found = _statistics(x, type(self).__name__)
+        span = found.high - found.low
+        if not span.isfinite().all():
+            raise DataError(
+                f"MinMax cannot be fitted: feature {_first(~span.isfinite())} of the training rows reaches from "
+                "one end of float32 to the other. Rescale it."
+            )
+        self.low, self.span = found.low, span.where(span > 0, 1.0)
+        return self
+
+    def scale_(self, x: Tensor) -> Tensor:
+        self._check(x)
+        x = x.sub_(self.low).div_(self.span)
+        return x.clamp_(0, 1) if self.clamp else x
+
+    def inverse(self, scaled: Tensor) -> Tensor:
+        self._check(scaled)
+        return scaled * self.span + self.low
+
+    def arguments(self) -> dict[str, Any]:
+        return {"clamp": self.clamp}
+
+
+TRANSFORMS: dict[str, type[Transform]] = {cls.__name__: cls for cls in (NoTransform, Scale, Standardize, MinMax)}
+"""What may lie in front of a saved encoder."""
+NAMED: dict[str, type[Transform]] = {"none": NoTransform, "standardize": Standardize, "minmax": MinMax}
+
+
+def make_transform(name: str) -> Transform:
+    """The transform that a config names, not fitted yet.
+
+    Raises:
+        ConfigError: If there is none of that name.
+
+    Example:
+        >>> make_transform("standardize").is_fitted
+        False
+    """
+    if name not in NAMED:
+        raise ConfigError(f"data.transform must be one of {', '.join(NAMED)}, but is {name!r}.")
+    return NAMED[name]()
+
+
+class Statistics(NamedTuple):
+    """Of each feature: mean and variance in float64, least and largest value in float32."""
+
+    mean: Tensor
+    variance: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def _statistics(x: Inputs, name: str) -> Statistics:
+    if len(x) == 0:
+        raise DataError(f"{name} cannot be fitted: there are no training rows. Check the split.")
+    shape = x.shape[1:]
+    count, mean, squares = 0, torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+    low, high = torch.full(shape, math.inf), torch.full(shape, -math.inf)
+    for part in pieces(x):
+        part = part.detach().float().cpu()
+        low, high = low.minimum(part.amin(dim=0)), high.maximum(part.amax(dim=0))
+        variance, part_mean = torch.var_mean(part.double(), dim=0, correction=0)
+        total, shift = count + len(part), part_mean - mean
+        mean = mean + shift * (len(part) / total)
+        squares = squares + variance * len(part) + shift.square() * (count * len(part) / total)
+        count = total
+    broken = ~(low.isfinite() & high.isfinite())
+    if broken.any():
+        raise DataError(
+            f"{name} cannot be fitted: inputs must be finite, but feature {_first(broken)} has NaN or infinity in the "
+            "training rows. Impute or drop them."
+        )
+    return Statistics(mean, squares / count, low, high)
+
+
+def _first(found: Tensor) -> int:
+    """The number of the first feature for which something was found, counted from 0."""
+    return int(found.flatten().nonzero()[0])
