@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback
 from safetensors.torch import load_file
 
-from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, TrainerOptions, storage
+from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, TrainerOptions
 from aepretrain.errors import DivergedError, StoppedError, StorageError
+from aepretrain.storage import files as storage
 from aepretrain.training.options import Saving
 from aepretrain.training.recovery import checkpoints, signals
 from aepretrain.training.recovery.checkpoints import LAST, PREVIOUS, CheckpointFiles, newest_intact, plain
