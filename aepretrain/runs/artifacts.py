@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from aepretrain.data.base import Examples
 from aepretrain.layers import Autoencoder, DenoisingAutoencoder
 from aepretrain.parts.noise import derive_seed
-from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
+from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows, write_picture
+from aepretrain.storage.array_files import write_arrays
+from aepretrain.storage.files import make_folder
 from aepretrain.training.stage import RunContext, StageRecord
 
 EXAMPLES = 500
@@ -31,14 +33,14 @@ def save_inputs(validation: Examples, out: Path) -> None:
     arrays = {"inputs": validation.x[:EXAMPLES].flatten(1).numpy()}
     if validation.y is not None:
         arrays["labels"] = validation.y[:EXAMPLES].numpy()
-    (out / "stages").mkdir(exist_ok=True)
-    np.savez_compressed(out / "stages" / "inputs.npz", **arrays)  # type: ignore[arg-type]
+    make_folder(out / "stages")
+    write_arrays(out / "stages" / "inputs.npz", arrays)
 
 
 @rank_zero_only
 def save_curves(record: StageRecord, folder: Path) -> None:
     """Draw the learning curves of a stage into its folder."""
-    draw_curves(record.history, kept_epoch=record.kept_epoch).savefig(folder / "curves.png", dpi=110)
+    write_picture(folder / "curves.png", draw_curves(record.history, kept_epoch=record.kept_epoch))
 
 
 @rank_zero_only
@@ -59,13 +61,13 @@ def save_samples(context: RunContext, layer: Autoencoder, record: StageRecord, x
     arrays = {"codes": layer.encode(x[:EXAMPLES]).flatten(1).numpy()}
     if len(layer.in_shape) == 3 and layer.in_shape[0] in (1, 3):
         rows = _image_rows(layer, x[:PICTURES], derive_seed(context.seed, record.stage, "pictures"))
-        draw_image_rows(rows).savefig(folder / "reconstructions.png", dpi=110)
+        write_picture(folder / "reconstructions.png", draw_image_rows(rows))
         arrays |= rows
         filters = _filters(layer)
         if filters is not None:
-            draw_filters(filters).savefig(folder / "filters.png", dpi=110)
+            write_picture(folder / "filters.png", draw_filters(filters))
             arrays |= {"filters": filters[:FILTERS], "units": np.array(len(filters))}
-    np.savez_compressed(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
+    write_arrays(folder / "samples.npz", arrays)
 
 
 def _image_rows(layer: Autoencoder, images: Tensor, seed: int) -> dict[str, NDArray[np.float32]]:
