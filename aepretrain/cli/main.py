@@ -5,6 +5,7 @@ torch is loaded by the verbs, not here: ``aepretrain --help`` has to answer at o
 
 import errno
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    # A log that cannot be written, such as that of W&B on a full disk, is no reason to print a traceback for each line.
+    logging.raiseExceptions = debug
     words, trusted = _take_values(words, "--trust-module")
     if not words:
         print(HELP, end="", file=sys.stderr)

@@ -14,7 +14,7 @@ PART = ".part"
 """What the name of an unfinished file ends with."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ESTALE)
 
 
 def sha256(data: bytes | memoryview) -> str:

@@ -117,8 +117,9 @@ def _take_directory(out: Path, text: str) -> None:
             )
     elif holds_files(out):
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
-    make_folder(out / "runs")
+    # First, so that a directory whose making was interrupted is known as that of a comparison.
     write_whole(config, text.encode())
+    make_folder(out / "runs")
 
 
 def _may_change(key: str) -> bool:
