@@ -14,6 +14,7 @@ PART = ".part"
 """What the name of an unfinished file ends with."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+INTACT = "What it held before is unchanged."
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ESTALE)
 
 
@@ -177,18 +178,18 @@ def storing(path: Path, needed: int) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        reason = f"{error.strerror or error}{_way_out(error.errno, path, needed)}"
-        raise UnwritableError(f"{path} cannot be written: {reason} What it held before is unchanged.") from error
+        way_out = _way_out(error.errno, path, needed)
+        raise UnwritableError(f"{path} cannot be written: {error.strerror or error}{way_out}") from error
 
 
 def _way_out(number: int | None, path: Path, needed: int) -> str:
     if number in FULL:
-        return f": {needed:,} bytes needed, {free_bytes(path):,} free. Make room."
+        return f": {needed:,} bytes needed, {free_bytes(path):,} free. Make room. {INTACT}"
     if number in REFUSED:
-        return ". Make it writable, or name another place."
+        return f". Make it writable, or name another place. {INTACT}"
     if number in GONE:
         return ". Its folder is gone or cannot be made: put it back, or name another place."
-    return ". Look whether the disk is sound."
+    return f". Look whether the disk is sound. {INTACT}"
 
 
 def free_bytes(path: Path) -> int:

@@ -23,6 +23,7 @@ from aepretrain import (
 )
 from aepretrain.export.encoder import _digest, build, describe
 from aepretrain.parts.coders import ACTIVATIONS
+from tests.support.full_disk import largest_file
 
 
 def stack(activation="sigmoid"):
@@ -43,6 +44,17 @@ def test_a_saved_encoder_reloads_bitwise_equal_and_without_lightning(activation,
     assert torch.equal(again(x), encoder(x))
     assert not again.training
     assert all(type(module).__module__.startswith("torch.nn") for module in again.modules())
+
+
+def test_a_full_disk_leaves_the_encoder_that_was_there(saved):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    other = nn.Linear(6, 40)
+    for room in (0, 100, len(before["encoder.safetensors"]) + 1):  # no file, half of the first, the second
+        with largest_file(room), pytest.raises(StorageError, match="bytes needed"):
+            save_encoder(other, saved, in_shape=(6,))
+        assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    save_encoder(other, saved, in_shape=(6,))
+    assert torch.equal(load_encoder(saved).weight, other.weight)
 
 
 def test_loading_needs_nothing_but_torch_and_safetensors(saved):

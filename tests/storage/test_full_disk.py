@@ -5,13 +5,16 @@
 
 import csv
 import json
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.support.full_disk import BALLAST, FullDisk, small_disk
-from tests.support.runs import CLOCKS, config, differences
+from tests.support.runs import CLOCKS, ROOT, config, differences
 
 OWN_WAY = ("train.log", "wandb")
 """What ends no run: the log and Weights & Biases, which say that they fail. The next file ends it."""
@@ -131,6 +134,23 @@ def test_a_disk_that_is_full_anywhere_ends_with_5_and_loses_nothing(verb, means,
     print(f"{len(places) - failed} of {len(places)} places of {verb}, of {len(first)} files, full by {means}")
     assert len(first) >= 30
     assert failed == 0
+
+
+def test_an_error_of_the_disk_that_no_file_told_ends_with_5():
+    """Standard output is no file of ours."""
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "aepretrain", "validate", "--config", "configs/digits.yaml"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (5, 1), done.stderr
+    assert "No space left on device. Make room" in done.stderr
+
+
+def test_a_directory_that_vanishes_ends_with_5_and_is_not_made_anew(golden, tmp_path):
+    out = tmp_path / "run"
+    answer = golden.disk.run(*golden.command(out), out=out, place=["state.json", 11], means="remove")
+    assert (answer["code"], answer["struck"], len(answer["err"].splitlines())) == (5, True, 1), answer
+    assert f"{out / 'state.json'} cannot be written: No such file or directory. Its folder is gone" in answer["err"]
+    assert not out.exists()
 
 
 @pytest.fixture(scope="module")

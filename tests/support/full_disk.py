@@ -7,7 +7,7 @@ which something is written, or a ``place``, from which on the disk is full. The 
 A place is a name below ``out`` and how often it was opened for writing before; names of unfinished files count as those
 of the finished ones. ``means`` says how the disk is filled: ``limit`` lets no file of this process grow beyond what the
 file of the place holds and three bytes, so that a write is cut in two; ``fill`` takes all blocks of the file system,
-which is then to be a small one of its own: see :func:`small_disk`.
+which is then to be a small one of its own: see :func:`small_disk`; ``remove`` takes the whole directory away.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -93,6 +94,8 @@ class Watch:
     def strike(self, path):
         if self.means == "fill":
             fill(Path(self.out).parent)
+        elif self.means == "remove":
+            shutil.rmtree(self.out)
         else:
             size = os.stat(path).st_size if os.path.isfile(path) and not path.endswith(".part") else 0
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + CUT, resource.RLIM_INFINITY))
