@@ -1,17 +1,19 @@
 """Loggers that write the scalars of a stage in other forms: a table, TensorBoard's events."""
 
-import contextlib
 import csv
 import io
 import json
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from aepretrain.storage.files import make_folder, storing, write_whole
+from aepretrain.storage.files import append_whole, make_folder, write_whole
 
 
 class CSVFile(Logger):
@@ -72,29 +74,50 @@ class CSVFile(Logger):
         write_whole(self.path, text.getvalue().encode())
 
 
-class TensorBoardEvents(TensorBoardLogger):
-    """Lightning's logger, which tells in one line what the system refuses to write.
+class TensorBoardEvents(Logger):
+    """Logger that appends scalars to a file of TensorBoard's events, each whole or not at all.
 
-    Events may be lost where the disk is full: ``metrics.jsonl`` has them all.
+    Lightning's ``TensorBoardLogger`` writes in a thread, which a full disk ends with a traceback.
+
+    Args:
+        folder: Where the file lies; every start of a stage has a file of its own.
+        stage: The stage.
     """
 
+    def __init__(self, folder: Path, stage: str) -> None:
+        super().__init__()
+        self.path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
+        self.stage = stage
+
+    @property
+    def name(self) -> str:
+        return self.stage
+
+    @property
+    def version(self) -> str:
+        return ""
+
     @rank_zero_only
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The run's config is in ``config.yaml``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        with storing(Path(self.log_dir), 0):
-            super().log_metrics(metrics, step)
+        """Append one event per scalar.
 
-    @rank_zero_only
-    def save(self) -> None:
-        with storing(Path(self.log_dir), 0):
-            super().save()
+        Raises:
+            StorageError: If they cannot be written; the file is as it was.
+        """
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        # Of a run that failed, the error that ended it is to be told.
-        failed = contextlib.nullcontext() if status == "success" else contextlib.suppress(OSError)
-        with failed, storing(Path(self.log_dir), 0):
-            super().finalize(status)
+        buffer = io.BytesIO()
+        records = RecordWriter(buffer)
+        if not self.path.exists():
+            make_folder(self.path.parent)
+            records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        for name, value in metrics.items():
+            summary = Summary(value=[Summary.Value(tag=name, simple_value=float(value))])
+            records.write(Event(wall_time=time.time(), step=step or 0, summary=summary).SerializeToString())
+        append_whole(self.path, buffer.getvalue())

@@ -42,7 +42,7 @@ class TrackedRun:
         metrics = self.folder / "metrics.jsonl"
         make: dict[str, Callable[[str], Logger]] = {
             "wandb": partial(WandbMetrics, self.wandb),
-            "tensorboard": lambda stage: TensorBoardEvents(self.folder / "tensorboard", name=stage, version=""),
+            "tensorboard": lambda stage: TensorBoardEvents(self.folder / "tensorboard" / stage, stage),
             "csv": lambda stage: CSVFile(self.folder / "csv" / stage / "metrics.csv", metrics, stage),
         }
         names = [name for name in self.tracking.loggers if name != "wandb" or self.wandb is not None]

@@ -12,7 +12,7 @@ from aepretrain.report.pictures import draw_curves, write_picture
 from aepretrain.storage.array_files import write_arrays
 from aepretrain.storage.files import append_whole, storing, write_together, write_whole
 from aepretrain.tracking.metrics_file import MetricsFile
-from aepretrain.tracking.other_files import CSVFile
+from aepretrain.tracking.other_files import CSVFile, TensorBoardEvents
 from tests.support.full_disk import largest_file
 
 FULL = r"File too large: [\d,]+ bytes needed, [\d,]+ free\. Make room\. What it held before is unchanged"
@@ -30,6 +30,19 @@ WRITERS = {
     "a picture": lambda folder: write_picture(folder / "file", draw_curves([{"train/loss": 1.0}])),
     "metrics": lambda folder: MetricsFile(folder / "file", "00-plain").log_metrics({"epoch": 0, "val/loss": 1.0}, 1),
 }
+
+
+def test_events_of_tensorboard_are_whole(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logger = TensorBoardEvents(tmp_path / "00-plain", "00-plain")
+    logger.log_metrics({"epoch": 0, "val/loss": 2.5}, 5)
+    before = contents(tmp_path / "00-plain")
+    with largest_file(len(*before.values()) + 60), pytest.raises(UnwritableError, match=FULL):
+        logger.log_metrics({"epoch": 1, "val/loss": 1.5}, 10)
+    assert contents(tmp_path / "00-plain") == before
+    logger.log_metrics({"epoch": 1, "val/loss": 1.25}, 10)
+    events = accumulator.EventAccumulator(str(tmp_path / "00-plain")).Reload().Scalars("val/loss")
+    assert [(event.step, event.value) for event in events] == [(5, 2.5), (10, 1.25)]
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
