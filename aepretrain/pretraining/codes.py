@@ -170,16 +170,11 @@ class FrozenCodes:
     def _alone(self, finished: Finished, path: Path) -> Iterator[None]:
         """Let one process write, while the others wait."""
         make_folder(path.parent)
-        if finished.processes == 1:
+        with contextlib.ExitStack() as held:
+            if finished.processes > 1:
+                with storing(path.with_name(LOCK), 0):
+                    held.enter_context(FileLock(path.with_name(LOCK)))
             yield
-            return
-        lock = FileLock(path.with_name(LOCK))
-        with storing(path.with_name(LOCK), 0):
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _write(self, path: Path, finished: Finished, key: str, size: int) -> None:
         part, digest = path.with_name(path.name + PART), hashlib.sha256()
