@@ -31,6 +31,10 @@ class StorageError(AEPretrainError, OSError):
     exit_code = 5
 
 
+class UnwritableError(StorageError):
+    """A file that the system refuses to write; what was written before is intact, so that a run can go on later."""
+
+
 class LostProcessError(AEPretrainError, RuntimeError):
     """Another of several processes is gone, so this one cannot go on: exit code 1."""
 

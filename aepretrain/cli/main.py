@@ -3,13 +3,15 @@
 torch is loaded by the verbs, not here: ``aepretrain --help`` has to answer at once.
 """
 
+import errno
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
 
 from aepretrain import __version__
-from aepretrain.errors import AEPretrainError, ConfigError, StoppedError
+from aepretrain.errors import AEPretrainError, ConfigError, StoppedError, StorageError
 
 VERBS = {
     "fit": "pretrain greedily, attach the head, fine-tune, test; writes a run directory",
@@ -18,6 +20,8 @@ VERBS = {
     "evaluate": "measure a finished run again, from its files",
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
+
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 HELP = f"""\
 usage: aepretrain VERB [--config FILE ...] [--dotted.key VALUE ...]
@@ -60,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    # A log that cannot be written, such as that of W&B on a full disk, is no reason to print a traceback for each line.
+    logging.raiseExceptions = debug
     words, trusted = _take_values(words, "--trust-module")
     if not words:
         print(HELP, end="", file=sys.stderr)
@@ -80,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _stopped(error)
     except AEPretrainError as error:
         return _fail(error, error.exit_code, debug)
+    except OSError as error:
+        return _fail(error, 1, debug) if error.errno not in OF_THE_DISK else _fail(_refused(error), 5, debug)
     except Exception as error:
         return _fail(error, 1, debug)
     return 0
@@ -115,6 +123,15 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
     for category in (FutureWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module="torch|lightning")
     importlib.import_module(f"aepretrain.cli.verbs.{verb}").run(list(arguments))
+
+
+def _refused(error: OSError) -> StorageError:
+    """What no guard of a file has told: the disk is full, damaged or write-protected."""
+    place = f"{error.filename}: " if error.filename else ""
+    return StorageError(
+        f"{place}{error.strerror}. Make room, or look after the disk, and run it again; what was written before is "
+        "intact."
+    )
 
 
 def _stopped(error: StoppedError) -> int:

@@ -17,6 +17,7 @@ from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.results.cell import CellResult, write_rows
 from aepretrain.results.comparison import ComparisonResult
 from aepretrain.runs.experiment import Experiment
+from aepretrain.storage.files import make_folder
 from aepretrain.tracking.comparison import log_comparison
 from aepretrain.tracking.wandb_mode import settle_mode
 
@@ -128,7 +129,7 @@ def _set_up(
             f"compare.grid has {len(comparison.settings())} combinations, but {len(trials)} trials are given."
         )
     experiment.data.source()
-    (out / "runs").mkdir(parents=True, exist_ok=True)
+    make_folder(out / "runs")
     trials = trials or [Trial(experiment, control)]
     return Bench(comparison, trials, (out / "runs").absolute(), settle_mode(experiment.tracking))
 

@@ -14,7 +14,7 @@ from aepretrain.compare.ensembles import finetune_together, pretrain_together, s
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.ensembles.train import Vectorize
-from aepretrain.errors import DivergedError, StorageError
+from aepretrain.errors import DivergedError
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.results.cell import CellResult
@@ -22,10 +22,11 @@ from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
 from aepretrain.runs.experiment import Experiment, measure
-from aepretrain.storage.files import sweep
+from aepretrain.storage.files import append_whole, make_folder, storing, sweep
 from aepretrain.storage.json_files import read_json, write_json
 from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.options import Tracking
+from aepretrain.training.recovery.run_state import METRICS
 from aepretrain.training.recovery.signals import looking_out
 
 
@@ -94,7 +95,7 @@ class Bench:
             return row
         folder = self.runs / cell.name
         if cell.arm in BASELINES:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             splits = self.network(Arm(), cell, self.trials[0]).data.splits(cell.seed)
             measured = looking_out(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
             row = CellResult(cell.arm, cell.seed, cell.budget, **asdict(measured))
@@ -203,7 +204,8 @@ class Bench:
         encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
         tried, trials = [], self._to_try(cell)
         if len(trials) > 1 and holds_files(folder) and [path.name for path in folder.iterdir()] != ["trials"]:
-            shutil.rmtree(folder)  # it was about to take the place of its best trial
+            with storing(folder, 0):
+                shutil.rmtree(folder)  # it was about to take the place of its best trial
         for number, trial in enumerate(trials):
             place = folder if len(trials) == 1 else folder / "trials" / str(number)
             resume = resume_or_create(place)
@@ -287,7 +289,8 @@ def _begun_together(group: Path, seeds: Sequence[int], folders: Sequence[Path]) 
         return
     write_json(group, {"seeds": list(seeds)})
     yield True
-    group.unlink()
+    with storing(group, 0):
+        group.unlink()
 
 
 def resume_or_create(folder: Path) -> bool:
@@ -299,16 +302,14 @@ def resume_or_create(folder: Path) -> bool:
     Raises:
         StorageError: If the directory cannot be written.
     """
-    try:
+    with storing(folder, 0):
         if (folder / "state.json").is_file():
             sweep(folder)
             return True
         shutil.rmtree(folder, ignore_errors=True)
-        (folder / "stages" / "classifier").mkdir(parents=True)
-        (folder / "metrics.jsonl").touch()
+        make_folder(folder / "stages" / "classifier")
+        append_whole(folder / METRICS, b"")
         return False
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror}. Name another --out.") from error
 
 
 def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None, *, resume: bool) -> FineTuned:
@@ -329,6 +330,7 @@ def _train_longer(experiment: Experiment, times: int) -> Experiment:
 
 def _move_up(trial: Path, folder: Path) -> None:
     """The run directory of the chosen trial becomes the cell's own."""
-    for path in trial.iterdir():
-        shutil.move(path, folder / path.name)
-    trial.rmdir()
+    with storing(folder, 0):
+        for path in trial.iterdir():
+            shutil.move(path, folder / path.name)
+        trial.rmdir()

@@ -17,7 +17,7 @@ from torch import Tensor
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.errors import DataError, StorageError
-from aepretrain.storage.files import PART, probe, storing
+from aepretrain.storage.files import PART, make_folder, probe, storing
 
 DEFAULT_CACHE = Path("~/.cache/aepretrain/decoded")
 
@@ -73,10 +73,10 @@ class DecodedData(StoredData):
         size = count * torch.Size(self.in_shape).numel() * TYPES[self.dtype].itemsize
         if not _is_whole(path, size):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StorageError(f"{folder} cannot be made: {error.strerror}. Name a --data.cache.") from error
-            with FileLock(folder / f"{self.name}-{place}.lock"):
+                make_folder(folder)
+            except StorageError as error:
+                raise StorageError(f"{error} The folder is named by --data.cache.") from error
+            with storing(path, size), FileLock(folder / f"{self.name}-{place}.lock"):
                 if not _is_whole(path, size):
                     probe(folder, size)
                     self._write(path, size)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from aepretrain.data.transforms import TRANSFORMS, NoTransform, Transform
 from aepretrain.errors import StorageError
 from aepretrain.export.module import Encoder
+from aepretrain.storage.files import write_together
 
 FORMAT = 2
 DECISIVE = {
@@ -144,6 +145,7 @@ def save_encoder(
     Raises:
         ValueError: If the encoder has modules that cannot be described, or the transform is not fitted or of another
             class; nothing is written then.
+        StorageError: If a file cannot be written; the encoder that was there before is as it was.
 
     Example:
         >>> import tempfile
@@ -172,13 +174,14 @@ def save_encoder(
         "provenance": dict(provenance or {}),
     }
     config["sha256"] = _digest(weights, config)
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
     # Not save_file, which lets nobody but the owner read what is to be handed over.
-    (folder / "encoder.safetensors").write_bytes(weights)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(_facts(config, tensors), encoding="utf-8")
-    return folder
+    files = {
+        "encoder.safetensors": weights,
+        "config.json": (json.dumps(config, indent=2) + "\n").encode(),
+        "README.md": _facts(config, tensors).encode(),
+    }
+    write_together(Path(path), files)
+    return Path(path)
 
 
 def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:

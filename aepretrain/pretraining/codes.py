@@ -19,7 +19,7 @@ from aepretrain.errors import ConfigError
 from aepretrain.layers.base import Layer
 from aepretrain.pretraining.encoding import encode_batches, encode_dataset
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import PART, sha256_of, storing, write_whole
+from aepretrain.storage.files import PART, make_folder, sha256_of, storing, write_whole
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import CodeType
 
@@ -169,14 +169,17 @@ class FrozenCodes:
     @contextlib.contextmanager
     def _alone(self, finished: Finished, path: Path) -> Iterator[None]:
         """Let one process write, while the others wait."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(LOCK)) if finished.processes > 1 else contextlib.nullcontext():
+        make_folder(path.parent)
+        with contextlib.ExitStack() as held:
+            if finished.processes > 1:
+                with storing(path.with_name(LOCK), 0):
+                    held.enter_context(FileLock(path.with_name(LOCK)))
             yield
 
     def _write(self, path: Path, finished: Finished, key: str, size: int) -> None:
         part, digest = path.with_name(path.name + PART), hashlib.sha256()
-        _facts_of(path).unlink(missing_ok=True)
         with storing(path, size):
+            _facts_of(path).unlink(missing_ok=True)
             try:
                 with part.open("wb") as file:
                     for codes in encode_batches(finished.layer, self._x, device=finished.device):

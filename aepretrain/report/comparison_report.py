@@ -17,12 +17,14 @@ from aepretrain.report.comparison_tables import differences_table, means_table, 
 from aepretrain.report.confusion import MOST_CLASSES, confusion_table, most_confused
 from aepretrain.report.inline import WITHOUT_PROGRAM, inline_svg, svg_text
 from aepretrain.report.page import figure, fold, headline, missing, page, paragraph, row, section, write_page
+from aepretrain.report.pictures import write_picture
 from aepretrain.report.pretraining import pretraining_sections
 from aepretrain.report.provenance import provenance_section
 from aepretrain.report.run_files import read_results
 from aepretrain.results.cell import Labels
 from aepretrain.results.comparison import BudgetResult
 from aepretrain.results.run import RunResult
+from aepretrain.storage.files import make_folder, write_whole
 
 Interval = tuple[float, float]
 
@@ -263,7 +265,7 @@ def _seeds(files: ComparisonFiles) -> list[str]:
 def _write_pictures(files: ComparisonFiles) -> None:
     """The charts on light ground, as SVG and PNG, for a README or slides."""
     folder = files.folder / "pictures"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for name, chart in _charts(files, LIGHT).items():
-        (folder / f"{name}.svg").write_text(svg_text(chart, name), encoding="utf-8")
-        chart.savefig(folder / f"{name}.png", dpi=150, metadata=WITHOUT_PROGRAM)
+        write_whole(folder / f"{name}.svg", svg_text(chart, name).encode())
+        write_picture(folder / f"{name}.png", chart, dpi=150, metadata=WITHOUT_PROGRAM)

@@ -1,12 +1,17 @@
 """Pictures of arrays: filters, reconstructions, learning curves."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from aepretrain.storage.files import write_whole
 
 CURVE_NAMES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 
@@ -81,6 +86,17 @@ def draw_curves(epochs: Sequence[Mapping[str, float]], *, kept_epoch: int | None
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def write_picture(path: Path, figure: Figure, *, dpi: int = 110, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a figure as a PNG file, whole or not at all.
+
+    Raises:
+        StorageError: If it cannot be written; the previous picture is as it was.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
+    write_whole(path, buffer.getbuffer())
 
 
 def as_image(array: NDArray[np.floating]) -> NDArray[np.floating]:

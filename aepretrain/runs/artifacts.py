@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from aepretrain.data.base import Examples
 from aepretrain.layers.base import Layer
 from aepretrain.parts.noise import Noise, derive_seed
-from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows
+from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows, write_picture
+from aepretrain.storage.array_files import write_arrays
+from aepretrain.storage.files import make_folder
 from aepretrain.training.context import RunContext
 from aepretrain.training.recovery.stage_files import StageRecord
 
@@ -32,14 +34,14 @@ def save_inputs(validation: Examples, out: Path) -> None:
     arrays = {"inputs": validation.x[:EXAMPLES].flatten(1).numpy()}
     if validation.y is not None:
         arrays["labels"] = validation.y[:EXAMPLES].numpy()
-    (out / "stages").mkdir(exist_ok=True)
-    np.savez_compressed(out / "stages" / "inputs.npz", **arrays)  # type: ignore[arg-type]
+    make_folder(out / "stages")
+    write_arrays(out / "stages" / "inputs.npz", arrays)
 
 
 @rank_zero_only
 def save_curves(record: StageRecord, folder: Path) -> None:
     """Draw the learning curves of a stage into its folder."""
-    draw_curves(record.history, kept_epoch=record.kept_epoch).savefig(folder / "curves.png", dpi=110)
+    write_picture(folder / "curves.png", draw_curves(record.history, kept_epoch=record.kept_epoch))
 
 
 @rank_zero_only
@@ -61,13 +63,13 @@ def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tens
     if len(layer.in_shape) == 3 and layer.in_shape[0] in (1, 3):
         generator = torch.Generator().manual_seed(derive_seed(context.seed, record.stage, "pictures"))
         rows = {name: images.numpy() for name, images in layer.pictures(x[:PICTURES], Noise(generator)).items()}
-        draw_image_rows(rows).savefig(folder / "reconstructions.png", dpi=110)
+        write_picture(folder / "reconstructions.png", draw_image_rows(rows))
         arrays |= rows
         filters = _filters(layer)
         if filters is not None:
-            draw_filters(filters).savefig(folder / "filters.png", dpi=110)
+            write_picture(folder / "filters.png", draw_filters(filters))
             arrays |= {"filters": filters[:FILTERS], "units": np.array(len(filters))}
-    np.savez_compressed(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
+    write_arrays(folder / "samples.npz", arrays)
 
 
 def _filters(layer: Layer) -> NDArray[np.float32] | None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from aepretrain.console import console
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import PART, write_whole
+from aepretrain.storage.files import PART, append_whole, make_folder, storing, write_whole
 from aepretrain.training.recovery.run_state import METRICS
 
 # Processes that the first one launches read the directory here: a time stamp of their own would differ.
@@ -45,11 +46,8 @@ def choose_run_directory(out: str | None, name: str) -> Path:
     _refuse_if_held(folder)
     if holds_files(folder):
         raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
-    try:
-        (folder / "stages").mkdir(parents=True, exist_ok=True)
-        (folder / METRICS).touch()
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror}. Name another one by --out.") from error
+    make_folder(folder / "stages")
+    append_whole(folder / METRICS, b"")
     os.environ[VARIABLE] = str(folder)
     return folder
 
@@ -79,10 +77,14 @@ def without_secrets(words: Sequence[str]) -> list[str]:
 
 
 def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
-    """Append the command that is running to ``commands.txt``, without its secrets, from the first process alone."""
+    """Append the command that is running to ``commands.txt``, without its secrets, from the first process alone.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     if is_first_process():
-        with (folder / "commands.txt").open("a", encoding="utf-8") as file:
-            file.write(shlex.join(without_secrets(["aepretrain", verb, *arguments])) + "\n")
+        line = shlex.join(without_secrets(["aepretrain", verb, *arguments])) + "\n"
+        append_whole(folder / "commands.txt", line.encode())
 
 
 def holds_files(folder: Path) -> bool:
@@ -111,13 +113,12 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     lock = FileLock(folder / LOCK, blocking=False)
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        with storing(folder / LOCK, 0):
+            lock.acquire()
     except Timeout as error:
         raise ConfigError(_held(folder)) from error
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be locked: {error.strerror}. Name another one by --out.") from error
     try:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         write_whole(folder / OWNER, json.dumps(owner).encode())
@@ -146,6 +147,29 @@ def _refuse_if_held(folder: Path) -> None:
             pass
 
 
+class LogFile(logging.Handler):
+    """Appends what is logged to a file. Lines that a full disk refuses are left out, which is said once.
+
+    The log repeats what was on the terminal, so it ends no run: that is left to the files that a run cannot do without.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            append_whole(self.path, (self.format(record) + "\n").encode())
+        except StorageError as error:
+            if not self._said:
+                self._said = True
+                console.print(f"warning: {error} The run goes on, and lines are missing there.", markup=False)
+
+
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Write what the package says, epoch by epoch, to a file, from the first process alone."""
@@ -153,7 +177,7 @@ def log_to(path: Path) -> Iterator[None]:
         yield
         return
     log = logging.getLogger("aepretrain")
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level, propagate = log.level, log.propagate
     log.addHandler(handler)

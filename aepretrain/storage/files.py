@@ -5,14 +5,17 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from aepretrain.errors import StorageError
+from aepretrain.errors import StorageError, UnwritableError
 
 PART = ".part"
 """What the name of an unfinished file ends with."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+INTACT = "What it held before is unchanged."
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ESTALE)
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -36,10 +39,98 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 
     Raises:
         StorageError: If it cannot be written; the previous file is as it was.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "row.json"
+        >>> write_whole(path, b"{}")
+        >>> path.read_bytes()
+        b'{}'
     """
     with storing(path, len(data)):
-        os.replace(write_part(path, data), path)
+        part = write_part(path, data)
+        try:
+            os.replace(part, path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
+
+
+def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files that belong together: all bytes are on the disk before the first old file goes.
+
+    At no time do old and new files lie side by side. If the process is killed while files are moved, some are missing.
+
+    Args:
+        folder: Where they lie; it is made.
+        files: Bytes by file name.
+
+    Raises:
+        StorageError: If one cannot be written; the previous files are as they were.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_together(folder, {"weights": b"01", "config": b"{}"})
+        >>> sorted(path.name for path in folder.iterdir())
+        ['config', 'weights']
+    """
+    make_folder(folder)
+    parts: dict[Path, Path] = {}
+    try:
+        for name, data in files.items():
+            path = folder / name
+            with storing(path, len(data)):
+                parts[path] = write_part(path, data)
+        with storing(folder, 0):
+            for path in parts:
+                path.unlink(missing_ok=True)
+            for path, part in parts.items():
+                os.replace(part, path)
+            sync_folder(folder)
+    finally:
+        with contextlib.suppress(OSError):
+            for part in parts.values():
+                part.unlink(missing_ok=True)
+
+
+def append_whole(path: Path, data: bytes) -> None:
+    """Append to a file, all bytes or none: a disk that is full leaves the file as long as it was.
+
+    Raises:
+        StorageError: If it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "rows"
+        >>> append_whole(path, b"one "), append_whole(path, b"two")
+        (None, None)
+        >>> path.read_bytes()
+        b'one two'
+    """
+    with storing(path, len(data)):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            before, left = os.fstat(handle).st_size, memoryview(data)
+            try:
+                while left:
+                    left = left[os.write(handle, left) :]
+            except OSError:
+                os.ftruncate(handle, before)
+                raise
+        finally:
+            os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        StorageError: If it cannot be made.
+    """
+    with storing(folder, 0):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_part(path: Path, data: bytes | memoryview) -> Path:
@@ -55,7 +146,8 @@ def write_part(path: Path, data: bytes | memoryview) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise
     return part
 
@@ -72,7 +164,11 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def storing(path: Path, needed: int) -> Iterator[None]:
-    """Tell what the system refused in one line: needed and free bytes where the disk is full.
+    """Tell what the system refused in one line: needed and free bytes where the disk is full, and the way out.
+
+    Args:
+        path: What is written.
+        needed: Its bytes, as far as they are known.
 
     Raises:
         StorageError: If the block raises an OSError.
@@ -82,10 +178,18 @@ def storing(path: Path, needed: int) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in FULL:
-            reason += f": {needed:,} bytes needed, {free_bytes(path):,} free. Make room and go on by --resume"
-        raise StorageError(f"{path} cannot be written: {reason}. What it held before is unchanged.") from error
+        way_out = _way_out(error.errno, path, needed)
+        raise UnwritableError(f"{path} cannot be written: {error.strerror or error}{way_out}") from error
+
+
+def _way_out(number: int | None, path: Path, needed: int) -> str:
+    if number in FULL:
+        return f": {needed:,} bytes needed, {free_bytes(path):,} free. Make room. {INTACT}"
+    if number in REFUSED:
+        return f". Make it writable, or name another place. {INTACT}"
+    if number in GONE:
+        return ". Its folder is gone or cannot be made: put it back, or name another place."
+    return f". Look whether the disk is sound. {INTACT}"
 
 
 def free_bytes(path: Path) -> int:
@@ -101,7 +205,8 @@ def probe(folder: Path, needed: int) -> None:
         StorageError: If not; the message says how much is needed and how much is free.
     """
     write_whole(folder / ".probe", b"\0" * 4096)
-    (folder / ".probe").unlink()
+    with storing(folder, needed):
+        (folder / ".probe").unlink()
     if needed > (free := free_bytes(folder)):
         raise StorageError(
             f"{folder} has too little room: about {needed:,} bytes needed, {free:,} free. Make room or name another."
@@ -111,6 +216,7 @@ def probe(folder: Path, needed: int) -> None:
 def sweep(folder: Path) -> list[Path]:
     """Remove what a killed process left half written, and return it."""
     stale = sorted(folder.rglob(f"*{PART}"))
-    for path in stale:
-        path.unlink(missing_ok=True)
+    with storing(folder, 0):
+        for path in stale:
+            path.unlink(missing_ok=True)
     return stale

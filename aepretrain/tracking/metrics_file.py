@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from aepretrain.storage.files import append_whole
 from aepretrain.storage.json_files import finite
 
 
@@ -39,12 +40,15 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one row per scalar. Lightning hands the epoch over as one of them."""
+        """Append one row per scalar. Lightning hands the epoch over as one of them.
+
+        Raises:
+            StorageError: If the rows cannot be written; the file is as it was.
+        """
         self._epoch = int(metrics.get("epoch", self._epoch))
         rows = [
             {"stage": self.stage, "epoch": self._epoch, "step": step, "name": name, "value": finite(float(value))}
             for name, value in metrics.items()
             if name != "epoch"
         ]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        append_whole(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())

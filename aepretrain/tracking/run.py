@@ -8,7 +8,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 
 from aepretrain.console import print_line
 from aepretrain.processes import is_first_process
@@ -16,6 +16,7 @@ from aepretrain.results.records import to_plain
 from aepretrain.results.run import RunResult
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.tracking.options import Tracking
+from aepretrain.tracking.other_files import CSVFile, TensorBoardEvents
 from aepretrain.tracking.wandb_mode import decided_mode
 from aepretrain.tracking.wandb_run import WandbMetrics, WandbRun, key_prefix
 
@@ -30,7 +31,7 @@ class TrackedRun:
 
     Example:
         >>> [type(logger).__name__ for logger in TrackedRun(Path("runs/a"), Tracking(["csv"])).loggers("00-plain")]
-        ['MetricsFile', 'CSVLogger']
+        ['MetricsFile', 'CSVFile']
     """
 
     def __init__(self, folder: Path, tracking: Tracking, wandb: WandbRun | None = None) -> None:
@@ -40,13 +41,14 @@ class TrackedRun:
 
     def loggers(self, stage: str) -> list[Logger]:
         """The loggers of a stage: ``metrics.jsonl`` first, then those that were asked for."""
+        metrics = self.folder / "metrics.jsonl"
         make: dict[str, Callable[[str], Logger]] = {
             "wandb": partial(WandbMetrics, self.wandb),
-            "tensorboard": lambda stage: TensorBoardLogger(self.folder / "tensorboard", name=stage, version=""),
-            "csv": lambda stage: CSVLogger(self.folder / "csv", name=stage, version=""),
+            "tensorboard": lambda stage: TensorBoardEvents(self.folder / "tensorboard" / stage, stage),
+            "csv": lambda stage: CSVFile(self.folder / "csv" / stage / "metrics.csv", metrics, stage),
         }
         names = [name for name in self.tracking.loggers if name != "wandb" or self.wandb is not None]
-        return [MetricsFile(self.folder / "metrics.jsonl", stage), *(make[name](stage) for name in names)]
+        return [MetricsFile(metrics, stage), *(make[name](stage) for name in names)]
 
     def replay(self) -> None:
         """Hand over what ``metrics.jsonl`` holds: the curves of a run that has ended."""

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.console import print_line
+from aepretrain.storage.files import make_folder, write_whole
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.wandb_mode import Mode
@@ -93,7 +94,7 @@ class WandbRun:
         self.sync_folder: Path | None = None
         self.stages: list[str] = []
         self.pictures: list[str] = []
-        about = {
+        about: dict[str, Any] = {
             "name": name,
             "job_type": job_type,
             "group": group,
@@ -104,17 +105,18 @@ class WandbRun:
         }
         asked = mode == "online" and not WandbRun.server_failed
         if asked:
-            self._start(about | self._identity(options), otherwise="going on offline")
+            self._start(about, options, otherwise="going on offline")
         if self.run is None:
             # Of a start that failed, its process still holds the id.
             self.mode = "offline"
-            self._start(about | self._identity(options, anew=asked), otherwise="going on without it")
+            self._start(about, options, anew=asked, otherwise="going on without it")
 
-    def _start(self, about: dict[str, Any], *, otherwise: str) -> None:
+    def _start(self, about: dict[str, Any], options: WandbOptions, *, anew: bool = False, otherwise: str) -> None:
         import wandb
 
         try:
             with _files_below(self.folder / "wandb"):
+                about = about | self._identity(options, anew=anew)
                 self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**_settings()))
             self.sync_folder = Path(self.run.settings.sync_dir)
         except Exception as error:
@@ -129,8 +131,8 @@ class WandbRun:
         project = options.project if chosen else os.environ.get("WANDB_PROJECT", options.project)
         known = self.folder / "wandb" / "run-id.txt"
         if anew or not known.is_file():
-            known.parent.mkdir(exist_ok=True)
-            known.write_text(secrets.token_hex(4), encoding="utf-8")
+            make_folder(known.parent)
+            write_whole(known, secrets.token_hex(4).encode())
         return {
             "project": project,
             "entity": options.entity,

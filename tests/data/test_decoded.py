@@ -12,6 +12,7 @@ from PIL import Image
 from aepretrain import DataError, ImageFolder, ParquetFolder, StorageError
 from aepretrain.cli.main import main
 from aepretrain.data.rows import Rows
+from tests.support.full_disk import largest_file
 
 try:
     import pyarrow as pa
@@ -107,6 +108,14 @@ def test_pictures_that_do_not_fit_or_cannot_be_decoded_are_named(tmp_path, monke
         ImageFolder(str(tmp_path / "empty"))
     with pytest.raises(DataError, match="does not exist"):
         ImageFolder(str(tmp_path / "nowhere"))
+
+
+def test_a_full_disk_under_the_cache_leaves_nothing_half_decoded(tmp_path):
+    data = ImageFolder(pictures(tmp_path), cache=str(tmp_path / "cache"), **SIZES)
+    with largest_file(4200), pytest.raises(StorageError, match=r"\.bin cannot be written: .* 4,320 bytes needed"):
+        data.read()
+    assert not list((tmp_path / "cache").glob("*.bin*"))
+    assert len(whole(data)) == 30
 
 
 def table(folder, count=60, parts=3, **extra):

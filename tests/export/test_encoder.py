@@ -31,6 +31,7 @@ from aepretrain import (
 )
 from aepretrain.export.encoder import LAYERS, _arguments, _digest, build, describe
 from aepretrain.parts.coders import ACTIVATIONS
+from tests.support.full_disk import largest_file
 
 
 def stack(activation="sigmoid"):
@@ -53,6 +54,17 @@ def test_a_saved_encoder_reloads_bitwise_equal_and_without_lightning(activation,
     assert all(type(module).__module__.startswith("torch.nn") for module in again.layers.modules())
     homes = {base.__module__ for module in again.modules() for base in type(module).__mro__}
     assert not [home for home in homes if "lightning" in home]
+
+
+def test_a_full_disk_leaves_the_encoder_that_was_there(saved):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    other = nn.Linear(6, 40)
+    for room in (0, 100, len(before["encoder.safetensors"]) + 1):  # no file, half of the first, the second
+        with largest_file(room), pytest.raises(StorageError, match="bytes needed"):
+            save_encoder(other, saved, in_shape=(6,))
+        assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    save_encoder(other, saved, in_shape=(6,))
+    assert torch.equal(load_encoder(saved).weight, other.weight)
 
 
 def test_loading_needs_nothing_but_torch_and_safetensors(saved):

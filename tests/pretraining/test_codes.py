@@ -6,11 +6,12 @@ import signal
 import pytest
 import torch
 
-from aepretrain import ConfigError, Dense, GreedyStack, PlainAutoencoder, Pretraining, RunContext
+from aepretrain import ConfigError, Dense, GreedyStack, PlainAutoencoder, Pretraining, RunContext, StorageError
 from aepretrain.data.base import DataModule, Examples, Source
 from aepretrain.data.rows import Rows
 from aepretrain.pretraining.codes import FrozenCodes, Room, disk_for_codes
 from aepretrain.pretraining.encoding import encode_dataset
+from tests.support.full_disk import largest_file
 from tests.support.runs import config, differences
 
 CPU = {"device": "cpu", "processes": 1}
@@ -51,6 +52,14 @@ def test_only_the_file_that_the_next_stage_reads_is_there_and_none_at_the_end(tm
     assert files(tmp_path) == ["01-plain/codes.bin", "01-plain/codes.json"]
     codes.close()
     assert files(tmp_path) == []
+
+
+def test_a_full_disk_under_the_codes_is_told_and_they_are_made_when_there_is_room(tmp_path):
+    x, layers = torch.rand(50, 6), [layer(0)]
+    with largest_file(100), pytest.raises(StorageError, match=r"codes\.bin cannot be written: .* 800 bytes needed"):
+        frozen(tmp_path, x, layers=layers).get()
+    assert files(tmp_path) == []
+    assert torch.equal(frozen(tmp_path, x, layers=layers).get()[:], frozen(None, x, None, layers=layers).get())
 
 
 def stamp(folder):

@@ -15,9 +15,9 @@ from aepretrain.compare import Workers, compare
 from aepretrain.compare.workers import tell_workers
 from aepretrain.console import print_line
 from aepretrain.ensembles.train import Vectorize
-from aepretrain.errors import ConfigError, OutOfMemoryError, StoppedError, StorageError
+from aepretrain.errors import ConfigError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.runs.directory import holds_files, locked, log_to, record_command, without_secrets
-from aepretrain.storage.files import write_whole
+from aepretrain.storage.files import make_folder, write_whole
 from aepretrain.training.recovery.signals import leaving_at_once, listening
 
 DESCRIPTION = """\
@@ -64,6 +64,9 @@ def _telling_how_to_go_on(arguments: Sequence[str]) -> Iterator[None]:
     except StoppedError as error:
         command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
         raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error
+    except UnwritableError as error:
+        command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
+        raise UnwritableError(f"{error} Then the same command goes on: {command}") from error
     except OutOfMemoryError as error:
         if error.setting is None:
             raise
@@ -114,11 +117,9 @@ def _take_directory(out: Path, text: str) -> None:
             )
     elif holds_files(out):
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
-    try:
-        (out / "runs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{out} cannot be written: {error.strerror}. Name another one by --out.") from error
+    # First, so that a directory whose making was interrupted is known as that of a comparison.
     write_whole(config, text.encode())
+    make_folder(out / "runs")
 
 
 def _may_change(key: str) -> bool:

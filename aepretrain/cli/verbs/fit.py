@@ -11,7 +11,7 @@ from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
 from aepretrain.cli.terminal import print_results
 from aepretrain.console import print_line
-from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError
+from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.processes import is_first_process, is_lost_process, leave_group
 from aepretrain.runs.directory import choose_run_directory, locked, log_to, record_command
@@ -103,6 +103,8 @@ def _telling_how_to_go_on(out: Path) -> Iterator[None]:
     except OutOfMemoryError as error:
         setting = "" if error.setting is None else f" {error.setting}"
         raise OutOfMemoryError(f"{error} Go on with: {command}{setting}", error.setting) from error
+    except UnwritableError as error:
+        raise UnwritableError(f"{error} Then go on with: {command}") from error
     except RuntimeError as error:
         if not is_lost_process(error):
             raise

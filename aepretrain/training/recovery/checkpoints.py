@@ -45,10 +45,14 @@ class Checkpoints:
         with storing(path, len(data)):
             path.parent.mkdir(parents=True, exist_ok=True)
             part = write_part(path, data)
-            self.files.state.expect_checkpoint(self.files.stage, sha256(data))
-            if path.exists():
-                os.replace(path, path.with_name(PREVIOUS))
-            os.replace(part, path)
+            try:
+                self.files.state.expect_checkpoint(self.files.stage, sha256(data))
+                if path.exists():
+                    os.replace(path, path.with_name(PREVIOUS))
+                os.replace(part, path)
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
             sync_folder(path.parent)
 
     def load(self) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from aepretrain.errors import DivergedError, StoppedError, StorageError
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import write_whole
+from aepretrain.storage.files import storing, write_whole
 
 METRICS = "metrics.jsonl"
 
@@ -107,7 +107,8 @@ class RunState:
         """Cut the metrics file back to what a checkpoint knows; later rows are written again."""
         path = self.out / METRICS
         if is_first_process() and path.is_file() and path.stat().st_size > length:
-            os.truncate(path, length)
+            with storing(path, 0):
+                os.truncate(path, length)
 
     def _update(self, stage: str, values: dict[str, Any], *, afresh: bool = False) -> None:
         if is_first_process():

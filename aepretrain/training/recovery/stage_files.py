@@ -12,7 +12,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from aepretrain.errors import ConfigError, StorageError
-from aepretrain.storage.files import PART, sha256_of, storing, sync_folder, write_whole
+from aepretrain.storage.files import PART, make_folder, sha256_of, storing, sync_folder, write_whole
 from aepretrain.training.recovery.run_state import RunState
 
 WEIGHTS, RECORD = "model.safetensors", "record.json"
@@ -95,7 +95,7 @@ class StageFiles:
         entry = self.state.stage(self.stage)
         if resume and "metrics_bytes" in entry:
             self.state.cut_metrics(entry["metrics_bytes"])
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._drop_checkpoints()
         self.state.begin(self.stage)
 
@@ -134,19 +134,34 @@ class StageFiles:
         with storing(weights, sum(tensor.nbytes for tensor in module.state_dict().values())):
             try:
                 save_model(module, str(part))
-            except SafetensorError as error:
-                raise OSError(str(error)) from error
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.replace(weights)
+                with part.open("rb") as file:
+                    os.fsync(file.fileno())
+                part.replace(weights)
+            except (OSError, SafetensorError) as error:
+                part.unlink(missing_ok=True)
+                raise as_os_error(error) from error
             sync_folder(self.folder)
         write_whole(self.folder / RECORD, (json.dumps({"record": asdict(record)}) + "\n").encode())
         self.state.trained(self.stage, {name: sha256_of(self.folder / name) for name in (WEIGHTS, RECORD)})
         self._drop_checkpoints()
 
     def _drop_checkpoints(self) -> None:
-        for name in (LAST, PREVIOUS):
-            (self.folder / name).unlink(missing_ok=True)
+        with storing(self.folder, 0):
+            for name in (LAST, PREVIOUS):
+                (self.folder / name).unlink(missing_ok=True)
+
+
+def as_os_error(error: Exception) -> OSError:
+    """What the system refused, of an error of safetensors, which names the number in its text alone.
+
+    Example:
+        >>> as_os_error(SafetensorError("Error while serializing: I/O error: ... (os error 28)"))
+        OSError(28, 'No space left on device')
+    """
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))
 
 
 def disk_needed(stack: nn.Module) -> int:

@@ -215,7 +215,8 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_says_what_is_needed(stag
     assert code == 5
     assert "last.ckpt cannot be written" in said
     assert "bytes needed" in said
-    assert "free. Make room and go on by --resume" in said
+    assert "free. Make room. What it held before is unchanged." in said
+    assert f"Then go on with: aepretrain fit --resume {out}\n" in said
     assert torch.load(out / "stages" / stage / "last.ckpt", weights_only=True)["global_step"] == 8
     go_on(runner, out, undisturbed)
 

@@ -1,0 +1,29 @@
+"""Arrays in ``.npz`` files: whole or not at all."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepretrain.storage.files import write_whole
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays, compressed, as ``numpy.load`` reads them.
+
+    Raises:
+        StorageError: If the file cannot be written; the previous one is as it was.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "codes.npz"
+        >>> write_arrays(path, {"codes": np.zeros((3, 2))})
+        >>> np.load(path)["codes"].shape
+        (3, 2)
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_whole(path, buffer.getbuffer())

@@ -1,0 +1,195 @@
+"""A disk that is full from one write on, wherever that is: used by tests/storage/test_full_disk.py.
+
+Run as a program it runs the command as often as it is told, each time in a fork. A line on its standard input is a JSON
+object: ``words`` of the command, the directory ``out`` that is watched, and either ``record``, to be told the places at
+which something is written, or a ``place``, from which on the disk is full. The answer is an object on a line.
+
+A place is a name below ``out`` and how often it was opened for writing before; names of unfinished files count as those
+of the finished ones. ``means`` says how the disk is filled: ``limit`` lets no file of this process grow beyond what the
+file of the place holds and three bytes, so that a write is cut in two; ``fill`` takes all blocks of the file system,
+which is then to be a small one of its own: see :func:`small_disk`; ``remove`` takes the whole directory away.
+"""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BALLAST = "ballast"
+WRITING = os.O_WRONLY | os.O_RDWR
+NAMED_BY_TIME = re.compile(r"offline-run-[\w-]+")
+CUT = 3
+"""Bytes that still find room."""
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """No file of this process grows beyond so many bytes: writes fail as on a full disk, half done."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """Mount a file system of so many bytes on a folder; raises PermissionError where that is not allowed."""
+    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        subprocess.run(words, check=True, capture_output=True)
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        raise PermissionError("no file system can be mounted here") from error
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder):
+    """Take all blocks that are free on the disk of a folder."""
+    handle = os.open(folder / BALLAST, os.O_WRONLY | os.O_CREAT)
+    disk = os.statvfs(folder)
+    if disk.f_bavail:
+        os.posix_fallocate(handle, 0, disk.f_bavail * disk.f_frsize)
+    os.close(handle)
+
+
+class Watch:
+    """Sees everything that this process opens for writing below a folder."""
+
+    def __init__(self, out, place=None, means="limit"):
+        self.out, self.place, self.means = os.path.abspath(out), place, means
+        self.seen, self.counts, self.busy = [], {}, False
+        sys.addaudithook(self.hook)
+
+    def hook(self, event, arguments):
+        if self.busy or not self._writes(event, arguments):
+            return
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        if not path.startswith(self.out + os.sep):
+            return
+        name = NAMED_BY_TIME.sub("offline-run", os.path.relpath(path, self.out).removesuffix(".part"))
+        number = self.counts[name] = self.counts.get(name, -1) + 1
+        self.seen.append([name, number])
+        if self.place == [name, number]:
+            self.busy = True
+            self.strike(path)
+
+    @staticmethod
+    def _writes(event, arguments):
+        if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return False
+        return bool((arguments[2] or 0) & WRITING)
+
+    def strike(self, path):
+        if self.means == "fill":
+            fill(Path(self.out).parent)
+        elif self.means == "remove":
+            shutil.rmtree(self.out)
+        else:
+            size = os.stat(path).st_size if os.path.isfile(path) and not path.endswith(".part") else 0
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + CUT, resource.RLIM_INFINITY))
+
+
+def announce_safetensors():
+    """Let the audit hook see what Rust writes."""
+    import safetensors.torch
+
+    write = safetensors.torch.serialize_file
+
+    def announced(tensors, filename, *args, **kwargs):
+        sys.audit("open", str(filename), "w", os.O_WRONLY)
+        return write(tensors, filename, *args, **kwargs)
+
+    safetensors.torch.serialize_file = announced
+
+
+def run(job, answer):
+    from aepretrain.cli.main import main
+
+    os.environ.update(job.get("environment", {}))
+    watch = Watch(job["out"], job.get("place"), job.get("means", "limit"))
+    sys.argv = ["aepretrain", *job["words"]]
+    code = main(job["words"])
+    watch.busy = True
+    os.write(answer, json.dumps({"code": code, "struck": bool(watch.place) and watch.place in watch.seen}).encode())
+    if job.get("record"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        Path(job["record"]).write_text(json.dumps(watch.seen))
+
+
+def forked(job):
+    """Run a job in a fork; the answer with what it printed, through pipes: no file of it fills the disk."""
+    pipes = {name: os.pipe() for name in ("out", "err", "answer")}
+    if (child := os.fork()) == 0:
+        try:
+            os.dup2(pipes["out"][1], 1)
+            os.dup2(pipes["err"][1], 2)
+            run(job, pipes["answer"][1])
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+                import atexit
+
+                atexit._run_exitfuncs()
+            os._exit(0)
+    texts = {}
+    readers = [threading.Thread(target=_drain, args=(pipes[name][0], name, texts), daemon=True) for name in pipes]
+    for _, end in pipes.values():
+        os.close(end)
+    for reader in readers:
+        reader.start()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for reader in readers:
+        reader.join(10)
+    texts = {name: b"".join(pieces).decode() for name, pieces in texts.items()}
+    answer = json.loads(texts["answer"] or json.dumps({"code": status or 99, "struck": False}))
+    return {**answer, "out": texts["out"], "err": texts["err"]}
+
+
+def _drain(handle, name, texts):
+    pieces = texts.setdefault(name, [])
+    while piece := os.read(handle, 65536):
+        pieces.append(piece)
+    os.close(handle)
+
+
+class FullDisk:
+    """The program of this file, ready to run the command."""
+
+    def __init__(self, **environment):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            cwd=ROOT, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, *words, out, **job):
+        """Exit code, whether the place was met, and what was printed: ``code``, ``struck``, ``out``, ``err``."""
+        self.process.stdin.write(json.dumps({"words": [str(word) for word in words], "out": str(out), **job}) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(30)
+
+
+if __name__ == "__main__":
+    announce_safetensors()
+    for line in sys.stdin:
+        print(json.dumps(forked(json.loads(line))), flush=True)
