@@ -72,7 +72,7 @@ class Transform(nn.Module, ABC):
     def reserve(self, in_shape: tuple[int, ...]) -> Self:
         """Make buffers for examples of this shape, whose values are still to be read."""
         for name in self.statistics:
-            setattr(self, name, torch.empty(in_shape))
+            self.register_buffer(name, torch.empty(in_shape))
         return self
 
     def extra_repr(self) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from aepretrain.training.dispatches import Dispatches, Pace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -22,6 +21,7 @@ from aepretrain.data import Batches
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.rows import Rows, choose
 from aepretrain.data.stored import TYPES
+from aepretrain.training.chunks import ChunkLength, chunks
 from tests.support.runs import ROOT, config, differences
 
 FLOAT, HALF, BYTES = np.float32, np.float16, np.uint8
@@ -64,12 +64,10 @@ def test_batches_equal_those_of_a_tensor(
     rows = file_rows(tmp_path_factory.mktemp("rows"), values, budget).subset(numbers)
     x, y = in_memory(values)[numbers], torch.arange(len(numbers))
     batches = [Batches([inputs, y], batch_size, seed=3, shuffle=shuffle) for inputs in (x, rows)]
-    loaders = [Dispatches(each, Pace(3)) for each in batches]
-    position = min(start, loaders[0].steps - 1)
+    position = min(start, len(batches[0]) - 1)
     for epoch in epochs:
-        for loader in loaders:
-            loader.go_on(epoch, position)
-        for (a, i), (b, j) in zip(*map(chain.from_iterable, loaders), strict=True):
+        loaders = [chain.from_iterable(chunks(each, epoch, position, ChunkLength(3))) for each in batches]
+        for (_, (a, i)), (_, (b, j)) in zip(*loaders, strict=True):
             assert b.dtype == torch.float32
             assert torch.equal(a, b)
             assert torch.equal(i, j)
