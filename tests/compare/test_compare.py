@@ -411,7 +411,7 @@ def test_the_control_is_a_network_of_its_own_with_the_same_batches(tmp_path, mon
     watch = Watch(monkeypatch)
     control = replace(control, finetune=FineTuning(3, 16))
     both = bench(experiment(), tmp_path, control=control)
-    assert both.run(Cell("control-pretrained", 0, 50))["steps"] == 3 * 4
+    assert both.run(Cell("control-pretrained", 0, 50)).steps == 3 * 4
     assert watch.start["encoder.0.1.weight"].shape == (8, 64)
     batches = watch.batches
     both.run(Cell("control-random", 0, 50))
@@ -426,13 +426,13 @@ def test_random_longer_has_the_compute_of_pretraining_too_and_no_further_look_at
     random = cells.run(Cell("random", 0, 50))
     longer = cells.run(Cell("random-longer", 0, 50))
     pretraining = json.loads((tmp_path / "pretraining-seed0" / "results.json").read_text())["stages"][0]
-    times = int(longer["hyperparameters"]["budget"].removesuffix("x"))
+    times = int(longer.hyperparameters["budget"].removesuffix("x"))
     own, extra = {
-        "steps": (random["steps"], pretraining["steps"]),
-        "seconds": (random["seconds"], pretraining["seconds"]),
+        "steps": (random.steps, pretraining["steps"]),
+        "seconds": (random.seconds, pretraining["seconds"]),
     }[by]
     assert times * own >= own + extra > (times - 1) * own
-    assert longer["steps"] == times * random["steps"]
+    assert longer.steps == times * random.steps
     assert all(len(_validations(tmp_path / f"{arm}-50-seed0")) == 3 for arm in ("random", "random-longer"))
 
 
@@ -477,7 +477,7 @@ def test_a_grid_that_cannot_be_searched_is_refused(tmp_path, capsys, grid, messa
 def test_a_combination_that_diverges_loses(tmp_path):
     good, bad = experiment(), experiment(classifier=partial(Classifier, optimizer=partial(SGD, lr=1e30)))
     trials = [Trial(good, settings={"lr": 1}), Trial(bad, settings={"lr": 1e30})]
-    assert Bench(Comparison(), trials, tmp_path).run(Cell("random", 0, 50))["hyperparameters"] == {"lr": 1}
+    assert Bench(Comparison(), trials, tmp_path).run(Cell("random", 0, 50)).hyperparameters == {"lr": 1}
     with pytest.raises(DivergedError, match=r"every combination of compare\.grid diverged"):
         Bench(Comparison(), [trials[1]] * 2, tmp_path).run(Cell("random", 1, 50))
 
