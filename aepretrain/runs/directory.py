@@ -46,6 +46,7 @@ def choose_run_directory(out: str | None, name: str) -> Path:
     _refuse_if_held(folder)
     if holds_files(folder):
         raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
+    make_folder(folder)
     make_folder(folder / "stages")
     append_whole(folder / METRICS, b"")
     os.environ[VARIABLE] = str(folder)
