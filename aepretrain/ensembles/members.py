@@ -8,7 +8,6 @@ from lightning.fabric import Fabric
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
-from aepretrain.ensembles.batch import SeedBatch
 from aepretrain.ensembles.noise import EnsembleNoise
 from aepretrain.errors import DivergedError
 from aepretrain.layers.base import StageModule
@@ -40,9 +39,8 @@ class SeedNoise(KeyedNoise):
         for noise in self.each:
             noise.key_validation()
 
-    def give(self, module: StageModule) -> None:
-        assert isinstance(module, SeedBatch)
-        module.model.noise = EnsembleNoise([noise.generator for noise in self.each])
+    def source(self) -> EnsembleNoise:
+        return EnsembleNoise([noise.generator for noise in self.each])
 
 
 class SeedBest(BestWeights):

@@ -19,6 +19,7 @@ from aepretrain.heads.classification import Classifier
 from aepretrain.layers import Autoencoder, StageModule
 from aepretrain.parts.noise import derive_seed
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
+from aepretrain.training.chunks import ChunkLength
 from aepretrain.training.context import RunContext, no_loggers
 from aepretrain.training.loop import OptimizerStep, run_epochs
 from aepretrain.training.options import StageSettings, TrainerOptions
@@ -157,7 +158,6 @@ def train_ensemble(
     held_out = SeedBatches(_on(fabric.device, validation), EVALUATION_BATCH, seeds=seeds, shuffle=False)
     module = _batched(modules, pretrained).to(fabric.device).train()
     noise = SeedNoise([context.seed for context in contexts], stage, fabric.device)
-    noise.give(module)
     optimizer, scheduler = optimizer_of(module)
     fuse(optimizer)
     keeps = settings.keep_best or settings.patience is not None
@@ -171,8 +171,9 @@ def train_ensemble(
     saves = SavePoints(stage, shared.saving, None, fabric, step=0)
     title = f"{stage}, {len(modules)} seeds"
     progress = StageProgress(title, settings.epochs, len(batches), module.monitor, is_shown=shared.progress)
-    with matmul_precision(shared.trainer.float32_matmul), progress:
-        run_epochs(state, take_step, batches, held_out, settings, shared, noise, saves, progress)
+    length = ChunkLength(shared.trainer.chunk_steps)
+    with noise.feeding(module.model), matmul_precision(shared.trainer.float32_matmul), progress:
+        run_epochs(state, take_step, batches, held_out, settings, saves, progress, length)
     best.put_back(module)
     log.finish()
     module.cpu().give_back(modules)

@@ -43,6 +43,12 @@ class Head(StageModule, ABC):
     Reference:
         Bengio et al.: Greedy Layer-Wise Training of Deep Networks (2007); max-norm: Srivastava et al.: Dropout (2014),
         section 5.1; layer-wise rates: Howard, Ruder: Universal Language Model Fine-tuning (2018), section 3.2.
+
+    Example:
+        >>> from aepretrain import Classifier
+        >>> head: Head = Classifier(nn.Linear(8, 4), num_classes=3)
+        >>> head.loss(torch.rand(32, 8), torch.arange(32) % 3).shape
+        torch.Size([32])
     """
 
     columns: tuple[str, ...]

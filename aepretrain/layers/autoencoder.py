@@ -98,5 +98,5 @@ class Autoencoder(Layer, ABC):
     def check_inputs(self, x: Tensor) -> None:
         self.L.check(x)
 
-    def check_codes_below(self, low: float, high: float) -> None:
-        self.L.check_codes(low, high)
+    def check_codes_of(self, below: str, low: float, high: float) -> None:
+        self.L.check_codes(below, low, high)

@@ -111,6 +111,12 @@ class Layer(StageModule, ABC):
         in_shape: Shape of one example, without the batch dimension.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the learning-rate scheduler from the optimizer.
+
+    Example:
+        >>> from aepretrain import Dense, SparseAutoencoder
+        >>> layer: Layer = SparseAutoencoder((784,), Dense(64))
+        >>> layer.loss(torch.rand(32, 784)).shape, layer.encode(torch.rand(32, 784)).shape
+        (torch.Size([32]), torch.Size([32, 64]))
     """
 
     monitor = "val/reconstruction"
@@ -196,5 +202,11 @@ class Layer(StageModule, ABC):
     def check_inputs(self, x: Tensor) -> None:
         """Raise a ValueError where inputs, shape ``(B, *in_shape)``, lie outside what the layer can model."""
 
-    def check_codes_below(self, low: float, high: float) -> None:
-        """Raise a ValueError where codes of the layer below, in ``[low, high]``, lie outside what it can model."""
+    def check_codes_of(self, below: str, low: float, high: float) -> None:
+        """Raise a ValueError where codes of a layer, with values in ``[low, high]``, are nothing that it can model.
+
+        Args:
+            below: The layer in words, such as ``layer 0``.
+            low: The least value of a code.
+            high: The largest value.
+        """

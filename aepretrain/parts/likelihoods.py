@@ -44,13 +44,13 @@ class Likelihood(ABC):
                 f"{most:.4g}. Scale the data, or use Gaussian."
             )
 
-    def check_codes(self, low: float, high: float) -> None:
-        """Raise a ValueError where codes with values in ``[low, high]`` are nothing that it can produce."""
+    def check_codes(self, below: str, low: float, high: float) -> None:
+        """Raise a ValueError where the codes of a layer, such as ``layer 0``, in ``[low, high]``, cannot be produced."""
         least, most = self.support
         if low < least or high > most:
             raise ValueError(
-                f"its likelihood {type(self).__name__} takes values in [{least:g}, {most:g}], but the codes of the "
-                f"layer below lie in [{low:g}, {high:g}]. Use Gaussian here, or a sigmoid below."
+                f"its likelihood {type(self).__name__} takes values in [{least:g}, {most:g}], but the codes of {below} "
+                f"lie in [{low:g}, {high:g}]. Use Gaussian here, or a sigmoid below."
             )
 
 
@@ -154,9 +154,9 @@ class Categorical(Likelihood):
     def mean(self, y: Tensor) -> Tensor:
         return torch.cat([group.softmax(dim=1) for group in self.split(y)], dim=1).reshape(y.shape)
 
-    def check_codes(self, low: float, high: float) -> None:
+    def check_codes(self, below: str, low: float, high: float) -> None:
         raise ValueError(
-            "Categorical is for one-hot data, but the codes of the layer below are no choices that add up to 1. "
+            f"Categorical is for one-hot data, but the codes of {below} are no choices that add up to 1. "
             "Use Gaussian here, or Bernoulli on sigmoid codes."
         )
 

@@ -115,11 +115,11 @@ def locked(folder: Path) -> Iterator[None]:
         return
     lock = FileLock(folder / LOCK, blocking=False)
     make_folder(folder)
-    try:
-        with storing(folder / LOCK, 0):
+    with storing(folder / LOCK, 0):
+        try:
             lock.acquire()
-    except Timeout as error:
-        raise ConfigError(_held(folder)) from error
+        except Timeout as error:  # an OSError, but none of the disk
+            raise ConfigError(_held(folder)) from error
     try:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         write_whole(folder / OWNER, json.dumps(owner).encode())

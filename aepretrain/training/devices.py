@@ -18,6 +18,8 @@ from aepretrain.errors import ConfigError
 from aepretrain.processes import adopt, leave_with
 from aepretrain.training.options import TrainerOptions
 
+LAUNCHER = "AEPRETRAIN_LAUNCHER"
+"""The environment variable in which the first process tells those that it launches its number."""
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric")
 LIGHTNING_WARNINGS = (
     ".*is smaller than the logging interval.*",
@@ -42,9 +44,11 @@ def launched(options: TrainerOptions) -> Fabric:
 def _launched(**options: Any) -> Fabric:
     fabric = build_fabric(**options)
     environment = getattr(fabric.strategy, "cluster_environment", None)
-    if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
-        # The first process may die while this one waits to find it, which torch does for half an hour.
-        leave_with(os.getppid())
+    if isinstance(environment, LightningEnvironment):
+        # The first process may die before the others have found it, for which torch waits half an hour.
+        if environment.local_rank() > 0 and LAUNCHER in os.environ:
+            leave_with(int(os.environ[LAUNCHER]))
+        os.environ[LAUNCHER] = str(os.getpid())
     with quiet_lightning():
         adopt(fabric.strategy.launcher)
         fabric.launch()

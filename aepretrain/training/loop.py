@@ -13,7 +13,6 @@ from aepretrain.data.batches import Batches
 from aepretrain.layers.base import STEPWISE, StageModule
 from aepretrain.training.acceleration.freed_memory import keep_freed_memory
 from aepretrain.training.chunks import ChunkLength, chunks
-from aepretrain.training.context import RunContext
 from aepretrain.training.divergence import check_losses
 from aepretrain.training.noise import KeyedNoise
 from aepretrain.training.options import StageSettings, TrainerOptions
@@ -29,18 +28,30 @@ def run_epochs(
     batches: Batches,
     held_out: Batches,
     settings: StageSettings,
-    context: RunContext,
-    noise: KeyedNoise,
     saves: SavePoints,
     progress: StageProgress,
+    chunk_length: ChunkLength,
 ) -> None:
-    """Train from where the state stands to the last epoch, or until patience is at its end."""
+    """Train from where the state stands to the last epoch, or until patience is at its end.
+
+    Args:
+        state: The module, its optimizer and scheduler, the place in the training, the metrics and the best weights.
+        take_step: Does an optimizer step.
+        batches: What is trained on.
+        held_out: What validates it.
+        settings: The stage's name and length.
+        saves: Saves the state, and stops at a signal.
+        progress: Shows how far the stage is.
+        chunk_length: How many steps lie between two looks at signals, clocks and losses.
+
+    Raises:
+        DivergedError: If a loss is not finite.
+        StoppedError: If a signal asks the run to stop.
+    """
     keep_freed_memory()
-    module, fabric, files = state.module, context.fabric, context.files(settings.name)
-    length = ChunkLength(context.trainer.chunk_steps)
-    stop_every = context.saving.every_steps if files is not None else None
+    module, fabric, noise = state.module, take_step.fabric, take_step.noise
     while state.epoch < settings.epochs and not state.best.is_over:
-        for chunk in chunks(batches, state.epoch, state.position, length, stop_every):
+        for chunk in chunks(batches, state.epoch, state.position, chunk_length, saves.every_steps):
             saves.save_or_stop(state)
             start = time.perf_counter()
             losses = []
@@ -48,11 +59,11 @@ def run_epochs(
                 losses.append(take_step(batch, state.epoch, position))
                 if isinstance(state.scheduler, STEPWISE):
                     state.scheduler.step()
-            length.learn(len(chunk), start, fabric)
+            chunk_length.learn(len(chunk), start, fabric)
             state.log.add(torch.stack(losses), chunk.sizes, time.perf_counter() - start)
             state.position, state.step = chunk.start + len(chunk), state.step + len(chunk)
             if not take_step.skips:
-                check_losses(torch.stack(losses), chunk, state.epoch, fabric, settings.name, files)
+                check_losses(torch.stack(losses), chunk, state.epoch, fabric, saves.stage, saves.files)
             progress.advance(state.step)
         validated: Metrics = {}
         if (state.epoch + 1) % settings.validate_every == 0:

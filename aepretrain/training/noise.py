@@ -1,5 +1,8 @@
 """Noise that is a function of its place in the training, never of what was drawn before."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from aepretrain.layers.base import StageModule
@@ -30,10 +33,15 @@ class KeyedNoise:
         """Begin the noise of a validation, which is always the same: epochs differ by their weights alone."""
         self.generator.manual_seed(derive_seed(self.seed, self.stage, "validation", self.rank))
 
-    def give(self, module: StageModule) -> None:
-        """Let the noise of a module come from here."""
-        module.noise = Noise(self.generator)
+    @contextlib.contextmanager
+    def feeding(self, module: StageModule) -> Iterator[None]:
+        """Let the noise of a module come from here for a while."""
+        before, module.noise = module.noise, self.source()
+        try:
+            yield
+        finally:
+            module.noise = before
 
-    def take_back(self, module: StageModule) -> None:
-        """Let the noise of a module come from the global generator again."""
-        module.noise = Noise()
+    def source(self) -> Noise:
+        """What a module draws from."""
+        return Noise(self.generator)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from lightning.fabric import Fabric
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -15,6 +17,7 @@ from aepretrain.processes import is_first_process, leaving_none_behind
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
 from aepretrain.training.agreement import check_ranks_agree
 from aepretrain.training.best_weights import BestWeights
+from aepretrain.training.chunks import ChunkLength
 from aepretrain.training.context import RunContext
 from aepretrain.training.devices import build_fabric, processes_of
 from aepretrain.training.divergence import check_weights
@@ -27,7 +30,7 @@ from aepretrain.training.progress import StageProgress
 from aepretrain.training.recovery.checkpoints import Checkpoints
 from aepretrain.training.recovery.save_points import SavePoints
 from aepretrain.training.recovery.signals import stop_if_asked
-from aepretrain.training.recovery.stage_files import StageRecord, check_name
+from aepretrain.training.recovery.stage_files import StageFiles, StageRecord, check_name
 from aepretrain.training.state import TrainingState
 from aepretrain.training.stock import FirstCheck, TrainerFactory, train_by_lightning
 
@@ -76,32 +79,32 @@ def train_stage(
         return train_by_lightning(
             module, train, validation, settings, context, before_first_step=before_first_step, trainer=trainer
         )
-    fabric, options = context.fabric, context.trainer
+    return _train_by_loop(module, train, validation, settings, context, before_first_step)
+
+
+def _train_by_loop(
+    module: StageModule,
+    train: Sequence[Inputs],
+    validation: Sequence[Inputs],
+    settings: StageSettings,
+    context: RunContext,
+    before_first_step: FirstCheck | None,
+) -> StageRecord:
+    stage, files, fabric, options = settings.name, context.files(settings.name), context.fabric, context.trainer
     with memory_advice(stage, settings.batch_size):
         on_device = [[tensor.to(fabric.device) for tensor in tensors] for tensors in (train, validation)]
         batches = Batches(on_device[0], settings.batch_size, seed=derive_seed(context.seed, stage))
         held_out = Batches(on_device[1], max(EVALUATION_BATCH // options.accumulate, 1), shuffle=False)
         module.to(fabric.device).train()
-    noise = KeyedNoise(context.seed, stage, fabric.device, fabric.global_rank)
-    noise.give(module)
-    optimizer, scheduler = optimizer_of(module)
     skips, loggers = context.on_nan == "skip", context.loggers(stage)
-    scaler = getattr(fabric.strategy.precision, "scaler", None)
     log = EpochLog(stage, loggers, fabric, skips=skips)
     best = BestWeights(module.monitor, module.mode, patience=settings.patience, keeps=settings.keep_best)
-    state = TrainingState(module, optimizer, scheduler, scaler, log, best)
-    checkpoint = Checkpoints(files).load() if files is not None and context.resume else None
-    if checkpoint is not None:
-        state.load_state_dict(checkpoint)
-        assert files is not None
-        files.state.cut_metrics(checkpoint["metrics_bytes"])
-    else:
-        if files is not None and is_first_process():
-            files.begin(resume=context.resume)
-        if before_first_step is not None:
-            before_first_step(module)
-    if scaler is None:
-        fuse(optimizer)
+    state = TrainingState(module, *optimizer_of(module), scaler_of(fabric), log, best)
+    if not _goes_on(state, files, context) and before_first_step is not None:
+        before_first_step(module)
+    if state.scaler is None:
+        fuse(state.optimizer)
+    noise = KeyedNoise(context.seed, stage, fabric.device, fabric.global_rank)
     take_step = OptimizerStep(state, noise, fabric, options, skips=skips)
     saves = SavePoints(stage, context.saving, files, fabric, step=state.step, checks=not skips)
     progress = StageProgress(
@@ -111,16 +114,17 @@ def train_stage(
         leaving_none_behind(),
         memory_advice(stage, settings.batch_size, options.accumulate),
         matmul_precision(options.float32_matmul),
+        noise.feeding(module),
         progress,
     ):
-        run_epochs(state, take_step, batches, held_out, settings, context, noise, saves, progress)
+        length = ChunkLength(options.chunk_steps)
+        run_epochs(state, take_step, batches, held_out, settings, saves, progress, length)
         if not skips:
             check_weights(module, stage, state.step)
         best.put_back(module)
         check_ranks_agree(module, fabric)
     for logger in loggers:
         logger.finalize("success")
-    noise.take_back(module)
     module.cpu().eval()
     record = StageRecord(
         stage=stage,
@@ -136,6 +140,25 @@ def train_stage(
     if files is not None and is_first_process():
         files.commit(module, record)
     return record
+
+
+def _goes_on(state: TrainingState, files: StageFiles | None, context: RunContext) -> bool:
+    """Load the checkpoint of a run that is resumed; else begin, and answer no."""
+    if files is None:
+        return False
+    checkpoint = Checkpoints(files).load() if context.resume else None
+    if checkpoint is None:
+        if is_first_process():
+            files.begin(resume=context.resume)
+        return False
+    state.load_state_dict(checkpoint)
+    files.state.cut_metrics(checkpoint["metrics_bytes"])
+    return True
+
+
+def scaler_of(fabric: Fabric) -> GradScaler | None:
+    """The loss scale of half precision; ``None`` in other precisions."""
+    return getattr(fabric.strategy.precision, "scaler", None)
 
 
 def optimizer_of(module: StageModule) -> tuple[Optimizer, LRScheduler | None]:

@@ -154,7 +154,8 @@ class FollowStage(Callback):
         stop_if_asked(f"before {self.stage}")
         assert isinstance(pl_module, StageModule)
         self.noise = KeyedNoise(self.seed, self.stage, pl_module.device, trainer.global_rank)
-        self.noise.give(pl_module)
+        self._feeding = self.noise.feeding(pl_module)
+        self._feeding.__enter__()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start, self._validated, self._validation_seconds = time.perf_counter(), False, 0.0
@@ -190,8 +191,10 @@ class FollowStage(Callback):
             raise DivergedError(f"{self.stage}: train/loss of epoch {epoch} is {row['train/loss']}. {ADVICE}")
         self.history.append(row)
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._feeding.__exit__(None, None, None)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
         if self.keeps:
             self.best.put_back(pl_module)
-        self.noise.take_back(pl_module)

@@ -37,9 +37,9 @@ def test_the_config_says_what_it_shows_and_builds_its_stack(path):
 def test_there_is_a_config_for_each_of_the_six_variants():
     for name in ("plain", "sparse", "dropout", "contractive", "denoising", "variational"):
         stack = experiment(ROOT / "configs" / f"mnist-{name}.yaml").build_stack()
-        assert {layer.variant() for layer in stack.autoencoders} == {name}
+        assert {layer.variant() for layer in stack} == {name}
     mixed = experiment(ROOT / "configs" / "mnist-mixed.yaml").build_stack()
-    assert len({layer.variant() for layer in mixed.autoencoders}) == 3
+    assert len({layer.variant() for layer in mixed}) == 3
 
 
 def test_the_digits_are_classified_better_than_by_half_of_what_the_config_promises(tmp_path):

@@ -229,7 +229,7 @@ BAD_CONFIGS = {
     "unknown setting": ({"layers": [PLAIN], "pretrain": {"epoch": 3}}, 2, "no setting 'epoch'. Did you mean epochs?"),
     "misspelt class": (
         {"layers": [PLAIN, layer("SparseAutoencodr")]}, 2,
-        "layers[1]: there is no Autoencoder called 'SparseAutoencodr'. Did you mean SparseAutoencoder?",
+        "layers[1]: there is no Layer called 'SparseAutoencodr'. Did you mean SparseAutoencoder?",
     ),
     "misspelt part": (
         {"layers": [layer("PlainAutoencoder", likelihood="Bernouli")]}, 2,
@@ -417,7 +417,7 @@ BAD_WORDS = {
     "class": (["fit", "--data", "MNISTT"], "data: there is no DataModule called 'MNISTT'. Did you mean MNIST?"),
     "layer": (
         ["fit", "--layers", '[{"class_path": "PlainAutoencodr"}]'],
-        "layers: there is no Autoencoder called 'PlainAutoencodr'. Did you mean PlainAutoencoder?",
+        "layers: there is no Layer called 'PlainAutoencodr'. Did you mean PlainAutoencoder?",
     ),
     "value": (["fit", "--data.labels", "many"], "data.labels: expected int, null. Got value: many"),
     "missing config": (["fit", "--config", "nowhere.yaml"], "the config nowhere.yaml cannot be read"),

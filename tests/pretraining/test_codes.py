@@ -9,7 +9,7 @@ import torch
 from aepretrain import ConfigError, Dense, GreedyStack, PlainAutoencoder, Pretraining, RunContext, StorageError
 from aepretrain.data.base import DataModule, Examples, Source
 from aepretrain.data.rows import Rows
-from aepretrain.pretraining.codes import FrozenCodes, Room, disk_for_codes
+from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes
 from aepretrain.pretraining.encoding import encode_dataset
 from tests.support.full_disk import largest_file
 from tests.support.runs import config, differences
@@ -23,7 +23,7 @@ def layer(seed=0, units=4, inputs=6):
 
 
 def frozen(folder, x, limit=0, dtype="float32", layers=None):
-    codes = FrozenCodes(x, "codes", RunContext(out=folder), Room(limit), dtype=dtype, read_ahead=10_000)
+    codes = FrozenCodes(x, "codes", RunContext(out=folder), MemoryBudget(limit), dtype=dtype, read_ahead=10_000)
     for k, each in enumerate(layers or [layer(0), layer(1, 3, 4)]):
         codes.add(f"{k:02d}-plain", each, **CPU)
     return codes
@@ -123,7 +123,7 @@ def test_a_stale_file_is_made_again(changed, tmp_path):
 
 
 def test_codes_stay_in_memory_while_they_fit_and_what_served_is_given_back(tmp_path):
-    x, room = torch.rand(100, 6), Room(2500)
+    x, room = torch.rand(100, 6), MemoryBudget(2500)
     codes = FrozenCodes(x, "codes", RunContext(out=tmp_path), room, dtype="float32", read_ahead=1000)
     for k, units in enumerate((4, 2, 4)):
         codes.add(f"{k:02d}-plain", layer(k, units, (6, 4, 2)[k]), **CPU)
@@ -133,10 +133,10 @@ def test_codes_stay_in_memory_while_they_fit_and_what_served_is_given_back(tmp_p
     codes.close()
     assert room.taken == 0
     stack = GreedyStack((6,), [lambda s: PlainAutoencoder(s, Dense(4)), lambda s: PlainAutoencoder(s, Dense(2))] * 2)
-    assert disk_for_codes(stack.autoencoders, [x], Room(2500), "float32") == 0
-    assert disk_for_codes(stack.autoencoders, [x], Room(1000), "float32") == 1600
-    assert disk_for_codes(stack.autoencoders, [x], Room(0), "float32") == 2400
-    assert disk_for_codes(stack.autoencoders, [x], Room(0), "bfloat16") == 1200
+    assert disk_for_codes(list(stack), [x], MemoryBudget(2500), "float32") == 0
+    assert disk_for_codes(list(stack), [x], MemoryBudget(1000), "float32") == 1600
+    assert disk_for_codes(list(stack), [x], MemoryBudget(0), "float32") == 2400
+    assert disk_for_codes(list(stack), [x], MemoryBudget(0), "bfloat16") == 1200
 
 
 def test_codes_beyond_float16_are_refused_by_name(tmp_path):

@@ -39,6 +39,11 @@ class SavePoints:
         self.checks = checks
         self._saved_at, self._saved_step = time.monotonic(), step
 
+    @property
+    def every_steps(self) -> int | None:
+        """Steps from one checkpoint to the next; ``None`` where steps decide nothing, or nothing is saved."""
+        return None if self.files is None else self.saving.every_steps
+
     def save_or_stop(self, state: TrainingState) -> None:
         """Save where that is due, and leave where a signal came, on all processes.
 
@@ -58,7 +63,7 @@ class SavePoints:
             raise StoppedError(f"stopped by {words(signum)} in {self.stage} before step {state.step}{saved}.", signum)
 
     def _is_due(self, step: int) -> bool:
-        every_steps, every_minutes = self.saving.every_steps, self.saving.every_minutes
+        every_steps, every_minutes = self.every_steps, self.saving.every_minutes
         if self.files is None or step == self._saved_step:
             return False
         if every_steps is not None and step % every_steps == 0:

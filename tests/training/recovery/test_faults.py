@@ -477,6 +477,19 @@ def test_of_two_processes_one_that_is_killed_takes_the_other_along(rank, stage, 
     assert differences(pair.golden, out) == []
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_two_processes_one_that_dies_before_they_have_met_takes_the_other_along(rank, pair, tmp_path):
+    process = pair.start("--config", pair.file, "--out", tmp_path / "run")
+    end = time.monotonic() + 60
+    while time.monotonic() < end and len(members(process)) < 2:
+        time.sleep(0.01)
+    second = next(pid for pid in members(process) if pid != process.pid)
+    os.kill(second if rank else process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)  # both have closed their ends
+    assert process.returncode == -signal.SIGKILL
+    assert all_left(process)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_kills_at_random_places_leave_no_trace(runner, golden, tmp_path):
