@@ -12,7 +12,7 @@ from rich.text import Text
 from torch import nn
 
 from aepretrain.console import console
-from aepretrain.data.budget import in_words
+from aepretrain.data.budget import format_bytes
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.comparison import ArmResult, ComparisonResult
@@ -101,9 +101,11 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
     limit = experiment.data.memory_limit
     memory = memory if limit is None else min(memory, limit)
     memory += max(parameters) * COPIES_WHILE_TRAINING * BYTES_PER_VALUE
-    console.print(f"disk about {in_words(disk)}, memory about {in_words(memory)} beside the program itself")
+    console.print(f"disk about {format_bytes(disk)}, memory about {format_bytes(memory)} beside the program itself")
     if codes:
-        console.print(f"{in_words(codes)} of the disk are for codes that do not fit data.memory_budget, while it runs")
+        console.print(
+            f"{format_bytes(codes)} of the disk are for codes that do not fit data.memory_budget, while it runs"
+        )
 
 
 def _table(title: str, columns: Sequence[str], *, words: int) -> Table:

@@ -1,7 +1,7 @@
-"""Data sources, one file each, and the batches that are made of them.
+"""Data sources, one file each, and the batches made from them.
 
-To add one: a file with a :class:`DataModule` that fills in ``load``, and its name in the list of ``sources.py`` and in
-that of ``aepretrain/__init__.py``. The sources are imported when one is asked for: who loads an encoder needs none.
+To add a source, write a file with a :class:`DataModule` that implements ``load``, and add its name to the lists in
+``sources.py`` and ``aepretrain/__init__.py``. Sources are imported on first access, so loading an encoder imports none.
 """
 
 import importlib

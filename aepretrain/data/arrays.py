@@ -1,4 +1,4 @@
-"""Arrays in memory: the way in from Python."""
+"""Arrays and tensors in memory, for use from Python."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from aepretrain.errors import DataError
 
 
 class Arrays(DataModule):
-    """Arrays or tensors in memory, divided into fixed splits, every class in the same proportions.
+    """Arrays or tensors in memory, divided into fixed splits that are stratified by class.
 
     Args:
         x: Inputs, shape ``(N, ...)``: a NumPy array or a tensor of real numbers.
-        y: Labels, whole numbers from 0, shape ``(N,)``; ``None`` where there is nothing to classify.
+        y: Labels, whole numbers from 0, shape ``(N,)``; ``None`` for data without classes.
         num_classes: Number of classes; ``None`` is the largest label plus 1.
         transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
             the training rows alone.

@@ -1,4 +1,4 @@
-"""What every data source gives: fixed splits, a labelled subset and the inputs that pretraining may see."""
+"""The base class of data sources: fixed splits, a labelled subset and the inputs for pretraining."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -24,9 +24,9 @@ from aepretrain.parts.noise import derive_seed
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs ``x`` of shape ``(N, *in_shape)``, float32, and labels ``y`` of shape ``(N,)``, if there are any.
+    """Inputs ``x`` of shape ``(N, *in_shape)``, float32, and optional labels ``y`` of shape ``(N,)``.
 
-    Inputs that are larger than memory are :class:`~aepretrain.data.rows.Rows`.
+    Inputs larger than memory are :class:`~aepretrain.data.rows.Rows`.
     """
 
     x: Inputs
@@ -39,13 +39,13 @@ class Examples:
         return Examples(choose(self.x, rows), None if self.y is None else self.y[rows])
 
     def tensors(self) -> list[Inputs]:
-        """Inputs and, where there are any, labels."""
+        """The inputs, followed by the labels if they exist."""
         return [self.x] if self.y is None else [self.x, self.y]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it was read, before any budget: three fixed splits, and inputs that have no labels."""
+    """A data set before label budgets are applied: three fixed splits, and optional inputs without labels."""
 
     train: Examples
     validation: Examples
@@ -55,13 +55,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Splits:
-    """What one run may use, and for what.
+    """The examples of one run, by their use.
 
     Args:
-        unlabelled: Inputs for pretraining, shape ``(U, *in_shape)``: never a validation or test example.
+        unlabelled: Inputs for pretraining, shape ``(U, *in_shape)``. Validation and test examples are excluded.
         train: Labelled examples for the classifier.
         validation: Examples for choosing epochs and settings.
-        test: Examples that are read once, at the end.
+        test: Examples for the final test, read once.
     """
 
     unlabelled: Inputs
@@ -73,37 +73,37 @@ class Splits:
 class DataModule(LightningDataModule, ABC):
     """A data set with fixed train / validation / test splits.
 
-    A subclass fills in :meth:`load`, ``in_shape`` and ``num_classes`` (``None``: no classes), and ``transform`` where
-    what it gives is not what others will have in hand.
+    A subclass implements :meth:`load` and sets ``in_shape`` and ``num_classes`` (``None``: no classes). It sets
+    ``transform`` if it preprocesses the raw values.
 
     Args:
-        labels: How many training examples the classifier may use with their labels, balanced over the classes and
-            chosen by the run's seed; ``None`` is all. A smaller budget is a subset of a larger one.
-        unlabelled: Set this many training examples aside as a separate pool: pretraining sees them alone, beside
-            inputs that came without labels, and no label budget touches them. ``None``: pretraining sees the inputs of
+        labels: Number of labelled training examples for the classifier, balanced over the classes and chosen by the
+            run's seed; ``None`` is all. A smaller budget is a subset of a larger one.
+        unlabelled: Number of training examples set aside for pretraining alone. Pretraining then sees only these and
+            the inputs that came without labels; label budgets exclude them. ``None``: pretraining sees the inputs of
             all training examples.
     """
 
     in_shape: tuple[int, ...]
     num_classes: int | None
     batch_size: int = 128
-    """Examples of a batch of the data loaders, over all processes; of validation and test at least 1024."""
+    """Batch size of the data loaders, over all processes; at least 1024 for validation and test."""
     transform: Transform
-    """What :meth:`load` did to raw values, fitted on training rows alone: the saved encoder begins with it."""
+    """Preprocessing that :meth:`load` applies, fitted on training rows alone; the saved encoder begins with it."""
     preprocessing: str = ""
-    """The same in words; empty: those of the transform."""
+    """Description of the preprocessing; empty: the description of the transform."""
     columns: list[str] | None = None
-    """Names of the columns that are features, in the order in which they are; ``None`` without names."""
+    """Names of the feature columns, in order; ``None``: the features have no names."""
     unused: Sequence[str] = ()
-    """Names of the columns that are there, and are neither features nor labels."""
+    """Names of the columns that are neither features nor labels."""
     class_names: list[str] | None = None
-    """Names of the classes, by their numbers; ``None``: they have none."""
+    """Class names, indexed by label; ``None``: the classes have no names."""
     memory_limit: int | None = None
-    """Bytes that inputs and codes may take in memory; ``None``: no limit."""
+    """Memory limit for inputs and codes, in bytes; ``None``: no limit."""
 
     @property
     def read_ahead(self) -> int:
-        """Bytes for reading ahead what stays in a file: an eighth of the limit at most."""
+        """Memory for reading ahead from a file, in bytes: at most an eighth of the limit."""
         most = WINDOWS * WINDOW
         return most if self.memory_limit is None else min(most, self.memory_limit // 8)
 
@@ -141,7 +141,7 @@ class DataModule(LightningDataModule, ABC):
         return self._source
 
     def splits(self, seed: int = 0) -> Splits:
-        """What a run with this seed may use.
+        """The examples of a run with this seed.
 
         The split into training, validation and test data is the same for every seed; the seed chooses the labelled
         subset and the separate unlabelled pool.
@@ -157,21 +157,21 @@ class DataModule(LightningDataModule, ABC):
         return Splits(pool, train, source.validation, source.test)
 
     def with_labels(self, labels: int | None) -> Self:
-        """The same data set with another label budget; what was read stays shared."""
+        """The same data set with another label budget; the loaded data are shared."""
         data = copy.copy(self)
         data._source = self.source()
         data.labels = labels
         return data
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: the recipe, not the data, which are read again there."""
+        """The settings without the data: another process loads the data itself."""
         return {**vars(self), "_source": None}
 
     def for_pretraining(self, seed: int = 0, *, batch_size: int | None = None) -> "PretrainingData":
-        """The inputs that pretraining sees, for a stock Trainer of Lightning: ``Trainer().fit(layer, this)``.
+        """The inputs for pretraining, for a stock Lightning Trainer: ``Trainer().fit(layer, this)``.
 
         Args:
-            seed: Of the order, and of the separate pool where one was set aside.
+            seed: Seed of the order, and of the choice of the separate pool.
             batch_size: Examples per optimizer step, over all processes; ``None``: ``self.batch_size``.
 
         Example:
@@ -200,10 +200,10 @@ class PretrainingData(LightningDataModule):
     """Inputs alone, without labels, as a LightningDataModule.
 
     Args:
-        unlabelled: What a layer trains on, shape ``(U, *in_shape)``.
-        validation: What validates it.
-        test: What tests it, and what ``predict`` encodes.
-        seed: Of the order.
+        unlabelled: Training inputs of a layer, shape ``(U, *in_shape)``.
+        validation: Validation inputs.
+        test: Test inputs, which ``predict`` encodes.
+        seed: Seed of the order.
         batch_size: Examples per optimizer step, over all processes.
     """
 
@@ -229,7 +229,7 @@ class PretrainingData(LightningDataModule):
 
 
 def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Inputs]:
-    """Split off the inputs of ``count`` examples, chosen by the seed: (what is left, the inputs)."""
+    """Split off the inputs of ``count`` examples, chosen by the seed: (remaining examples, inputs)."""
     if count >= len(train):
         raise ConfigError(
             f"data.unlabelled must leave labelled examples: {count} of {len(train)} training examples were asked for."
@@ -239,15 +239,15 @@ def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Inputs
 
 
 def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
-    """Choose examples so that the classes are as equal in number as they can be.
+    """Choose a subset in which class counts differ by at most 1.
 
     Args:
         y: Labels, shape ``(N,)``.
-        count: How many examples to choose; at least one per class.
-        seed: The choice is a function of it, and a smaller choice is part of a larger one.
+        count: Number of examples to choose; at least one per class.
+        seed: Determines the choice. With the same seed, a smaller subset is part of a larger one.
 
     Returns:
-        Numbers of the chosen examples, shape ``(count,)``.
+        Indices of the chosen examples, shape ``(count,)``.
 
     Raises:
         ConfigError: If ``count`` is below the number of classes.
@@ -279,10 +279,10 @@ def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
 
 
 def divide(examples: Examples, *, validation: float, test: float) -> Source:
-    """Divide a data set that has no splits of its own, at random but always alike, every class in equal proportions.
+    """Divide a data set without predefined splits: at random with a fixed seed, stratified by class.
 
     Args:
-        examples: All there are.
+        examples: All examples.
         validation: Share for validation, in ``(0, 1)``.
         test: Share for testing, in ``(0, 1)``.
 
@@ -303,13 +303,13 @@ def divide(examples: Examples, *, validation: float, test: float) -> Source:
 def divide_rows(
     count: int, y: Tensor | None, validation: float | int, test: float | int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The numbers of the examples for training, validation and testing, at random but always alike.
+    """Indices of the training, validation and test examples: at random with a fixed seed.
 
     Args:
         count: Number of examples.
-        y: Their labels, whose classes are divided in equal proportions, if there are any.
-        validation: How many examples, or which share of those that are not for testing, are for validation.
-        test: How many examples, or which share of all, are for testing.
+        y: Labels to stratify by; ``None``: no stratification.
+        validation: Number of validation examples, or their share of the examples that are not for testing.
+        test: Number of test examples, or their share of all examples.
 
     Raises:
         DataError: If there are too few examples to divide.

@@ -1,4 +1,4 @@
-"""Batches of tensors, or of rows that are read ahead: rank-aware and seeded."""
+"""Seeded, rank-aware batches of tensors or of rows that are read ahead."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.noise import derive_seed
 
 EVALUATION_BATCH = 1024
-"""Examples of a batch of validation and test."""
+"""Batch size for validation and test."""
 SHARE_EQUALLY = (
     "batch_size counts the examples of all processes: {batch_size} cannot be shared equally by {processes}. "
     "Use a multiple of {processes}."
@@ -18,7 +18,7 @@ SHARE_EQUALLY = (
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """The number of this process and the number of processes that train together; ``(0, 1)`` without a group."""
+    """Rank of this process and number of processes; ``(0, 1)`` without a process group."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
@@ -28,8 +28,8 @@ class EpochOrder:
     """The order of the examples as a function of (seed, epoch). Lightning sets the epoch.
 
     Args:
-        seed: Any whole number; the same seed gives the same order, whatever was drawn before.
-        shuffle: Whether to shuffle; else the order is that of the data.
+        seed: Any whole number. The order does not depend on the global random state.
+        shuffle: Whether to shuffle; else the data's own order is kept.
     """
 
     def __init__(self, seed: int, shuffle: bool) -> None:
@@ -42,7 +42,7 @@ class EpochOrder:
         self.epoch = epoch
 
     def indices(self, count: int) -> Tensor:
-        """The numbers of ``count`` examples in this epoch's order, shape ``(count,)``."""
+        """Indices of ``count`` examples in this epoch's order, shape ``(count,)``."""
         if not self.shuffle:
             return torch.arange(count)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
@@ -50,21 +50,21 @@ class EpochOrder:
 
 
 class Batches:
-    """Batches of examples from tensors, gathered by index where the tensors lie.
+    """Batches of examples from tensors, gathered by index on the tensors' device.
 
-    ``batch_size`` counts the examples of one optimizer step over all processes. Each process takes its own equal share
-    of every batch, so that one process or many see the same batches in the same order. What cannot be shared out
-    equally (fewer examples than processes, at the end of a shuffled epoch) is left out of that epoch.
+    ``batch_size`` counts the examples of one optimizer step over all processes. Each process takes an equal share of
+    every batch, so the batches and their order do not depend on the number of processes. Examples at the end of a
+    shuffled epoch that cannot be shared equally (fewer than processes) are left out of that epoch.
 
     Args:
-        tensors: One or more tensors, or :class:`~aepretrain.data.rows.Rows`, of shape ``(N, ...)`` whose rows belong
-            together.
+        tensors: One or more tensors, or :class:`~aepretrain.data.rows.Rows`, of shape ``(N, ...)``; rows with the same
+            index belong to the same example.
         batch_size: Examples per optimizer step, over all processes.
         seed: Seed of the order.
-        shuffle: Whether every epoch has an order of its own. Without it, every example is seen exactly once.
+        shuffle: Whether every epoch is shuffled anew. Without shuffling, every example is seen exactly once.
 
     Raises:
-        DataError: If there are no examples, or fewer than processes.
+        DataError: If there are no examples, or fewer examples than processes.
         ConfigError: If the batch size is below 1, or the processes cannot share it equally.
 
     Example:
@@ -73,7 +73,7 @@ class Batches:
         (3, [0, 1, 2, 3, 4])
     """
 
-    batch_sampler = None  # Lightning asks every loader that has a sampler
+    batch_sampler = None  # Lightning reads this attribute of every loader that has a sampler
 
     def __init__(self, tensors: Sequence[Inputs], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
         if batch_size < 1:
@@ -99,26 +99,26 @@ class Batches:
             yield self.gather(order[begin:end])
 
     def announce(self, order: Tensor, shares: Sequence[tuple[int, int]]) -> None:
-        """Let what is read from a file be read ahead: these parts of the order will be asked for, one after another."""
+        """Start reading rows ahead from files: these parts of the order will be requested, in sequence."""
         announce(self.tensors, order, shares)
 
     def order(self) -> Tensor:
-        """The numbers of the examples in this epoch's order, shape ``(N,)``, where the tensors lie."""
+        """Indices of the examples in this epoch's order, shape ``(N,)``, on the device that indexing expects."""
         first = self.tensors[0]
-        return self.sampler.indices(self.count).to(first.asked_on if isinstance(first, Rows) else first.device)
+        return self.sampler.indices(self.count).to(first.index_device if isinstance(first, Rows) else first.device)
 
     def gather(self, rows: Tensor) -> list[Tensor]:
-        """The batch of these examples."""
+        """The batch with these indices."""
         return [tensor[rows] for tensor in self.tensors]
 
     def rows(self, epoch: int, batch: int) -> Tensor:
-        """The numbers of the examples in a batch, over all processes, in the order of that epoch."""
+        """Indices of the examples in a batch, over all processes, in the order of ``epoch``."""
         order = EpochOrder(self.sampler.seed, self.sampler.shuffle)
         order.set_epoch(epoch)
         return order.indices(self.count)[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def shares(self) -> list[tuple[int, int]]:
-        """For each batch, where this process's share of it begins and ends in the epoch's order."""
+        """For each batch, begin and end of this process's share in the epoch's order."""
         rank, world_size = rank_and_world_size()
         if self.count < world_size:
             raise DataError(f"{self.count} examples cannot be shared by {world_size} processes. Use fewer devices.")

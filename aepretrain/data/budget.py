@@ -1,4 +1,4 @@
-"""A memory budget in words, such as 2GB."""
+"""Memory sizes as text, such as 2GB."""
 
 import re
 
@@ -9,10 +9,10 @@ UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 def parse_budget(words: str | int | None) -> int | None:
-    """The bytes of a budget; ``None`` is no limit.
+    """A memory budget in bytes; ``None`` is no limit.
 
     Raises:
-        ConfigError: If it is not a positive number with or without a unit.
+        ConfigError: If the budget is not a positive number with an optional unit.
 
     Example:
         >>> parse_budget("2GB"), parse_budget("1.5 MiB"), parse_budget(4096), parse_budget(None)
@@ -29,11 +29,11 @@ def parse_budget(words: str | int | None) -> int | None:
     return int(float(found[1]) * unit)
 
 
-def in_words(count: float) -> str:
-    """Bytes as one reads them.
+def format_bytes(count: float) -> str:
+    """A number of bytes as text with a decimal unit.
 
     Example:
-        >>> in_words(188_160_000)
+        >>> format_bytes(188_160_000)
         '188 MB'
     """
     for unit in ("B", "kB", "MB", "GB"):

@@ -1,4 +1,4 @@
-"""Checks of data before anything is trained on them: one clear line instead of a late traceback."""
+"""Checks of data before training: one clear error message instead of a late traceback."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ def check_inputs(x: Inputs, in_shape: tuple[int, ...], where: str) -> None:
     Args:
         x: Inputs, which should have the shape ``(N, *in_shape)``.
         in_shape: Shape of one example.
-        where: What the inputs are, for the message.
+        where: Description of the inputs, for the message.
     """
     if len(x) == 0:
         raise DataError(f"{where}: there are no examples. Check the path, the split and the budget.")
@@ -34,7 +34,7 @@ def check_inputs(x: Inputs, in_shape: tuple[int, ...], where: str) -> None:
 
 
 def _broken(x: Inputs) -> tuple[int, int]:
-    """How many examples are not finite, and the number of the first: in its file, where it comes from one."""
+    """Number of non-finite examples, and the index of the first; for inputs in a file, its index in the file."""
     count, first = 0, -1
     for numbers, part in scan(x):
         broken = (~part.isfinite()).flatten(1).any(dim=1).cpu()
@@ -51,7 +51,7 @@ def check_labels(y: Tensor | None, count: int, num_classes: int, where: str) -> 
         y: Labels, which should have the shape ``(count,)`` and the type int64.
         count: Number of examples.
         num_classes: Number of classes.
-        where: What the labels are, for the message.
+        where: Description of the labels, for the message.
     """
     if y is not None and y.ndim != 1:
         raise DataError(f"{where}: labels must have the shape ({count},), but have {tuple(y.shape)}. Flatten them.")
@@ -68,7 +68,7 @@ def check_labels(y: Tensor | None, count: int, num_classes: int, where: str) -> 
 
 
 def check_classes(y: Tensor | None, count: int, num_classes: int | None, where: str) -> int | None:
-    """The number of classes, given or found; a DataError where the labels do not fit.
+    """The number of classes, given or inferred from the labels; a DataError if the labels do not fit.
 
     Example:
         >>> check_classes(torch.tensor([0, 2, 1]), 3, None, "labels")

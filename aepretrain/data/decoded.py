@@ -1,4 +1,4 @@
-"""Data that have to be decoded: once, piece by piece, into a file of rows that is then read like any other."""
+"""Data that are decoded once, piece by piece, into a cache file of rows."""
 
 import hashlib
 import json
@@ -25,9 +25,9 @@ DEFAULT_CACHE = Path("~/.cache/aepretrain/decoded")
 class DecodedData(StoredData):
     """A folder of files that are decoded into rows when they are first read.
 
-    The rows lie in a cache file whose name is a digest of the files' paths, lengths and times and of all settings that
-    decide what is decoded: another file or setting is another name, so what is found is never stale. The cache of the
-    same folder as it was before is dropped.
+    The rows are cached in a file whose name contains a digest of the files' paths, sizes and modification times and of
+    all settings that affect decoding. A changed file or setting changes the name, so a cache is never stale. An
+    outdated cache of the same folder is deleted.
 
     Args:
         root: The folder, or a single file.
@@ -55,15 +55,15 @@ class DecodedData(StoredData):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What decides, beside the files, which values come out."""
+        """The settings, other than the files, that determine the decoded values."""
 
     @abstractmethod
     def count(self) -> int:
-        """How many rows come out."""
+        """Number of decoded rows."""
 
     @abstractmethod
     def decode(self) -> Iterator[NDArray[Any]]:
-        """The rows, in a fixed order, a bounded number at a time: ``(n, *in_shape)``, of type ``dtype``."""
+        """The rows, in a fixed order, in chunks of bounded size: ``(n, *in_shape)``, of type ``dtype``."""
 
     def read(self) -> tuple[FileRows, Tensor | None]:
         folder, count = self.cache.expanduser(), self.count()

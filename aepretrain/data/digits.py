@@ -1,4 +1,4 @@
-"""The digits of scikit-learn: small, and on every machine."""
+"""The digits data set of scikit-learn: small, and available without a download."""
 
 import torch
 from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""Rows that stay in a file: read when they are asked for, into memory of their own, never by a mapping."""
+"""Rows that stay in a file and are read on request, into buffers instead of a memory mapping."""
 
 import hashlib
 import mmap
@@ -19,24 +19,24 @@ from aepretrain.data.transforms import Transform
 from aepretrain.errors import DataError
 
 BLOCK = 1 << 20
-"""Bytes that are read at once at most, where rows lie side by side."""
+"""Largest read of adjacent rows, in bytes."""
 GAP = 4096
-"""Bytes between two rows that are rather read than left out: a page."""
+"""Largest gap between two rows, in bytes, that is read through instead of skipped: one page."""
 WINDOW = 32 << 20
-"""Bytes of a window of the read-ahead, at most."""
+"""Largest window of the read-ahead, in bytes."""
 
 
 class RowFile:
-    """The rows of one file, all of the same size, by their numbers in it.
+    """Rows of equal size in one file, read by index.
 
-    The pages of a mapping would count as memory of this process, so rows are read into buffers. Several threads may
-    read at once.
+    Rows are read into buffers, because the pages of a memory mapping would count as memory of this process. Several
+    threads may read at once.
 
     Args:
         path: The file.
         row_shape: Shape of one row.
         dtype: Type of the values in the file.
-        offset: Where the first row begins, in bytes.
+        offset: Offset of the first row, in bytes.
 
     Raises:
         DataError: If the file cannot be opened.
@@ -55,7 +55,7 @@ class RowFile:
         weakref.finalize(self, os.close, self._file)
 
     def read(self, numbers: Tensor) -> Tensor:
-        """The rows with these numbers, in this order, as float32: shape ``(len(numbers), *row_shape)``."""
+        """The rows with these indices, in this order, as float32: shape ``(len(numbers), *row_shape)``."""
         raw = torch.from_numpy(self._read_raw(numbers.numpy()))
         values = raw.view(self.dtype).reshape(len(numbers), *self.row_shape)
         if self.dtype == torch.float32 or not len(numbers):
@@ -96,26 +96,26 @@ class RowFile:
 
 
 def _memory(size: int) -> NDArray[np.uint8]:
-    """Bytes that go back to the system as soon as they are free: what malloc keeps would count against the budget."""
+    """A buffer that returns to the system when freed: memory kept by malloc would count against the budget."""
     return np.frombuffer(mmap.mmap(-1, size), np.uint8)
 
 
 def identity_of(path: Path) -> str:
-    """What a file is known by: where it lies, how long it is and when it was written."""
+    """The identity of a file: its resolved path, size and modification time."""
     facts = path.stat()
     return f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
 
 
 class FileRows(Rows):
-    """Rows of a file, all or some, in a given order, that are read ahead once it is known what will be asked for.
+    """A selection of a file's rows in a given order, which can be read ahead.
 
     Args:
         file: Reads the rows.
-        numbers: Their numbers in the file, shape ``(N,)``.
-        identity: What the file is known by.
-        transform: Scales the rows when they are read; ``None``: they come as they are.
-        budget: Bytes of memory that reading ahead may take in all.
-        device: Where rows arrive.
+        numbers: Indices of the rows in the file, shape ``(N,)``.
+        identity: Identity of the file, from :func:`identity_of`.
+        transform: Scales the rows when they are read; ``None``: rows are not scaled.
+        budget: Memory for reading ahead in all, in bytes.
+        device: Device of the returned rows.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class FileRows(Rows):
 
     @property
     def key(self) -> str:
-        """A digest of the file's identity, of which rows these are, and of how they are scaled."""
+        """A digest of the file's identity, the row indices and the transform."""
         words = f"{self.identity} {self.file.dtype} {self.file.row_shape} {self.file.offset} {self.transform}"
         state = {} if self.transform is None else self.transform.state_dict()
         digests = [digest_of(tensor) for tensor in state.values()]
@@ -147,19 +147,19 @@ class FileRows(Rows):
 
     @property
     def piece(self) -> int:
-        """Rows that are read at once where all of them are read."""
+        """Rows per read when all rows are read."""
         return max(1, PIECE // (torch.Size(self.file.row_shape).numel() * 4))
 
     @property
     def window(self) -> int:
-        """Rows of one window of the read-ahead."""
-        # A window is read as it lies in the file and then converted: for a moment there are both.
+        """Rows in one window of the read-ahead."""
+        # The raw and the converted window exist at the same time during conversion.
         row_bytes = torch.Size(self.file.row_shape).numel() * 4 + self.file.row_bytes
         return max(1, min(WINDOW, self.budget // WINDOWS) // row_bytes)
 
     @property
-    def asked_on(self) -> torch.device:
-        """In the host's memory: numbers on a GPU would have to be waited for, and all that it was given before."""
+    def index_device(self) -> torch.device:
+        """The CPU: reading indices from a GPU would wait for all work queued on it."""
         return torch.device("cpu")
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
@@ -178,7 +178,7 @@ class FileRows(Rows):
         return whole.to(self.device)
 
     def raw(self) -> "FileRows":
-        """The same rows as they lie in the file."""
+        """The same rows without the transform."""
         return FileRows(self.file, self.numbers, self.identity, budget=self.budget, device=self.device)
 
     def to(self, device: torch.device | str) -> Self:
@@ -196,7 +196,7 @@ class FileRows(Rows):
         for numbers in self.numbers.sort().values.split(self.piece):
             yield numbers, _read(self.file, numbers, self.transform).to(self.device)
 
-    def expect(self, rows: Tensor) -> None:
+    def prefetch(self, rows: Tensor) -> None:
         self._read_ahead(rows.cpu(), self.window)
 
     def batches(self, size: int) -> Iterator[Tensor]:
@@ -208,7 +208,7 @@ class FileRows(Rows):
 
     def _read_ahead(self, rows: Tensor, window: int, **kwargs: int) -> None:
         self._stop()
-        # A thread that held self would keep it alive.
+        # The thread must not hold self, which would keep it alive.
         file, numbers, transform = self.file, self.numbers, self.transform
         self._ahead = ReadAhead(lambda part: _read(file, numbers[part], transform), rows, window, **kwargs)
 

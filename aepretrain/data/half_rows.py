@@ -1,4 +1,4 @@
-"""Rows in memory that take half the room."""
+"""Rows in memory at half precision."""
 
 from collections.abc import Iterator
 from typing import Self
@@ -10,7 +10,7 @@ from aepretrain.data.rows import Rows, digest_of
 
 
 class HalfRows(Rows):
-    """Rows of a tensor of float16 or bfloat16, which come as float32.
+    """Rows of a float16 or bfloat16 tensor, returned as float32.
 
     Args:
         tensor: Shape ``(N, ...)``.
@@ -44,5 +44,5 @@ class HalfRows(Rows):
     def scan(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield from ((part, self[part]) for part in torch.arange(len(self)).split(4096))
 
-    def expect(self, rows: Tensor) -> None:
-        """There is nothing to read ahead."""
+    def prefetch(self, rows: Tensor) -> None:
+        """Do nothing: all rows are in memory."""

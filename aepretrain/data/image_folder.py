@@ -1,4 +1,4 @@
-"""Pictures in a folder, one sub-folder per class."""
+"""Images in a folder, one sub-folder per class."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +17,16 @@ from aepretrain.data.transforms import Scale
 from aepretrain.errors import ConfigError, DataError
 
 AT_ONCE = 64
-"""Pictures that are decoded at once."""
+"""Number of images decoded at once."""
 
 
 class ImageFolder(DecodedData):
-    """Pictures in one sub-folder per class, decoded once into a cache file of bytes and scaled to [0, 1].
+    """Images in one sub-folder per class, decoded once into a cache file of bytes and scaled to [0, 1].
 
     Args:
         root: Folder in the layout of torchvision's ``ImageFolder``. A single sub-folder means no classes.
-        size: Scale the shorter side to this and cut out the middle; ``None``: all pictures have one size already.
-        grey: Whether to read one channel of grey instead of three colours.
+        size: Resize the shorter side to this many pixels and crop the centre; ``None``: all images have the same size.
+        grey: Whether to read one grey channel instead of three colour channels.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
@@ -35,7 +35,7 @@ class ImageFolder(DecodedData):
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
 
     Raises:
-        DataError: If there are no pictures, one cannot be decoded, or their sizes differ and none was asked for.
+        DataError: If there are no images, an image cannot be decoded, or sizes differ and ``size`` is ``None``.
 
     Example:
         >>> ImageFolder("leaves/", size=64, memory_budget="2GB").in_shape  # doctest: +SKIP
@@ -107,7 +107,7 @@ class ImageFolder(DecodedData):
         return pixels
 
     def _decode_one(self, path: Path) -> NDArray[np.uint8]:
-        """A picture, shape ``(C, height, width)``."""
+        """An image, shape ``(C, height, width)``."""
         try:
             with Image.open(path) as image:
                 picture = image.convert("L" if self.grey else "RGB")

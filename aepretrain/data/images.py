@@ -1,4 +1,4 @@
-"""Image data sets of torchvision: MNIST, Fashion-MNIST, CIFAR-10."""
+"""Image data sets from torchvision: MNIST, Fashion-MNIST, CIFAR-10."""
 
 import os
 from abc import abstractmethod
@@ -20,19 +20,19 @@ DEFAULT_ROOT = Path("~/.cache/aepretrain/data")
 
 
 class TorchvisionImages(DataModule):
-    """A labelled image data set that torchvision reads; its last training examples are for validation.
+    """A labelled image data set read by torchvision; its last training examples are held out for validation.
 
     Args:
         root: Folder with the data in torchvision's layout. ``None`` is the folder that the environment variable
-            ``AEPRETRAIN_DATA`` names, else ``~/.cache/aepretrain/data``, which is made.
-        download: Whether to download what is not in the folder.
+            ``AEPRETRAIN_DATA`` names, else ``~/.cache/aepretrain/data``, which is created.
+        download: Whether to download missing files.
         labels: Number of labelled training examples, balanced; ``None`` is all.
         unlabelled: Number of training examples set aside for pretraining alone.
     """
 
     preprocessing = "pixel values 0 to 255, divided by 255"
     held_out = 10_000
-    """How many of the last training examples are for validation."""
+    """Number of training examples, taken from the end, that are held out for validation."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class TorchvisionImages(DataModule):
         """The class of torchvision that reads the files."""
 
     def folder(self) -> Path:
-        """The folder to read from; a DataError if it was named and does not exist."""
+        """The folder to read from; a DataError if a named folder does not exist."""
         named = self.root or os.environ.get("AEPRETRAIN_DATA")
         if named is None:
             folder = DEFAULT_ROOT.expanduser()
@@ -68,7 +68,7 @@ class TorchvisionImages(DataModule):
         return Path(named)
 
     def read(self, folder: Path, train: bool) -> Examples:
-        """One half of the data set as tensors."""
+        """The training or the test half of the data set as tensors."""
         try:
             images = self._read_or_download(folder, train)
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:

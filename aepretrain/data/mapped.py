@@ -16,13 +16,13 @@ from aepretrain.errors import DataError
 class MappedArray(StoredData):
     """An array in a ``.npy`` file, divided into fixed splits; it may be larger than memory.
 
-    Where twice its size does not fit the memory budget, it stays in its file: rows are read ahead by a thread while
-    the rows before them are trained on. The batches are the same, bit for bit.
+    If twice its size exceeds the memory budget, the array stays in its file, and a thread reads rows ahead during
+    training. The batches are bitwise the same.
 
     Args:
         x: File with the inputs, shape ``(N, ...)``: float32, float16, or uint8.
-        y: File with the labels, whole numbers from 0, shape ``(N,)``; ``None`` where there is nothing to classify.
-        transform: none (but bytes, uint8, are divided by 255), standardize (mean 0, standard deviation 1) or minmax (to
+        y: File with the labels, whole numbers from 0, shape ``(N,)``; ``None`` for data without classes.
+        transform: none (but uint8 is divided by 255), standardize (mean 0, standard deviation 1) or minmax (to
             [0, 1]) of every feature, fitted on the training rows alone.
         num_classes: Number of classes; ``None`` is the largest label plus 1.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
@@ -30,11 +30,11 @@ class MappedArray(StoredData):
         labels: Number of labelled training examples, balanced; ``None`` is all.
         unlabelled: Number of training examples set aside for pretraining alone.
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit. The
-            model, its batches and the program itself come on top.
+            model, its batches and the program itself need memory in addition.
 
     Raises:
-        DataError: If a file is missing, truncated, pickled, of another type, or does not fit the other.
-        ConfigError: If the budget is no size.
+        DataError: If a file is missing, truncated, pickled or of another type, or the two files do not match.
+        ConfigError: If the budget is not a size.
 
     Example:
         >>> from tempfile import mkdtemp

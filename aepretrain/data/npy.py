@@ -1,4 +1,4 @@
-"""NumPy's file format, read without trusting it: nothing is unpickled."""
+"""NumPy's file format, read without unpickling."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,13 @@ from aepretrain.errors import DataError
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """What the beginning of a ``.npy`` file says of the array in it.
+    """The header of a ``.npy`` file.
 
     Args:
         path: The file.
         shape: Shape of the array.
         dtype: Type of its values.
-        offset: Where its values begin, in bytes.
+        offset: Offset of its values, in bytes.
     """
 
     path: Path
@@ -28,10 +28,10 @@ class NpyHeader:
 
     @classmethod
     def read(cls, path: str | Path) -> "NpyHeader":
-        """The header of a file, which must hold a whole array of numbers.
+        """Read the header of a file that holds a complete array of numbers.
 
         Raises:
-            DataError: If the file is missing, no ``.npy`` file, truncated, or holds pickled objects.
+            DataError: If the file is missing, not a ``.npy`` file, truncated, or holds pickled objects.
         """
         path = Path(path).expanduser()
         try:
@@ -58,7 +58,7 @@ class NpyHeader:
 
 
 def read_labels(path: str | Path) -> Tensor:
-    """The labels in a ``.npy`` file: shape ``(N,)``, of the type that they have.
+    """The labels in a ``.npy`` file, shape ``(N,)``: integers as int64, other numbers as float32.
 
     Raises:
         DataError: If the file cannot be read as an array of numbers.

@@ -15,20 +15,20 @@ from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import ConfigError, DataError
 
 PIECE = 4 << 20
-"""Bytes that are decoded at once."""
+"""Bytes decoded at once."""
 
 
 class ParquetFolder(DecodedData):
-    """A table in one Parquet file or a folder of them: its columns of numbers are the features, in their order.
+    """A table in one Parquet file or a folder of Parquet files, whose numeric columns are the features.
 
-    It is decoded once into a cache file of float32, so the table may be larger than memory. Decoding holds one row
-    group of one file in memory. Needs ``pip install 'aepretrain[table]'``.
+    The table is decoded once into a float32 cache file, so it may be larger than memory. Decoding holds one row group
+    of one file in memory. Needs ``pip install 'aepretrain[table]'``.
 
     Args:
         root: The folder, whose ``.parquet`` files are read in the order of their names, or one file.
-        target: Column with the labels, whole numbers from 0; ``None`` where there is nothing to classify.
-        columns: Columns that are features, numbers or lists of a fixed length, in this order wherever they
-            lie in a file; ``None`` is all but the target, in the order of the first file.
+        target: Column with the labels, whole numbers from 0; ``None`` for data without classes.
+        columns: Feature columns, which hold numbers or lists of a fixed length, in this order whatever their order in
+            a file; ``None`` is all but the target, in the order of the first file.
         transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
             the training rows alone.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
@@ -40,7 +40,7 @@ class ParquetFolder(DecodedData):
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
 
     Raises:
-        DataError: If a file cannot be read, columns differ or hold no numbers, or labels are out of range.
+        DataError: If a file cannot be read, columns differ or are not numeric, or labels are out of range.
         ConfigError: If pyarrow is missing.
 
     Example:
@@ -146,7 +146,7 @@ def _type(schema: Any, name: str, path: Path) -> Any:
 
 
 def _check_names(columns: Sequence[str], target: str | None, path: Path) -> None:
-    """Raise a DataError if a column is a feature twice, or the labels are one."""
+    """Raise a DataError if a column is listed twice, or the label column is listed as a feature."""
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise DataError(f"{path}: the column {twice[0]!r} is there twice. Name every feature once by data.columns.")
@@ -155,7 +155,7 @@ def _check_names(columns: Sequence[str], target: str | None, path: Path) -> None
 
 
 def _width(type_: Any, name: str) -> int:
-    """How many features a column holds; a DataError if it holds no numbers."""
+    """Number of features in a column; a DataError if the column is not numeric."""
     from pyarrow import types
 
     numbers = type_.value_type if types.is_fixed_size_list(type_) else type_
@@ -167,7 +167,7 @@ def _width(type_: Any, name: str) -> int:
 
 
 def _values(column: Any) -> NDArray[np.float32]:
-    """A column as float32, shape ``(n, width)``; what is missing is NaN."""
+    """A column as float32, shape ``(n, width)``; missing values are NaN."""
     from pyarrow import types
 
     width = column.type.list_size if types.is_fixed_size_list(column.type) else 1

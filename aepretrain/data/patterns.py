@@ -7,10 +7,10 @@ from aepretrain.errors import ConfigError
 
 
 class OneHotPatterns(DataModule):
-    """N one-hot patterns: each is one example, and there is nothing else to learn or to test on.
+    """N one-hot patterns, one example each.
 
-    A task about memory: all three splits are the same N patterns, so its figures say what a code can hold, not how it
-    generalizes. There are no classes, hence no classifier.
+    All three splits are the same N patterns, so metrics measure the capacity of the code, not generalization. There
+    are no classes, hence no classifier.
 
     Args:
         patterns: Number N of patterns.

@@ -1,4 +1,4 @@
-"""Read rows in the background, in the order in which they will be asked for."""
+"""Reading rows in a background thread, in the order in which they will be requested."""
 
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 FIRST = 512
-"""Rows of the first window: training need not wait for a large one to fill."""
+"""Rows of the first window, small so that training starts early."""
 WINDOWS = 3
-"""Windows that may exist at once: one in use, one that waits, one being read."""
+"""Number of windows that may exist at once: one in use, one ready, one being read."""
 
 
 class ReadAhead:
-    """A thread that reads one window of rows after another, while the one before is in use.
+    """A thread that reads the next windows of rows while the current window is in use.
 
     Args:
-        read: Gives the rows with these numbers. It runs in the thread.
-        rows: The numbers of the rows that will be asked for, in this order.
-        window: Rows of a window at most; there are three.
-        first: Rows of the first window; the next ones double until they are whole windows.
+        read: Returns the rows with the given indices. It runs in the thread.
+        rows: Indices of the rows that will be requested, in this order.
+        window: Maximum number of rows in a window.
+        first: Rows of the first window; later windows double in size up to ``window``.
 
     Example:
         >>> ahead = ReadAhead(lambda rows: rows * 10, torch.arange(6), window=4)
@@ -38,7 +38,7 @@ class ReadAhead:
         self._current = torch.empty(0)
         self._offset = 0
         self._ready: SimpleQueue[Tensor | Exception] = SimpleQueue()
-        self._room = Semaphore(WINDOWS - 1)
+        self._free = Semaphore(WINDOWS - 1)
         self._stopped = False
         self._thread = Thread(target=self._run, name="aepretrain-read-ahead", daemon=True)
         self._thread.start()
@@ -46,21 +46,21 @@ class ReadAhead:
     def _run(self) -> None:
         begin, size = 0, self._first
         while begin < len(self._rows):
-            self._room.acquire()
+            self._free.acquire()
             if self._stopped:
                 return
             try:
                 self._ready.put(self._read(self._rows[begin : begin + size]))
-            except Exception as error:  # it is raised where the rows are asked for
+            except Exception as error:  # take() raises it in the requesting thread
                 self._ready.put(error)
                 return
             begin, size = begin + size, min(2 * size, self._window)
 
     def take(self, rows: Tensor) -> Tensor | None:
-        """The rows with these numbers if they are the next ones, else ``None``.
+        """The rows with these indices if they are next in the order, else ``None``.
 
         Raises:
-            Exception: What reading them raised.
+            Exception: The error of the background read.
         """
         end = self._taken + len(rows)
         if self._stopped or not len(rows) or not torch.equal(self._rows[self._taken : end], rows):
@@ -77,15 +77,15 @@ class ReadAhead:
         return whole
 
     def _next(self, count: int) -> Tensor:
-        """So many rows, or as many as the window still has."""
+        """The next ``count`` rows, or fewer if the window ends before."""
         if count and self._offset == len(self._current):
             self._next_window()
         self._offset += (count := min(count, len(self._current) - self._offset))
         return self._current[self._offset - count : self._offset]
 
     def _next_window(self) -> None:
-        self._current = torch.empty(0)  # its memory is free before the thread takes more
-        self._room.release()
+        self._current = torch.empty(0)  # frees its memory before the thread allocates more
+        self._free.release()
         found = self._ready.get()
         if isinstance(found, Exception):
             self._stopped = True
@@ -93,8 +93,8 @@ class ReadAhead:
         self._current, self._offset = found, 0
 
     def stop(self) -> None:
-        """End the thread and give the windows back; what was taken stays valid."""
+        """End the thread and free the windows; rows already taken stay valid."""
         self._stopped = True
-        self._room.release()
+        self._free.release()
         self._thread.join()
         self._current, self._ready = torch.empty(0), SimpleQueue()

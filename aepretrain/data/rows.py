@@ -1,4 +1,4 @@
-"""Inputs that are no tensor in memory, but give rows as one does."""
+"""Inputs that are not a float32 tensor in memory, with the row indexing of a tensor."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -9,80 +9,86 @@ import torch
 from torch import Tensor
 
 PIECE = 4 << 20
-"""Bytes of what is looked at or read at once, as float32, where all rows are taken one piece after another."""
+"""Bytes of float32 per chunk when all rows are scanned."""
 
 
 class Rows(ABC):
-    """Rows that lie elsewhere, or in another type, and come as float32 tensors when they are asked for.
+    """Rows stored in a file or in another type, returned as float32 tensors on request.
 
-    Batches use of it what they use of a tensor: its length, ``rows[numbers]`` and its device.
+    Batches use the same interface as of a tensor: the length, ``rows[numbers]`` and the device.
     """
 
     device: torch.device
-    """Where the rows that are asked for arrive."""
+    """Device of the returned rows."""
     shape: torch.Size
-    """``(N, ...)``, as of a tensor."""
+    """``(N, ...)``, as for a tensor."""
 
     def __len__(self) -> int:
         return self.shape[0]
 
     @property
     def nbytes(self) -> int:
-        """What all rows would take in memory, as float32."""
+        """Size of all rows as float32, in bytes."""
         return self.shape.numel() * torch.float32.itemsize
 
     @property
-    def asked_on(self) -> torch.device:
-        """Where the numbers of the rows that are asked for are wanted."""
+    def index_device(self) -> torch.device:
+        """Device on which row indices are expected."""
         return self.device
 
     @abstractmethod
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
-        """The rows with these numbers, in this order: a tensor of its own, float32."""
+        """The rows with these indices, in this order, as a new float32 tensor."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> Self:
-        """The same rows, to arrive on a device."""
+        """The same rows, returned on another device."""
 
     @abstractmethod
     def subset(self, rows: Tensor) -> "Rows":
-        """Some of the rows, as a choice of numbers and not as a copy."""
+        """A selection of the rows, without copying file contents."""
 
     @abstractmethod
     def scan(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All rows once, a bounded number at a time, in the order that is the fastest: (their names, rows).
+        """All rows once, in chunks of bounded size and in the fastest order: (row numbers, rows).
 
-        The names say where a row came from, such as its number in a file.
+        A row number identifies the origin of a row, such as its index in a file.
         """
 
     @abstractmethod
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All rows once, in their order, so many at a time."""
+        """All rows once, in order, ``size`` rows at a time."""
 
     @abstractmethod
-    def expect(self, rows: Tensor) -> None:
-        """Be told which rows are asked for next, in this order; whoever reads ahead may begin."""
+    def prefetch(self, rows: Tensor) -> None:
+        """Announce the rows that will be requested next, in this order, so that reading ahead may begin."""
 
 
 Inputs = Tensor | Rows
-"""What a stage may train on."""
+"""Inputs that a stage can train on."""
 
 
 def choose(x: Inputs, rows: Tensor) -> Inputs:
-    """Some of the rows: of a tensor a copy, else a choice that copies nothing."""
+    """A selection of rows: a copy for a tensor, else :meth:`Rows.subset`."""
     return x.subset(rows) if isinstance(x, Rows) else x[rows]
 
 
 def announce(inputs: Sequence[Inputs], order: Tensor, shares: Sequence[tuple[int, int]]) -> None:
-    """Tell all that can read ahead what a loader will ask for: the parts of the order from begin to end."""
+    """Announce the rows that a loader will request to all inputs that can read ahead.
+
+    Args:
+        inputs: Inputs of the loader.
+        order: Row indices in the order of the epoch, shape ``(N,)``.
+        shares: Begin and end of each requested part of ``order``.
+    """
     if readers := [x for x in inputs if isinstance(x, Rows)]:
         coming = torch.cat([order[begin:end] for begin, end in shares]) if shares else order[:0]
         for reader in readers:
-            reader.expect(coming)
+            reader.prefetch(coming)
 
 
 def scan(x: Inputs) -> Iterator[tuple[Tensor, Tensor]]:
-    """All rows once, in any order, a bounded number at a time: (their names, rows)."""
+    """All rows once, in any order, in chunks of bounded size: (row numbers, rows)."""
     if isinstance(x, Rows):
         yield from x.scan()
     elif len(x):
@@ -91,17 +97,17 @@ def scan(x: Inputs) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def pieces(x: Inputs) -> Iterator[Tensor]:
-    """All rows once, in any order, a bounded number at a time."""
+    """All rows once, in any order, in chunks of bounded size."""
     yield from (part for _, part in scan(x))
 
 
 def in_order(x: Inputs, size: int) -> Iterator[Tensor]:
-    """All rows in their order, so many at a time."""
+    """All rows in order, ``size`` rows at a time."""
     yield from x.batches(size) if isinstance(x, Rows) else x.split(size)
 
 
 def octets(tensor: Tensor) -> Tensor:
-    """The bytes of a tensor, where it lies: shape ``(nbytes,)``.
+    """The bytes of a tensor, on its device: shape ``(nbytes,)``.
 
     Example:
         >>> octets(torch.tensor([1, 256], dtype=torch.int16)).tolist()

@@ -1,4 +1,4 @@
-"""All data sources by name: importing this module makes each of them known to the command."""
+"""All data sources by name: importing this module registers them for configs."""
 
 from aepretrain.data.arrays import Arrays
 from aepretrain.data.base import DataModule, Examples, Source, Splits, balanced_subset

@@ -1,4 +1,4 @@
-"""What all sources have in common that leave their inputs in a file where they do not fit into memory."""
+"""The base class of sources that leave their inputs in a file if they do not fit into memory."""
 
 from abc import abstractmethod
 
@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from aepretrain.data.base import DataModule, Examples, Source, divide_rows
-from aepretrain.data.budget import in_words, parse_budget
+from aepretrain.data.budget import format_bytes, parse_budget
 from aepretrain.data.file_rows import FileRows
 from aepretrain.errors import ConfigError
 
 HELD_OUT = 10_000
-"""Examples for validation, and for testing, unless a number is given: a fifth of all, but no more than these."""
+"""Maximum of the default number of validation and of test examples, which is a fifth of all."""
 
 
 class StoredData(DataModule):
-    """A data set in one file of rows, in memory while twice its size fits the budget, else read as training needs it.
+    """A data set in one file of rows: loaded into memory if twice its size fits the budget, else read during training.
 
     Args:
         num_classes: Number of classes; ``None`` is the largest label plus 1.
@@ -44,7 +44,7 @@ class StoredData(DataModule):
 
     @abstractmethod
     def read(self) -> tuple[FileRows, Tensor | None]:
-        """All inputs where they lie, scaled by ``transform`` when they are read, and their labels, if there are any."""
+        """All inputs as rows of a file, to which ``transform`` is applied on reading, and the labels or ``None``."""
 
     def load(self) -> Source:
         x, y = self.read()
@@ -71,8 +71,9 @@ class StoredData(DataModule):
         assert self.memory_limit is not None
         if needed > self.memory_limit // 2:
             raise ConfigError(
-                f"data.memory_budget of {in_words(self.memory_limit)} is too small: validation and test inputs need "
-                f"{in_words(needed)}, and may take half of it. Raise it, or lower data.validation and data.test."
+                f"data.memory_budget of {format_bytes(self.memory_limit)} is too small: validation and test inputs "
+                f"need {format_bytes(needed)}, and may take half of it. Raise it, or lower data.validation and "
+                "data.test."
             )
 
 
@@ -81,4 +82,4 @@ def _in_memory(examples: Examples) -> Examples:
 
 
 TYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
-"""What the values of a file may be."""
+"""Supported types of the values in a file."""

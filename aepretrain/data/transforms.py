@@ -1,4 +1,4 @@
-"""What is done to raw values before a network sees them: fitted on training rows, saved with the encoder."""
+"""Preprocessing of raw values, fitted on training rows and saved with the encoder."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,15 +11,15 @@ from aepretrain.data.rows import Inputs, pieces
 from aepretrain.errors import ConfigError, DataError
 
 TransformName = Literal["none", "standardize", "minmax"]
-"""What a config may ask a table to be scaled by."""
+"""Names of the transforms in a config."""
 
 
 class Transform(nn.Module, ABC):
     """The map from raw values to the inputs of a network, one feature at a time.
 
-    Its state lies in buffers: it moves to a device with its module, and is saved in the same file as the weights. All
-    arithmetic is in float32, as it is for the rows of a file. A subclass fills in :meth:`scale_` and :meth:`inverse`,
-    and, where it learns anything from data, names its buffers in ``statistics`` and fills in :meth:`fit`.
+    The state is held in buffers: it moves to a device with its module, and is saved in the same file as the weights.
+    All arithmetic is in float32. A subclass implements :meth:`scale_` and :meth:`inverse`. A subclass that is fitted to
+    data also lists its buffers in ``statistics`` and implements :meth:`fit`.
 
     Example:
         >>> transform = Standardize().fit(torch.tensor([[0.0], [2.0]]))
@@ -28,9 +28,9 @@ class Transform(nn.Module, ABC):
     """
 
     statistics: tuple[str, ...] = ()
-    """Names of the buffers that :meth:`fit` fills in, each of the shape of one example."""
+    """Names of the buffers that :meth:`fit` computes, each of the shape of one example."""
     words: str
-    """What happens to raw values, for people."""
+    """Description of the transform."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,11 +39,11 @@ class Transform(nn.Module, ABC):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether all that the transform learns from data is known."""
+        """Whether all statistics are known."""
         return all(getattr(self, name) is not None for name in self.statistics)
 
     def fit(self, x: Inputs) -> Self:
-        """Learn the statistics of training rows; a transform without any learns nothing.
+        """Compute the statistics of training rows; the default has no statistics.
 
         Args:
             x: Raw training inputs, shape ``(N, *in_shape)``: a tensor, or rows of a file that are read piece by piece.
@@ -54,23 +54,23 @@ class Transform(nn.Module, ABC):
         return self
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Raw values of any type, shape ``(B, *in_shape)``, as float32 inputs of the network, of the same shape."""
+        """Float32 inputs of the network for raw values of any type, both of shape ``(B, *in_shape)``."""
         return self.scale_(raw.to(torch.float32, copy=True))
 
     @abstractmethod
     def scale_(self, x: Tensor) -> Tensor:
-        """Scale float32 values in their own memory, shape ``(B, *in_shape)``: rows of a file need no second buffer."""
+        """Scale float32 values in place, shape ``(B, *in_shape)``, so that rows of a file need no second buffer."""
 
     @abstractmethod
     def inverse(self, scaled: Tensor) -> Tensor:
         """Raw values of scaled ones, shape ``(B, *in_shape)``, up to rounding."""
 
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments, in plain values."""
+        """The constructor's arguments as plain values."""
         return {}
 
     def reserve(self, in_shape: tuple[int, ...]) -> Self:
-        """Make buffers for examples of this shape, whose values are still to be read."""
+        """Allocate buffers for examples of this shape, whose values are loaded later."""
         for name in self.statistics:
             self.register_buffer(name, torch.empty(in_shape))
         return self
@@ -80,7 +80,7 @@ class Transform(nn.Module, ABC):
         return ", ".join([f"{key}={value}" for key, value in self.arguments().items()] + shapes)
 
     def _check(self, x: Tensor) -> None:
-        """Raise a ValueError unless the transform is fitted, and fitted to examples of this shape."""
+        """Raise a ValueError unless the transform is fitted to examples of this shape."""
         name = type(self).__name__
         if not self.is_fitted:
             raise ValueError(f"{name} has not seen any training rows. Call fit(x) first.")
@@ -93,7 +93,7 @@ class Transform(nn.Module, ABC):
 
 
 class NoTransform(Transform):
-    r"""Values as they are, as float32.
+    r"""Conversion to float32 without scaling.
 
     .. math:: x = r
 
@@ -115,7 +115,7 @@ class NoTransform(Transform):
 
 
 class Scale(Transform):
-    r"""All values divided by one number, such as the largest that a pixel can have.
+    r"""Division of all values by one number, such as the largest pixel value.
 
     .. math:: x = r / c
 
@@ -151,12 +151,12 @@ class Scale(Transform):
 
 
 class Standardize(Transform):
-    r"""Every feature with mean 0 and standard deviation 1 on the training rows.
+    r"""Scaling of every feature to mean 0 and standard deviation 1 on the training rows.
 
     .. math:: x_j = \frac{r_j - \mu_j}{\sigma_j}, \qquad \sigma_j^2 = \frac{1}{N} \sum_n (r_{nj} - \mu_j)^2
 
     A feature that is constant on the training rows has :math:`\sigma_j = 1`, so it becomes 0. Mean and variance are
-    summed in float64, piece by piece, as deviations from the mean (no difference of large squares).
+    accumulated in float64, piece by piece, as deviations from the mean to avoid cancellation.
 
     Reference:
         Chan, Golub, LeVeque: Algorithms for Computing the Sample Variance (1983).
@@ -190,18 +190,18 @@ class Standardize(Transform):
 
 
 class MinMax(Transform):
-    r"""Every feature from 0 to 1 on the training rows, as a Bernoulli likelihood needs it.
+    r"""Scaling of every feature to [0, 1] on the training rows, as a Bernoulli likelihood needs.
 
     .. math:: x_j = \frac{r_j - a_j}{b_j - a_j}, \qquad a_j = \min_n r_{nj}, \quad b_j = \max_n r_{nj}
 
     A feature that is constant on the training rows becomes :math:`r_j - a_j`.
 
     Args:
-        clamp: Whether values beyond those of the training rows become 0 or 1, so that every input lies in [0, 1].
-            The inverse then gives the nearest value that the training rows reached.
+        clamp: Whether values outside the range of the training rows are clamped to 0 or 1, so that every input lies in
+            [0, 1]. The inverse of a clamped value is the nearest value in the range of the training rows.
 
     Raises:
-        DataError: From :meth:`fit`, if the range of a feature is beyond float32.
+        DataError: From :meth:`fit`, if the range of a feature exceeds float32.
 
     Example:
         >>> minmax = MinMax().fit(torch.tensor([[10.0], [30.0]]))
@@ -243,7 +243,7 @@ class MinMax(Transform):
 
 
 TRANSFORMS: dict[str, type[Transform]] = {cls.__name__: cls for cls in (NoTransform, Scale, Standardize, MinMax)}
-"""What may lie in front of a saved encoder."""
+"""The transforms that a saved encoder may contain."""
 NAMED: dict[str, type[Transform]] = {"none": NoTransform, "standardize": Standardize, "minmax": MinMax}
 
 
@@ -251,7 +251,7 @@ def make_transform(name: str) -> Transform:
     """The transform that a config names, not fitted yet.
 
     Raises:
-        ConfigError: If there is none of that name.
+        ConfigError: If no transform has this name.
 
     Example:
         >>> make_transform("standardize").is_fitted
@@ -263,7 +263,7 @@ def make_transform(name: str) -> Transform:
 
 
 class Statistics(NamedTuple):
-    """Of each feature: mean and variance in float64, least and largest value in float32."""
+    """Statistics of each feature: mean and variance in float64, minimum and maximum in float32."""
 
     mean: Tensor
     variance: Tensor
@@ -295,5 +295,5 @@ def _statistics(x: Inputs, name: str) -> Statistics:
 
 
 def _first(found: Tensor) -> int:
-    """The number of the first feature for which something was found, counted from 0."""
+    """Index of the first feature for which ``found`` is true."""
     return int(found.flatten().nonzero()[0])

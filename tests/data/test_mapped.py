@@ -95,7 +95,7 @@ def test_an_epoch_that_is_left_in_the_middle_ends_its_thread(tmp_path):
 def test_rows_that_were_not_announced_come_all_the_same(tmp_path):
     values = array(100, (3,))
     rows, x = file_rows(tmp_path, values), in_memory(values)
-    rows.expect(torch.arange(100))
+    rows.prefetch(torch.arange(100))
     for numbers in ([5, 5, 2], [0, 1], [99], [2, 3, 4]):
         assert torch.equal(rows[torch.tensor(numbers)], x[torch.tensor(numbers)])
     assert torch.equal(rows[10:20], x[10:20])
