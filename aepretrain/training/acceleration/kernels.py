@@ -1,6 +1,8 @@
 """Faster kernels: optimizers that update all parameters in one, and matrix products in another precision."""
 
 import contextlib
+import functools
+import os
 from collections.abc import Iterator
 
 import torch
@@ -51,3 +53,14 @@ def fuse(optimizer: Optimizer) -> None:
                 # One that was not fused counts its steps on the CPU, where a GPU's kernel cannot read them.
                 if isinstance(steps := optimizer.state.get(weights, {}).get("step"), torch.Tensor):
                     optimizer.state[weights]["step"] = steps.to(weights.device)
+
+
+@functools.cache
+def ask_for_gpus_cheaply() -> None:
+    """Where there is no GPU, undo Lightning's ``PYTORCH_NVML_BASED_CUDA_CHECK``.
+
+    With it Adam loads the driver's library at every step to ask for a GPU: half as much time again per step of a 64-256
+    layer. The setting is for programs that fork after CUDA was asked for, which need no such care without a GPU.
+    """
+    if not torch.cuda.is_available():
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
