@@ -1,1 +1,1 @@
-"""The command: verbs, configs and their errors, the terminal."""
+"""The command-line interface: verbs, configs, their error messages, and terminal output."""

@@ -1,4 +1,4 @@
-"""Configs: YAML files and dotted arguments to an :class:`~aepretrain.runs.experiment.Experiment`, and back."""
+"""Configs: YAML files and dotted arguments, parsed into an :class:`~aepretrain.runs.experiment.Experiment`."""
 
 import json
 import os
@@ -23,20 +23,20 @@ from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, 
 
 DATA_HELP = (
     "the data set; --data.help NAME explains one. MappedArray (.npy files), ParquetFolder and ImageFolder may be "
-    "larger than memory: --data.memory_budget 2GB says how much of it inputs and codes may take"
+    "larger than memory: --data.memory_budget 2GB limits the memory of inputs and codes"
 )
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A config that was read.
+    """A parsed config.
 
     Args:
-        experiment: What to run.
-        comparison: What to compare; only ``compare`` looks at it and at the next two.
-        control: The control network as an experiment on the same data; ``None`` without one.
-        trials: What every combination of ``compare.grid`` makes of the networks; empty without a grid.
-        yaml: The resolved config: every setting with its value. ``fit --config`` takes it back.
+        experiment: The experiment.
+        comparison: The comparison. Only ``compare`` uses ``comparison``, ``control`` and ``trials``.
+        control: The control network as an experiment on the same data; ``None`` without a control.
+        trials: The experiments for each combination of ``compare.grid``; empty without a grid.
+        yaml: The resolved config: every setting with its value, accepted by ``fit --config``.
         arguments: The verb's own arguments, such as ``out``.
     """
 
@@ -53,14 +53,15 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
 
     Args:
         verb: The verb.
-        description: What ``--help`` says first.
-        add_own: Adds the verb's own arguments, which are no part of the config.
+        description: First lines of ``--help``.
+        add_own: Adds the verb's own arguments, which are not part of the config.
     """
     confine_imports()
     parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
     add_own(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of initial weights, batch order, noise, labelled subset")
+    seed_help = "seed of the initial weights, the batch order, the noise and the labelled subset"
+    parser.add_argument("--seed", type=int, default=0, help=seed_help)
     parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help=DATA_HELP)
     _add_network(parser, "")
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
@@ -69,7 +70,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         "--callbacks",
         type=list[CALLBACK],
         default=[],
-        help="callbacks of Lightning, made anew for every stage: a list of class_path and init_args; they need "
+        help="Lightning callbacks, created anew for every stage: a list of class_path and init_args; they need "
         "--trainer.engine lightning",
     )
     parser.add_argument("--on_nan", type=OnNaN, default="stop", help="stop at a loss that is not finite, or skip it")
@@ -79,7 +80,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         "--loggers",
         type=list[LoggerName],
         default=list(Tracking.loggers),
-        help="what follows a run beside metrics.jsonl; [] is nothing",
+        help="loggers in addition to metrics.jsonl; [] is none",
     )
     parser.add_argument("--wandb", type=WandbOptions, default=WandbOptions())
     _add_network(parser, "control.")
@@ -87,12 +88,12 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
 
 
 def _add_network(parser: ArgumentParser, prefix: str) -> None:
-    """The settings of a network: the one under test, or under ``control.`` the one beside it in a comparison."""
+    """Add the settings of the network under test, or, with the prefix ``control.``, of the control network."""
     parser.add_argument(
         f"--{prefix}layers",
         type=list[LAYER],
         default=[],
-        help="one autoencoder per layer, from the input up: a list of class_path and init_args, best in a file"
+        help="one autoencoder per layer, from the input up: a list of class_path and init_args, usually in a file"
         if not prefix
         else "a second network for the arms control-pretrained and control-random, with settings of its own",
     )
@@ -106,8 +107,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
 
     Args:
         parser: From :func:`build_parser`.
-        arguments: What follows the verb.
-        own: Names of the verb's own arguments, which the resolved config leaves out.
+        arguments: The arguments after the verb.
+        own: Names of the verb's own arguments, which the resolved config omits.
 
     Raises:
         ConfigError: If a file cannot be read, or a key, a class or a value is not accepted.
@@ -135,7 +136,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
 
 
 def _experiment(built: Namespace, network: Namespace) -> Experiment:
-    """A network on the data, with the devices and the seed of the config."""
+    """The experiment of a network, with the data, devices and seed of the config."""
     factory = partial(Classifier, **vars(network.classifier))
     return Experiment(
         network.layers,
@@ -153,7 +154,7 @@ def _experiment(built: Namespace, network: Namespace) -> Experiment:
 
 
 def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Comparison) -> list[Trial]:
-    """The networks with every combination of ``compare.grid``, each read as if it stood on the command line.
+    """The experiments for every combination of ``compare.grid``, each parsed as if given on the command line.
 
     Raises:
         ConfigError: If a setting of the grid does not exist, or a value is not accepted.
@@ -176,10 +177,10 @@ def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Compar
 
 
 def resolve(path: Path) -> str:
-    """A config with every setting and its value, also those that the version that wrote it did not have yet.
+    """A config with every setting and its value, including settings added since the version that wrote it.
 
     Raises:
-        ConfigError: If it is not accepted.
+        ConfigError: If the config is not accepted.
     """
     parser = build_parser("fit", "", lambda parser: None)
     try:
@@ -203,21 +204,21 @@ def load_experiment(path: Path) -> Experiment:
 
 
 def _name_data_folder(settings: Namespace) -> None:
-    """Write the folder that ``AEPRETRAIN_DATA`` names into the resolved config, which then needs no environment."""
+    """Write the folder from ``AEPRETRAIN_DATA`` into the resolved config, so that it needs no environment variable."""
     arguments = settings.data.get("init_args") or Namespace()
     if "root" in arguments and arguments.root is None and os.environ.get("AEPRETRAIN_DATA"):
         arguments.root = str(Path(os.environ["AEPRETRAIN_DATA"]).absolute())
 
 
 def _name_columns(settings: Namespace, columns: Sequence[str] | None) -> None:
-    """Write the columns into the resolved config, which then gives the same inputs where a file has them elsewhere."""
+    """Write the columns into the resolved config, so that the order of columns in a file does not matter."""
     arguments = settings.data.get("init_args") or Namespace()
     if "columns" in arguments and arguments.columns is None and columns is not None:
         arguments.columns = list(columns)
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:
-    """The config files that are named, each read once to check its keys and the names of its classes."""
+    """The named config files, each read once to check its keys and class names."""
     named = [word.removeprefix("--config=") for word in arguments if word.startswith("--config=")]
     named += [value for word, value in pairwise(arguments) if word == "--config"]
     for name in named:

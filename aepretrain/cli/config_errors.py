@@ -1,4 +1,4 @@
-"""Errors of configs in one line that names the file, the key and the nearest valid name."""
+"""Config errors in one line that names the file, the key and the nearest valid name."""
 
 import difflib
 import inspect
@@ -19,14 +19,14 @@ from aepretrain.data import DataModule
 from aepretrain.heads.classification import Classifier
 from aepretrain.layers import Layer
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
-from aepretrain.parts.schedules import Schedules as Schedules  # known to configs by its name, as torch's own are
+from aepretrain.parts.schedules import Schedules as Schedules  # the import registers the class for configs
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
 
 LAYER = Callable[[tuple[int, ...]], Layer]
-"""The type of an entry of the list of layers: it becomes a factory."""
+"""Type of an entry of ``layers``, parsed into a factory."""
 CALLBACK = Callable[[], Callback]
-"""The type of an entry of the list of callbacks: it becomes a factory, too."""
+"""Type of an entry of ``callbacks``, parsed into a factory."""
 GROUPS: dict[str, type] = {
     "pretrain": Pretraining,
     "classifier": Classifier,
@@ -38,11 +38,10 @@ GROUPS: dict[str, type] = {
 }
 TOP_LEVEL = ("seed", "data", "layers", "loggers", *GROUPS, "on_nan", "callbacks", "control", "report", "out", "resume")
 NETWORK = ("layers", "pretrain", "classifier", "finetune")
-"""What the control network has of its own."""
+"""Settings that the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
 FROM_THE_RUN = ("encoder", "num_classes", "code_features")
-"""What the run, and not the config, gives to the classifier."""
-# The base of the classes that may be named under a key.
+"""Arguments of the classifier that the run, not the config, provides."""
 EXPECTED: dict[str, type] = {
     "layers": Layer,
     "data": DataModule,
@@ -56,12 +55,12 @@ EXPECTED: dict[str, type] = {
 
 
 def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -> str:
-    """One line for what jsonargparse refused, condensed from its own message.
+    """One line that condenses an error message of jsonargparse.
 
     Args:
-        error: What jsonargparse raised.
-        files: The config files that were named.
-        arguments: What followed the verb.
+        error: The error of jsonargparse.
+        files: The named config files.
+        arguments: The arguments after the verb.
     """
     denied = re.search(r"Importing '([^']+)' is not allowed", str(error))
     if denied:
@@ -72,7 +71,7 @@ def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -
         )
     message = _condense(str(error))
     if message.startswith("layers."):
-        return f"{name_files(files)}{_place_of(message, files)}"
+        return f"{name_files(files)}{_number_layer(message, files)}"
     missing = re.match(r"([\w.]+): expected dot import path string: ([\w.]+)", message)
     if missing and missing[1].split(".")[-1] in EXPECTED:
         key, name = missing.groups()
@@ -93,29 +92,29 @@ def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -
 
 
 def which_layer(layers: Sequence[Any]) -> str:
-    """Which entry of the list cannot be made, found by making each alone: jsonargparse does not say."""
-    alone = _parser_of_one_layer()
+    """The entry of the list that cannot be built, found by building each alone: jsonargparse does not name it."""
+    parser = _layer_parser()
     for k, layer in enumerate(layers):
         try:
-            alone.instantiate(Namespace(layer=layer))
+            parser.instantiate(Namespace(layer=layer))
         except (ValueError, TypeError):
             return f"layers[{k}]: "
     return ""
 
 
 def name_files(files: Sequence[Path]) -> str:
-    """The files as the beginning of a message; empty if there are none."""
+    """The file names as the beginning of a message; empty without files."""
     return f"{', '.join(map(str, files))}: " if files else ""
 
 
-def _parser_of_one_layer() -> ArgumentParser:
+def _layer_parser() -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--layer", type=LAYER)
     return parser
 
 
 def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> Iterator[str]:
-    """What is wrong with the keys and class names of a config, one sentence each."""
+    """Problems with the keys and class names of a config, one sentence each."""
     for key, value in config.items():
         first, *rest = str(key).split(".")
         if first not in known:
@@ -144,7 +143,7 @@ def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> 
 
 
 def _class_problems(spec: Any, base: type, place: str) -> Iterator[str]:
-    """What is wrong with a class that is named in a config, alone or with its arguments."""
+    """Problems with a class named in a config, alone or with its arguments."""
     name = spec if isinstance(spec, str) else spec.get("class_path") if isinstance(spec, dict) else None
     if not isinstance(name, str):
         yield f"{place} must name a class by class_path, but is {spec!r}."
@@ -188,7 +187,7 @@ def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
 
 
 def _may_be_null(cls: type, key: str) -> bool:
-    """Whether the annotation of an argument names None, or there is none."""
+    """Whether the annotation of an argument includes None, or is missing."""
     for ancestor in cls.__mro__:
         parameters = inspect.signature(vars(ancestor)["__init__"]).parameters if "__init__" in vars(ancestor) else {}
         if key in parameters:
@@ -199,7 +198,7 @@ def _may_be_null(cls: type, key: str) -> bool:
 
 
 def accepted_keys(cls: type) -> list[str]:
-    """The arguments of a class that a config may give, its parents' included where it passes them on."""
+    """The arguments of a class that a config may set, including its parents' if it passes ``kwargs`` on."""
     keys: list[str] = []
     for ancestor in cls.__mro__:
         if "__init__" not in vars(ancestor):
@@ -214,12 +213,12 @@ def accepted_keys(cls: type) -> list[str]:
 def required_keys(cls: type) -> list[str]:
     """The arguments of a class that have no default."""
     parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
-    given = (*NOT_IN_CONFIGS, "optimizer") if issubclass(cls, LRScheduler) else NOT_IN_CONFIGS
-    return [p.name for p in parameters if p.default is p.empty and p.name not in given]
+    provided = (*NOT_IN_CONFIGS, "optimizer") if issubclass(cls, LRScheduler) else NOT_IN_CONFIGS
+    return [p.name for p in parameters if p.default is p.empty and p.name not in provided]
 
 
 def known_classes(base: type) -> dict[str, type]:
-    """The classes that may be named where ``base`` is expected."""
+    """The concrete public subclasses of ``base``, by name."""
     found: dict[str, type] = {}
     pending = [base]
     while pending:
@@ -240,20 +239,20 @@ def _nearest(name: str, known: Any) -> str:
     return f" Did you mean {near[0]}?" if near else f" Known are {', '.join(sorted(known))}."
 
 
-def _place_of(message: str, files: Sequence[Path]) -> str:
-    """The message with the number of the layer that it speaks of, found by parsing each layer alone."""
-    alone = _parser_of_one_layer()
+def _number_layer(message: str, files: Sequence[Path]) -> str:
+    """The message with the index of its layer, found by parsing each layer alone."""
+    parser = _layer_parser()
     for file in files:
         for k, layer in enumerate(yaml.safe_load(file.read_text(encoding="utf-8")).get("layers", [])):
             try:
-                alone.parse_object({"layer": layer})
+                parser.parse_object({"layer": layer})
             except ArgumentError:
                 return message.replace("layers.", f"layers[{k}].", 1)
     return message
 
 
 def _condense(message: str) -> str:
-    """The innermost line of jsonargparse's nested message, with the key that it speaks of."""
+    """The innermost line of jsonargparse's nested message, with its key."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     keys = [match[1] for line in lines if (match := re.search(r'Parser key "([^"]+)"', line))]
     last = re.sub(r"\. Got value: Namespace\(.*", "", lines[-1])

@@ -1,7 +1,7 @@
-"""What a config may name: its classes come from an allow list, which the command line alone extends.
+"""The allow list of imports for configs, which only the command line can extend.
 
-A YAML file that names a class makes Python import it, and importing runs code. A config from a stranger must not be
-able to do more than put known parts together.
+A class named in a YAML file is imported, and importing runs code. An untrusted config must not be able to do more than
+combine known classes.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ ALLOWED = (
 
 
 def confine_imports(trusted: Sequence[str] = ()) -> None:
-    """Let configs import from the allow list, and from packages that the person at the command line trusts.
+    """Restrict configs to imports from the allow list and from packages trusted on the command line.
 
     Args:
         trusted: Names of further packages or modules, as in ``import NAME``.
 
     Raises:
-        ConfigError: If a name is no import path.
+        ConfigError: If a name is not an import path.
 
     Example:
         >>> confine_imports(["my_layers"])

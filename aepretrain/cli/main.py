@@ -1,6 +1,6 @@
-"""The command: a verb, its arguments, one line and an exit code when something fails.
+"""The command ``aepretrain``: runs a verb, and reports an error in one line with an exit code.
 
-torch is loaded by the verbs, not here: ``aepretrain --help`` has to answer at once.
+torch is imported by the verbs, not here, so that ``aepretrain --help`` is fast.
 """
 
 import errno
@@ -21,7 +21,7 @@ VERBS = {
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
 
-OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 HELP = f"""\
 usage: aepretrain VERB [--config FILE ...] [--dotted.key VALUE ...]
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: What follows ``aepretrain``; ``None`` is the command line.
+        arguments: The arguments after ``aepretrain``; ``None`` reads the command line.
 
     Returns:
         The exit code.
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    # A log that cannot be written, such as that of W&B on a full disk, is no reason to print a traceback for each line.
+    # Otherwise every line that cannot be logged, such as by W&B on a full disk, prints a traceback.
     logging.raiseExceptions = debug
     words, trusted = _take_values(words, "--trust-module")
     if not words:
@@ -83,18 +83,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             confine_imports(trusted)
         run_verb(words[0], words[1:])
     except StoppedError as error:
-        return _stopped(error)
+        return _report_stop(error)
     except AEPretrainError as error:
         return _fail(error, error.exit_code, debug)
     except OSError as error:
-        return _fail(error, 1, debug) if error.errno not in OF_THE_DISK else _fail(_refused(error), 5, debug)
+        return _fail(error, 1, debug) if error.errno not in DISK_ERRORS else _fail(_disk_error(error), 5, debug)
     except Exception as error:
         return _fail(error, 1, debug)
     return 0
 
 
 def _take_values(words: Sequence[str], option: str) -> tuple[list[str], list[str]]:
-    """The words without an option that may stand anywhere, and its values."""
+    """The words without an option that may occur anywhere, and the values of the option."""
     rest, values, pending = [], [], False
     for word in words:
         if pending or word.startswith(f"{option}="):
@@ -119,14 +119,14 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
         near = get_close_matches(verb, VERBS, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Verbs are {', '.join(VERBS)}."
         raise ConfigError(f"{verb!r} is not a verb of aepretrain. {hint}")
-    # What torch and Lightning deprecate among themselves is nothing that a user of the command could mend.
+    # Users of the command cannot fix deprecations inside torch and Lightning.
     for category in (FutureWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module="torch|lightning")
     importlib.import_module(f"aepretrain.cli.verbs.{verb}").run(list(arguments))
 
 
-def _refused(error: OSError) -> StorageError:
-    """What no guard of a file has told: the disk is full, damaged or write-protected."""
+def _disk_error(error: OSError) -> StorageError:
+    """A disk error that no file operation has reported yet: the disk is full, damaged or write-protected."""
     place = f"{error.filename}: " if error.filename else ""
     return StorageError(
         f"{place}{error.strerror}. Make room, or look after the disk, and run it again; what was written before is "
@@ -134,7 +134,7 @@ def _refused(error: OSError) -> StorageError:
     )
 
 
-def _stopped(error: StoppedError) -> int:
+def _report_stop(error: StoppedError) -> int:
     from aepretrain.processes import is_first_process
 
     if is_first_process():

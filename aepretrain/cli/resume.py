@@ -1,4 +1,4 @@
-"""``--resume DIR``: a run's own config, and what of it somebody would have changed."""
+"""``--resume DIR``: read the config of a run, and compare it with the given settings."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,15 +12,15 @@ from aepretrain.errors import ConfigError
 
 RESUME = "resume"
 FREE = ("trainer.accumulate", "trainer.chunk_steps")
-"""What a run may go on with another value of: how a step is computed, not what it computes."""
+"""Settings that may change on resume: they affect how a step is computed, not its result."""
 COLUMNS = "data.init_args.columns"
 
 
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the config of the run that is to be resumed where they name none.
+    """The arguments, completed by the config of the resumed run if they name no config.
 
     Raises:
-        ConfigError: If the directory holds no run, or ``--out`` names another one.
+        ConfigError: If the directory holds no run, or ``--out`` names another directory.
     """
     words = list(arguments)
     if (folder := _value_of(words, f"--{RESUME}")) is None:
@@ -35,10 +35,10 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def changed_keys(out: Path, text: str) -> list[str]:
-    """The dotted keys in which a resolved config differs from that of a run, but for those of :data:`FREE`.
+    """The dotted keys in which a resolved config differs from that of a run, except those in :data:`FREE`.
 
-    A setting that the version which wrote the run did not have counts as its default, and columns that it did not write
-    down as all that there are.
+    A setting that is missing in the config of an older version counts as its default, and missing columns as all
+    columns.
 
     Raises:
         ConfigError: If the run's own config is not accepted.

@@ -1,4 +1,4 @@
-"""Tables in the terminal: the plan of a run, and what it found."""
+"""Terminal output: tables of the plan and the results of a run."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from aepretrain.runs.experiment import Experiment
 
 BYTES_PER_VALUE = 4
 COPIES_WHILE_TRAINING = 4
-"""Weights, gradients, and the two moments of Adam."""
+"""Copies of the parameters during training: weights, gradients, and the two moments of Adam."""
 
 
 @rank_zero_only
 def print_results(results: RunResult, out: Path) -> None:
-    """The final table of a run: a row per stage, the classifier, and where the files are."""
+    """Print the results of a run: a table of the stages, the classifier's metrics, and the paths of the files."""
     columns = ("stage", "shape", "epochs", "time", "nats", "active", "dead", "identity")
     table = _table("greedy pretraining: reconstruction in nats on validation data", columns, words=2)
     for stage in results.stages:
@@ -54,11 +54,11 @@ def print_results(results: RunResult, out: Path) -> None:
 
 @rank_zero_only
 def print_classifier(validation: Measurement, test: Measurement) -> None:
-    """Accuracy and error of a classifier on validation and test data."""
+    """Print accuracy, error and loss of a classifier on validation and test data."""
     table = _table("classifier", ("data", "examples", "accuracy", "error", "loss"), words=1)
     for split, found in (("validation", validation), ("test", test)):
-        figures = (f"{found.accuracy:.2%}", f"{found.error:.2%}", f"{found.loss:.4f}")
-        table.add_row(split, str(found.examples), *figures)
+        metrics = (f"{found.accuracy:.2%}", f"{found.error:.2%}", f"{found.loss:.4f}")
+        table.add_row(split, str(found.examples), *metrics)
     console.print(table)
 
 
@@ -72,7 +72,7 @@ def _print_patterns(patterns: Sequence[PatternCode]) -> None:
 
 
 def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
-    """What a run would do: its stages, and what it needs."""
+    """Print the plan of a run: its data, its stages, and the disk space and memory it needs."""
     facts = experiment.describe_data()
     console.print(
         f"{facts.name}: {facts.unlabelled:,} unlabelled, {facts.labelled:,} labelled, "
@@ -109,7 +109,7 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
 
 
 def _table(title: str, columns: Sequence[str], *, words: int) -> Table:
-    """A table that fits 80 columns; the first ``words`` columns are words, the others numbers."""
+    """A table that fits 80 columns; the first ``words`` columns are text, the others numbers."""
     table = Table(
         title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
@@ -138,7 +138,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def print_comparison(summary: ComparisonResult, out: Path) -> None:
-    """The answer first, then a table of all arms per label budget."""
+    """Print the verdicts, then a table of all arms per label budget."""
     budgets = summary.budgets
     for budget in budgets:
         for verdict, subject in (
@@ -153,8 +153,8 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
     table = _table(title, ["labels", *(str(budget.labels) for budget in budgets)], words=1)
     for arm in budgets[0].arms:
         best = ["bold" if budget.best == arm else "" for budget in budgets]
-        figures = [_mean_and_spread(budget.arms[arm]) for budget in budgets]
-        table.add_row(arm, *(Text(figure, style) for figure, style in zip(figures, best, strict=True)))
+        means = [_mean_and_spread(budget.arms[arm]) for budget in budgets]
+        table.add_row(arm, *(Text(mean, style) for mean, style in zip(means, best, strict=True)))
     table.add_section()
     table.add_row("sampling error", *(f"± {100 * budget.sampling_error:.1f}" for budget in budgets))
     table.add_row("seeds", *(str(max(row.seeds for row in budget.arms.values())) for budget in budgets))

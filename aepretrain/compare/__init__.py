@@ -1,4 +1,4 @@
-"""Does pretraining help here? Arms x seeds x label budgets, paired, with an answer in one sentence."""
+"""Paired comparisons of pretraining and random initialization, over arms x seeds x label budgets, with a verdict."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -34,27 +34,26 @@ def compare(
     workers: Workers = Workers(),
     vectorize: Vectorize = "off",
 ) -> ComparisonResult:
-    """Run what is missing of a comparison, and sum it up.
+    """Run the missing cells of a comparison, and summarize it.
 
-    Cells that finished before are not run again: a comparison that was stopped goes on, and of a larger one only what
-    is new is run.
+    Finished cells are not run again, so a stopped comparison resumes, and an extended one runs only its new cells.
 
     Args:
-        experiment: What every arm shares; its seed and label budget are set by the comparison.
+        experiment: The settings shared by all arms; the comparison sets the seed and the label budget.
         comparison: Arms, seeds, label budgets and baselines.
-        out: The directory of the comparison; it is made where it is missing.
+        out: The directory of the comparison, created if missing.
         control: The second network, on the same data, for the arms that begin with ``control``.
-        trials: What every combination of ``comparison.grid`` makes of the networks; empty where there is no grid.
+        trials: The experiments for every combination of ``comparison.grid``; empty without a grid.
         workers: The processes that share the work.
-        vectorize: Whether one process trains all seeds at once: where it is possible and faster (``auto``), always
-            (``on``), or never (``off``). Results agree within rounding.
+        vectorize: Whether one process trains all seeds at once: if possible and faster (``auto``), always (``on``), or
+            never (``off``). Results agree within rounding.
 
     Returns:
-        Means, differences and verdicts, as ``summary.json`` has them.
+        Means, differences and verdicts, as in ``summary.json``.
 
     Raises:
-        ConfigError: If the data have no classes, the experiment is for several processes, or the comparison asks for a
-            control or a grid that is not given.
+        ConfigError: If the data have no classes, the experiment uses several processes, or a control or trials that
+            the comparison needs are missing.
 
     Example:
         >>> import tempfile
@@ -84,18 +83,18 @@ def compare(
         done = len(rows) - before
         left = (time.perf_counter() - start) / done * (len(missing) - done)
         print_line(
-            f"{len(rows)}/{len(cells)}  {_in_words(row)}" + (f"  about {format_duration(left)} left" if left else "")
+            f"{len(rows)}/{len(cells)}  {_format_row(row)}" + (f"  about {format_duration(left)} left" if left else "")
         )
 
-    if _at_once(comparison, missing, workers, vectorize):
-        _pretrain_at_once(bench, missing, vectorize)
+    if _may_vectorize(comparison, missing, workers, vectorize):
+        _pretrain_vectorized(bench, missing, vectorize)
         for group in _groups(bench, missing, vectorize):
             pretrain(group)
             for cell, row in bench.run_many(group):
                 close(cell, row)
-    for seeds in _portions(comparison, workers, tuned=len(bench.trials) > 1):
+    for seeds in _seed_groups(comparison, workers, tuned=len(bench.trials) > 1):
         pretrain([cell for cell in missing if cell.seed in seeds])
-        # What random-longer is given depends on what random took.
+        # The budget of random-longer may depend on the run time of random.
         for longer in (False, True):
             left = [cell for cell in missing if cell not in rows]
             jobs = [cell for cell in left if cell.seed in seeds and _is_longer(cell) == longer]
@@ -134,8 +133,8 @@ def _set_up(
     return Bench(comparison, trials, (out / "runs").absolute(), settle_mode(experiment.tracking))
 
 
-def _portions(comparison: Comparison, workers: Workers, *, tuned: bool) -> Iterator[list[int]]:
-    """Seeds that may run side by side: one at a time in one process; the first alone where it chooses the settings."""
+def _seed_groups(comparison: Comparison, workers: Workers, *, tuned: bool) -> Iterator[list[int]]:
+    """Seeds that may run in parallel: one at a time in one process; the first alone if it chooses the settings."""
     seeds = list(range(comparison.most_seeds))
     if not workers.is_parallel:
         yield from ([seed] for seed in seeds)
@@ -147,7 +146,7 @@ def _portions(comparison: Comparison, workers: Workers, *, tuned: bool) -> Itera
 
 
 def _pretrainings(bench: Bench, cells: Sequence[Cell]) -> list[tuple[int, bool]]:
-    """What has to be pretrained before these cells can run: (seed, of the control network)."""
+    """The pretraining jobs that these cells need: (seed, whether of the control network)."""
     needed = {
         (cell.seed, ARMS[cell.arm].control)
         for cell in cells
@@ -156,11 +155,11 @@ def _pretrainings(bench: Bench, cells: Sequence[Cell]) -> list[tuple[int, bool]]
     return sorted(job for job in needed if not bench.is_pretrained(*job))
 
 
-def _at_once(comparison: Comparison, missing: Sequence[Cell], workers: Workers, vectorize: Vectorize) -> bool:
-    """Whether seeds may be trained at once, as far as the comparison is concerned.
+def _may_vectorize(comparison: Comparison, missing: Sequence[Cell], workers: Workers, vectorize: Vectorize) -> bool:
+    """Whether the options of the comparison allow training seeds at once.
 
     Raises:
-        ConfigError: If ``vectorize`` is ``on``, and they may not.
+        ConfigError: If ``vectorize`` is ``on``, and the options do not allow it.
     """
     timed = comparison.longer_by == "seconds" and any(_is_longer(cell) for cell in missing)
     for forbidden, words in (
@@ -174,27 +173,27 @@ def _at_once(comparison: Comparison, missing: Sequence[Cell], workers: Workers, 
     return vectorize != "off"
 
 
-def _pretrain_at_once(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> None:
-    """Pretrain what several seeds lack, before any cell; what is left out here is done seed by seed."""
+def _pretrain_vectorized(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> None:
+    """Pretrain the missing seeds at once, before any cell; seeds left out here are pretrained one by one."""
     jobs = _pretrainings(bench, missing)
     for control in (False, True):
-        seeds = [seed for seed, of_control in jobs if of_control == control]
+        seeds = [seed for seed, is_control in jobs if is_control == control]
         if len(seeds) > 1 and bench.pretrain_many(seeds, control=control, vectorize=vectorize):
             print_line(f"pretraining{' of the control' if control else ''} seeds {', '.join(map(str, seeds))} finished")
 
 
 def _groups(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> Iterator[list[Cell]]:
-    """Cells that differ in their seeds alone and are trained at once; what is left out is trained cell by cell."""
-    tuned, said = len(bench.trials) > 1, set()
+    """Groups of cells that differ only in their seeds and can be trained at once; other cells run one by one."""
+    tuned, printed = len(bench.trials) > 1, set()
     for arm, labels in product(bench.comparison.arms, bench.comparison.labels):
-        # Where the first seed chooses the settings, it is alone.
+        # If the first seed chooses the settings, it runs alone.
         cells = [cell for cell in missing if (cell.arm, cell.labels) == (arm, labels) and cell.seed >= tuned]
         if len(cells) < 2:
             continue
         if (reason := bench.why_apart(cells, vectorize)) is None:
             yield cells
-        elif reason not in said:
-            said.add(reason)
+        elif reason not in printed:
+            printed.add(reason)
             print_line(f"{arm}  one seed after another: {reason}")
 
 
@@ -202,7 +201,7 @@ def _is_longer(cell: Cell) -> bool:
     return cell.arm in ARMS and ARMS[cell.arm].longer
 
 
-def _in_words(row: CellResult) -> str:
+def _format_row(row: CellResult) -> str:
     return (
         f"{row.arm}  {row.labels} labels  seed {row.seed}  validation {row.validation_accuracy:.2%}  "
         f"test {row.test_accuracy:.2%}"

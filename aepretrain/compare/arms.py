@@ -1,17 +1,17 @@
-"""The arms of a comparison: what network, from what weights, trained how; and which pairs answer a question."""
+"""The arms of a comparison: network, initial weights and training; and the pairs whose differences are reported."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to a classifier. Everything that is not said here is shared by all arms of a seed.
+    """One way to train a classifier. All arms of a seed share every other setting.
 
     Args:
-        control: The control network instead of the one under test.
-        pretrained: From the encoder that was pretrained with this seed, instead of the random weights it began with.
-        frozen: The encoder stays as it is and the head alone learns.
-        longer: The compute of pretraining is added to the budget of fine-tuning.
+        control: Use the control network instead of the network under test.
+        pretrained: Start from the encoder pretrained with this seed, instead of from its random initial weights.
+        frozen: Freeze the encoder and train only the head.
+        longer: Add the compute of pretraining to the budget of fine-tuning.
     """
 
     control: bool = False
@@ -30,13 +30,13 @@ ARMS = {
 }
 
 QUESTION = ("pretrained", "random")
-"""The two arms whose difference is the verdict."""
+"""The pair of arms whose difference decides the verdict."""
 
 LONGER_QUESTION = ("pretrained", "random-longer")
-"""The same at equal compute: random weights have that of pretraining added to their budget."""
+"""The pair for the verdict at equal compute."""
 
 CONTROL_QUESTION = ("control-pretrained", "control-random")
-"""The same for the control network."""
+"""The pair for the verdict on the control network."""
 
 CONTRASTS = (
     QUESTION,

@@ -16,7 +16,7 @@ NOT_OF_A_RUN = ("compare", "control")
 def cell_config(
     config: Mapping[str, Any], arm: Arm, seed: int, labels: int | None, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The comparison's config with what a cell sets of its own: network, seed, label budget, chosen settings.
+    """The comparison's config with the settings of a cell: network, seed, label budget, chosen settings.
 
     Example:
         >>> config = {"seed": 0, "classifier": {"dropout": 0.0}, "data": {"init_args": {}}, "compare": {}}
@@ -39,7 +39,7 @@ def cell_config(
     return own
 
 
-def write_cell_config(folder: Path, what: str, config: Mapping[str, Any]) -> None:
-    """Write ``config.yaml`` of a cell, whose first line says what ``fit`` would make of it."""
-    text = f"# {what}\n{yaml.safe_dump(dict(config), sort_keys=False)}"
+def write_cell_config(folder: Path, comment: str, config: Mapping[str, Any]) -> None:
+    """Write ``config.yaml`` of a cell; ``comment`` is its first line."""
+    text = f"# {comment}\n{yaml.safe_dump(dict(config), sort_keys=False)}"
     write_whole(folder / "config.yaml", text.encode())

@@ -1,4 +1,4 @@
-"""One cell of a comparison: from its files if it finished before, else trained now, tested once."""
+"""The cells of a comparison: read from files if finished, else trained and tested once."""
 
 import contextlib
 import math
@@ -32,12 +32,12 @@ from aepretrain.training.recovery.signals import looking_out
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of settings, and what it makes of the networks.
+    """One combination of the settings in ``compare.grid``, with the experiments built from it.
 
     Args:
         experiment: The network under test.
-        control: The control network; ``None`` where no arm needs it.
-        settings: The combination, as it stands in the column of hyperparameters.
+        control: The control network; ``None`` if no arm needs it.
+        settings: The combination, as in the column of hyperparameters.
     """
 
     experiment: Experiment
@@ -47,12 +47,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where cells are run: what all of them share. It travels to workers; the data are read again there.
+    """Runs cells, and holds what they share. It is sent to workers, which load the data again.
 
     Args:
-        comparison: What is compared.
+        comparison: The comparison.
         trials: One per combination of settings.
-        runs: The directory of all cells; each has a run directory of its own.
+        runs: The parent directory of the cells' run directories.
         tracking: Which loggers follow the comparison.
     """
 
@@ -62,12 +62,12 @@ class Bench:
     tracking: Tracking = Tracking(loggers=())
 
     def finished(self, cell: Cell) -> CellResult | None:
-        """The cell's row of ``results.csv`` if it finished before."""
+        """The cell's row of ``results.csv``, or ``None`` if the cell has not finished."""
         path = self.runs / cell.name / "row.json"
         return CellResult.read(path) if path.is_file() else None
 
     def network(self, arm: Arm, cell: Cell, trial: Trial) -> Experiment:
-        """The experiment of an arm: its network, with the cell's seed and label budget."""
+        """The experiment of an arm: its network with the cell's seed and label budget."""
         experiment = trial.control if arm.control else trial.experiment
         assert experiment is not None
         return replace(
@@ -83,7 +83,7 @@ class Bench:
 
         Args:
             cell: The cell.
-            tuned: What came out of fine-tuning, where that is done already.
+            tuned: The result of fine-tuning, if that is done already.
 
         Returns:
             The cell's row of ``results.csv``.
@@ -105,7 +105,7 @@ class Bench:
         return CellResult.read(folder / "row.json")
 
     def pretrain(self, seed: int, *, control: bool) -> Path:
-        """The encoder of a seed, pretrained now unless it was before: label budgets, arms and trials share it."""
+        """The encoder folder of a seed, pretrained on first use; label budgets, arms and trials share it."""
         folder = self.pretraining_folder(seed, control=control)
         if not self.is_pretrained(seed, control):
             resume = resume_or_create(folder)
@@ -118,15 +118,18 @@ class Bench:
         return folder / "encoder"
 
     def pretrain_many(self, seeds: Sequence[int], *, control: bool, vectorize: Vectorize) -> bool:
-        """Pretrain several seeds together, as ``vectorize`` says; whether it was done.
+        """Pretrain several seeds together, if ``vectorize`` allows.
 
-        Together they save nothing in between: seeds that were stopped together begin again together, and end with the
-        same bits. A seed that was stopped alone goes on alone, and so do the others.
+        Seeds trained together save no checkpoints: after an interruption they start again together, with bitwise equal
+        results. If a seed was started alone before, all seeds are trained one by one.
+
+        Returns:
+            Whether the seeds were pretrained here.
         """
         folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
         cells = [Cell("pretrained", seed, None) for seed in seeds]
-        with _begun_together(self.runs / f"together{'-control' if control else ''}.json", seeds, folders) as begun:
-            if not begun:
+        with _start_together(self.runs / f"together{'-control' if control else ''}.json", seeds, folders) as started:
+            if not started:
                 return False
             experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
             done = pretrain_together(experiments, folders, self.tracking, vectorize)
@@ -136,12 +139,12 @@ class Bench:
         return done
 
     def why_apart(self, cells: Sequence[Cell], vectorize: Vectorize) -> str | None:
-        """Why cells that differ in their seeds alone are run one after another; ``None``: :meth:`run_many` can do it.
+        """The reason to run cells that differ only in their seeds one by one; ``None`` if :meth:`run_many` can.
 
-        Every combination of settings is asked, as any of them may be the one that is chosen.
+        All combinations of settings are checked, because any of them may be chosen.
 
         Raises:
-            ConfigError: If ``vectorize`` is ``on``, and that is not possible.
+            ConfigError: If ``vectorize`` is ``on``, and the cells cannot be trained at once.
         """
         name = f"{cells[0].arm}, {cells[0].budget} labels"
         for trial in self.trials:
@@ -151,46 +154,46 @@ class Bench:
         return None
 
     def run_many(self, cells: Sequence[Cell]) -> list[tuple[Cell, CellResult]]:
-        """Run cells that differ in their seeds alone, their classifiers trained together.
+        """Run cells that differ only in their seeds, with their classifiers trained together.
 
-        Together they save nothing in between, as in :meth:`pretrain_many`. Where the settings are chosen by the first
-        seed, it is not among them.
+        No checkpoints are saved, as in :meth:`pretrain_many`. If the first seed chooses the settings, it must not be
+        among the cells.
 
         Returns:
-            The cells with their rows; none if they have to be run one after another.
+            The cells with their rows; empty if the cells have to run one by one.
         """
         seeds, folders = [cell.seed for cell in cells], [self.runs / cell.name for cell in cells]
         arm, first = ARMS[cells[0].arm], cells[0]
-        trial = self._to_try(first)[0]
+        trial = self._candidates(first)[0]
         encoders = [self.pretrain(seed, control=arm.control) if arm.pretrained else None for seed in seeds]
         experiments = [self._experiment(cell, trial)[0] for cell in cells]
         if any(experiment.finetune != experiments[0].finetune for experiment in experiments):
-            return []  # pretraining had its own number of steps in each
-        with _begun_together(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as begun:
-            if not begun:
+            return []  # random-longer has another budget for each seed
+        with _start_together(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as started:
+            if not started:
                 return []
             tuned = finetune_together(experiments, folders, encoders)
         return [(cell, self.run(cell, each)) for cell, each in zip(cells, tuned or (), strict=bool(tuned))]
 
     def is_pretrained(self, seed: int, control: bool) -> bool:
-        """Whether the stack of a seed finished before."""
+        """Whether pretraining of a seed has finished."""
         return (self.pretraining_folder(seed, control=control) / "results.json").is_file()
 
     def cell_job(self, cell: Cell) -> tuple[Cell, CellResult]:
-        """Run a cell, for a worker: answers come in any order, so they name what they answer."""
+        """Run a cell in a worker. The cell is returned too, because results arrive in any order."""
         return cell, self.run(cell)
 
     def pretrain_job(self, job: tuple[int, bool]) -> tuple[int, bool]:
-        """Pretrain the stack of (seed, of the control network), for a worker."""
+        """Pretrain the stack of (seed, whether of the control network) in a worker."""
         self.pretrain(job[0], control=job[1])
         return job
 
     def pretraining_folder(self, seed: int, *, control: bool) -> Path:
-        """Where the stack of a seed is pretrained."""
+        """The run directory for pretraining the stack of a seed."""
         return self.runs / f"pretraining{'-control' if control else ''}-seed{seed}"
 
     def _experiment(self, cell: Cell, trial: Trial) -> tuple[Experiment, dict[str, Any]]:
-        """What a cell trains with a combination of settings, and how these stand in its row."""
+        """The experiment of a cell for one combination of settings, and the hyperparameters for its row."""
         arm = ARMS[cell.arm]
         experiment = self.network(arm, cell, trial)
         if not arm.longer:
@@ -199,13 +202,13 @@ class Bench:
         return _train_longer(experiment, times), {**trial.settings, "budget": f"{times}x"}
 
     def _train(self, cell: Cell, folder: Path, done: FineTuned | None) -> CellResult:
-        """Fine-tune with every combination that is to be tried, and test the one that validation data prefer."""
+        """Fine-tune with every candidate combination, and test the one with the best validation accuracy."""
         arm = ARMS[cell.arm]
         encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
-        tried, trials = [], self._to_try(cell)
+        tried, trials = [], self._candidates(cell)
         if len(trials) > 1 and holds_files(folder) and [path.name for path in folder.iterdir()] != ["trials"]:
             with storing(folder, 0):
-                shutil.rmtree(folder)  # it was about to take the place of its best trial
+                shutil.rmtree(folder)  # moving up the best trial was interrupted
         for number, trial in enumerate(trials):
             place = folder if len(trials) == 1 else folder / "trials" / str(number)
             resume = resume_or_create(place)
@@ -244,22 +247,22 @@ class Bench:
         )
 
     def _write_config(self, folder: Path, cell: Cell, arm: Arm, settings: Mapping[str, Any]) -> None:
-        if not self.tracking.config:  # the comparison was made from Python
+        if not self.tracking.config:  # a comparison started from Python has no config
             return
         own = {name: value for name, value in settings.items() if name != "budget"}
         weights = "fit trains it again" if arm.pretrained else "fit would pretrain it, which this arm was not"
         config = cell_config(self.tracking.config, arm, cell.seed, cell.labels, own)
         write_cell_config(folder, f"{folder.name} of a comparison: {weights}.", config)
 
-    def _to_try(self, cell: Cell) -> Sequence[Trial]:
-        """All combinations with the first seed; with the others the one that was best there."""
+    def _candidates(self, cell: Cell) -> Sequence[Trial]:
+        """All combinations for the first seed; for other seeds the combination that the first seed chose."""
         if cell.seed == 0 or len(self.trials) == 1:
             return self.trials
         first = self.run(replace(cell, seed=0)).hyperparameters
         return [trial for trial in self.trials if trial.settings.items() <= first.items()]
 
     def _times_longer(self, cell: Cell, experiment: Experiment) -> int:
-        """How many times the budget of ``random``, so that it has the compute of pretraining too, rounded up."""
+        """Factor on the budget of ``random`` that adds the compute of pretraining, rounded up."""
         stages = self._stages_of_pretraining(cell.seed)
         if self.comparison.longer_by == "steps":
             examples = len(experiment.data.splits(cell.seed).train)
@@ -276,10 +279,10 @@ class Bench:
 
 
 @contextlib.contextmanager
-def _begun_together(group: Path, seeds: Sequence[int], folders: Sequence[Path]) -> Iterator[bool]:
-    """Run directories of seeds that are trained together, begun anew; whether none was begun by itself before.
+def _start_together(group: Path, seeds: Sequence[int], folders: Sequence[Path]) -> Iterator[bool]:
+    """Create run directories for seeds that are trained together; yields whether none was started alone before.
 
-    What is stopped on the way leaves ``group``, so that the next start begins with the same seeds.
+    An interruption leaves the file ``group``, so that the next start begins with the same seeds.
     """
     if group.is_file() and read_json(group)["seeds"] == list(seeds):
         for folder in folders:
@@ -294,10 +297,10 @@ def _begun_together(group: Path, seeds: Sequence[int], folders: Sequence[Path]) 
 
 
 def resume_or_create(folder: Path) -> bool:
-    """Make a run directory, unless a run that did not finish has committed something there: that is taken up.
+    """Resume an unfinished run directory if it has saved state, else create a new one.
 
     Returns:
-        Whether there is something to take up.
+        Whether to resume.
 
     Raises:
         StorageError: If the directory cannot be written.
@@ -322,14 +325,14 @@ def _frozen(make: Any) -> Any:
 
 
 def _train_longer(experiment: Experiment, times: int) -> Experiment:
-    """So many times the epochs, with as many looks at the validation data as before, so that none is an advantage."""
+    """Multiply the epochs by ``times``, with the same number of validations, so that selection has no advantage."""
     finetune = experiment.finetune
     every = times * finetune.validate_every
     return replace(experiment, finetune=replace(finetune, epochs=times * finetune.epochs, validate_every=every))
 
 
 def _move_up(trial: Path, folder: Path) -> None:
-    """The run directory of the chosen trial becomes the cell's own."""
+    """Move the run directory of the chosen trial to that of the cell."""
     with storing(folder, 0):
         for path in trial.iterdir():
             shutil.move(path, folder / path.name)

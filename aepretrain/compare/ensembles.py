@@ -1,4 +1,4 @@
-"""Many seeds of a comparison at once, pretrained or fine-tuned; they leave what one after another would leave."""
+"""Pretraining and fine-tuning of many seeds of a comparison at once, with the same files as one by one."""
 
 import copy
 from collections.abc import Sequence
@@ -23,17 +23,18 @@ from aepretrain.training.context import RunContext
 def pretrain_together(
     experiments: Sequence[Experiment], folders: Sequence[Path], tracking: Tracking, vectorize: Vectorize
 ) -> bool:
-    """Pretrain the stacks of experiments that differ in their seeds alone.
+    """Pretrain the stacks of experiments that differ only in their seeds.
 
     Args:
         experiments: One per seed.
-        folders: The run directory of each, which exists.
-        tracking: Which loggers follow the comparison; they are handed the curves when all seeds are done.
+        folders: The existing run directory of each.
+        tracking: The loggers of the comparison; they receive the curves when all seeds are done.
         vectorize: Whether layers of all seeds are trained at once.
 
     Returns:
-        Whether it was done. Not if a seed diverged: which one, and where, only training it alone tells. Not, if it is
-        for the sake of speed, where no layer gains: seeds by themselves save where they stand.
+        Whether the stacks were pretrained. ``False`` if a seed diverged, since only training seeds alone shows which
+        seed and where. ``False`` also if ``vectorize`` is ``auto`` and no layer becomes faster, since seeds trained
+        alone save checkpoints.
     """
     first = experiments[0]
     stacks = [first.prepare()]
@@ -50,7 +51,7 @@ def pretrain_together(
     try:
         pretrain_stacks(stacks, first.data, first.pretrain, contexts, vectorize=vectorize, on_stage_ends=ends)
     except DivergedError as error:
-        _say_apart(error)
+        _report_divergence(error)
         return False
     for experiment, stack, folder in zip(experiments, stacks, folders, strict=True):
         with open_pretraining(tracking, folder, experiment.seed) as run:
@@ -62,15 +63,15 @@ def pretrain_together(
 
 
 def why_finetuned_apart(experiments: Sequence[Experiment], stage: str, vectorize: Vectorize) -> str | None:
-    """Why the classifiers of experiments are trained one after another; ``None`` if they are trained at once.
+    """The reason to train the classifiers of experiments one by one; ``None`` if they can be trained at once.
 
     Args:
         experiments: One per seed.
-        stage: What they are called.
+        stage: Name of the classifiers, for messages.
         vectorize: As for :func:`~aepretrain.ensembles.train.why_apart`.
 
     Raises:
-        ConfigError: If it is ``on``, and not possible.
+        ConfigError: If ``vectorize`` is ``on``, and the classifiers cannot be trained at once.
     """
     first = experiments[0]
     splits = [experiment.data.splits(experiment.seed) for experiment in experiments]
@@ -83,11 +84,11 @@ def why_finetuned_apart(experiments: Sequence[Experiment], stage: str, vectorize
 
 
 def starting_point(experiment: Experiment, saved: Path | None) -> tuple[nn.Module, nn.Module | None]:
-    """The encoder that a classifier starts from, and the one it must hold before the first step.
+    """The initial encoder of a classifier, and the pretrained encoder it must equal before the first step.
 
     Args:
-        experiment: Makes the encoder from random weights.
-        saved: The folder of a pretrained encoder; ``None``: from random weights, and there is nothing to hold.
+        experiment: Builds the encoder with random weights.
+        saved: The folder of a pretrained encoder; ``None``: random weights, and no encoder to compare with.
     """
     if saved is None:
         return experiment.build_stack().encoder, None
@@ -98,15 +99,15 @@ def starting_point(experiment: Experiment, saved: Path | None) -> tuple[nn.Modul
 def finetune_together(
     experiments: Sequence[Experiment], folders: Sequence[Path], encoders: Sequence[Path | None]
 ) -> list[FineTuned] | None:
-    """Train the classifiers of experiments that differ in their seeds alone.
+    """Train the classifiers of experiments that differ only in their seeds.
 
     Args:
-        experiments: One per seed, for which :func:`why_finetuned_apart` finds no reason.
-        folders: The run directory of each, which exists.
-        encoders: The saved encoder that each starts from; ``None``: from random weights.
+        experiments: One per seed, for which :func:`why_finetuned_apart` returns ``None``.
+        folders: The existing run directory of each.
+        encoders: The saved encoder that each starts from; ``None``: random weights.
 
     Returns:
-        What came out of each. ``None`` if a seed diverged: which one, and where, only training it alone tells.
+        The result of each. ``None`` if a seed diverged, since only training seeds alone shows which seed and where.
     """
     contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
     starts = [starting_point(*each) for each in zip(experiments, encoders, strict=True)]
@@ -116,12 +117,12 @@ def finetune_together(
     try:
         tuned = finetune_ensemble(classifiers, first.data, first.finetune, contexts, pretrained=pretrained)
     except DivergedError as error:
-        _say_apart(error)
+        _report_divergence(error)
         return None
     for each, context in zip(tuned, contexts, strict=True):
         close_finetuning(each, context)
     return tuned
 
 
-def _say_apart(error: DivergedError) -> None:
+def _report_divergence(error: DivergedError) -> None:
     print_line(f"one seed after another, because with all at once one diverged: {error}")

@@ -1,4 +1,4 @@
-"""What is compared: the options of a comparison, and its cells."""
+"""The options of a comparison, and its cells."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ class Cell:
 
     @property
     def budget(self) -> Labels:
-        """The label budget as results name it."""
+        """The label budget as in results."""
         return "all" if self.labels is None else self.labels
 
     @property
@@ -40,27 +40,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared.
+    """The options of a comparison.
 
     Within a seed all arms share the splits, the labelled subset, the head's initial weights, the batch order, the noise
     and the budget of fine-tuning; only the encoder's weights differ. Pretraining runs once per seed.
 
     Args:
-        arms: ``pretrained`` (fine-tuned), ``random`` (the same network from its random initial weights, fine-tuned
-            alike), ``probe`` (the pretrained encoder frozen, the head alone trained), ``random-longer`` (``random``
-            with the compute of pretraining added to its budget), and ``control-pretrained`` and ``control-random``,
-            the same two with the network under ``control``.
-        seeds: How many seeds: 0, 1, ...; at least 3 for an answer. A list has one number per label budget.
+        arms: ``pretrained`` (pretrained, then fine-tuned), ``random`` (the same network, fine-tuned from its random
+            initial weights), ``probe`` (the pretrained encoder is frozen and only the head trained), ``random-longer``
+            (``random`` with the compute of pretraining added to its budget), and ``control-pretrained`` and
+            ``control-random``, the first two with the network under ``control``.
+        seeds: Number of seeds 0, 1, ...; a verdict needs at least 3. A list has one number per label budget.
         labels: Label budgets; ``null`` is all labels.
         baselines: Classifiers on the raw input: ``logistic``, ``knn``, ``svm``, ``boosting``; ``null`` is the first
             three, and for tables all four.
         grid: Settings to choose on validation data, such as ``{finetune.epochs: [20, 60]}``: every combination is
-            tried once per arm and label budget, with the first seed; the other seeds take over what was best. Only
-            ``classifier.`` and ``finetune.``, since pretraining is shared.
-        longer_by: What ``random-longer`` gets more of: the ``steps`` of pretraining, or its ``seconds``.
+            tried once per arm and label budget with the first seed, and the other seeds use the best. Only
+            ``classifier.`` and ``finetune.`` settings, since pretraining is shared.
+        longer_by: Unit of the compute added to ``random-longer``: the ``steps`` of pretraining, or its ``seconds``.
 
     Raises:
-        ConfigError: If there is nothing to compare, or an arm, a baseline or a setting is not possible.
+        ConfigError: If there is nothing to compare, or an arm, a baseline or a setting is not valid.
 
     Example:
         >>> len(list(Comparison(seeds=2, labels=[50, None], baselines=[]).cells()))
@@ -108,7 +108,7 @@ class Comparison:
 
     @property
     def most_seeds(self) -> int:
-        """Seeds of the label budget that has most."""
+        """The largest number of seeds of a label budget."""
         return max(self._seeds)
 
     @property
@@ -117,7 +117,7 @@ class Comparison:
         return any(ARMS[arm].control for arm in self.arms)
 
     def for_data(self, data: DataModule) -> "Comparison":
-        """The comparison with baselines that suit the data, where none were named."""
+        """The comparison with default baselines for the data, if none were named."""
         if self.baselines is not None:
             return self
         table = len(data.in_shape) == 1
@@ -131,5 +131,5 @@ class Comparison:
                     yield from (Cell(arm, seed, labels) for arm in (*self.arms, *(self.baselines or ())))
 
     def settings(self) -> list[dict[str, Any]]:
-        """Every combination of the grid; one empty combination where there is none."""
+        """Every combination of the grid; one empty combination without a grid."""
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]

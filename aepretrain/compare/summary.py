@@ -1,4 +1,4 @@
-"""What the cells of a comparison say together: means, differences and a verdict per label budget."""
+"""The summary of a comparison: means, differences and a verdict per label budget."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ def summarize(rows: Sequence[CellResult], comparison: Comparison, data: DataFact
     """Means, spreads, paired differences and a verdict per label budget.
 
     Args:
-        rows: Of all cells.
-        comparison: What was compared.
+        rows: The rows of all cells.
+        comparison: The options of the comparison.
         data: The data set.
     """
     budgets = []

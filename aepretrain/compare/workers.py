@@ -1,4 +1,4 @@
-"""Who runs the cells: this process, several processes of this machine or a Dask cluster by joblib, or a Ray cluster."""
+"""The processes that run cells: this process, local workers, or a Dask or Ray cluster."""
 
 import contextlib
 import multiprocessing
@@ -23,7 +23,7 @@ from aepretrain.training.recovery.signals import LOOK_SECONDS, obey_another, rec
 
 Row = TypeVar("Row")
 PATIENCE = 10.0
-"""Seconds that workers have for saving after a signal."""
+"""Seconds that workers have to save after a signal."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Workers:
     """The processes that share the work.
 
     Args:
-        count: Processes on this machine; 1 is this one. The machine's cores are divided among them.
-        backend: ``local``, or ``dask`` or ``ray`` (extras of these names), where one machine is not enough: the
-            workers then write into the same shared storage.
-        address: Of the Dask scheduler or the Ray cluster; without one, Ray takes the cluster of this machine, or
-            starts one.
+        count: Processes on this machine; 1 uses only this process. The machine's cores are divided among them.
+        backend: ``local``, or ``dask`` or ``ray`` (extras of these names) for several machines, whose workers write
+            into the same shared storage.
+        address: Address of the Dask scheduler or the Ray cluster. Without an address, Ray uses the cluster of this
+            machine, or starts one.
 
     Raises:
-        ConfigError: If there are no workers, or a cluster has no address.
+        ConfigError: If ``count`` is below 1, or ``dask`` has no address.
 
     Example:
         >>> list(Workers().run(abs, [-1, 2]))
@@ -61,14 +61,14 @@ class Workers:
         return self.count > 1 or self.backend != "local"
 
     def run(self, work: Callable[[Any], Row], jobs: Sequence[Any]) -> Iterator[Row]:
-        """Do the work on every job, and give the answers as they come.
+        """Apply a function to every job, and yield the results in order of completion.
 
         Args:
             work: A function of a job.
-            jobs: What it is called with, one after another or side by side.
+            jobs: Its arguments, one per call; calls run in sequence or in parallel.
 
         Raises:
-            StoppedError: If a signal asks this process to stop; what the workers were at is saved.
+            StoppedError: If a signal asks this process to stop; the workers have saved their state.
         """
         if not self.is_parallel:
             for job in jobs:
@@ -82,10 +82,10 @@ class Workers:
                 elif not received():
                     raise StoppedError("a worker was stopped by SIGTERM, and the others with it.", signal.SIGTERM)
         except Exception:
-            if not received():  # a worker that was ended for a signal is no error of its own
+            if not received():  # workers fail after a signal because they were ended
                 raise
         if received():
-            tell_workers(signal.SIGKILL)  # they are idle, and remember a signal that is over
+            signal_workers(signal.SIGKILL)  # idle workers would apply the old signal to the next job
         stop_if_asked("with its workers")
 
     def _answers(self, work: Callable[[Any], Row], jobs: Sequence[Any]) -> Iterator[Row | None]:
@@ -93,7 +93,7 @@ class Workers:
             yield from _by_ray(work, jobs, self.address)
             return
         with self._backend(), warnings.catch_warnings():
-            # joblib replaces a worker whose memory grew, as it does with the data it reads, and warns of it.
+            # joblib replaces workers whose memory grew, which happens when they load data, and warns about it.
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             parallel = Parallel(n_jobs=self.count if self.backend == "local" else -1, return_as="generator_unordered")
             parent = os.getpid() if self.backend == "local" else None
@@ -110,27 +110,27 @@ class Workers:
                 yield
 
 
-def tell_workers(signum: int) -> None:
-    """Pass a signal on to the workers of this machine, and end those that have not left after a while."""
+def signal_workers(signum: int) -> None:
+    """Send a signal to the workers of this machine, and kill those that still run after ``PATIENCE`` seconds."""
     for process in multiprocessing.active_children():
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid or 0, signum)
     if signum != signal.SIGKILL:
-        timer = threading.Timer(PATIENCE, tell_workers, [signal.SIGKILL])
+        timer = threading.Timer(PATIENCE, signal_workers, [signal.SIGKILL])
         timer.daemon = True
         timer.start()
 
 
 def _in_worker(work: Callable[[Any], Row], job: Any, parent: int | None) -> Row | None:
-    """Several progress bars would write over one another: workers are silent, and the first process speaks.
+    """Run one job in a worker, without console output: several progress bars would overwrite one another.
 
     Args:
-        work: What to do.
-        job: With what.
-        parent: The process to leave with, and whose signals to obey; ``None`` where the workers are not ours.
+        work: The function to call.
+        job: Its argument.
+        parent: The process whose exit and signals end this worker; ``None`` for workers of a cluster.
 
     Returns:
-        The answer; ``None`` if a signal came first.
+        The result; ``None`` if a signal stopped the job.
     """
     console.quiet = True
     if parent is not None:
@@ -161,7 +161,7 @@ def _dask_client(address: str | None) -> Iterator[Any]:
 
 
 def _by_ray(work: Callable[[Any], Row], jobs: Sequence[Any], address: str | None) -> Iterator[Row | None]:
-    """Without joblib: Ray's backend for it gives no answer before the last one (``return_as``)."""
+    """Run jobs on Ray directly: joblib's Ray backend returns no result before the last (``return_as``)."""
     ray = _connect_to_ray(address)
     task, shared = ray.remote(num_cpus=1)(_in_worker), ray.put(work)
     waiting = [task.remote(shared, job, None) for job in jobs]
@@ -185,7 +185,7 @@ def _connect_to_ray(address: str | None) -> Any:
         raise ConfigError("--backend ray needs the extra ray: pip install 'aepretrain[ray]'.") from error
     try:
         if not ray.is_initialized():
-            _see_that_it_answers(address or "")
+            _check_connection(address or "")
             before = signal.getsignal(signal.SIGTERM)
             ray.init(address=address, log_to_driver=False)
             if threading.current_thread() is threading.main_thread():
@@ -195,15 +195,15 @@ def _connect_to_ray(address: str | None) -> Any:
     return ray
 
 
-def _see_that_it_answers(address: str) -> None:
-    """Ray itself tries for minutes, and then ends the process."""
+def _check_connection(address: str) -> None:
+    """Fail early if nothing listens at the address: Ray itself retries for minutes, and then ends the process."""
     place = urlsplit(address if "://" in address else f"//{address}")
     if place.port is not None:
         socket.create_connection((place.hostname or "", place.port), timeout=10).close()
 
 
 def device_of_worker(trainer: TrainerOptions) -> TrainerOptions:
-    """The trainer's options for this process: where there are several GPUs, the workers of a machine take turns."""
+    """The trainer's options for this worker: the workers of a machine are distributed over its GPUs."""
     worker = multiprocessing.current_process()
     if worker.name == "MainProcess" or trainer.accelerator == "cpu" or not torch.cuda.is_available():
         return trainer

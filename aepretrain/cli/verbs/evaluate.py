@@ -1,4 +1,4 @@
-"""``aepretrain evaluate``: a finished run measured again, from its files."""
+"""``aepretrain evaluate``: evaluate a finished run again from its files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ DESCRIPTION = "Measure the classifier of a finished run again on validation and 
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run the verb with what follows it on the command line."""
+    """Run the verb with the arguments after it."""
     parser = ArgumentParser(prog="aepretrain evaluate", description=DESCRIPTION, exit_on_error=False)
     parser.add_argument("run", type=Path, help="a run directory")
     try:
@@ -34,14 +34,14 @@ def run(arguments: Sequence[str]) -> None:
     experiment = load_experiment(folder / "config.yaml")
     if not experiment.has_classifier:
         raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
-    _take_data_as_trained(experiment.data, folder)
+    _restore_transform(experiment.data, folder)
     print_classifier(*measure(load_classifier(experiment, folder), experiment.data, experiment.seed))
 
 
-def _take_data_as_trained(data: DataModule, folder: Path) -> None:
-    """Scale the data by what the run learnt of its training rows, and see that they have the shape of these.
+def _restore_transform(data: DataModule, folder: Path) -> None:
+    """Apply the run's fitted transform to the data, and check that the shape of the examples is unchanged.
 
-    Columns are in order already: the run's config names them, wherever they lie in the file now.
+    The order of columns needs no check: the run's config names them.
 
     Raises:
         DataError: If examples have another shape.
@@ -50,7 +50,7 @@ def _take_data_as_trained(data: DataModule, folder: Path) -> None:
         names = ", ".join(data.unused[:20]) + (", …" if len(data.unused) > 20 else "")
         print_line(f"warning: {data.name} ignores columns that the run was not trained on: {names}")
     if not (folder / "encoder" / "config.json").is_file():
-        return  # a cell of a comparison that was not pretrained
+        return  # a cell of a comparison without pretraining has no encoder folder
     encoder = load_encoder(folder / "encoder")
     if encoder.in_shape != tuple(data.in_shape):
         raise DataError(

@@ -1,4 +1,4 @@
-"""``aepretrain fit``: from a config to a run directory, or on where a run stopped."""
+"""``aepretrain fit``: train a config into a run directory, or resume a run."""
 
 import contextlib
 import shlex
@@ -27,14 +27,14 @@ Settings come from YAML files and from dotted arguments, such as --pretrain.epoc
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run the verb with what follows it on the command line."""
+    """Run the verb with the arguments after it."""
     parser = build_parser("fit", DESCRIPTION, _add_own)
     parsed = parse(parser, resumed_arguments(arguments), own=("out", RESUME))
     with listening():
         if parsed.arguments.resume is None:
             _start(parsed, arguments)
         else:
-            _go_on(parsed, Path(parsed.arguments.resume), arguments)
+            _resume(parsed, Path(parsed.arguments.resume), arguments)
     leave_group()
 
 
@@ -51,11 +51,11 @@ def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
         _train(parsed, stack, out, resume=False)
 
 
-def _go_on(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
-    """Take a run up again where it stopped.
+def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
+    """Resume a run from its last checkpoint.
 
     Raises:
-        ConfigError: If the config changed, or another run is going on there.
+        ConfigError: If the config changed, or another process uses the directory.
     """
     if changed := changed_keys(out, parsed.yaml):
         raise ConfigError(
@@ -70,7 +70,7 @@ def _go_on(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
         if is_first_process():
             stale = sweep(out)
             probe(out, _disk_needed(parsed, stack))
-            # What may change holds from now on, also when the run is resumed without naming it again.
+            # Changed settings are kept for later resumes that do not repeat them.
             write_whole(out / "config.yaml", parsed.yaml.encode())
             if stale:
                 print_line(f"removed what was half written: {', '.join(path.name for path in stale)}")
@@ -79,13 +79,13 @@ def _go_on(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
 
 
 def _disk_needed(parsed: Parsed, stack: GreedyStack) -> int:
-    """What a run writes: checkpoints and weights, and codes that do not fit the memory budget."""
+    """Disk space of a run, in bytes: checkpoints, weights, and codes that do not fit the memory budget."""
     experiment = parsed.experiment
     return disk_needed(stack) + stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
 
 
 def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> None:
-    with log_to(out / "train.log"), RunState(out).following(), _telling_how_to_go_on(out):
+    with log_to(out / "train.log"), RunState(out).following(), _name_resume_command(out):
         for warning in stack.warnings():
             print_line(f"warning: {warning}")
         print_line(f"run directory {out}{', resumed' if resume else ''}")
@@ -94,7 +94,8 @@ def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> No
 
 
 @contextlib.contextmanager
-def _telling_how_to_go_on(out: Path) -> Iterator[None]:
+def _name_resume_command(out: Path) -> Iterator[None]:
+    """Append the command that resumes the run to errors that interrupt it."""
     command = f"aepretrain fit --resume {shlex.quote(str(out))}"
     try:
         yield
@@ -116,4 +117,4 @@ def _telling_how_to_go_on(out: Path) -> Iterator[None]:
 
 def _add_own(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, help="run directory; must be new or empty (default: runs/NAME-TIME)")
-    parser.add_argument("--resume", type=str, help="run directory to go on in, from its last checkpoint")
+    parser.add_argument("--resume", type=str, help="run directory to resume from its last checkpoint")

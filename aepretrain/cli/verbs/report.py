@@ -1,4 +1,4 @@
-"""``aepretrain report``: the pictures and the single-file report again, from the files of a run or comparison."""
+"""``aepretrain report``: write the single-file report again from the files of a run or comparison."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from aepretrain.report.comparison_report import is_comparison, write_comparison_
 from aepretrain.report.run_report import is_run, write_run_report
 
 DESCRIPTION = """\
-Write report.html again, from the files of a run or of a comparison: one file without outside references, with the
-verdict first. What is missing is left out, and the report says so. Trains nothing and reads no data set.
+Write report.html again from the files of a run or of a comparison: one file without outside references, with the
+verdict first. Missing parts are left out, and the report lists them. Trains nothing and reads no data set.
 """
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run the verb with what follows it on the command line."""
+    """Run the verb with the arguments after it."""
     parser = ArgumentParser(prog="aepretrain report", description=DESCRIPTION, exit_on_error=False)
     parser.add_argument("directory", type=Path, help="a run directory or the directory of a comparison")
     try:

@@ -1,4 +1,4 @@
-"""``aepretrain validate``: the plan of a run, without training."""
+"""``aepretrain validate``: check a config and print the plan of its run."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from aepretrain.cli.terminal import print_plan
 from aepretrain.console import print_line
 
 DESCRIPTION = """\
-Check a config and its data, and print what fit would do: stages, shapes, parameters, disk and memory. Trains nothing.
+Check a config and its data, and print the plan of a run: stages, shapes, parameters, disk and memory. Trains nothing.
 """
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run the verb with what follows it on the command line."""
+    """Run the verb with the arguments after it."""
     parser = build_parser("validate", DESCRIPTION, lambda parser: None)
     experiment = parse(parser, arguments, own=()).experiment
     stack = experiment.prepare()
