@@ -45,7 +45,7 @@ class Likelihood(ABC):
             )
 
     def check_codes(self, below: str, low: float, high: float) -> None:
-        """Raise a ValueError where the codes of a layer, such as ``layer 0``, in ``[low, high]``, cannot be produced."""
+        """Raise a ValueError where codes in ``[low, high]``, those of a layer called ``below``, cannot be produced."""
         least, most = self.support
         if low < least or high > most:
             raise ValueError(
