@@ -126,17 +126,7 @@ def _train_by_loop(
     for logger in loggers:
         logger.finalize("success")
     module.cpu().eval()
-    record = StageRecord(
-        stage=stage,
-        epochs=len(log.history),
-        kept_epoch=best.epoch if settings.keep_best else len(log.history) - 1,
-        steps=state.step,
-        seconds=state.seconds,
-        history=log.history,
-        device=str(fabric.device),
-        processes=fabric.world_size,
-        skipped_steps=state.skipped,
-    )
+    record = state.record(stage, fabric)
     if files is not None and is_first_process():
         files.commit(module, record)
     return record

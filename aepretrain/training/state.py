@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from lightning.fabric import Fabric
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -10,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from aepretrain.layers.base import StageModule
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.epoch_log import EpochLog
+from aepretrain.training.recovery.stage_files import StageRecord
 
 
 class TrainingState:
@@ -55,6 +57,21 @@ class TrainingState:
     def seconds(self) -> float:
         """Seconds that the stage has taken, interruptions left out."""
         return self.seconds_before + time.perf_counter() - self._start
+
+    def record(self, stage: str, fabric: Fabric) -> StageRecord:
+        """What came out of the stage, when it has ended."""
+        history = self.log.history
+        return StageRecord(
+            stage=stage,
+            epochs=len(history),
+            kept_epoch=self.best.epoch if self.best.keeps else len(history) - 1,
+            steps=self.step,
+            seconds=self.seconds,
+            history=history,
+            device=str(fabric.device),
+            processes=fabric.world_size,
+            skipped_steps=self.skipped,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors for a checkpoint; asked on all processes, which have losses of their own."""

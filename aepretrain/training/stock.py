@@ -1,5 +1,6 @@
 """The other road: a stage trained by a stock Trainer of Lightning, with any callback, logger and strategy it has."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -43,14 +44,16 @@ def train_by_lightning(
 ) -> StageRecord:
     """Train one module by a Trainer: on the batches of our own loop, with its noise.
 
+    Arguments are those of :func:`~aepretrain.training.stage.train_stage`.
+
     Args:
-        module: A layer or a head.
-        train: Tensors or rows of shape ``(N, ...)`` that belong together.
-        validation: The same for validation.
-        settings: The stage's name and length; of a Trainer that is given only the name and the batch size count.
+        module: What is trained.
+        train: The training examples.
+        validation: The validation examples.
+        settings: The stage's name and length; only the name and the batch size count where ``trainer`` is given.
         context: What all stages of the run share.
-        before_first_step: Looks at the module before its first step.
-        trainer: Makes the Trainer; ``None``: one that does what the settings and the context say.
+        before_first_step: Checks the module before its first step.
+        trainer: Makes the Trainer; ``None``: the settings and the context decide what it does.
 
     Returns:
         The record of the stage. The module lies on the CPU and is in evaluation mode.
@@ -149,13 +152,13 @@ class FollowStage(Callback):
         self.best = best
         self.keeps = keeps
         self.history: list[dict[str, float]] = []
+        self._until_teardown = contextlib.ExitStack()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         stop_if_asked(f"before {self.stage}")
         assert isinstance(pl_module, StageModule)
         self.noise = KeyedNoise(self.seed, self.stage, pl_module.device, trainer.global_rank)
-        self._feeding = self.noise.feeding(pl_module)
-        self._feeding.__enter__()
+        self._until_teardown.enter_context(self.noise.feeding(pl_module))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start, self._validated, self._validation_seconds = time.perf_counter(), False, 0.0
@@ -192,7 +195,7 @@ class FollowStage(Callback):
         self.history.append(row)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._feeding.__exit__(None, None, None)
+        self._until_teardown.close()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StageModule)

@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 ROUNDS = 5
 NOT_SEEN = (
     "\n\nNot seen, for want of a GPU, is `bench_gpu.py`: greedy pretraining 784-1000-1000-1000 in bf16-mixed against "
-    "stock Lightning with a DataLoader, and a step against a CUDA graph written by hand.\n"
+    "stock Lightning with a DataLoader.\n"
 )
 rows = []
 
