@@ -1,4 +1,4 @@
-"""One stage of many seeds at once: one Trainer, one batched module, and what as many separate stages would leave."""
+"""One stage of many seeds at once: one loop, one batched module, and the files that as many separate stages leave."""
 
 from collections.abc import Sequence
 from dataclasses import replace

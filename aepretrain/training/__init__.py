@@ -1,1 +1,1 @@
-"""One stage of training: a Trainer of its own, its best epoch, its noise, its progress and its record."""
+"""One stage of training: the loop, its keyed noise, its best epoch, its progress and its record."""
