@@ -3,16 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.storage.files import append_whole
 from aepretrain.storage.json_files import finite
+from aepretrain.tracking.stage_logger import StageLogger
 
 
-class MetricsFile(Logger):
+class MetricsFile(StageLogger):
     """Logger that appends rows ``{"stage", "epoch", "step", "name", "value"}`` to a JSON Lines file.
 
     Args:
@@ -21,22 +20,9 @@ class MetricsFile(Logger):
     """
 
     def __init__(self, path: Path, stage: str) -> None:
-        super().__init__()
+        super().__init__(stage)
         self.path = path
-        self.stage = stage
         self._epoch = 0
-
-    @property
-    def name(self) -> str:
-        return self.stage
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The run's config is in ``config.yaml``; here are scalars only."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.storage.files import append_whole, make_folder, write_whole
+from aepretrain.tracking.stage_logger import StageLogger
 
 
-class CSVFile(Logger):
+class CSVFile(StageLogger):
     """Logger that leaves a table of a stage, made of its rows of ``metrics.jsonl`` when the stage closes.
 
     It keeps nothing of its own, so the table of a run that was resumed is that of an undisturbed one. Lightning's
@@ -29,22 +29,9 @@ class CSVFile(Logger):
     """
 
     def __init__(self, path: Path, metrics: Path, stage: str) -> None:
-        super().__init__()
+        super().__init__(stage)
         self.path = path
         self.metrics = metrics
-        self.stage = stage
-
-    @property
-    def name(self) -> str:
-        return self.stage
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The run's config is in ``config.yaml``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -74,7 +61,7 @@ class CSVFile(Logger):
         write_whole(self.path, text.getvalue().encode())
 
 
-class TensorBoardEvents(Logger):
+class TensorBoardEvents(StageLogger):
     """Logger that appends scalars to a file of TensorBoard's events, each whole or not at all.
 
     Lightning's ``TensorBoardLogger`` writes in a thread, which a full disk ends with a traceback.
@@ -85,21 +72,8 @@ class TensorBoardEvents(Logger):
     """
 
     def __init__(self, folder: Path, stage: str) -> None:
-        super().__init__()
+        super().__init__(stage)
         self.path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
-        self.stage = stage
-
-    @property
-    def name(self) -> str:
-        return self.stage
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The run's config is in ``config.yaml``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

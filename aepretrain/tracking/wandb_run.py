@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.console import print_line
 from aepretrain.storage.files import make_folder, write_whole
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact
+from aepretrain.tracking.stage_logger import StageLogger
 from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
 
@@ -234,7 +234,7 @@ class WandbRun:
         self.attempt(lambda run: run.finish(exit_code=exit_code))
 
 
-class WandbMetrics(Logger):
+class WandbMetrics(StageLogger):
     """Logger that adds a stage's scalars to a run, under the stage's own keys and step.
 
     Args:
@@ -243,23 +243,10 @@ class WandbMetrics(Logger):
     """
 
     def __init__(self, run: WandbRun | None, stage: str) -> None:
-        super().__init__()
+        super().__init__(stage)
         self.run = run
-        self.stage = stage
         if run is not None:
             run.start_stage(stage)
-
-    @property
-    def name(self) -> str:
-        return self.stage
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The run's config was given at its start."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -56,16 +56,17 @@ def run_epochs(
         for chunk in chunks(batches, state.epoch, state.position, chunk_length, saves.every_steps):
             saves.save_or_stop(state)
             start = time.perf_counter()
-            losses = []
+            step_losses = []
             for position, batch in chunk:
-                losses.append(take_step(batch, state.epoch, position))
+                step_losses.append(take_step(batch, state.epoch, position))
                 if isinstance(state.scheduler, STEPWISE):
                     state.scheduler.step()
             chunk_length.learn(len(chunk), start, fabric)
-            state.log.add(torch.stack(losses), chunk.sizes, time.perf_counter() - start)
+            losses = torch.stack(step_losses)
+            state.log.add(losses, chunk.sizes, time.perf_counter() - start)
             state.position, state.step = chunk.start + len(chunk), state.step + len(chunk)
             if not take_step.skips:
-                check_losses(torch.stack(losses), chunk, state.epoch, fabric, saves.stage, saves.files)
+                check_losses(losses, chunk, state.epoch, fabric, saves.stage, saves.files)
             progress.advance(state.step)
         validated: Metrics = {}
         if (state.epoch + 1) % settings.validate_every == 0:
@@ -173,13 +174,14 @@ class OptimizerStep:
         if self.skips:
             self._skip_if_not_finite()
         if self.options.gradient_clip_val is not None:
-            weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-            nn.utils.clip_grad_norm_(weights, self.options.gradient_clip_val)
+            nn.utils.clip_grad_norm_(self._weights(), self.options.gradient_clip_val)
 
     def _skip_if_not_finite(self) -> None:
-        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
         if gradients and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
             # An optimizer leaves alone what has no gradient: no momentum, no weight decay.
             self.optimizer.zero_grad(set_to_none=True)
             self.state.skipped += 1
+
+    def _weights(self) -> list[nn.Parameter]:
+        return [weight for group in self.optimizer.param_groups for weight in group["params"]]
