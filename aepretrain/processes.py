@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import distributed
 
-PATIENCE = 5.0
+SECONDS_TO_LEAVE = 5.0
 """Seconds that the other processes have for leaving by themselves."""
 
 _launched: list[subprocess.Popen[bytes]] = []
@@ -24,7 +24,7 @@ def is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
-def adopt(launcher: Any) -> None:
+def track_launched(launcher: Any) -> None:
     """Remember the processes that a launcher of Lightning starts, so that they are not left behind.
 
     Lightning's observer kills this process as soon as one of them leaves with an exit code, until
@@ -37,7 +37,7 @@ def adopt(launcher: Any) -> None:
 
 
 @functools.cache
-def leave_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Have this process leave within a second of the one that started it, whatever it waits for."""
 
     def watch() -> None:
@@ -54,13 +54,13 @@ def dismiss_launched() -> None:
     _launched.clear()
     for process in mine:
         try:
-            process.wait(PATIENCE)
+            process.wait(SECONDS_TO_LEAVE)
         except subprocess.TimeoutExpired:
             process.kill()
 
 
 @contextlib.contextmanager
-def leaving_none_behind() -> Iterator[None]:
+def dismissing_on_failure() -> Iterator[None]:
     """If the block fails, let the processes that were launched for it leave, too."""
     try:
         yield
@@ -91,7 +91,7 @@ def is_lost_process(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in LOST)
 
 
-def leave_group() -> None:
+def leave_process_group() -> None:
     """Leave the group of processes in good order: a process that exits within it can be aborted by its threads."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

@@ -190,7 +190,7 @@ def _groups(bench: Bench, missing: Sequence[Cell], vectorize: Vectorize) -> Iter
         cells = [cell for cell in missing if (cell.arm, cell.labels) == (arm, labels) and cell.seed >= tuned]
         if len(cells) < 2:
             continue
-        if (reason := bench.why_apart(cells, vectorize)) is None:
+        if (reason := bench.reason_not_batched(cells, vectorize)) is None:
             yield cells
         elif reason not in printed:
             printed.add(reason)

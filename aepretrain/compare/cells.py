@@ -10,7 +10,7 @@ from typing import Any
 
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
-from aepretrain.compare.ensembles import finetune_together, pretrain_together, starting_point, why_finetuned_apart
+from aepretrain.compare.ensembles import finetune_seeds, pretrain_seeds, reason_finetuning_not_batched, starting_point
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.ensembles.train import Vectorize
@@ -27,7 +27,7 @@ from aepretrain.storage.json_files import read_json, write_json
 from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.options import Tracking
 from aepretrain.training.recovery.run_state import METRICS
-from aepretrain.training.recovery.signals import looking_out
+from aepretrain.training.recovery.signals import run_interruptibly
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Bench:
         if cell.arm in BASELINES:
             make_folder(folder)
             splits = self.network(Arm(), cell, self.trials[0]).data.splits(cell.seed)
-            measured = looking_out(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
+            measured = run_interruptibly(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
             row = CellResult(cell.arm, cell.seed, cell.budget, **asdict(measured))
         else:
             row = self._train(cell, folder, tuned)
@@ -128,17 +128,17 @@ class Bench:
         """
         folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
         cells = [Cell("pretrained", seed, None) for seed in seeds]
-        with _start_together(self.runs / f"together{'-control' if control else ''}.json", seeds, folders) as started:
+        with _seed_group(self.runs / f"together{'-control' if control else ''}.json", seeds, folders) as started:
             if not started:
                 return False
             experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
-            done = pretrain_together(experiments, folders, self.tracking, vectorize)
+            done = pretrain_seeds(experiments, folders, self.tracking, vectorize)
         if done:
             for cell, folder in zip(cells, folders, strict=True):
                 self._write_config(folder, cell, Arm(control=control, pretrained=True), {})
         return done
 
-    def why_apart(self, cells: Sequence[Cell], vectorize: Vectorize) -> str | None:
+    def reason_not_batched(self, cells: Sequence[Cell], vectorize: Vectorize) -> str | None:
         """The reason to run cells that differ only in their seeds one by one; ``None`` if :meth:`run_many` can.
 
         All combinations of settings are checked, because any of them may be chosen.
@@ -149,7 +149,7 @@ class Bench:
         name = f"{cells[0].arm}, {cells[0].budget} labels"
         for trial in self.trials:
             experiments = [self.network(ARMS[cell.arm], cell, trial) for cell in cells]
-            if (reason := why_finetuned_apart(experiments, name, vectorize)) is not None:
+            if (reason := reason_finetuning_not_batched(experiments, name, vectorize)) is not None:
                 return reason
         return None
 
@@ -169,10 +169,10 @@ class Bench:
         experiments = [self._experiment(cell, trial)[0] for cell in cells]
         if any(experiment.finetune != experiments[0].finetune for experiment in experiments):
             return []  # random-longer has another budget for each seed
-        with _start_together(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as started:
+        with _seed_group(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as started:
             if not started:
                 return []
-            tuned = finetune_together(experiments, folders, encoders)
+            tuned = finetune_seeds(experiments, folders, encoders)
         return [(cell, self.run(cell, each)) for cell, each in zip(cells, tuned or (), strict=bool(tuned))]
 
     def is_pretrained(self, seed: int, control: bool) -> bool:
@@ -225,7 +225,7 @@ class Bench:
         tuned, experiment, place, settings = max(tried, key=lambda each: each[0].record.metrics["val/accuracy"])
         found = tuned.result(*measure(tuned.head, experiment.data, cell.seed))
         if place != folder:
-            _move_up(place, folder)
+            _move_into(place, folder)
         results = replace(experiment.empty_result(tuned.record), classifier=found, hyperparameters=settings)
         self._write_config(folder, cell, arm, settings)
         results.write(folder / "results.json")
@@ -279,7 +279,7 @@ class Bench:
 
 
 @contextlib.contextmanager
-def _start_together(group: Path, seeds: Sequence[int], folders: Sequence[Path]) -> Iterator[bool]:
+def _seed_group(group: Path, seeds: Sequence[int], folders: Sequence[Path]) -> Iterator[bool]:
     """Create run directories for seeds that are trained together; yields whether none was started alone before.
 
     An interruption leaves the file ``group``, so that the next start begins with the same seeds.
@@ -331,7 +331,7 @@ def _train_longer(experiment: Experiment, times: int) -> Experiment:
     return replace(experiment, finetune=replace(finetune, epochs=times * finetune.epochs, validate_every=every))
 
 
-def _move_up(trial: Path, folder: Path) -> None:
+def _move_into(trial: Path, folder: Path) -> None:
     """Move the run directory of the chosen trial to that of the cell."""
     with storing(folder, 0):
         for path in trial.iterdir():

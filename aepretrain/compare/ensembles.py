@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aepretrain.console import print_line
 from aepretrain.ensembles.stages import finetune_ensemble, pretrain_stacks
-from aepretrain.ensembles.train import Vectorize, why_apart
+from aepretrain.ensembles.train import Vectorize, reason_not_batched
 from aepretrain.errors import DivergedError
 from aepretrain.export.encoder import load_encoder
 from aepretrain.finetuning.finetune import FineTuned
@@ -20,7 +20,7 @@ from aepretrain.tracking.options import Tracking
 from aepretrain.training.context import RunContext
 
 
-def pretrain_together(
+def pretrain_seeds(
     experiments: Sequence[Experiment], folders: Sequence[Path], tracking: Tracking, vectorize: Vectorize
 ) -> bool:
     """Pretrain the stacks of experiments that differ only in their seeds.
@@ -40,7 +40,7 @@ def pretrain_together(
     stacks = [first.prepare()]
     contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
     named = zip(stacks[0].stages, list(stacks[0]), strict=True)
-    reasons = [why_apart(layer, [], contexts[0], stage=stage, vectorize=vectorize) for stage, layer in named]
+    reasons = [reason_not_batched(layer, [], contexts[0], stage=stage, vectorize=vectorize) for stage, layer in named]
     if vectorize == "auto" and all(reasons):
         print_line(f"pretraining  one seed after another: {reasons[0]}")
         return False
@@ -62,13 +62,13 @@ def pretrain_together(
     return True
 
 
-def why_finetuned_apart(experiments: Sequence[Experiment], stage: str, vectorize: Vectorize) -> str | None:
+def reason_finetuning_not_batched(experiments: Sequence[Experiment], stage: str, vectorize: Vectorize) -> str | None:
     """The reason to train the classifiers of experiments one by one; ``None`` if they can be trained at once.
 
     Args:
         experiments: One per seed.
         stage: Name of the classifiers, for messages.
-        vectorize: As for :func:`~aepretrain.ensembles.train.why_apart`.
+        vectorize: As for :func:`~aepretrain.ensembles.train.reason_not_batched`.
 
     Raises:
         ConfigError: If ``vectorize`` is ``on``, and the classifiers cannot be trained at once.
@@ -80,7 +80,7 @@ def why_finetuned_apart(experiments: Sequence[Experiment], stage: str, vectorize
         return "their inputs are read from files"
     classifier = first.build_classifier(first.build_stack().encoder)
     context = RunContext(first.seed, first.trainer, callbacks=first.callbacks, on_nan=first.on_nan)
-    return why_apart(classifier, x, context, stage=stage, vectorize=vectorize)
+    return reason_not_batched(classifier, x, context, stage=stage, vectorize=vectorize)
 
 
 def starting_point(experiment: Experiment, saved: Path | None) -> tuple[nn.Module, nn.Module | None]:
@@ -96,13 +96,13 @@ def starting_point(experiment: Experiment, saved: Path | None) -> tuple[nn.Modul
     return copy.deepcopy(pretrained), pretrained
 
 
-def finetune_together(
+def finetune_seeds(
     experiments: Sequence[Experiment], folders: Sequence[Path], encoders: Sequence[Path | None]
 ) -> list[FineTuned] | None:
     """Train the classifiers of experiments that differ only in their seeds.
 
     Args:
-        experiments: One per seed, for which :func:`why_finetuned_apart` returns ``None``.
+        experiments: One per seed, for which :func:`reason_finetuning_not_batched` returns ``None``.
         folders: The existing run directory of each.
         encoders: The saved encoder that each starts from; ``None``: random weights.
 

@@ -17,12 +17,12 @@ from joblib import Parallel, delayed, parallel_config
 
 from aepretrain.console import console
 from aepretrain.errors import ConfigError, StoppedError
-from aepretrain.processes import leave_with
+from aepretrain.processes import exit_with_parent
 from aepretrain.training.options import TrainerOptions
-from aepretrain.training.recovery.signals import LOOK_SECONDS, obey_another, received, stop_if_asked
+from aepretrain.training.recovery.signals import POLL_SECONDS, follow_parent_signals, received, stop_if_asked
 
 Row = TypeVar("Row")
-PATIENCE = 10.0
+SECONDS_TO_SAVE = 10.0
 """Seconds that workers have to save after a signal."""
 
 
@@ -111,12 +111,12 @@ class Workers:
 
 
 def signal_workers(signum: int) -> None:
-    """Send a signal to the workers of this machine, and kill those that still run after ``PATIENCE`` seconds."""
+    """Send a signal to the workers of this machine, and kill those that still run after ``SECONDS_TO_SAVE`` seconds."""
     for process in multiprocessing.active_children():
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid or 0, signum)
     if signum != signal.SIGKILL:
-        timer = threading.Timer(PATIENCE, signal_workers, [signal.SIGKILL])
+        timer = threading.Timer(SECONDS_TO_SAVE, signal_workers, [signal.SIGKILL])
         timer.daemon = True
         timer.start()
 
@@ -134,8 +134,8 @@ def _in_worker(work: Callable[[Any], Row], job: Any, parent: int | None) -> Row 
     """
     console.quiet = True
     if parent is not None:
-        obey_another()
-        leave_with(parent)
+        follow_parent_signals()
+        exit_with_parent(parent)
     try:
         stop_if_asked("before a cell")
         return work(job)
@@ -168,7 +168,7 @@ def _by_ray(work: Callable[[Any], Row], jobs: Sequence[Any], address: str | None
     try:
         while waiting:
             stop_if_asked("with its workers")
-            ready, waiting = ray.wait(waiting, timeout=LOOK_SECONDS)
+            ready, waiting = ray.wait(waiting, timeout=POLL_SECONDS)
             try:
                 yield from ray.get(ready)
             except ray.exceptions.RayTaskError as error:

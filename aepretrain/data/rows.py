@@ -106,11 +106,11 @@ def in_order(x: Inputs, size: int) -> Iterator[Tensor]:
     yield from x.batches(size) if isinstance(x, Rows) else x.split(size)
 
 
-def octets(tensor: Tensor) -> Tensor:
+def byte_view(tensor: Tensor) -> Tensor:
     """The bytes of a tensor, on its device: shape ``(nbytes,)``.
 
     Example:
-        >>> octets(torch.tensor([1, 256], dtype=torch.int16)).tolist()
+        >>> byte_view(torch.tensor([1, 256], dtype=torch.int16)).tolist()
         [1, 0, 0, 1]
     """
     return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
@@ -118,4 +118,4 @@ def octets(tensor: Tensor) -> Tensor:
 
 def digest_of(tensor: Tensor) -> str:
     """The SHA-256 of a tensor's bytes."""
-    return hashlib.sha256(octets(tensor).cpu().numpy().data).hexdigest()
+    return hashlib.sha256(byte_view(tensor).cpu().numpy().data).hexdigest()

@@ -26,7 +26,7 @@ class SeedBatch(StageModule, ABC):
     so on, equally many. A subclass fills in what is measured of each seed.
 
     Args:
-        modules: The modules, whose affine maps hold all of their weights. They are copied; :meth:`give_back` puts the
+        modules: The modules, whose affine maps hold all of their weights. They are copied; :meth:`write_back` puts the
             trained ones back.
     """
 
@@ -50,14 +50,14 @@ class SeedBatch(StageModule, ABC):
     def make_optimizer(self) -> Optimizer:
         return self.model.make_optimizer()
 
-    def give_back(self, modules: Sequence[StageModule]) -> None:
+    def write_back(self, modules: Sequence[StageModule]) -> None:
         """Put each seed's weights into its own module."""
         for name, module in self.model.named_modules():
             own: list[Any] = [each.get_submodule(name) for each in modules]
             if isinstance(module, SeedLinear):
-                module.give_back(own)
+                module.write_back(own)
             elif isinstance(module, SeedTransposed):
-                module.give_back([each.bias for each in own])
+                module.write_back([each.bias for each in own])
 
 
 def reason_against_optimizer(module: StageModule) -> str | None:

@@ -36,7 +36,7 @@ class SeedLinear(nn.Module):
         return _product(x, self.weight, self.bias)
 
     @torch.no_grad()
-    def give_back(self, linears: Sequence[nn.Linear]) -> None:
+    def write_back(self, linears: Sequence[nn.Linear]) -> None:
         """Put the weights of each seed into its own map."""
         for linear, weight, bias in zip(linears, self.weight, self.bias, strict=True):
             linear.weight.copy_(weight.t())
@@ -78,7 +78,7 @@ class SeedTransposed(nn.Module):
         return _product(h, self.weight.transpose(1, 2), self.bias)
 
     @torch.no_grad()
-    def give_back(self, biases: Sequence[Tensor]) -> None:
+    def write_back(self, biases: Sequence[Tensor]) -> None:
         """Put the bias of each seed back into its own map."""
         for own, bias in zip(biases, self.bias, strict=True):
             own.copy_(bias)

@@ -11,11 +11,13 @@ from torch import Tensor
 from aepretrain.ensembles.noise import EnsembleNoise
 from aepretrain.errors import DivergedError
 from aepretrain.layers.base import StageModule
+from aepretrain.results.stage import StageRecord
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.context import RunContext
 from aepretrain.training.divergence import ADVICE
 from aepretrain.training.epoch_log import EpochLog, log_row
 from aepretrain.training.noise import KeyedNoise
+from aepretrain.training.state import TrainingState
 from aepretrain.training.validation import Metrics
 
 
@@ -64,15 +66,15 @@ class SeedBest(BestWeights):
         """The epoch in which each seed was stopped."""
         self._waited = [0] * seeds
 
-    def look(self, module: StageModule, figures: Metrics, epoch: int) -> None:
+    def update(self, module: StageModule, figures: Metrics, epoch: int) -> None:
         weights = {name: parameter.detach() for name, parameter in module.named_parameters()}
         if self.keeps and not self.weights:
             self.weights = {name: tensor.clone() for name, tensor in weights.items()}
         for place, value in enumerate(figures[self.monitor].tolist()):
             if self.stopped[place] is None:
-                self._look(place, self.sign * value, weights, epoch)
+                self._update_one(place, self.sign * value, weights, epoch)
 
-    def _look(self, place: int, value: float, weights: dict[str, Tensor], epoch: int) -> None:
+    def _update_one(self, place: int, value: float, weights: dict[str, Tensor], epoch: int) -> None:
         if value > self.bests[place]:
             self.bests[place], self.epochs[place], self._waited[place] = value, epoch, 0
             if self.keeps:
@@ -84,11 +86,11 @@ class SeedBest(BestWeights):
                 self.stopped[place] = epoch
 
     @property
-    def is_over(self) -> bool:
+    def is_patience_over(self) -> bool:
         return None not in self.stopped
 
     @torch.no_grad()
-    def put_back(self, module: StageModule) -> None:
+    def restore(self, module: StageModule) -> None:
         for name, parameter in module.named_parameters():
             if name in self.weights:
                 parameter.copy_(self.weights[name])
@@ -137,3 +139,24 @@ class SeedLog(EpochLog):
         """Close the loggers."""
         for logger in (logger for loggers in self.each for logger in loggers):
             logger.finalize("success")
+
+    def records(self, state: TrainingState, epoch_steps: int) -> list[StageRecord]:
+        """What came out of the stage for each seed, when it has ended; seconds are each seed's share.
+
+        Args:
+            state: Where the training ended.
+            epoch_steps: Optimizer steps of one epoch.
+        """
+        return [
+            StageRecord(
+                stage=self.stage,
+                epochs=len(history),
+                kept_epoch=kept if self.best.keeps else len(history) - 1,
+                steps=len(history) * epoch_steps,
+                seconds=state.seconds / len(self.seeds),
+                history=history,
+                device=str(self.fabric.device),
+                processes=1,
+            )
+            for history, kept in zip(self.histories, self.best.epochs, strict=True)
+        ]

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from aepretrain.console import print_line
 from aepretrain.data.base import DataModule
 from aepretrain.data.rows import Inputs
-from aepretrain.ensembles.train import Vectorize, train_ensemble, why_apart
+from aepretrain.ensembles.train import Vectorize, reason_not_batched, train_ensemble
 from aepretrain.finetuning.finetune import FineTuned, labelled
 from aepretrain.heads.classification import Classifier
-from aepretrain.pretraining.stack import GreedyStack, GreedyWalk, StageEnd
+from aepretrain.pretraining.stack import GreedyStack, GreedyTraining, StageEnd
+from aepretrain.results.stage import StageRecord
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import FineTuning, Pretraining
-from aepretrain.training.recovery.stage_files import StageRecord
 from aepretrain.training.stage import train_stage
 
 
@@ -42,26 +42,26 @@ def pretrain_stacks(
         ConfigError: If a setting is out of range, or ``vectorize`` is ``on`` and a layer cannot be trained so.
     """
     ends: Sequence[StageEnd | None] = on_stage_ends or [None] * len(stacks)
-    walks = [
-        GreedyWalk(stack, data, pretraining, context, on_stage_end=end)
+    trainings = [
+        GreedyTraining(stack, data, pretraining, context, on_stage_end=end)
         for stack, context, end in zip(stacks, contexts, ends, strict=True)
     ]
     for k in range(len(stacks[0].layers)):
-        for walk, record in zip(walks, _train_layer(walks, k, vectorize), strict=True):
-            walk.close(k, record, note=f"  seed {walk.context.seed}" if len(walks) > 1 else "")
-    for walk in walks:
-        walk.finish()
+        for training, record in zip(trainings, _train_layer(trainings, k, vectorize), strict=True):
+            training.close(k, record, note=f"  seed {training.context.seed}" if len(trainings) > 1 else "")
+    for training in trainings:
+        training.finish()
 
 
-def _train_layer(walks: Sequence[GreedyWalk], k: int, vectorize: Vectorize) -> list[StageRecord]:
+def _train_layer(trainings: Sequence[GreedyTraining], k: int, vectorize: Vectorize) -> list[StageRecord]:
     """Train the same layer of all stacks, at once where that is asked for and possible."""
-    layers, inputs = [list(walk.stack)[k] for walk in walks], [walk.inputs(k) for walk in walks]
-    contexts, settings = [walk.context for walk in walks], walks[0].settings[k]
+    layers, inputs = [list(training.stack)[k] for training in trainings], [training.inputs(k) for training in trainings]
+    contexts, settings = [training.context for training in trainings], trainings[0].settings[k]
     if len(layers) > 1 and vectorize != "off":
         train, validation = ([_tensors(own[part]) for own in inputs] for part in (0, 1))
         if all(train) and all(validation):
             pools = [own[0] for own in train]
-            reason = why_apart(layers[0], pools, contexts[0], stage=settings.name, vectorize=vectorize)
+            reason = reason_not_batched(layers[0], pools, contexts[0], stage=settings.name, vectorize=vectorize)
         else:
             reason = "their inputs are read from files"
         if reason is None:
@@ -93,7 +93,7 @@ def finetune_ensemble(
     """Train the classifiers of many seeds at once, equal within rounding to ``finetune`` for one after another.
 
     Args:
-        classifiers: One per seed; they differ in their weights alone, and ``reason_apart`` finds no reason for them.
+        classifiers: One per seed; they differ in their weights alone. ``reason_impossible`` must be ``None``.
         data: As for one; the inputs lie in memory.
         finetuning: As for one. Each seed keeps its own best epoch, and patience stops each by itself.
         contexts: One per seed; they differ in seed, directory and loggers.

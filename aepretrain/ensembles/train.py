@@ -18,27 +18,27 @@ from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.heads.classification import Classifier
 from aepretrain.layers import Autoencoder, StageModule
 from aepretrain.parts.noise import derive_seed
+from aepretrain.results.stage import StageRecord
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
 from aepretrain.training.chunks import ChunkLength
 from aepretrain.training.context import RunContext, no_loggers
 from aepretrain.training.loop import OptimizerStep, run_epochs
 from aepretrain.training.options import StageSettings, TrainerOptions
 from aepretrain.training.progress import StageProgress
-from aepretrain.training.recovery.save_points import SavePoints
+from aepretrain.training.recovery.checkpoints import SavePoints
 from aepretrain.training.recovery.signals import stop_if_asked
-from aepretrain.training.recovery.stage_files import StageRecord
 from aepretrain.training.stage import optimizer_of
 from aepretrain.training.state import TrainingState
 
 Vectorize = Literal["auto", "on", "off"]
-LARGEST_LAYER = 64 * 1024
+MAX_LAYER_SIZE = 64 * 1024
 """Weights of the largest matrix up to which many seeds at once are worth while on a CPU: beyond, little is gained, and
 784-1000 loses. See ``tests/benchmarks/many_seeds.py``."""
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """The data of all seeds together may take so much memory."""
 
 
-def why_apart(
+def reason_not_batched(
     module: StageModule, x: Sequence[Tensor], context: RunContext, *, stage: str, vectorize: Vectorize = "auto"
 ) -> str | None:
     """Why the seeds of a stage are trained one after another; ``None`` if they are trained at once.
@@ -55,15 +55,15 @@ def why_apart(
     """
     if vectorize == "off":
         return "vectorize is off"
-    reason = reason_apart(module, context)
+    reason = reason_impossible(module, context)
     if reason is not None and vectorize == "on":
         raise ConfigError(f"{stage}: the seeds cannot be trained at once: {reason}. Use --vectorize auto or off.")
     if reason is None and vectorize == "auto":
-        return reason_slow(module, x, context.trainer)
+        return reason_not_faster(module, x, context.trainer)
     return reason
 
 
-def reason_apart(module: StageModule, context: RunContext) -> str | None:
+def reason_impossible(module: StageModule, context: RunContext) -> str | None:
     """Why the seeds of a stage have to be trained one after another; ``None`` if they can be trained at once.
 
     Args:
@@ -72,7 +72,7 @@ def reason_apart(module: StageModule, context: RunContext) -> str | None:
 
     Example:
         >>> from aepretrain import Dense, PlainAutoencoder, TrainerOptions
-        >>> reason_apart(PlainAutoencoder((784,), Dense(64)), RunContext(trainer=TrainerOptions(accumulate=2)))
+        >>> reason_impossible(PlainAutoencoder((784,), Dense(64)), RunContext(trainer=TrainerOptions(accumulate=2)))
         'trainer.accumulate computes a step in parts'
     """
     options = context.trainer
@@ -95,7 +95,7 @@ def reason_apart(module: StageModule, context: RunContext) -> str | None:
     return f"the module {type(module).__name__} is not known to treat examples by themselves"
 
 
-def reason_slow(module: StageModule, x: Sequence[Tensor], options: TrainerOptions) -> str | None:
+def reason_not_faster(module: StageModule, x: Sequence[Tensor], options: TrainerOptions) -> str | None:
     """Why it is not worth while to train the seeds of a stage at once; ``None`` if it is.
 
     Args:
@@ -105,16 +105,16 @@ def reason_slow(module: StageModule, x: Sequence[Tensor], options: TrainerOption
 
     Example:
         >>> from aepretrain import Dense, PlainAutoencoder
-        >>> reason_slow(PlainAutoencoder((784,), Dense(1000)), [torch.zeros(8, 784)] * 2, TrainerOptions())
+        >>> reason_not_faster(PlainAutoencoder((784,), Dense(1000)), [torch.zeros(8, 784)] * 2, TrainerOptions())
         'matrices of 784000 weights keep a CPU busy by themselves'
     """
     if options.accelerator != "cpu" and torch.cuda.is_available():
         largest = 0
     else:
         largest = max(parameter.numel() for parameter in module.parameters())
-    if largest > LARGEST_LAYER:
+    if largest > MAX_LAYER_SIZE:
         return f"matrices of {largest} weights keep a CPU busy by themselves"
-    if (size := sum(tensor.nbytes for tensor in {id(tensor): tensor for tensor in x}.values())) > MOST_BYTES:
+    if (size := sum(tensor.nbytes for tensor in {id(tensor): tensor for tensor in x}.values())) > MAX_BYTES:
         return f"the inputs of all seeds together take {size / 2**30:.1f} GiB"
     return None
 
@@ -134,7 +134,7 @@ def train_ensemble(
     and loggers. Nothing is saved meanwhile: a stage that is stopped begins again. Seconds are each seed's share.
 
     Args:
-        modules: Of each seed, the layer or the head, for which :func:`reason_apart` finds no reason.
+        modules: Of each seed, the layer or the head, for which :func:`reason_impossible` finds no reason.
         train: Of each seed, tensors of shape ``(N, ...)`` that belong together; equally many examples.
         validation: The same for validation.
         settings: The stage's name and length.
@@ -172,28 +172,17 @@ def train_ensemble(
     title = f"{stage}, {len(modules)} seeds"
     progress = StageProgress(title, settings.epochs, len(batches), module.monitor, is_shown=shared.progress)
     length = ChunkLength(shared.trainer.chunk_steps)
-    with noise.feeding(module.model), matmul_precision(shared.trainer.float32_matmul), progress:
+    with noise.attached_to(module.model), matmul_precision(shared.trainer.float32_matmul), progress:
         run_epochs(state, take_step, batches, held_out, settings, saves, progress, length)
-    best.put_back(module)
+    best.restore(module)
     log.finish()
-    module.cpu().give_back(modules)
-    closed = []
-    for place, (alone, history, each) in enumerate(zip(modules, log.histories, files, strict=True)):
+    module.cpu().write_back(modules)
+    records = log.records(state, len(batches))
+    for alone, record, own in zip(modules, records, files, strict=True):
         alone.eval()
-        record = StageRecord(
-            stage=stage,
-            epochs=len(history),
-            kept_epoch=best.epochs[place] if keeps else len(history) - 1,
-            steps=len(history) * len(batches),
-            seconds=state.seconds / len(modules),
-            history=history,
-            device=str(fabric.device),
-            processes=1,
-        )
-        closed.append(record)
-        if each is not None:
-            each.commit(alone, record)
-    return closed
+        if own is not None:
+            own.commit(alone, record)
+    return records
 
 
 def _batched(modules: Sequence[StageModule], pretrained: Sequence[nn.Module]) -> SeedBatch:
@@ -201,7 +190,7 @@ def _batched(modules: Sequence[StageModule], pretrained: Sequence[nn.Module]) ->
     heads = [module for module in modules if isinstance(module, Classifier)]
     layers = [module for module in modules if isinstance(module, Autoencoder)]
     batch = SeedClassifiers(heads) if heads else SeedAutoencoders(layers)
-    batch.give_back(modules)
+    batch.write_back(modules)
     for head, encoder in zip(heads, pretrained, strict=bool(pretrained)):
         check_arrival(head, encoder)
     return batch

@@ -27,7 +27,7 @@ DECISIVE = {
 """For each format that can be read, what of its config decides the codes. The first had no transform."""
 TRANSFORM = "transform."
 """What the names of the transform's tensors begin with; those of the layers begin with their number."""
-MOST_NESTED = 32
+MAX_DEPTH = 32
 LAYERS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
     for cls in (
@@ -92,8 +92,8 @@ def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
     Raises:
         StorageError: If the description names an unknown module or wrong arguments, or nests without end.
     """
-    if depth > MOST_NESTED:
-        raise StorageError(f"an encoder's config nests modules more than {MOST_NESTED} deep. Export it again.")
+    if depth > MAX_DEPTH:
+        raise StorageError(f"an encoder's config nests modules more than {MAX_DEPTH} deep. Export it again.")
     if not isinstance(description, Mapping) or "type" not in description:
         raise StorageError(f"an encoder's config must describe a module by its type, but has {description!r}.")
     name = description["type"]

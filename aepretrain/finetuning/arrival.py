@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from aepretrain.data.rows import octets
+from aepretrain.data.rows import byte_view
 from aepretrain.errors import AEPretrainError
 from aepretrain.heads.base import Head
 
@@ -32,4 +32,4 @@ def check_arrival(head: Head, pretrained: nn.Module) -> None:
 def _equal_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are the same bit for bit: 0 and -0 are not."""
     same_kind = one.shape == other.shape and one.dtype == other.dtype
-    return same_kind and bool((octets(one).cpu() == octets(other).cpu()).all())
+    return same_kind and bool((byte_view(one).cpu() == byte_view(other).cpu()).all())

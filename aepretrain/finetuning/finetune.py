@@ -11,9 +11,9 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.heads.base import Head
 from aepretrain.results.classifier import ClassifierResult, Measurement
+from aepretrain.results.stage import StageRecord
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import FineTuning
-from aepretrain.training.recovery.stage_files import StageRecord
 from aepretrain.training.stage import train_stage
 from aepretrain.training.stock import TrainerFactory
 

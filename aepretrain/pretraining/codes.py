@@ -14,7 +14,7 @@ from torch import Tensor
 from aepretrain.console import print_line
 from aepretrain.data.file_rows import FileRows, RowFile
 from aepretrain.data.half_rows import HalfRows
-from aepretrain.data.rows import Inputs, Rows, digest_of, octets
+from aepretrain.data.rows import Inputs, Rows, byte_view, digest_of
 from aepretrain.errors import ConfigError
 from aepretrain.layers.base import Layer
 from aepretrain.pretraining.encoding import encode_batches, encode_dataset
@@ -28,34 +28,34 @@ LOCK = "codes.lock"
 
 
 class MemoryBudget:
-    """The memory that codes may take: a number of bytes, and how many are taken.
+    """The memory that codes may take: a number of bytes, and how many are reserved.
 
     Args:
         limit: Bytes; ``None``: no limit.
 
     Example:
         >>> budget = MemoryBudget(10)
-        >>> budget.take(8), budget.take(4)
+        >>> budget.reserve(8), budget.reserve(4)
         (True, False)
     """
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
-        self.taken = 0
+        self.reserved = 0
 
-    def take(self, size: int) -> bool:
-        """Take so many bytes, if they are there."""
-        if self.limit is not None and self.taken + size > self.limit:
+    def reserve(self, size: int) -> bool:
+        """Reserve so many bytes, if they are left."""
+        if self.limit is not None and self.reserved + size > self.limit:
             return False
-        self.taken += size
+        self.reserved += size
         return True
 
-    def give(self, size: int) -> None:
-        """Give so many bytes back."""
-        self.taken -= size
+    def release(self, size: int) -> None:
+        """Release so many bytes."""
+        self.reserved -= size
 
     @classmethod
-    def left_by(cls, inputs: Sequence[Inputs], limit: int | None, read_ahead: int) -> "MemoryBudget":
+    def remaining_after(cls, inputs: Sequence[Inputs], limit: int | None, read_ahead: int) -> "MemoryBudget":
         """What a budget leaves beside inputs that are in memory, and beside reading ahead."""
         if limit is None:
             return cls(None)
@@ -84,7 +84,7 @@ class Finished:
         digest.update(str(torch.__version__).encode())
         for name, tensor in self.layer.encoder.state_dict().items():
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(octets(tensor).cpu().numpy().data)
+            digest.update(byte_view(tensor).cpu().numpy().data)
         return digest.hexdigest()
 
 
@@ -99,7 +99,7 @@ class FrozenCodes:
         x: Inputs of the first layer.
         name: Name of the files: ``codes`` or ``validation-codes``.
         context: The run, whose directory holds the files.
-        budget: The memory that may be taken, shared by all codes of the run.
+        budget: The memory that may be reserved, shared by all codes of the run.
         dtype: Type in which codes are kept.
         read_ahead: Bytes for reading a file ahead.
     """
@@ -139,26 +139,26 @@ class FrozenCodes:
 
     def _take(self, x: Inputs, size: int, made: int) -> None:
         """Go on from these codes; what they were made of has served."""
-        self.budget.give(self._size)
+        self.budget.release(self._size)
         self._x, self._size, self._made = x, size, made
         if is_first_process():
             keep = self._path(made - 1) if isinstance(x, FileRows) and made else None
             for place in range(made):
                 if (path := self._path(place)) is not None and path != keep:
-                    for old in (path, _facts_of(path), path.with_name(path.name + PART), path.with_name(LOCK)):
+                    for old in (path, _description_path(path), path.with_name(path.name + PART), path.with_name(LOCK)):
                         old.unlink(missing_ok=True)
 
     def _make(self, place: int) -> tuple[Inputs, int]:
         finished = self._finished[place]
         size = len(self._first) * torch.Size(finished.layer.code_shape).numel() * self.dtype.itemsize
-        if self.budget.take(size):
+        if self.budget.reserve(size):
             codes = encode_dataset(finished.layer, self._x, device=finished.device, dtype=self.dtype)
             _check(codes, finished.stage)
             return (codes if self.dtype == torch.float32 else HalfRows(codes)), size
         path = self._path(place)
         if path is None:
-            raise ConfigError(no_folder(size))
-        with self._alone(finished, path):
+            raise ConfigError(missing_run_directory(size))
+        with self._write_lock(finished, path):
             # Another process may have written it in the meantime.
             if finished.processes == 1 or (rows := self._read(place)) is None:
                 print_line(f"{finished.stage}  codes go to {path}: {size:,} bytes do not fit the memory budget")
@@ -167,7 +167,7 @@ class FrozenCodes:
         return rows, 0
 
     @contextlib.contextmanager
-    def _alone(self, finished: Finished, path: Path) -> Iterator[None]:
+    def _write_lock(self, finished: Finished, path: Path) -> Iterator[None]:
         """Let one process write, while the others wait."""
         make_folder(path.parent)
         with contextlib.ExitStack() as held:
@@ -179,19 +179,19 @@ class FrozenCodes:
     def _write(self, path: Path, finished: Finished, key: str, size: int) -> None:
         part, digest = path.with_name(path.name + PART), hashlib.sha256()
         with storing(path, size):
-            _facts_of(path).unlink(missing_ok=True)
+            _description_path(path).unlink(missing_ok=True)
             try:
                 with part.open("wb") as file:
                     for codes in encode_batches(finished.layer, self._x, device=finished.device):
                         kept = codes.to(self.dtype)
                         _check(kept, finished.stage)
-                        digest.update(written := octets(kept).cpu().numpy().data)
+                        digest.update(written := byte_view(kept).cpu().numpy().data)
                         file.write(written)
                 part.replace(path)
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
-        write_whole(_facts_of(path), json.dumps({"key": key, "sha256": digest.hexdigest()}).encode())
+        write_whole(_description_path(path), json.dumps({"key": key, "sha256": digest.hexdigest()}).encode())
 
     def _read(self, place: int) -> Rows | None:
         """The codes in the file of a layer, if they are those that it would give now; else ``None``."""
@@ -199,7 +199,7 @@ class FrozenCodes:
         if path is None or not path.is_file():
             return None
         try:
-            facts = json.loads(_facts_of(path).read_text(encoding="utf-8"))
+            facts = json.loads(_description_path(path).read_text(encoding="utf-8"))
             if facts == {"key": self._key(place), "sha256": sha256_of(path)}:
                 return self._rows(path, self._finished[place], facts["key"])
         except (OSError, ValueError):
@@ -222,7 +222,7 @@ class FrozenCodes:
         return None if folder is None else folder / f"{self.name}.bin"
 
 
-def no_folder(size: int) -> str:
+def missing_run_directory(size: int) -> str:
     """Why codes that do not fit into memory need a run directory."""
     return (
         f"{size:,} bytes of codes do not fit data.memory_budget, and without a run directory there is no place to put "
@@ -242,8 +242,8 @@ def disk_for_codes(layers: Sequence[Layer], inputs: Sequence[Inputs], budget: Me
     most, before, memory = 0, 0, 0
     for layer in layers[:-1]:
         sizes = [len(x) * torch.Size(layer.code_shape).numel() * TYPES[dtype].itemsize for x in inputs]
-        kept = sum(size for size in sizes if budget.take(size))
-        budget.give(memory)
+        kept = sum(size for size in sizes if budget.reserve(size))
+        budget.release(memory)
         memory, now = kept, sum(sizes) - kept
         most, before = max(most, before + now), now
     return most
@@ -262,5 +262,5 @@ def _key_of(x: Inputs) -> str:
     return digest_of(x)
 
 
-def _facts_of(path: Path) -> Path:
+def _description_path(path: Path) -> Path:
     return path.with_suffix(".json")

@@ -10,7 +10,7 @@ from aepretrain.data.rows import Inputs, in_order
 ENCODING_BATCH = 4096
 ENCODING_BYTES = 4 << 20
 """A batch is smaller where its inputs would take more than this, but for a few examples."""
-LEAST = 16
+MIN_BATCH = 16
 
 
 def encode_dataset(f: nn.Module, x: Inputs, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
@@ -42,7 +42,7 @@ def encode_batches(f: nn.Module, x: Inputs, *, device: str = "cpu") -> Iterator[
     """The codes of a whole data set, batch by batch: the same batches, hence the same bits, wherever inputs lie."""
     f.eval().to(device)
     row_bytes = x.shape[1:].numel() * 4
-    for batch in in_order(x, max(LEAST, min(ENCODING_BATCH, ENCODING_BYTES // row_bytes))):
+    for batch in in_order(x, max(MIN_BATCH, min(ENCODING_BATCH, ENCODING_BYTES // row_bytes))):
         with torch.no_grad():
             codes = f(batch.to(device))
         del batch  # its memory is free before the next one is read

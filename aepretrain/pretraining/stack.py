@@ -15,13 +15,12 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.layers.base import Layer, Shape
 from aepretrain.layers.diagnostics import identity_score
 from aepretrain.parts.noise import derive_seed
-from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, no_folder
-from aepretrain.results.stage import StageLosses, StageResult
+from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, missing_run_directory
+from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 from aepretrain.storage.json_files import finite
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import Pretraining
 from aepretrain.training.out_of_memory import memory_advice
-from aepretrain.training.recovery.stage_files import StageRecord
 from aepretrain.training.stage import train_stage
 from aepretrain.training.stock import TrainerFactory
 
@@ -158,11 +157,11 @@ class GreedyStack(nn.Module):
             DataError: If the inputs do not fit the stack or the first layer.
             ConfigError: If a setting is out of range.
         """
-        walk = GreedyWalk(self, data, pretraining, context, on_stage_end=on_stage_end)
+        training = GreedyTraining(self, data, pretraining, context, on_stage_end=on_stage_end)
         for k, layer in enumerate(self):
-            train, validation = walk.inputs(k)
-            walk.close(k, train_stage(layer, train, validation, walk.settings[k], context, trainer=trainer))
-        walk.finish()
+            train, validation = training.inputs(k)
+            training.close(k, train_stage(layer, train, validation, training.settings[k], context, trainer=trainer))
+        training.finish()
         return self
 
     def disk_for_codes(self, data: DataModule, pretraining: Pretraining, seed: int = 0) -> int:
@@ -223,7 +222,7 @@ class GreedyStack(nn.Module):
         ]
 
 
-class GreedyWalk:
+class GreedyTraining:
     """The way of a stack from its first layer to its last: gives each layer its inputs, and closes its stage.
 
     Args:
@@ -249,7 +248,7 @@ class GreedyWalk:
     ) -> None:
         stack.check(data, context.seed)
         if context.out is None and (size := stack.disk_for_codes(data, pretraining, context.seed)):
-            raise ConfigError(no_folder(size))
+            raise ConfigError(missing_run_directory(size))
         stack.records, stack.identity_scores = [], []
         self.stack = stack
         self.context = context
@@ -292,7 +291,7 @@ class GreedyWalk:
 def _memory_for_codes(data: DataModule, seed: int) -> MemoryBudget:
     splits = data.splits(seed)
     pools = {id(x): x for x in (splits.unlabelled, splits.train.x, splits.validation.x, splits.test.x)}
-    return MemoryBudget.left_by(list(pools.values()), data.memory_limit, data.read_ahead)
+    return MemoryBudget.remaining_after(list(pools.values()), data.memory_limit, data.read_ahead)
 
 
 def _validation_diagnostics(metrics: dict[str, float]) -> dict[str, float]:

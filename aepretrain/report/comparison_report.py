@@ -14,7 +14,7 @@ from aepretrain.report.colours import LIGHT, STAND_INS, arm_colours
 from aepretrain.report.comparison_files import ComparisonFiles, read_comparison
 from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences, draw_overlaid_curves
 from aepretrain.report.comparison_tables import differences_table, means_table, seeds_table
-from aepretrain.report.confusion import MOST_CLASSES, confusion_table, most_confused
+from aepretrain.report.confusion import MAX_CLASSES, confusion_table, most_confused
 from aepretrain.report.inline import WITHOUT_PROGRAM, inline_svg, svg_text
 from aepretrain.report.page import figure, fold, headline, missing, page, paragraph, row, section, write_page
 from aepretrain.report.pictures import write_picture
@@ -231,7 +231,7 @@ def _confusion(files: ComparisonFiles) -> str:
             matrix = files.confusion(arm, labels)
             if matrix is None:
                 continue
-            if len(matrix) > MOST_CLASSES:
+            if len(matrix) > MAX_CLASSES:
                 return missing(f"{len(matrix)} classes are too many for a matrix; results.json of each cell has it.")
             body = confusion_table(matrix, colours[arm])
             figures.setdefault(arm, []).append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix)))

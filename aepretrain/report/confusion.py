@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_CLASSES = 20
+MAX_CLASSES = 20
 """Larger matrices are not shown: their cells would be too small to read."""
 
 

@@ -13,7 +13,7 @@ from aepretrain.report.colours import LIGHT
 Points = NDArray[np.floating]
 """Shape ``(N, 2)``."""
 
-LEAST_POINTS = 10
+MIN_POINTS = 10
 SIDE = 200
 MARGIN = 12
 
@@ -38,7 +38,7 @@ def neighbour_embedding(x: NDArray[np.floating]) -> Points:
     """t-SNE: neighbours stay neighbours; distances between clusters mean nothing.
 
     Args:
-        x: Shape ``(N, D)``, with N at least :data:`LEAST_POINTS`.
+        x: Shape ``(N, D)``, with N at least :data:`MIN_POINTS`.
 
     Reference:
         van der Maaten, Hinton: Visualizing Data using t-SNE (2008).

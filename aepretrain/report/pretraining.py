@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from aepretrain.report.charts import SMALL, count_epochs, new_chart
 from aepretrain.report.colours import STAND_INS, Colours
 from aepretrain.report.embeddings import (
-    LEAST_POINTS,
+    MIN_POINTS,
     can_embed,
     neighbour_embedding,
     neighbours_agree,
@@ -244,10 +244,10 @@ def embeddings(folder: Path) -> list[str]:
     for path in sorted(folder.glob("stages/*/samples.npz")):
         spaces[f"codes of {path.parent.name}"] = read_arrays(path)["codes"]
     parts = [row((_scatter(name, x, labels, "PCA") for name, x in spaces.items()), "small")]
-    if len(inputs["inputs"]) >= LEAST_POINTS:
+    if len(inputs["inputs"]) >= MIN_POINTS:
         parts.append(row((_scatter(name, x, labels, "t-SNE") for name, x in spaces.items()), "small"))
     else:
-        parts.append(missing(f"t-SNE is left out: it needs at least {LEAST_POINTS} examples."))
+        parts.append(missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples."))
     return [_embedding_words(spaces, labels), *parts]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aepretrain.report.colours import STAND_INS
-from aepretrain.report.confusion import MOST_CLASSES, confusion_table, most_confused
+from aepretrain.report.confusion import MAX_CLASSES, confusion_table, most_confused
 from aepretrain.report.inline import inline_svg
 from aepretrain.report.page import figure, headline, missing, page, paragraph, row, section, table, write_page
 from aepretrain.report.pretraining import draw_losses, pretraining_sections
@@ -132,7 +132,7 @@ def _curves(curves: Mapping[str, Curve], kept: int) -> str:
 
 
 def _confusion(matrix: list[list[int]]) -> str:
-    if len(matrix) > MOST_CLASSES:
+    if len(matrix) > MAX_CLASSES:
         return missing(f"{len(matrix)} classes are too many for a matrix. {most_confused(matrix)}")
     body = confusion_table(np.array(matrix), "series-0")
     words = f"Rows are the true classes, columns the answers. {most_confused(matrix)}"

@@ -1,7 +1,39 @@
-"""What the pretraining of one layer found."""
+"""What the training of a stage left on record, and what the pretraining of one layer found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What came out of a stage.
+
+    Args:
+        stage: The stage's name.
+        epochs: Epochs trained.
+        kept_epoch: The epoch, counted from 0, whose weights were kept.
+        steps: Optimizer steps.
+        seconds: Wall-clock time of the whole stage: start of the processes, validation and checkpoints included.
+        history: The figures of every epoch, named as they were logged.
+        device: The kind of device, such as ``cpu`` or ``cuda:0``.
+        processes: How many processes trained together.
+        skipped_steps: Updates that were left out because their gradients were not finite.
+    """
+
+    stage: str
+    epochs: int
+    kept_epoch: int
+    steps: int
+    seconds: float
+    history: Sequence[dict[str, float]]
+    device: str
+    processes: int
+    skipped_steps: int = 0
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures of the kept epoch."""
+        return self.history[self.kept_epoch]
 
 
 @dataclass(frozen=True)

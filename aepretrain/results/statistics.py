@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-LEAST_SEEDS = 3
+MIN_SEEDS = 3
 """With fewer, nothing is said about a difference."""
 
 BOOTSTRAP_SAMPLES = 10_000
@@ -102,9 +102,9 @@ def verdict(difference: PairedDifference, labels: str) -> str:
         >>> verdict(paired_difference([0.93, 0.94], [0.90, 0.90]), "100 labels")
         'cannot tell at 100 labels: 2 seeds are too few, at least 3 are needed'
     """
-    if difference.pairs < LEAST_SEEDS:
+    if difference.pairs < MIN_SEEDS:
         seeds = "1 seed is" if difference.pairs == 1 else f"{difference.pairs} seeds are"
-        return f"cannot tell at {labels}: {seeds} too few, at least {LEAST_SEEDS} are needed"
+        return f"cannot tell at {labels}: {seeds} too few, at least {MIN_SEEDS} are needed"
     low, high = difference.interval
     figures = f"{100 * difference.mean:+.1f} points [{100 * low:.1f}, {100 * high:.1f}] at {labels}"
     if low > 0:

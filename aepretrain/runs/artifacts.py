@@ -12,10 +12,10 @@ from aepretrain.data.base import Examples
 from aepretrain.layers.base import Layer
 from aepretrain.parts.noise import Noise, derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows, write_picture
+from aepretrain.results.stage import StageRecord
 from aepretrain.storage.array_files import write_arrays
 from aepretrain.storage.files import make_folder
 from aepretrain.training.context import RunContext
-from aepretrain.training.recovery.stage_files import StageRecord
 
 EXAMPLES = 500
 """Validation examples whose codes are kept: enough to see clusters, few enough for t-SNE."""

@@ -43,7 +43,7 @@ def choose_run_directory(out: str | None, name: str) -> Path:
     if out is None and (int(processes) > 1 or "NODE_RANK" in os.environ):
         raise ConfigError("several processes need to agree on the run directory: name it by --out.")
     folder = Path(out) if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    _refuse_if_held(folder)
+    _check_unlocked(folder)
     if holds_files(folder):
         raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
     make_folder(folder)
@@ -141,7 +141,7 @@ def _held(folder: Path) -> str:
     return f"{folder} is in use by {first}. Wait for it, stop it, or name another directory."
 
 
-def _refuse_if_held(folder: Path) -> None:
+def _check_unlocked(folder: Path) -> None:
     """Raise a ConfigError that names the owner where a run is going on in a directory."""
     if (folder / OWNER).is_file():
         with locked(folder):

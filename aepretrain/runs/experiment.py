@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from aepretrain import __version__
@@ -28,13 +26,14 @@ from aepretrain.report.run_report import write_run_report
 from aepretrain.results.classifier import ClassifierResult, Measurement
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
+from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.storage.json_files import finite
+from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.training.context import CallbackFactory, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
-from aepretrain.training.recovery.stage_files import StageRecord
 from aepretrain.training.stage import check_training
 
 ClassifierFactory = Callable[..., Classifier]
@@ -144,7 +143,7 @@ class Experiment:
             results = self._run(out, stack, run, resume=resume)
             run.log_outcome(results, encoder=out / "encoder")
             run.publish_report()
-            run.say_where()
+            run.print_wandb_links()
         if self.report and is_first_process():
             print_line("drawing the report")
             write_run_report(out)
@@ -289,10 +288,7 @@ def load_classifier(experiment: Experiment, run: Path) -> Classifier:
     classifier = experiment.build_classifier(experiment.build_stack().encoder)
     if not path.is_file():
         raise StorageError(f"{path} is missing: the run has no classifier, or did not finish. Run fit again.")
-    try:
-        load_model(classifier, str(path), strict=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise StorageError(f"{path} cannot be read: {' '.join(str(error).split())}. Run fit again.") from error
+    read_weights(path, classifier)
     return classifier.eval()
 
 

@@ -63,20 +63,20 @@ def log_comparison(tracking: Tracking, folder: Path, summary: ComparisonResult, 
     with open_run(tracking, folder, job_type="summary", group=folder.absolute().name, tags=["summary"]) as run:
         # A column of a table has one type, and a label budget is a number or "all".
         run.log_table("results", [{**to_plain(row), "labels": str(row.labels)} for row in rows])
-        run.log_figures(figures_of(summary))
+        run.log_figures(scalar_metrics(summary))
         run.log_pictures()
         run.publish_report()
-        run.say_where(f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*")
+        run.print_wandb_links(f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*")
 
 
-def figures_of(summary: ComparisonResult) -> dict[str, Any]:
+def scalar_metrics(summary: ComparisonResult) -> dict[str, Any]:
     """Means, differences and verdicts by label budget.
 
     Example:
         >>> from aepretrain.results.comparison import ArmResult, BudgetResult
         >>> arms = {"random": ArmResult(0.8, 0.01, 0.02, 5)}
         >>> budget = BudgetResult(labels=50, arms=arms, differences={}, verdict="helps", best="random")
-        >>> figures_of(ComparisonResult("Digits", 5, 1, 300, 300, (budget,)))["labels-50"]
+        >>> scalar_metrics(ComparisonResult("Digits", 5, 1, 300, 300, (budget,)))["labels-50"]
         {'random': {'mean': 0.8, 'std': 0.01, 'sampling_error': 0.02, 'seeds': 5}, 'verdict': 'helps'}
     """
     figures: dict[str, Any] = {name: value for name, value in to_plain(summary).items() if name != "budgets"}

@@ -109,7 +109,7 @@ class TrackedRun:
         else:
             self.wandb.publish_report()
 
-    def say_where(self, folders: str | None = None) -> None:
+    def print_wandb_links(self, folders: str | None = None) -> None:
         """Say where the run can be looked at, or how it gets to the server later.
 
         Args:

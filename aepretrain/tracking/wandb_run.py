@@ -19,7 +19,7 @@ from aepretrain.tracking.stage_logger import StageLogger
 from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
 
-PATIENCE = {"init_timeout": 20.0, "finish_timeout": 60.0}
+TIMEOUTS = {"init_timeout": 20.0, "finish_timeout": 60.0}
 """Seconds to wait for a server, unless ``WANDB_INIT_TIMEOUT`` and ``WANDB_FINISH_TIMEOUT`` say otherwise."""
 # Command line, environment, host, code and packages may hold secrets, and the console is in train.log.
 SETTINGS: dict[str, Any] = {
@@ -154,7 +154,7 @@ class WandbRun:
                 f"warning: W&B failed ({_brief(error)}); going on without it. What it has lies in {self.sync_folder}"
             )
             if isinstance(error, ConnectionError):
-                _bury_process()
+                _drop_dead_process()
 
     def _note(self, error: Exception) -> None:
         """Remember that the server failed; a broken connection is that to our own process, which is replaced."""
@@ -257,7 +257,7 @@ class WandbMetrics(StageLogger):
 
 
 def _settings() -> dict[str, Any]:
-    return SETTINGS | {name: value for name, value in PATIENCE.items() if f"WANDB_{name.upper()}" not in os.environ}
+    return SETTINGS | {name: value for name, value in TIMEOUTS.items() if f"WANDB_{name.upper()}" not in os.environ}
 
 
 @contextlib.contextmanager
@@ -273,7 +273,7 @@ def _files_below(folder: Path) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _bury_process() -> None:
+def _drop_dead_process() -> None:
     """Forget a process of Weights & Biases that died, so that the next run starts a new one."""
     import wandb
 

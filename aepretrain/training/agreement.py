@@ -4,7 +4,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from aepretrain.data.rows import octets
+from aepretrain.data.rows import byte_view
 from aepretrain.errors import AEPretrainError
 from aepretrain.training.devices import gather
 
@@ -27,5 +27,5 @@ def check_ranks_agree(module: nn.Module, fabric: Fabric) -> None:
 
 def _bit_sum(tensor: Tensor) -> Tensor:
     """A sum of the bytes of a tensor, weighted by their places: it differs if one bit does, or two values change."""
-    values = octets(tensor).to(torch.int64)
+    values = byte_view(tensor).to(torch.int64)
     return (values * torch.arange(1, len(values) + 1, device=tensor.device)).sum()

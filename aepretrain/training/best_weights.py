@@ -30,7 +30,7 @@ class BestWeights:
         self.waited = 0
         self.weights: dict[str, Tensor] = {}
 
-    def look(self, module: StageModule, figures: Metrics, epoch: int) -> None:
+    def update(self, module: StageModule, figures: Metrics, epoch: int) -> None:
         """Look at the figures of a validation, and keep the weights if they are the best so far."""
         value = self.sign * float(figures[self.monitor])
         if value > self.best:
@@ -41,11 +41,11 @@ class BestWeights:
             self.waited += 1
 
     @property
-    def is_over(self) -> bool:
+    def is_patience_over(self) -> bool:
         """Whether patience is at its end."""
         return self.patience is not None and self.waited >= self.patience
 
-    def put_back(self, module: StageModule) -> None:
+    def restore(self, module: StageModule) -> None:
         """Give a module the weights of the best epoch, where they are kept."""
         if self.weights:
             module.load_state_dict(self.weights)

@@ -11,9 +11,9 @@ from torch import Tensor
 from aepretrain.data.batches import Batches
 from aepretrain.training.devices import mean_over_processes, wait_for
 
-ENOUGH_SECONDS = 0.05
+TARGET_SECONDS = 0.05
 """A chunk takes between this time and four times as long, if its epoch is long enough."""
-MOST_STEPS = 1024
+MAX_STEPS = 1024
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class ChunkLength:
         """Learn from a chunk that took so long; one that was cut short by the end of an epoch teaches nothing."""
         if self.is_fixed or steps != self.steps:
             return
-        if seconds < ENOUGH_SECONDS:
-            self.steps = min(2 * self.steps, MOST_STEPS)
-        elif seconds > 4 * ENOUGH_SECONDS:
+        if seconds < TARGET_SECONDS:
+            self.steps = min(2 * self.steps, MAX_STEPS)
+        elif seconds > 4 * TARGET_SECONDS:
             self.steps = max(self.steps // 2, 1)
 
     def learn(self, steps: int, start: float, fabric: Fabric) -> None:

@@ -15,7 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, distributed
 
 from aepretrain.errors import ConfigError
-from aepretrain.processes import adopt, leave_with
+from aepretrain.processes import exit_with_parent, track_launched
 from aepretrain.training.options import TrainerOptions
 
 LAUNCHER = "AEPRETRAIN_LAUNCHER"
@@ -47,10 +47,10 @@ def _launched(**options: Any) -> Fabric:
     if isinstance(environment, LightningEnvironment):
         # The first process may die before the others have found it, for which torch waits half an hour.
         if environment.local_rank() > 0 and LAUNCHER in os.environ:
-            leave_with(int(os.environ[LAUNCHER]))
+            exit_with_parent(int(os.environ[LAUNCHER]))
         os.environ[LAUNCHER] = str(os.getpid())
     with quiet_lightning():
-        adopt(fabric.strategy.launcher)
+        track_launched(fabric.strategy.launcher)
         fabric.launch()
     return fabric
 

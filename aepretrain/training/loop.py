@@ -18,7 +18,7 @@ from aepretrain.training.divergence import check_losses
 from aepretrain.training.noise import KeyedNoise
 from aepretrain.training.options import StageSettings, TrainerOptions
 from aepretrain.training.progress import StageProgress
-from aepretrain.training.recovery.save_points import SavePoints
+from aepretrain.training.recovery.checkpoints import SavePoints
 from aepretrain.training.state import TrainingState
 from aepretrain.training.validation import Metrics, validate
 
@@ -52,7 +52,7 @@ def run_epochs(
     keep_freed_memory()
     ask_for_gpus_cheaply()
     module, fabric, noise = state.module, take_step.fabric, take_step.noise
-    while state.epoch < settings.epochs and not state.best.is_over:
+    while state.epoch < settings.epochs and not state.best.is_patience_over:
         for chunk in chunks(batches, state.epoch, state.position, chunk_length, saves.every_steps):
             saves.save_or_stop(state)
             start = time.perf_counter()
@@ -73,7 +73,7 @@ def run_epochs(
             validated = validate(module, held_out, noise, fabric)
         row = state.log.close_epoch(state.epoch, state.step - 1, validated)
         if validated:
-            state.best.look(module, validated, state.epoch)
+            state.best.update(module, validated, state.epoch)
         schedule(state.scheduler, validated)
         progress.close_epoch(state.epoch, row)
         state.epoch, state.position = state.epoch + 1, 0

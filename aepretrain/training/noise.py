@@ -34,7 +34,7 @@ class KeyedNoise:
         self.generator.manual_seed(derive_seed(self.seed, self.stage, "validation", self.rank))
 
     @contextlib.contextmanager
-    def feeding(self, module: StageModule) -> Iterator[None]:
+    def attached_to(self, module: StageModule) -> Iterator[None]:
         """Let the noise of a module come from here for a while."""
         before, module.noise = module.noise, self.source()
         try:

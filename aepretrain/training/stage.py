@@ -13,7 +13,8 @@ from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError
 from aepretrain.layers.base import StageModule
 from aepretrain.parts.noise import derive_seed
-from aepretrain.processes import is_first_process, leaving_none_behind
+from aepretrain.processes import dismissing_on_failure, is_first_process
+from aepretrain.results.stage import StageRecord
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
 from aepretrain.training.agreement import check_ranks_agree
 from aepretrain.training.best_weights import BestWeights
@@ -27,10 +28,9 @@ from aepretrain.training.noise import KeyedNoise
 from aepretrain.training.options import StageSettings
 from aepretrain.training.out_of_memory import memory_advice
 from aepretrain.training.progress import StageProgress
-from aepretrain.training.recovery.checkpoints import Checkpoints
-from aepretrain.training.recovery.save_points import SavePoints
+from aepretrain.training.recovery.checkpoints import Checkpoints, SavePoints
+from aepretrain.training.recovery.run_state import StageFiles, check_name
 from aepretrain.training.recovery.signals import stop_if_asked
-from aepretrain.training.recovery.stage_files import StageFiles, StageRecord, check_name
 from aepretrain.training.state import TrainingState
 from aepretrain.training.stock import FirstCheck, TrainerFactory, train_by_lightning
 
@@ -111,17 +111,17 @@ def _train_by_loop(
         stage, settings.epochs, len(batches), module.monitor, first_epoch=state.epoch, is_shown=context.progress
     )
     with (
-        leaving_none_behind(),
+        dismissing_on_failure(),
         memory_advice(stage, settings.batch_size, options.accumulate),
         matmul_precision(options.float32_matmul),
-        noise.feeding(module),
+        noise.attached_to(module),
         progress,
     ):
         length = ChunkLength(options.chunk_steps)
         run_epochs(state, take_step, batches, held_out, settings, saves, progress, length)
         if not skips:
             check_weights(module, stage, state.step)
-        best.put_back(module)
+        best.restore(module)
         check_ranks_agree(module, fabric)
     for logger in loggers:
         logger.finalize("success")
@@ -142,7 +142,7 @@ def _goes_on(state: TrainingState, files: StageFiles | None, context: RunContext
             files.begin(resume=context.resume)
         return False
     state.load_state_dict(checkpoint)
-    files.state.cut_metrics(checkpoint["metrics_bytes"])
+    files.state.truncate_metrics(checkpoint["metrics_bytes"])
     return True
 
 

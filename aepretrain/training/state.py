@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aepretrain.layers.base import StageModule
+from aepretrain.results.stage import StageRecord
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.epoch_log import EpochLog
-from aepretrain.training.recovery.stage_files import StageRecord
 
 
 class TrainingState:

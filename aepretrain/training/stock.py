@@ -15,7 +15,8 @@ from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError, DivergedError, StoppedError
 from aepretrain.layers.base import StageModule
 from aepretrain.parts.noise import derive_seed
-from aepretrain.processes import adopt, is_first_process, leaving_none_behind
+from aepretrain.processes import dismissing_on_failure, is_first_process, track_launched
+from aepretrain.results.stage import StageRecord
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.context import RunContext
 from aepretrain.training.devices import quiet_lightning
@@ -24,7 +25,6 @@ from aepretrain.training.noise import KeyedNoise
 from aepretrain.training.options import StageSettings
 from aepretrain.training.out_of_memory import memory_advice
 from aepretrain.training.recovery.signals import received, stop_if_asked, words
-from aepretrain.training.recovery.stage_files import StageRecord
 
 TrainerFactory = Callable[[str], Trainer]
 """Makes a new Trainer from the name of a stage: a Trainer can fit once, and so can most callbacks."""
@@ -75,8 +75,8 @@ def train_by_lightning(
     if before_first_step is not None:
         before_first_step(module)
     start = time.perf_counter()
-    adopt(fitting.strategy.launcher)
-    with leaving_none_behind(), memory_advice(stage, settings.batch_size), quiet_lightning():
+    track_launched(fitting.strategy.launcher)
+    with dismissing_on_failure(), memory_advice(stage, settings.batch_size), quiet_lightning():
         try:
             fitting.fit(module.train(), batches, held_out)
         except SIGTERMException as error:
@@ -158,7 +158,7 @@ class FollowStage(Callback):
         stop_if_asked(f"before {self.stage}")
         assert isinstance(pl_module, StageModule)
         self.noise = KeyedNoise(self.seed, self.stage, pl_module.device, trainer.global_rank)
-        self._until_teardown.enter_context(self.noise.feeding(pl_module))
+        self._until_teardown.enter_context(self.noise.attached_to(pl_module))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start, self._validated, self._validation_seconds = time.perf_counter(), False, 0.0
@@ -182,7 +182,7 @@ class FollowStage(Callback):
         self._validation_seconds += time.perf_counter() - self._validation_start
         self._validated = True
         if self.keeps and isinstance(pl_module, StageModule):
-            self.best.look(pl_module, trainer.callback_metrics, trainer.current_epoch)
+            self.best.update(pl_module, trainer.callback_metrics, trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -200,4 +200,4 @@ class FollowStage(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StageModule)
         if self.keeps:
-            self.best.put_back(pl_module)
+            self.best.restore(pl_module)

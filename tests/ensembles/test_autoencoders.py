@@ -28,7 +28,7 @@ from aepretrain import (
 from aepretrain.compare import Comparison, Workers, compare, ensembles
 from aepretrain.data.batches import Batches
 from aepretrain.ensembles.stages import pretrain_stacks
-from aepretrain.ensembles.train import SeedBatches, reason_apart, reason_slow, train_ensemble
+from aepretrain.ensembles.train import SeedBatches, reason_impossible, reason_not_faster, train_ensemble
 from aepretrain.parts.noise import derive_seed
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import StageSettings, TrainerOptions
@@ -167,7 +167,7 @@ def test_noise_is_keyed_for_each_seed_as_if_it_were_alone(monkeypatch):
     ],
 )
 def test_layers_that_have_to_be_trained_one_seed_after_another(build, reason):
-    assert reason in reason_apart(build(), RunContext())
+    assert reason in reason_impossible(build(), RunContext())
 
 
 @pytest.mark.parametrize(
@@ -182,18 +182,18 @@ def test_layers_that_have_to_be_trained_one_seed_after_another(build, reason):
     ],
 )
 def test_settings_that_keep_seeds_apart(changes, reason):
-    assert reason in reason_apart(make("plain"), RunContext(**changes))
-    assert reason_apart(make("plain"), RunContext()) is None
+    assert reason in reason_impossible(make("plain"), RunContext(**changes))
+    assert reason_impossible(make("plain"), RunContext()) is None
 
 
 def test_auto_leaves_large_layers_and_large_data_alone():
     small, cpu = make("plain"), TrainerOptions(accelerator="cpu")
-    assert reason_slow(small, [torch.zeros(4, 6)] * 3, cpu) is None
+    assert reason_not_faster(small, [torch.zeros(4, 6)] * 3, cpu) is None
     large = PlainAutoencoder((784,), Dense(1000))
-    assert "matrices of 784000 weights" in reason_slow(large, [torch.zeros(4, 784)] * 3, cpu)
+    assert "matrices of 784000 weights" in reason_not_faster(large, [torch.zeros(4, 784)] * 3, cpu)
     different = [torch.empty(2**26, device="meta") for _ in range(8)]
-    assert "take 2.0 GiB" in reason_slow(small, different, cpu)
-    assert reason_slow(small, different[:1] * 8, cpu) is None
+    assert "take 2.0 GiB" in reason_not_faster(small, different, cpu)
+    assert reason_not_faster(small, different[:1] * 8, cpu) is None
 
 
 def test_a_seed_that_diverges_stops_all_and_is_found():

@@ -25,11 +25,11 @@ from aepretrain import (
 from aepretrain.compare import Comparison, Trial, compare, ensembles
 from aepretrain.ensembles.linear import SeedLinear
 from aepretrain.ensembles.stages import finetune_ensemble
-from aepretrain.ensembles.train import reason_apart, reason_slow
+from aepretrain.ensembles.train import reason_impossible, reason_not_faster
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import TrainerOptions
-from aepretrain.training.recovery.stage_files import StageFiles
+from aepretrain.training.recovery.run_state import StageFiles
 from tests.ensembles.test_autoencoders import SEEDS, assert_ends_alike, contexts
 from tests.ensembles.test_autoencoders import table as rows_of
 
@@ -140,12 +140,12 @@ class Other(Classifier):
     ],
 )
 def test_classifiers_that_have_to_be_trained_one_seed_after_another(classifier, reason):
-    assert reason in reason_apart(classifier, RunContext())
+    assert reason in reason_impossible(classifier, RunContext())
 
 
 def test_auto_leaves_large_classifiers_alone():
-    assert reason_slow(Classifier(nn.Linear(6, 3), 2), [], CPU) is None
-    assert "matrices of 80000 weights" in reason_slow(Classifier(nn.Linear(100, 800), 2), [], CPU)
+    assert reason_not_faster(Classifier(nn.Linear(6, 3), 2), [], CPU) is None
+    assert "matrices of 80000 weights" in reason_not_faster(Classifier(nn.Linear(100, 800), 2), [], CPU)
 
 
 COMPARISON = Comparison(seeds=3, labels=[50, 100], arms=["pretrained", "random", "probe"], baselines=[])

@@ -20,7 +20,7 @@ from aepretrain import (
     load_encoder,
     save_encoder,
 )
-from aepretrain.ensembles.train import reason_apart
+from aepretrain.ensembles.train import reason_impossible
 from aepretrain.heads.base import code_width
 from aepretrain.parts.penalties import contraction
 from aepretrain.runs.artifacts import save_samples
@@ -148,6 +148,6 @@ def test_the_width_of_a_code_is_not_guessed():
 
 def test_many_seeds_of_convolutions_are_trained_one_after_another():
     layer = PlainAutoencoder(IMAGE, ConvCoder())
-    assert "the coder ConvCoder is not known" in reason_apart(layer, RunContext())
+    assert "the coder ConvCoder is not known" in reason_impossible(layer, RunContext())
     classifier = Classifier(two_layers().encoder, 10)
-    assert "Conv2d has weights, and only linear layers are" in reason_apart(classifier, RunContext())
+    assert "Conv2d has weights, and only linear layers are" in reason_impossible(classifier, RunContext())

@@ -13,7 +13,7 @@ from aepretrain.report.comparison_files import ComparisonFiles
 from aepretrain.report.comparison_tables import differences_table, means_table
 from aepretrain.report.pretraining import stage_table, units
 from aepretrain.results.cell import read_rows
-from aepretrain.tracking.comparison import figures_of
+from aepretrain.tracking.comparison import scalar_metrics
 from aepretrain.tracking.run import flatten, summary_of
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -70,7 +70,7 @@ def test_tracking_has_every_figure_by_the_key_of_its_curve():
 
 @pytest.mark.parametrize("budget", SUMMARY.budgets, ids=lambda budget: str(budget.labels))
 def test_tracking_has_means_differences_and_verdicts_of_a_budget(budget):
-    figures = flatten(figures_of(SUMMARY))
+    figures = flatten(scalar_metrics(SUMMARY))
     assert figures["test_examples"] == SUMMARY.test_examples
     assert figures[f"labels-{budget.labels}/random/mean"] == budget.arms["random"].mean
     assert figures[f"labels-{budget.labels}/pretrained - random/wins"] == budget.differences["pretrained - random"].wins

@@ -20,7 +20,7 @@ import aepretrain.training.stage
 from aepretrain.cli.main import main
 from aepretrain.training import loop
 from aepretrain.training.epoch_log import EpochLog
-from aepretrain.training.recovery.save_points import SavePoints
+from aepretrain.training.recovery.checkpoints import SavePoints
 
 
 class Strike:
@@ -91,7 +91,7 @@ class LittleRoom:
                 return run_epochs(state, take_step, batches, held_out, settings, *args)
             self.take()
             run_epochs(state, take_step, batches, held_out, settings, *args)
-            self.give_back()
+            self.write_back()
 
         aepretrain.training.stage.run_epochs = limited
 
@@ -101,7 +101,7 @@ class LittleRoom:
         self.held = list(iter(lambda: self.libc.malloc(self.BLOCK), None))
         resource.setrlimit(resource.RLIMIT_AS, (used + self.room, resource.RLIM_INFINITY))
 
-    def give_back(self):
+    def write_back(self):
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         for block in self.held:
             self.libc.free(block)

@@ -15,7 +15,7 @@ import torch
 
 import aepretrain as ae
 from aepretrain.heads.classification import evaluate_classifier
-from aepretrain.processes import is_first_process, leave_group
+from aepretrain.processes import is_first_process, leave_process_group
 from aepretrain.results.records import to_plain
 from aepretrain.training import loop, stage
 
@@ -55,7 +55,7 @@ def main():
         alone = evaluate_classifier(model, held_out.x, held_out.y)
         together = {name.removeprefix("val/"): value for name, value in tuned.record.metrics.items()}
         (out / "figures.json").write_text(json.dumps({"alone": to_plain(alone), "together": together}))
-    leave_group()
+    leave_process_group()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Watch the loop of a test: what it does is called, and then the test's own function."""
 
 from aepretrain.training import loop
-from aepretrain.training.recovery.save_points import SavePoints
+from aepretrain.training.recovery.checkpoints import SavePoints
 
 
 def before_chunks(monkeypatch, look):

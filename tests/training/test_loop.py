@@ -24,7 +24,7 @@ from aepretrain import (
 from aepretrain.data import Batches
 from aepretrain.parts.corruptions import Dropout
 from aepretrain.training import stage
-from aepretrain.training.chunks import MOST_STEPS, ChunkLength, chunks
+from aepretrain.training.chunks import MAX_STEPS, ChunkLength, chunks
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import StageSettings
 from aepretrain.training.state import TrainingState
@@ -136,7 +136,7 @@ def test_the_length_of_a_chunk_follows_the_time_of_a_step():
     assert length.steps == 1
     for _ in range(30):
         length.adapt(length.steps, 0.0)
-    assert length.steps == MOST_STEPS
+    assert length.steps == MAX_STEPS
     fixed = ChunkLength(5)
     fixed.adapt(5, 100.0)
     assert fixed.steps == 5

@@ -18,7 +18,7 @@ from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.runs.directory import holds_files, locked, log_to, record_command, without_secrets
 from aepretrain.storage.files import make_folder, write_whole
-from aepretrain.training.recovery.signals import leaving_at_once, listening
+from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal
 
 DESCRIPTION = """\
 Does pretraining help on these data, by how much, and at how many labels? Runs arms x seeds x label budgets that share
@@ -51,10 +51,10 @@ def run(arguments: Sequence[str]) -> None:
 def _listening(workers: Workers) -> contextlib.AbstractContextManager[None]:
     """Handle signals: local workers receive them too; with a cluster, only this process stops."""
     if workers.backend == "dask":
-        return leaving_at_once()  # joblib waits for results without checking for signals
+        return stop_at_signal()  # joblib waits for results without checking for signals
     if workers.backend == "ray":
-        return listening(answer="leaving; the workers are ended and do not save")
-    return listening(signal_workers)
+        return remembering_signals(answer="leaving; the workers are ended and do not save")
+    return remembering_signals(signal_workers)
 
 
 @contextlib.contextmanager

@@ -13,12 +13,12 @@ from aepretrain.cli.terminal import print_results
 from aepretrain.console import print_line
 from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.pretraining.stack import GreedyStack
-from aepretrain.processes import is_first_process, is_lost_process, leave_group
+from aepretrain.processes import is_first_process, is_lost_process, leave_process_group
 from aepretrain.runs.directory import choose_run_directory, locked, log_to, record_command
 from aepretrain.storage.files import probe, sweep, write_whole
+from aepretrain.training.recovery.checkpoints import disk_for_training
 from aepretrain.training.recovery.run_state import RunState
-from aepretrain.training.recovery.signals import listening
-from aepretrain.training.recovery.stage_files import disk_needed
+from aepretrain.training.recovery.signals import remembering_signals
 
 DESCRIPTION = """\
 Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it once.
@@ -30,12 +30,12 @@ def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
     parser = build_parser("fit", DESCRIPTION, _add_own)
     parsed = parse(parser, resumed_arguments(arguments), own=("out", RESUME))
-    with listening():
+    with remembering_signals():
         if parsed.arguments.resume is None:
             _start(parsed, arguments)
         else:
             _resume(parsed, Path(parsed.arguments.resume), arguments)
-    leave_group()
+    leave_process_group()
 
 
 def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
@@ -81,11 +81,11 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
 def _disk_needed(parsed: Parsed, stack: GreedyStack) -> int:
     """Disk space of a run, in bytes: checkpoints, weights, and codes that do not fit the memory budget."""
     experiment = parsed.experiment
-    return disk_needed(stack) + stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
+    return disk_for_training(stack) + stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
 
 
 def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> None:
-    with log_to(out / "train.log"), RunState(out).following(), _name_resume_command(out):
+    with log_to(out / "train.log"), RunState(out).recording_outcome(), _name_resume_command(out):
         for warning in stack.warnings():
             print_line(f"warning: {warning}")
         print_line(f"run directory {out}{', resumed' if resume else ''}")

@@ -1,20 +1,98 @@
-"""Checkpoint files: never torn, the previous one kept, read back as plain values only."""
+"""Checkpoints: when a stage saves one, and files that are never torn, the previous one kept, plain values only."""
 
 import io
 import os
 import pickle
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from lightning.fabric import Fabric
+from torch import nn
 
 from aepretrain.console import print_line
-from aepretrain.errors import ConfigError, StorageError
+from aepretrain.errors import StoppedError, StorageError
 from aepretrain.processes import is_first_process
 from aepretrain.storage.files import sha256, sha256_of, storing, sync_folder, write_part
-from aepretrain.training.recovery.stage_files import LAST, PREVIOUS, StageFiles
+from aepretrain.storage.plain_values import plain
+from aepretrain.training.divergence import check_weights
+from aepretrain.training.options import Saving
+from aepretrain.training.recovery.run_state import LAST, PREVIOUS, StageFiles
+from aepretrain.training.recovery.signals import received, words
+from aepretrain.training.state import TrainingState
+
+BYTES_PER_VALUE = 4
+CHECKPOINT_COPIES = 4
+"""Weights, two moments of the optimizer, and the best epoch's weights."""
+CHECKPOINTS = 3
+"""The last, the one before, and the one being written."""
+
+
+class SavePoints:
+    """Save every so many minutes or steps, and when a signal asks the run to stop; then stop.
+
+    Between two chunks the step before is over, and so are validation and the end of the epoch before. What comes later
+    is a function of what is saved, so a run that goes on from here ends with the same bits.
+
+    Args:
+        stage: The stage's name.
+        saving: How often to save.
+        files: The stage's files; ``None`` saves nothing, and only stops.
+        fabric: The processes, which save and stop together.
+        step: How many steps of the stage are done already.
+        checks: Whether weights have to be finite to be saved.
+    """
+
+    def __init__(
+        self, stage: str, saving: Saving, files: StageFiles | None, fabric: Fabric, *, step: int, checks: bool = True
+    ) -> None:
+        self.stage = stage
+        self.saving = saving
+        self.files = files
+        self.fabric = fabric
+        self.checks = checks
+        self._saved_at, self._saved_step = time.monotonic(), step
+
+    @property
+    def every_steps(self) -> int | None:
+        """Steps from one checkpoint to the next; ``None`` where steps decide nothing, or nothing is saved."""
+        return None if self.files is None else self.saving.every_steps
+
+    def save_or_stop(self, state: TrainingState) -> None:
+        """Save where that is due, and leave where a signal came, on all processes.
+
+        Raises:
+            StoppedError: If a signal asks the run to stop.
+            DivergedError: If what is to be saved is not finite: the checkpoint before it stays.
+        """
+        due, signum = self._agree(self._is_due(state.step), received())
+        if (due or signum) and self.files is not None:
+            if self.checks:
+                check_weights(state.module, self.stage, state.step)
+            kept = state.state_dict()  # on all processes: each has a share of it
+            Checkpoints(self.files).save({**kept, "metrics_bytes": self.files.state.metrics_bytes()})
+            self._saved_at, self._saved_step = time.monotonic(), state.step
+        if signum:
+            saved = ", which is saved" if self.files is not None else ""
+            raise StoppedError(f"stopped by {words(signum)} in {self.stage} before step {state.step}{saved}.", signum)
+
+    def _is_due(self, step: int) -> bool:
+        every_steps, every_minutes = self.every_steps, self.saving.every_minutes
+        if self.files is None or step == self._saved_step:
+            return False
+        if every_steps is not None and step % every_steps == 0:
+            return True
+        return every_minutes is not None and time.monotonic() - self._saved_at >= 60 * every_minutes
+
+    def _agree(self, due: bool, signum: int) -> tuple[bool, int]:
+        """Whether to save, and by which signal to stop: the same on all processes, whichever of them asks."""
+        if self.fabric.world_size > 1:
+            asked = torch.tensor([int(due), signum], device=self.fabric.device)
+            torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
+            due, signum = bool(asked[0]), int(asked[1])
+        return due, signum
 
 
 class Checkpoints:
@@ -46,7 +124,7 @@ class Checkpoints:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = write_part(path, data)
             try:
-                self.files.state.expect_checkpoint(self.files.stage, sha256(data))
+                self.files.state.record_checkpoint(self.files.stage, sha256(data))
                 if path.exists():
                     os.replace(path, path.with_name(PREVIOUS))
                 os.replace(part, path)
@@ -110,33 +188,7 @@ def newest_intact(folder: Path, known: list[str]) -> Path | None:
     return None
 
 
-def plain(value: Any, place: str) -> Any:
-    """The same value made of dictionaries, lists, tuples, numbers, words and tensors alone.
-
-    Raises:
-        ConfigError: If it holds anything else, which could not be read back without running code.
-
-    Example:
-        >>> import numpy as np
-        >>> plain({"lr": np.float64(0.1), "shape": torch.Size([2])}, "state")
-        {'lr': 0.1, 'shape': (2,)}
-    """
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, dict):
-        return {plain(key, place): plain(entry, f"{place}.{key}") for key, entry in value.items()}
-    if isinstance(value, list):
-        return [plain(entry, place) for entry in value]
-    if isinstance(value, tuple):
-        return tuple(plain(entry, place) for entry in value)
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    if value is None or isinstance(value, bytes):
-        return value
-    if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "size", 0) == 1:
-        return value.item()
-    raise ConfigError(
-        f"{place} is a {type(value).__name__}, and checkpoints hold plain values only: numbers, words, lists, "
-        "dictionaries, tensors. Use another scheduler or callback, or give it a state_dict of plain values."
-    )
+def disk_for_training(stack: nn.Module) -> int:
+    """About how many bytes a run over a stack writes: checkpoints of its largest stage, and all weights twice."""
+    size = sum(parameter.numel() for parameter in stack.parameters()) * BYTES_PER_VALUE
+    return size * (CHECKPOINT_COPIES * CHECKPOINTS + 2)

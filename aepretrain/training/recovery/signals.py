@@ -13,8 +13,8 @@ from aepretrain.errors import StoppedError
 from aepretrain.processes import is_first_process, kill_launched
 
 Answer = TypeVar("Answer")
-OBEYED = (signal.SIGTERM, signal.SIGINT)
-LOOK_SECONDS = 0.1
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+POLL_SECONDS = 0.1
 _received = 0
 _pass_on: Callable[[int], None] | None = None
 _answer = ""
@@ -45,7 +45,7 @@ def stop_if_asked(place: str) -> None:
         raise StoppedError(f"stopped by {words(_received)} {place}.", _received)
 
 
-def looking_out(work: Callable[[], Answer], place: str) -> Answer:
+def run_interruptibly(work: Callable[[], Answer], place: str) -> Answer:
     """Do work that never looks for signals itself in a thread beside, and leave it where it is if one comes.
 
     Args:
@@ -56,7 +56,7 @@ def looking_out(work: Callable[[], Answer], place: str) -> Answer:
         StoppedError: If a signal asks this process to stop.
 
     Example:
-        >>> looking_out(lambda: 2 + 3, "in a sum")
+        >>> run_interruptibly(lambda: 2 + 3, "in a sum")
         5
     """
     done: Future[Answer] = Future()
@@ -68,13 +68,13 @@ def looking_out(work: Callable[[], Answer], place: str) -> Answer:
             done.set_exception(error)
 
     threading.Thread(target=answer, daemon=True).start()
-    while not wait([done], LOOK_SECONDS).done:
+    while not wait([done], POLL_SECONDS).done:
         stop_if_asked(place)
     return done.result()
 
 
 @contextlib.contextmanager
-def listening(
+def remembering_signals(
     pass_on: Callable[[int], None] | None = None, *, answer: str = "saving at the next step"
 ) -> Iterator[None]:
     """Remember SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C leaves at once.
@@ -91,7 +91,7 @@ def listening(
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {signum: signal.signal(signum, _remember) for signum in OBEYED}
+    before = {signum: signal.signal(signum, _remember) for signum in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -101,7 +101,7 @@ def listening(
 
 
 @contextlib.contextmanager
-def leaving_at_once() -> Iterator[None]:
+def stop_at_signal() -> Iterator[None]:
     """Leave by an error where SIGTERM or Ctrl-C comes: for a process that has nothing of its own to save.
 
     Raises:
@@ -114,7 +114,7 @@ def leaving_at_once() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {signum: signal.signal(signum, leave) for signum in OBEYED}
+    before = {signum: signal.signal(signum, leave) for signum in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -122,7 +122,7 @@ def leaving_at_once() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def obey_another() -> None:
+def follow_parent_signals() -> None:
     """In a process that works for another one: remember that one's SIGTERM; Ctrl-C is the other's to answer."""
 
     def remember(signum: int, frame: FrameType | None) -> None:

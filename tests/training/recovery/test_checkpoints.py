@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, TrainerOptions
 from aepretrain.errors import DivergedError, StoppedError, StorageError
 from aepretrain.storage import files as storage
+from aepretrain.storage.plain_values import plain
 from aepretrain.training.options import Saving, StageSettings
 from aepretrain.training.recovery import checkpoints, signals
-from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact, plain, read_checkpoint
-from aepretrain.training.recovery.run_state import RunState
-from aepretrain.training.recovery.stage_files import LAST, PREVIOUS, StageFiles
+from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact, read_checkpoint
+from aepretrain.training.recovery.run_state import LAST, PREVIOUS, RunState, StageFiles
 from aepretrain.training.stage import train_stage
 from tests.support.watching import before_chunks
 
@@ -85,7 +85,7 @@ def test_whenever_writing_is_interrupted_a_good_checkpoint_is_left(place, files,
     if place == "write":
         monkeypatch.setattr(storage.os, "fsync", interrupt)
     elif place == "record":
-        monkeypatch.setattr(files.state, "expect_checkpoint", interrupt)
+        monkeypatch.setattr(files.state, "record_checkpoint", interrupt)
     else:
         moves, replace = [], storage.os.replace
 
@@ -136,7 +136,7 @@ class Hostile:
     pickle.dumps(Hostile())), lambda path: path.write_bytes(b"no checkpoint")])  # fmt: skip
 def test_nothing_but_plain_values_is_read_even_where_the_sum_is_right(write, files, folder):
     write(folder / LAST)
-    files.state.expect_checkpoint(STAGE, storage.sha256_of(folder / LAST))
+    files.state.record_checkpoint(STAGE, storage.sha256_of(folder / LAST))
     assert newest_intact(folder, known(files)) is not None
     with pytest.raises(StorageError, match="no checkpoint of plain values"):
         read_checkpoint(folder / LAST)
@@ -294,7 +294,7 @@ def test_listening_remembers_a_signal_and_gives_the_handlers_back():
     import signal
 
     before = signal.getsignal(signal.SIGTERM)
-    with signals.listening():
+    with signals.remembering_signals():
         assert signals.received() == 0
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.received() == signal.SIGTERM
@@ -319,7 +319,7 @@ def test_the_state_tells_how_a_run_ended(tmp_path):
         (StoppedError("", 15), "stopped"), (DivergedError(), "diverged"), (ValueError(), "failed"), (None, "finished"),
     ):  # fmt: skip
         try:
-            with state.following():
+            with state.recording_outcome():
                 assert state.status == "running"
                 if error:
                     raise error

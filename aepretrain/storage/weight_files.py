@@ -1,0 +1,62 @@
+"""The weights of a module in a safetensors file: whole or not at all."""
+
+import os
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from aepretrain.errors import StorageError
+from aepretrain.storage.files import PART, storing, sync_folder
+
+
+def write_weights(path: Path, module: nn.Module) -> None:
+    """Write the weights of a module; the file that was there before stays until the new one is on the disk.
+
+    Raises:
+        StorageError: If it cannot be written; the previous file is as it was.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> write_weights(path, nn.Linear(3, 2))
+        >>> read_weights(path, nn.Linear(3, 2))
+    """
+    part = path.with_name(path.name + PART)
+    with storing(path, sum(tensor.nbytes for tensor in module.state_dict().values())):
+        try:
+            save_model(module, str(part))
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise as_os_error(error) from error
+        sync_folder(path.parent)
+
+
+def read_weights(path: Path, module: nn.Module) -> None:
+    """Put the weights of a file into a module: the same names, the same shapes.
+
+    Raises:
+        StorageError: If the file is damaged or does not fit the module.
+    """
+    try:
+        load_model(module, str(path), strict=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise StorageError(f"{path} cannot be read: {' '.join(str(error).split())}. Start the run again.") from error
+
+
+def as_os_error(error: Exception) -> OSError:
+    """What the system refused, of an error of safetensors, which names the number in its text alone.
+
+    Example:
+        >>> as_os_error(SafetensorError("Error while serializing: I/O error: ... (os error 28)"))
+        OSError(28, 'No space left on device')
+    """
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))
