@@ -277,10 +277,13 @@ def _statistics(x: Inputs, name: str) -> Statistics:
     shape = x.shape[1:]
     count, mean, squares = 0, torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
     low, high = torch.full(shape, math.inf), torch.full(shape, -math.inf)
+    wide = torch.empty(0, *shape, dtype=torch.float64)  # one for all pieces: freed and allocated anew, memory fragments
     for part in pieces(x):
         part = part.detach().float().cpu()
         low, high = low.minimum(part.amin(dim=0)), high.maximum(part.amax(dim=0))
-        variance, part_mean = torch.var_mean(part.double(), dim=0, correction=0)
+        if len(wide) < len(part):
+            wide = torch.empty(part.shape, dtype=torch.float64)
+        variance, part_mean = torch.var_mean(wide[: len(part)].copy_(part), dim=0, correction=0)
         total, shift = count + len(part), part_mean - mean
         mean = mean + shift * (len(part) / total)
         squares = squares + variance * len(part) + shift.square() * (count * len(part) / total)
