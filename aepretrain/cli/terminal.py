@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from aepretrain.console import console
+from aepretrain.console import console, print_line
 from aepretrain.data.budget import format_bytes
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.classifier import Measurement
@@ -69,6 +69,15 @@ def _print_patterns(patterns: Sequence[PatternCode]) -> None:
     console.print(table)
     solved = sum(row.solved for row in patterns)
     console.print(f"{solved} of {len(patterns)} patterns come back as they went in")
+
+
+@rank_zero_only
+def print_data(experiment: Experiment, stack: GreedyStack) -> None:
+    """Print what was read, and what is likely to disappoint."""
+    for note in experiment.data.notes:
+        print_line(f"data: {note}")
+    for warning in experiment.warnings(stack):
+        print_line(f"warning: {warning}")
 
 
 def print_plan(experiment: Experiment, stack: GreedyStack) -> None:

@@ -116,6 +116,10 @@ class DataModule(LightningDataModule, ABC):
         self.labels = labels
         self.unlabelled = unlabelled
         self.transform = NoTransform()
+        self.notes: list[str] = []
+        """Sentences on what was read: files, rows, columns or classes, and what was left out and why."""
+        self.warnings: list[str] = []
+        """Sentences on what looks wrong with the data, each with the way out; complete after :meth:`source`."""
         self._source: Source | None = None
 
     @abstractmethod

@@ -62,15 +62,26 @@ class GreedyStack(nn.Module):
         if not layers:
             raise ConfigError("a stack needs at least one layer, but layers is empty. Add one to the list.")
         self.in_shape: Shape = tuple(in_shape)
-        built: list[Layer] = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(seed, "stack"))
-            for k, make in enumerate(layers):
-                below = built[-1] if built else None
-                built.append(_build_layer(k, make, below.code_shape if below else self.in_shape, below))
-        self.layers = nn.ModuleList(built)
+        self.seed = seed
+        self.factories = list(layers)
+        self.layers = nn.ModuleList(self._build_layers())
         self.records: list[StageRecord] = []
         self.identity_scores: list[float] = []
+
+    def _build_layers(self) -> list[Layer]:
+        built: list[Layer] = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, "stack"))
+            for k, make in enumerate(self.factories):
+                below = built[-1] if built else None
+                built.append(_build_layer(k, make, below.code_shape if below else self.in_shape, below))
+        return built
+
+    def reset_parameters(self) -> None:
+        """Restore the initial weights, and forget the records of an earlier training."""
+        for layer, fresh in zip(self, self._build_layers(), strict=True):
+            layer.load_state_dict(fresh.state_dict())
+        self.records, self.identity_scores = [], []
 
     @property
     def code_shape(self) -> Shape:
@@ -139,7 +150,8 @@ class GreedyStack(nn.Module):
     ) -> Self:
         """Train the layers one after another.
 
-        A finished layer runs over the data once; the next one trains on its codes, and cannot change it. Codes that do
+        A stack that was trained before starts again from its initial weights. A finished layer runs over the data once;
+        the next one trains on its codes, and cannot change it. Codes that do
         not fit ``data.memory_limit`` go to a file in the stage's folder until the next stage has closed.
 
         Args:
@@ -249,7 +261,8 @@ class GreedyTraining:
         stack.check(data, context.seed)
         if context.out is None and (size := stack.disk_for_codes(data, pretraining, context.seed)):
             raise ConfigError(missing_run_directory(size))
-        stack.records, stack.identity_scores = [], []
+        if stack.records:
+            stack.reset_parameters()
         self.stack = stack
         self.context = context
         self.on_stage_end = on_stage_end

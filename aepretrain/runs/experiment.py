@@ -128,6 +128,10 @@ class Experiment:
         stack.check(self.data, self.seed)
         return stack
 
+    def warnings(self, stack: GreedyStack) -> list[str]:
+        """What is likely to disappoint, found before training: warnings on the data and on the stack."""
+        return [*self.data.warnings, *stack.warnings()]
+
     def run(self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False) -> RunResult:
         """Train everything and write the run directory.
 
@@ -191,7 +195,7 @@ class Experiment:
         results = replace(
             self.empty_result(stack.records[0]),
             stages=tuple(stack.results()),
-            warnings=tuple(stack.warnings()),
+            warnings=tuple(self.warnings(stack)),
             patterns=_pattern_codes(stack, self.data.splits().unlabelled[:]) if is_patterns else None,
         )
         _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")

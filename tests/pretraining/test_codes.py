@@ -128,10 +128,10 @@ def test_codes_stay_in_memory_while_they_fit_and_what_served_is_given_back(tmp_p
     for k, units in enumerate((4, 2, 4)):
         codes.add(f"{k:02d}-plain", layer(k, units, (6, 4, 2)[k]), **CPU)
         assert isinstance(codes.get(), torch.Tensor)
-    assert room.taken == 1600
+    assert room.reserved == 1600
     assert files(tmp_path) == [] if (tmp_path / "stages").exists() else True
     codes.close()
-    assert room.taken == 0
+    assert room.reserved == 0
     stack = GreedyStack((6,), [lambda s: PlainAutoencoder(s, Dense(4)), lambda s: PlainAutoencoder(s, Dense(2))] * 2)
     assert disk_for_codes(list(stack), [x], MemoryBudget(2500), "float32") == 0
     assert disk_for_codes(list(stack), [x], MemoryBudget(1000), "float32") == 1600

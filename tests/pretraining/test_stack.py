@@ -193,3 +193,13 @@ def test_data_that_do_not_fit_are_refused_before_the_first_stage():
         stack.fit(Digits(), Pretraining(epochs=1), QUIET)
     with pytest.raises(DataError, match=r"layer 0 \(00-plain\), Arrays: Bernoulli takes values in \[0, 1\]"):
         stack.fit(Arrays(3 * torch.rand(50, 4)), Pretraining(epochs=1), QUIET)
+
+
+def test_a_second_fit_starts_again_from_the_initial_weights():
+    data, quiet = Digits(), RunContext(progress=False)
+    stack = GreedyStack(data.in_shape, [plain, plain], seed=3)
+    first = stack.fit(data, Pretraining(epochs=1), quiet).encoder.state_dict()
+    records = len(stack.records)
+    second = stack.fit(data, Pretraining(epochs=1), quiet).encoder.state_dict()
+    assert len(stack.records) == records
+    assert all(torch.equal(first[name], second[name]) for name in first)

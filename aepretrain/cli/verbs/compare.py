@@ -10,10 +10,9 @@ from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.resume import changed_keys
-from aepretrain.cli.terminal import print_comparison
+from aepretrain.cli.terminal import print_comparison, print_data
 from aepretrain.compare import Workers, compare
 from aepretrain.compare.workers import signal_workers
-from aepretrain.console import print_line
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.runs.directory import holds_files, locked, log_to, record_command, without_secrets
@@ -37,8 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out", "vectorize", *WORKERS))
     for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
         stack = experiment.prepare()
-        for warning in stack.warnings():
-            print_line(f"warning: {warning}")
+        print_data(experiment, stack)
     own = parsed.arguments
     workers = Workers(own.workers, own.backend, own.address)
     out = Path(own.out)

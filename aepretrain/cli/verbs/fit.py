@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
-from aepretrain.cli.terminal import print_results
+from aepretrain.cli.terminal import print_data, print_results
 from aepretrain.console import print_line
 from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.pretraining.stack import GreedyStack
@@ -86,8 +86,7 @@ def _disk_needed(parsed: Parsed, stack: GreedyStack) -> int:
 
 def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> None:
     with log_to(out / "train.log"), RunState(out).recording_outcome(), _name_resume_command(out):
-        for warning in stack.warnings():
-            print_line(f"warning: {warning}")
+        print_data(parsed.experiment, stack)
         print_line(f"run directory {out}{', resumed' if resume else ''}")
         results = parsed.experiment.run(out, stack, resume=resume)
         print_results(results, out)

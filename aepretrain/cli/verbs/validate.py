@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from aepretrain.cli.config import build_parser, parse
-from aepretrain.cli.terminal import print_plan
-from aepretrain.console import print_line
+from aepretrain.cli.terminal import print_data, print_plan
 
 DESCRIPTION = """\
 Check a config and its data, and print the plan of a run: stages, shapes, parameters, disk and memory. Trains nothing.
@@ -17,5 +16,4 @@ def run(arguments: Sequence[str]) -> None:
     experiment = parse(parser, arguments, own=()).experiment
     stack = experiment.prepare()
     print_plan(experiment, stack)
-    for warning in stack.warnings():
-        print_line(f"warning: {warning}")
+    print_data(experiment, stack)
