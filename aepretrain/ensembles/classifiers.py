@@ -21,6 +21,10 @@ def reason_against(classifier: Classifier) -> str | None:
     """
     if type(classifier) is not Classifier:
         return f"the classifier {type(classifier).__name__} is not known to treat examples by themselves"
+    if classifier.class_weights is not None:
+        return "class_weights differ from seed to seed"
+    if classifier.monitor == "val/average_precision":
+        return "average_precision ranks the examples of one seed"
     for module in classifier.encoder.modules():
         if type(module) is not nn.Sequential and type(module) not in LAYERS.values():
             return f"the encoder's {type(module).__name__} is not known to treat examples by themselves"
@@ -46,14 +50,19 @@ class SeedClassifiers(SeedBatch):
     def __init__(self, classifiers: Sequence[Classifier]) -> None:
         super().__init__(classifiers)
         self._hits: list[Tensor] = []
+        self._labels: list[Tensor] = []
 
     def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
         x, y = batch
         logits = self.model(x)
         self._hits.append((logits.argmax(dim=1) == y).reshape(self.seeds, -1))
+        self._labels.append(y.reshape(self.seeds, -1))
         return {"loss": F.cross_entropy(logits, y, reduction="none")}
 
     def validation_totals(self) -> dict[str, Tensor]:
-        accuracy = torch.cat(self._hits, dim=1).float().mean(dim=1)
-        self._hits = []
-        return {"accuracy": accuracy, "error": 1 - accuracy}
+        hits, labels = torch.cat(self._hits, dim=1).float(), torch.cat(self._labels, dim=1)
+        self._hits, self._labels = [], []
+        counts = hits.new_zeros(self.seeds, self.model.num_classes)
+        support, correct = counts.scatter_add(1, labels, torch.ones_like(hits)), counts.scatter_add(1, labels, hits)
+        accuracy, balanced = hits.mean(dim=1), (correct / support).nanmean(dim=1)
+        return {"accuracy": accuracy, "error": 1 - accuracy, "balanced_accuracy": balanced}

@@ -60,7 +60,7 @@ class SeedBest(BestWeights):
 
     def __init__(self, seeds: int, monitor: str, mode: str, *, patience: int | None, keeps: bool) -> None:
         super().__init__(monitor, mode, patience=patience, keeps=keeps)
-        self.bests = [-float("inf")] * seeds
+        self.bests = [self.best] * seeds
         self.epochs = [-1] * seeds
         self.stopped: list[int | None] = [None] * seeds
         """The epoch in which each seed was stopped."""
@@ -70,13 +70,13 @@ class SeedBest(BestWeights):
         weights = {name: parameter.detach() for name, parameter in module.named_parameters()}
         if self.keeps and not self.weights:
             self.weights = {name: tensor.clone() for name, tensor in weights.items()}
-        for place, value in enumerate(figures[self.monitor].tolist()):
+        for place, score in enumerate(self.scores(figures)):
             if self.stopped[place] is None:
-                self._update_one(place, self.sign * value, weights, epoch)
+                self._update_one(place, score, weights, epoch)
 
-    def _update_one(self, place: int, value: float, weights: dict[str, Tensor], epoch: int) -> None:
-        if value > self.bests[place]:
-            self.bests[place], self.epochs[place], self._waited[place] = value, epoch, 0
+    def _update_one(self, place: int, score: tuple[float, float], weights: dict[str, Tensor], epoch: int) -> None:
+        if score > self.bests[place]:
+            self.bests[place], self.epochs[place], self._waited[place] = score, epoch, 0
             if self.keeps:
                 for name, tensor in weights.items():
                     self.weights[name][place] = tensor[place]

@@ -8,7 +8,7 @@ from aepretrain.console import print_line
 from aepretrain.data.base import DataModule
 from aepretrain.data.rows import Inputs
 from aepretrain.ensembles.train import Vectorize, reason_not_batched, train_ensemble
-from aepretrain.finetuning.finetune import FineTuned, labelled
+from aepretrain.finetuning.finetune import FineTuned, labelled, prepare_head
 from aepretrain.heads.classification import Classifier
 from aepretrain.pretraining.stack import GreedyStack, GreedyTraining, StageEnd
 from aepretrain.results.stage import StageRecord
@@ -106,6 +106,8 @@ def finetune_ensemble(
         AEPretrainError: If the pretrained weights are not in the batched model.
     """
     splits = [labelled(data, context) for context in contexts]
+    for classifier, (examples, _) in zip(classifiers, splits, strict=True):
+        prepare_head(classifier, finetuning, examples)
     train, validation = (
         [[x if isinstance(x, Tensor) else x[:] for x in own[part]] for own in splits] for part in (0, 1)
     )

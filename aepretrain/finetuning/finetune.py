@@ -84,10 +84,25 @@ def finetune(
     if pretrained is head.encoder:
         raise ConfigError("pretrained must be a copy, not the head's own encoder. Pass stack.encoder once more.")
     train, validation = labelled(data, context)
+    prepare_head(head, finetuning, train)
     check = None if pretrained is None else partial(check_arrival, pretrained=pretrained)
     settings = finetuning.stage_settings(stage)
     record = train_stage(head, train, validation, settings, context, before_first_step=check, trainer=trainer)
     return FineTuned(head, record, None if pretrained is None else True)
+
+
+def prepare_head(head: Head, finetuning: FineTuning, train: list[Inputs]) -> None:
+    """Tell a head what chooses its epoch, and show it the training targets.
+
+    Raises:
+        ConfigError: If the head does not measure ``finetuning.monitor``.
+    """
+    if finetuning.monitor is not None:
+        try:
+            head.watch(finetuning.monitor)
+        except ValueError as error:
+            raise ConfigError(f"finetune.{error}") from error
+    head.fit_targets(train[1][:])
 
 
 def labelled(data: DataModule, context: RunContext) -> tuple[list[Inputs], list[Inputs]]:

@@ -1,9 +1,9 @@
 """The abstract head: an encoder and a linear output, trained with targets as a whole or as a probe."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class Head(StageModule, ABC):
     .. math:: \min_{W, b \,(, f)} \; \mathbb E_{x, y} \, \ell(W f(x) + b, y)
 
     The output starts at zero, so that two heads on different encoders start alike. A subclass fills in :meth:`loss` and
-    :meth:`validation_values`, and sets ``monitor``, ``mode`` and ``columns``.
+    :meth:`validation_values`, and sets ``monitor``, ``mode``, ``monitors`` and ``columns``.
 
     Args:
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
@@ -51,6 +51,8 @@ class Head(StageModule, ABC):
         torch.Size([32])
     """
 
+    monitors: ClassVar[Mapping[str, Literal["min", "max"]]]
+    """The validation figures that may choose the epoch, and whether the smallest or the largest is best."""
     columns: tuple[str, ...]
     """What is measured at the end, for tables: the first decides."""
 
@@ -87,6 +89,19 @@ class Head(StageModule, ABC):
         self.max_norm = max_norm
         self.weight_decay = weight_decay
         self.layer_lr_decay = layer_lr_decay
+
+    def watch(self, name: str) -> None:
+        """Let a validation figure of :attr:`monitors` choose the epoch.
+
+        Raises:
+            ValueError: If the head does not measure it.
+        """
+        if name not in self.monitors:
+            raise ValueError(f"monitor must be one of {', '.join(self.monitors)}, but got {name!r}.")
+        self.monitor, self.mode = f"val/{name}", self.monitors[name]
+
+    def fit_targets(self, y: Tensor) -> None:
+        """Called with all training targets, shape ``(N, ...)``, before the first step; the default ignores them."""
 
     @abstractmethod
     def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Any:

@@ -1,17 +1,21 @@
 """Classification: a head that names the class."""
 
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
-    MulticlassAccuracy,
+    MulticlassAveragePrecision,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassPrecision,
     MulticlassRecall,
+    MulticlassStatScores,
 )
 
 from aepretrain.heads.base import Head
@@ -28,6 +32,8 @@ class Classifier(Head):
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``.
         num_classes: Number of classes, at least 2.
         label_smoothing: Share of the target that is spread over all classes, in ``[0, 1)``.
+        class_weights: Factor on the training loss of each class's examples: ``balanced`` gives every class the same
+            total weight, :math:`N / (C \, N_c)`; a list has one number per class; ``None`` counts all examples alike.
         kwargs: Passed to :class:`~aepretrain.heads.base.Head`.
 
     Raises:
@@ -46,32 +52,69 @@ class Classifier(Head):
     mode = "max"
     columns = ("accuracy", "error")
 
-    def __init__(self, encoder: nn.Module, num_classes: int, *, label_smoothing: float = 0.0, **kwargs: Any) -> None:
+    monitors: ClassVar[Mapping[str, Literal["min", "max"]]] = {
+        "accuracy": "max",
+        "balanced_accuracy": "max",
+        "average_precision": "max",
+        "loss": "min",
+    }
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        num_classes: int,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Literal["balanced"] | Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if num_classes < 2:
             raise ValueError(f"num_classes must be >= 2, but got {num_classes}. With one there is nothing to learn.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), but got {label_smoothing}. A usual value is 0.1.")
+        _check_weights(class_weights, num_classes)
         super().__init__(encoder, num_classes, **kwargs)
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
-        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.class_weights = class_weights
+        given = None if class_weights is None or isinstance(class_weights, str) else torch.tensor(class_weights)
+        self.register_buffer("class_weight", given, persistent=False)
+        self.counts = MulticlassStatScores(num_classes, average=None)
+        self.average_precision = MulticlassAveragePrecision(num_classes, average=None)
+
+    def fit_targets(self, y: Tensor) -> None:
+        if self.class_weights == "balanced":
+            counts = y.cpu().bincount(minlength=self.num_classes)
+            self.class_weight = (len(y) / (self.num_classes * counts.clamp(min=1))).to(self.device)
 
     def loss(self, *batch: Tensor) -> Tensor:
         """Cross-entropy of inputs ``(B, *in_shape)`` with labels ``(B,)``, in nats, shape ``(B,)``."""
         x, y = batch
-        smoothing = self.label_smoothing if self.training else 0.0
-        return F.cross_entropy(at_least_float32(self(x)), y, reduction="none", label_smoothing=smoothing)
+        if self.class_weights is not None and self.class_weight is None:
+            raise ValueError("class_weights balanced needs labels: call fit_targets(y), or give a number per class.")
+        weight, smoothing = (self.class_weight, self.label_smoothing) if self.training else (None, 0.0)
+        logits = at_least_float32(self(x))
+        return F.cross_entropy(logits, y, weight, reduction="none", label_smoothing=smoothing)
 
     def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
         x, y = batch
         logits = at_least_float32(self(x))
-        self.accuracy.update(logits, y)
+        self.counts.update(logits, y)
+        if self.monitor == "val/average_precision":
+            self.average_precision.update(logits.softmax(dim=1), y)
         return {"loss": F.cross_entropy(logits, y, reduction="none")}
 
     def validation_totals(self) -> dict[str, Tensor]:
-        accuracy = self.accuracy.compute()
-        self.accuracy.reset()
-        return {"accuracy": accuracy, "error": 1 - accuracy}
+        hits, _, _, _, support = self.counts.compute().unbind(dim=1)
+        self.counts.reset()
+        accuracy = hits.sum() / support.sum()
+        recall = (hits / support)[support > 0]
+        totals = {"accuracy": accuracy, "error": 1 - accuracy, "balanced_accuracy": recall.mean()}
+        if self.monitor == "val/average_precision":
+            totals["average_precision"] = self.average_precision.compute().nanmean()
+            self.average_precision.reset()
+        return totals
 
     def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Measurement:
         return evaluate_classifier(self, x, y, batch_size=batch_size)
@@ -109,6 +152,7 @@ def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: 
         metrics.update(logits, target)
         loss += F.cross_entropy(logits, target, reduction="sum").item()
     values = {name: value.tolist() for name, value in metrics.compute().items()}
+    occurring = [sum(row) > 0 for row in values["confusion_matrix"]]
     correct = sum(row[label] for label, row in enumerate(values["confusion_matrix"]))
     return Measurement(
         accuracy=correct / len(y),
@@ -117,4 +161,14 @@ def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: 
         examples=len(y),
         per_class=PerClass(values["recall"], values["precision"], values["f1"]),
         confusion_matrix=values["confusion_matrix"],
+        balanced_accuracy=sum(compress(values["recall"], occurring)) / sum(occurring),
     )
+
+
+def _check_weights(weights: str | Sequence[float] | None, num_classes: int) -> None:
+    if weights is None or weights == "balanced":
+        return
+    if isinstance(weights, str) or len(weights) != num_classes or not all(0 < value < math.inf for value in weights):
+        raise ValueError(
+            f"class_weights must be balanced or {num_classes} positive numbers, one per class, but got {weights!r}."
+        )

@@ -1,6 +1,7 @@
 """Regression: a head that answers with numbers."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ class Regressor(Head):
     """
 
     monitor = "val/loss"
+    monitors: ClassVar[Mapping[str, Literal["min", "max"]]] = {"loss": "min"}
     columns = ("rmse", "r2")
 
     def __init__(self, encoder: nn.Module, targets: int = 1, **kwargs: Any) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from aepretrain.results.records import absent
+
 
 @dataclass(frozen=True)
 class PerClass:
@@ -33,6 +35,7 @@ class Measurement:
         examples: Number of examples N.
         per_class: Recall, precision and F1 of every class.
         confusion_matrix: Counts, shape ``(C, C)``; rows are the true classes, columns the answers.
+        balanced_accuracy: Mean recall of the classes that occur; ``None`` in files of earlier versions.
 
     Example:
         >>> per_class = PerClass(recall=[1.0, 0.5], precision=[0.67, 1.0], f1=[0.8, 0.67])
@@ -47,6 +50,7 @@ class Measurement:
     examples: int
     per_class: PerClass
     confusion_matrix: list[list[int]]
+    balanced_accuracy: float | None = absent()
 
 
 @dataclass(frozen=True)

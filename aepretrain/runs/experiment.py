@@ -100,7 +100,10 @@ class Experiment:
             ConfigError: If a setting is out of range.
         """
         try:
-            return self.classifier(encoder, self.data.num_classes or 0)
+            classifier = self.classifier(encoder, self.data.num_classes or 0)
+            if self.finetune.monitor is not None:
+                classifier.watch(self.finetune.monitor)
+            return classifier
         except (ValueError, TypeError) as error:
             raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
 

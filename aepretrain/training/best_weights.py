@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from aepretrain.layers.base import StageModule
@@ -9,7 +10,10 @@ from aepretrain.training.validation import Metrics
 
 
 class BestWeights:
-    """Keeps the weights of the epoch with the best validation figure, and counts validations without a better one.
+    """Keeps the weights of the best epoch, and counts the validations since.
+
+    An epoch is better if its monitored figure is better, or equal with a smaller ``val/loss``: an accuracy often stays
+    the same while the probabilities still improve.
 
     Every process keeps its own copy: the figure is the mean over all of them, hence so is the choice.
 
@@ -25,20 +29,27 @@ class BestWeights:
         self.sign = {"min": -1.0, "max": 1.0}[mode]
         self.patience = patience
         self.keeps = keeps
-        self.best = -float("inf")
+        self.best = (-float("inf"), -float("inf"))
         self.epoch = -1
         self.waited = 0
         self.weights: dict[str, Tensor] = {}
 
     def update(self, module: StageModule, figures: Metrics, epoch: int) -> None:
         """Look at the figures of a validation, and keep the weights if they are the best so far."""
-        value = self.sign * float(figures[self.monitor])
-        if value > self.best:
-            self.best, self.epoch, self.waited = value, epoch, 0
+        score = self.scores(figures)[0]
+        if score > self.best:
+            self.best, self.epoch, self.waited = score, epoch, 0
             if self.keeps:
                 self.weights = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         else:
             self.waited += 1
+
+    def scores(self, figures: Metrics) -> list[tuple[float, float]]:
+        """The monitored figure and the negative loss, larger is better: one pair, or one per seed of an ensemble."""
+        watched = figures[self.monitor]
+        losses = figures.get("val/loss", watched.new_zeros(()))
+        watched, losses = torch.broadcast_tensors(self.sign * watched, -losses)
+        return list(zip(watched.reshape(-1).tolist(), losses.reshape(-1).tolist(), strict=True))
 
     @property
     def is_patience_over(self) -> bool:
@@ -56,5 +67,5 @@ class BestWeights:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.best, self.epoch, self.waited = state["best"], state["epoch"], state["waited"]
+        self.best, self.epoch, self.waited = tuple(state["best"]), state["epoch"], state["waited"]
         self.weights = dict(state["weights"])

@@ -175,13 +175,16 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How long the classifier trains. The epoch with the best validation accuracy is kept.
+    """How long the classifier trains, and which epoch is kept: the best on validation data, by ``monitor``.
 
     Args:
         epochs: Passes over the labelled examples; 0 leaves the classifier out.
         batch_size: Examples per optimizer step, over all processes.
-        patience: Stop after this many validations without a better accuracy. ``None``: train all epochs.
+        patience: Stop after this many validations without a better one. ``None``: train all epochs.
         validate_every: Epochs from one validation to the next; only validated epochs can be kept.
+        monitor: The figure that chooses the epoch: ``accuracy``, ``balanced_accuracy`` (mean recall of the classes),
+            ``average_precision`` or ``loss``; of equal ones the epoch with the smaller loss is kept. ``None``: the
+            accuracy.
 
     Raises:
         ConfigError: If a number lies outside its range.
@@ -195,6 +198,7 @@ class FineTuning:
     batch_size: int = 128
     patience: int | None = None
     validate_every: int = 1
+    monitor: str | None = None
 
     def __post_init__(self) -> None:
         check_length("finetune", self.epochs, self.batch_size, self.patience)
