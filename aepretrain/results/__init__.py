@@ -1,1 +1,1 @@
-"""What stages, classifiers, runs and comparisons found: typed records, each read and written in one place."""
+"""Results of stages, classifiers, runs and comparisons: typed records, each with a single reader and writer."""

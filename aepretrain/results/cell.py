@@ -1,4 +1,4 @@
-"""What one cell of a comparison found: a row of ``results.csv``, and the cell's own ``row.json``."""
+"""The result of one cell of a comparison: a row of ``results.csv``, and the cell's own ``row.json``."""
 
 import csv
 import io
@@ -13,23 +13,23 @@ from aepretrain.results.records import from_plain, read_record, to_plain, write_
 from aepretrain.storage.files import write_whole
 
 Labels = int | Literal["all"]
-"""A label budget as results name it: a number of labelled examples, or all of them."""
+"""A label budget in results: a number of labelled examples, or ``"all"``."""
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """An arm or a baseline with one seed and one label budget.
+    """The result of an arm or a baseline with one seed and one label budget.
 
     Args:
         arm: Name of the arm or baseline.
         seed: The seed.
         labels: The label budget.
-        validation_accuracy: Share of 1.
-        test_accuracy: Share of 1.
+        validation_accuracy: Accuracy on validation data, in ``[0, 1]``.
+        test_accuracy: Accuracy on test data, in ``[0, 1]``.
         epochs: Epochs of fine-tuning; ``None`` for a baseline.
         steps: Optimizer steps of fine-tuning; ``None`` for a baseline.
-        seconds: Wall-clock time of fine-tuning, or of a baseline with its search; ``None`` where it is not known.
-        hyperparameters: What validation data chose, by name; read from ``results.csv``, the values are text.
+        seconds: Wall-clock time of fine-tuning, or of a baseline with its search; ``None`` if unknown.
+        hyperparameters: Values chosen on validation data, by name; they are text if read from ``results.csv``.
 
     Example:
         >>> cell = CellResult("knn", 0, 50, 0.88, 0.86, seconds=0.01, hyperparameters={"k": 1})
@@ -49,7 +49,7 @@ class CellResult:
 
     @property
     def settings(self) -> str:
-        """The hyperparameters as ``results.csv`` has them: ``name=value``, separated by spaces."""
+        """The hyperparameters as written to ``results.csv``: ``name=value``, separated by spaces."""
         return " ".join(f"{name}={value}" for name, value in self.hyperparameters.items())
 
     @classmethod
@@ -62,7 +62,7 @@ class CellResult:
         return read_record(cls, path)
 
     def write(self, path: Path) -> None:
-        """Write ``row.json`` whole or not at all.
+        """Write ``row.json`` atomically.
 
         Raises:
             StorageError: If it cannot be written.
@@ -74,7 +74,7 @@ COLUMNS = tuple(each.name for each in fields(CellResult))
 
 
 def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
-    """Write ``results.csv`` whole or not at all.
+    """Write ``results.csv`` atomically.
 
     Raises:
         StorageError: If it cannot be written.
@@ -90,7 +90,7 @@ def read_rows(path: Path) -> list[CellResult]:
     """Read ``results.csv``.
 
     Raises:
-        StorageError: If it is missing or damaged, or its columns are not those of a comparison.
+        StorageError: If it is missing, damaged or lacks a required column.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -105,7 +105,7 @@ def _cell(row: Mapping[str, str]) -> CellResult:
 
 
 def _number(text: str) -> Any:
-    """A number, or the text itself, which :func:`from_plain` refuses by the name of its column."""
+    """Parse a number; other text is returned as is, and :func:`from_plain` rejects it if a number is required."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -115,7 +115,7 @@ def _number(text: str) -> Any:
 
 
 def _settings(text: str) -> Mapping[str, str] | str:
-    """The settings by name; a value may hold spaces. What names none stays text, which :func:`from_plain` refuses."""
+    """Parse settings by name; values may contain spaces. :func:`from_plain` rejects the text returned otherwise."""
     parts = [part.split("=", 1) for part in re.split(r" (?=[^ =]+=)", text)]
     return dict(parts) if all(len(part) == 2 for part in parts) else text
 
@@ -125,4 +125,4 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "arm": str,
     "hyperparameters": _settings,
 }
-"""What makes a value of the text in a column."""
+"""The parser of each column."""

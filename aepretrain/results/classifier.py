@@ -1,4 +1,4 @@
-"""What a classifier is measured to be, and what its training found."""
+"""Metrics of a classifier, and the result of its training."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from aepretrain.results.records import absent
 
 @dataclass(frozen=True)
 class PerClass:
-    """Figures of every class in its order, shares of 1.
+    """Metrics per class, in class order, each in ``[0, 1]``.
 
     Args:
-        recall: Of the examples of a class, those that were taken for it.
-        precision: Of the examples that were taken for a class, those of it.
-        f1: The harmonic mean of both.
+        recall: Fraction of the examples of a class that are predicted as this class.
+        precision: Fraction of the examples predicted as a class that belong to it.
+        f1: Harmonic mean of recall and precision.
 
     Example:
         >>> PerClass(recall=[1.0, 0.5], precision=[0.5, 1.0], f1=[0.67, 0.67]).recall[1]
@@ -26,15 +26,15 @@ class PerClass:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A classifier on labelled examples.
+    """Metrics of a classifier on labelled examples.
 
     Args:
-        accuracy: Share of 1.
+        accuracy: Accuracy, in ``[0, 1]``.
         error: ``1 - accuracy``.
         loss: Cross-entropy, in nats per example.
         examples: Number of examples N.
         per_class: Recall, precision and F1 of every class.
-        confusion_matrix: Counts, shape ``(C, C)``; rows are the true classes, columns the answers.
+        confusion_matrix: Counts, shape ``(C, C)``; rows are the true classes, columns the predicted ones.
         balanced_accuracy: Mean recall of the classes that occur; ``None`` in files of earlier versions.
 
     Example:
@@ -55,19 +55,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class ClassifierResult:
-    """What fine-tuning found: ``classifier`` in ``results.json``.
+    """The result of fine-tuning: ``classifier`` in ``results.json``.
 
     Args:
-        validation: The kept epoch on validation data, which chose it.
-        test: The kept epoch on test data, read once.
-        weights_arrived: Whether the pretrained weights were seen in the classifier, bit for bit, before the first
-            step; ``None`` where there were none to compare with.
-        frozen_encoder: Whether the head alone was trained.
+        validation: Metrics of the kept epoch on validation data, on which it was chosen.
+        test: Metrics of the kept epoch on test data, evaluated once.
+        weights_arrived: Whether the classifier held the pretrained weights, bit for bit, before the first step;
+            ``None`` if there were none to compare with.
+        frozen_encoder: Whether only the head was trained.
         epochs: Epochs trained.
         kept_epoch: The epoch, counted from 0, whose weights were kept.
         steps: Optimizer steps.
         seconds: Wall-clock time of the whole stage.
-        skipped_steps: Updates that were left out because their gradients were not finite.
+        skipped_steps: Updates skipped because their gradients were not finite.
 
     Example:
         >>> from aepretrain.results.records import from_plain

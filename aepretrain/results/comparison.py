@@ -1,4 +1,4 @@
-"""What a comparison found: ``summary.json``."""
+"""The results of a comparison: ``summary.json``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class ArmResult:
     """The test accuracy of an arm or a baseline at one label budget, over seeds.
 
     Args:
-        mean: Mean, a share of 1.
+        mean: Mean, in ``[0, 1]``.
         std: Standard deviation; NaN for a single seed.
-        sampling_error: Standard error of an accuracy that comes from a finite test set alone, a share of 1.
+        sampling_error: Standard error of the accuracy due to the finite test set alone, as a fraction.
         seeds: Number of seeds.
 
     Example:
@@ -38,8 +38,8 @@ class BudgetResult:
     Args:
         labels: The label budget.
         arms: Arms and baselines by name.
-        differences: Paired differences of test accuracies by name, such as ``pretrained - random``; shares of 1.
-        verdict: Whether pretraining helps, in one sentence; ``None`` where an arm was left out.
+        differences: Paired differences of test accuracies by name, such as ``pretrained - random``, as fractions.
+        verdict: Whether pretraining helps, in one sentence; ``None`` if a required arm was left out.
         longer_verdict: The same at equal compute.
         control_verdict: The same for the control network.
         best: The arm or baseline with the highest mean.
@@ -60,7 +60,7 @@ class BudgetResult:
 
     @property
     def sampling_error(self) -> float:
-        """The largest sampling error of the arms, a share of 1: the one figure that terminal and report show."""
+        """The largest sampling error of the arms, as a fraction: the value shown in the terminal and the report."""
         return max(arm.sampling_error for arm in self.arms.values())
 
 
@@ -70,11 +70,11 @@ class ComparisonResult:
 
     Args:
         data: Name of the data set.
-        seeds: Seeds of the label budget that has the most.
-        combinations: Combinations of settings that were tried for every arm.
-        validation_examples: Labelled examples that settings and epochs were chosen on.
-        test_examples: Examples that every cell was tested on, once.
-        budgets: One per label budget.
+        seeds: Number of seeds of the label budget that has the most.
+        combinations: Number of combinations of settings tried for every arm.
+        validation_examples: Number of labelled examples on which settings and epochs were chosen.
+        test_examples: Number of examples on which every cell was tested, once.
+        budgets: One result per label budget.
 
     Example:
         >>> knn = BudgetResult(labels=50, arms={"knn": ArmResult(0.9, 0.01, 0.02, 3)}, differences={}, verdict=None,
@@ -101,7 +101,7 @@ class ComparisonResult:
         return read_record(cls, path)
 
     def write(self, path: Path) -> None:
-        """Write ``summary.json`` whole or not at all, NaN and infinite ends of intervals as null.
+        """Write ``summary.json`` atomically, with NaN and infinite interval bounds as null.
 
         Raises:
             StorageError: If it cannot be written.

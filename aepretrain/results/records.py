@@ -1,4 +1,4 @@
-"""Frozen dataclasses as plain values of JSON files, and back, with errors that name the key."""
+"""Convert frozen dataclasses to plain JSON values and back, with errors that name the key."""
 
 import math
 import types
@@ -13,16 +13,16 @@ from aepretrain.storage.json_files import read_json, write_json
 Record = TypeVar("Record")
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 LONGEST = 40
-"""Characters of a wrong value that an error shows."""
+"""Maximum number of characters of an invalid value in an error message."""
 
 
 def absent() -> Any:
-    """A field that is ``None`` unless it is given, and whose key the file does not have while it is ``None``."""
+    """Dataclass field that defaults to ``None`` and whose key is not written while it is ``None``."""
     return field(default=None, metadata={"absent": True})
 
 
 def to_plain(value: Any) -> Any:
-    """A record in dictionaries, lists and scalars. NaN stays NaN.
+    """Convert a record to dictionaries, lists and scalars. NaN stays NaN.
 
     Example:
         >>> from aepretrain.results.stage import StageLosses
@@ -38,14 +38,14 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(kind: type[Record], values: Any) -> Record:
-    """A record from plain values. Keys that it does not know are left out; for a ``float``, null is NaN.
+    """Build a record from plain values. Unknown keys are ignored; for a ``float``, null becomes NaN.
 
     Args:
-        kind: The dataclass; its annotations say what every key must hold.
-        values: What :func:`to_plain` gave, or what a file of it holds.
+        kind: The dataclass; its annotations define the type of every key.
+        values: The output of :func:`to_plain`, possibly read back from a file.
 
     Raises:
-        ValueError: If a key is missing or holds another type; the message names it, such as ``stages[0].losses``.
+        ValueError: If a key is missing or has the wrong type; the message names it, such as ``stages[0].losses``.
 
     Example:
         >>> from aepretrain.results.stage import StageLosses
@@ -59,10 +59,10 @@ def from_plain(kind: type[Record], values: Any) -> Record:
 
 
 def read_record(kind: type[Record], path: Path) -> Record:
-    """A record from its JSON file.
+    """Read a record from its JSON file.
 
     Raises:
-        StorageError: If the file is missing, damaged or lacks a key.
+        StorageError: If the file is missing or damaged, or a key is missing or has the wrong type.
     """
     try:
         return from_plain(kind, read_json(path))
@@ -71,10 +71,10 @@ def read_record(kind: type[Record], path: Path) -> Record:
 
 
 def write_record(path: Path, record: Any) -> None:
-    """Write a record whole or not at all, NaN as null.
+    """Write a record atomically, with NaN and infinity as null, from the first process only.
 
     Raises:
-        StorageError: If it cannot be written; what was there before stays.
+        StorageError: If it cannot be written; the previous file is unchanged.
     """
     write_json(path, to_plain(record))
 
@@ -84,12 +84,12 @@ def _may_be_absent(each: Field[Any]) -> bool:
 
 
 def _build(kind: Any, value: Any, key: str) -> Any:
-    """The value as this type.
+    """Convert plain values to a type.
 
     Args:
-        kind: A type as it stands in an annotation.
-        value: Plain values.
-        key: Where the value stands in the file.
+        kind: The type, as written in an annotation.
+        value: The plain values.
+        key: The path of the value in the file.
     """
     origin = get_origin(kind)
     if kind is Any:
@@ -124,7 +124,7 @@ def _build_record(kind: Any, value: Any, key: str) -> Any:
 
 
 def _build_first(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
-    """The value as the first of several types that it fits; null is no number where it is allowed as such."""
+    """Convert to the first matching type of a union; null is ``None``, not NaN, if the union allows it."""
     if value is None and types.NoneType in kinds:
         return None
     for kind in (others := [each for each in kinds if each is not types.NoneType]):
@@ -137,7 +137,7 @@ def _build_first(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
 
 
 def _build_list(kind: Any, values: Any, key: str) -> Any:
-    """``list[X]`` and ``tuple[X, ...]`` of any length, ``tuple[X, Y]`` of its own."""
+    """Convert to ``list[X]`` or ``tuple[X, ...]`` of any length, or ``tuple[X, Y]`` of its own length."""
     kinds = get_args(kind)
     if get_origin(kind) is list or kinds[1:] == (...,):
         kinds = kinds[:1] * len(values)

@@ -1,4 +1,4 @@
-"""What a run found: ``results.json``."""
+"""The results of a run: ``results.json``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from aepretrain.results.stage import StageResult
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data set of a run, and how many of its examples were used for what.
+    """The data set of a run, and the number of its examples in each split.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         in_shape: Shape of one input, without the batch dimension.
         classes: Number of classes; ``None`` without labels.
-        unlabelled: Examples that pretraining saw.
-        labelled: Examples that fine-tuning saw.
-        validation: Validation examples.
-        test: Test examples.
+        unlabelled: Number of examples used for pretraining.
+        labelled: Number of examples used for fine-tuning.
+        validation: Number of validation examples.
+        test: Number of test examples.
 
     Example:
         >>> DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=50, validation=300, test=300).labelled
@@ -39,13 +39,13 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class PatternCode:
-    """What became of a one-hot pattern.
+    """The code and the reconstruction of a one-hot pattern.
 
     Args:
         pattern: Number of the pattern.
         code: Its code, one value per unit.
-        answer: Number of the pattern that the decoder answers with.
-        solved: Whether that is the pattern itself.
+        answer: Number of the decoded pattern.
+        solved: Whether the decoded pattern is the pattern itself.
 
     Example:
         >>> PatternCode(pattern=2, code=[0.1, 0.9, 0.4], answer=2, solved=True).solved
@@ -60,19 +60,19 @@ class PatternCode:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run found, and with what: ``results.json``.
+    """The results of a run and the conditions that produced them: ``results.json``.
 
     Args:
-        stages: One per pretrained layer, from the input up; none in a cell of a comparison, which pretrains elsewhere.
-        classifier: What fine-tuning found; ``None`` where a run only pretrained.
+        stages: One per pretrained layer, from the input up; empty in a comparison cell, which pretrains elsewhere.
+        classifier: The result of fine-tuning; ``None`` if the run only pretrained.
         data: The data set.
-        versions: Package to version, of what decides a result.
-        seed: Of the initial weights, the batch order, the noise and the labelled subset.
-        device: The kind of device, such as ``cpu`` or ``cuda:0``.
-        processes: How many processes trained together.
-        warnings: What is likely to disappoint, one sentence each; ``None`` in a cell of a comparison.
-        patterns: Of one-hot patterns, the code and the answer of each; ``None`` for other data.
-        hyperparameters: In a cell of a comparison, the combination of settings that was chosen; else ``None``.
+        versions: The versions of Python and of the packages that affect results, by name.
+        seed: Seed of the initial weights, the batch order, the noise and the labelled subset.
+        device: The device, such as ``cpu`` or ``cuda:0``.
+        processes: Number of processes that trained together.
+        warnings: Likely problems, one sentence each; ``None`` in a cell of a comparison.
+        patterns: The code and the reconstruction of each one-hot pattern; ``None`` for other data.
+        hyperparameters: In a cell of a comparison, the chosen combination of settings; else ``None``.
 
     Example:
         >>> import tempfile
@@ -105,7 +105,7 @@ class RunResult:
         return read_record(cls, path)
 
     def write(self, path: Path) -> None:
-        """Write ``results.json`` whole or not at all; of several processes, the first one does.
+        """Write ``results.json`` atomically, from the first process only.
 
         Raises:
             StorageError: If it cannot be written.

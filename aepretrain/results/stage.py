@@ -1,4 +1,4 @@
-"""What the training of a stage left on record, and what the pretraining of one layer found."""
+"""The record of a trained stage, and the result of pretraining one layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What came out of a stage.
+    """The record of a trained stage.
 
     Args:
         stage: The stage's name.
         epochs: Epochs trained.
         kept_epoch: The epoch, counted from 0, whose weights were kept.
         steps: Optimizer steps.
-        seconds: Wall-clock time of the whole stage: start of the processes, validation and checkpoints included.
-        history: The figures of every epoch, named as they were logged.
-        device: The kind of device, such as ``cpu`` or ``cuda:0``.
-        processes: How many processes trained together.
-        skipped_steps: Updates that were left out because their gradients were not finite.
+        seconds: Wall-clock time of the stage with validation and checkpoints, but without interruptions.
+        history: The metrics of every epoch, under their logged names.
+        device: The device, such as ``cpu`` or ``cuda:0``.
+        processes: Number of processes that trained together.
+        skipped_steps: Updates skipped because their gradients were not finite.
     """
 
     stage: str
@@ -32,7 +32,7 @@ class StageRecord:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures of the kept epoch."""
+        """The metrics of the kept epoch."""
         return self.history[self.kept_epoch]
 
 
@@ -43,7 +43,7 @@ class StageLosses:
     Args:
         train: The objective on training data, with noise and penalties.
         validation: The objective on validation data.
-        reconstruction: The reconstruction alone on validation data, without noise or penalty.
+        reconstruction: The reconstruction loss alone on validation data, without noise or penalty.
 
     Example:
         >>> StageLosses(train=88.1, validation=87.5, reconstruction=71.2).reconstruction
@@ -57,7 +57,7 @@ class StageLosses:
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """What the pretraining of one layer found: an entry of ``stages`` in ``results.json``.
+    """The result of pretraining one layer: an entry of ``stages`` in ``results.json``.
 
     Args:
         stage: The stage's name, such as ``00-denoising``.
@@ -68,10 +68,10 @@ class StageResult:
         kept_epoch: The epoch, counted from 0, whose weights were kept.
         steps: Optimizer steps.
         seconds: Wall-clock time of the whole stage.
-        skipped_steps: Updates that were left out because their gradients were not finite.
+        skipped_steps: Updates skipped because their gradients were not finite.
         losses: Losses of the kept epoch.
-        diagnostics: Figures of the kept epoch on validation data by name; ``None`` where one is not defined, as the
-            identity score of data that do not vary.
+        diagnostics: Diagnostics of the kept epoch on validation data, by name; ``None`` if undefined, such as the
+            identity score of constant data.
 
     Example:
         >>> stage = StageResult(

@@ -1,4 +1,4 @@
-"""What paired runs say: differences with intervals, and a verdict in one sentence."""
+"""Statistics of paired runs: differences with intervals, and a verdict in one sentence."""
 
 import math
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ import numpy as np
 import scipy.stats
 
 MIN_SEEDS = 3
-"""With fewer, nothing is said about a difference."""
+"""Minimum number of seeds for a statement about a difference."""
 
 BOOTSTRAP_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The differences a - b over pairs that share everything else, in the unit of the values.
+    """Differences a - b over pairs that share all other conditions, in the unit of the values.
 
     Args:
         mean: Mean difference.
         std: Standard deviation of the differences; ``nan`` for a single pair.
-        interval: 95 % interval of the mean by Student's t.
-        bootstrap: 95 % interval of the mean by resampling the pairs.
+        interval: 95 % confidence interval of the mean by Student's t.
+        bootstrap: 95 % confidence interval of the mean by resampling the pairs.
         wins: Pairs in which a is larger.
         losses: Pairs in which b is larger.
         pairs: Number of pairs.
@@ -76,10 +76,10 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> PairedDifferenc
 
 
 def sampling_error(accuracy: float, examples: int) -> float:
-    r"""Standard error of an accuracy that comes from a finite test set alone, :math:`\sqrt{p (1 - p) / n}`.
+    r"""Standard error of an accuracy due to the finite test set alone, :math:`\sqrt{p (1 - p) / n}`.
 
     Args:
-        accuracy: Share of 1.
+        accuracy: Accuracy, in ``[0, 1]``.
         examples: Size of the test set.
 
     Example:
@@ -90,11 +90,11 @@ def sampling_error(accuracy: float, examples: int) -> float:
 
 
 def verdict(difference: PairedDifference, labels: str) -> str:
-    """One plain sentence on whether pretraining helps, from differences of accuracies (shares of 1).
+    """One-sentence verdict on whether pretraining helps, from differences of accuracies (fractions).
 
     Args:
         difference: Pretrained minus random.
-        labels: The label budget in words, such as ``100 labels``.
+        labels: The label budget as text, such as ``100 labels``.
 
     Example:
         >>> verdict(paired_difference([0.93, 0.94, 0.94], [0.90, 0.90, 0.90]), "100 labels")

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: arrays of validation examples for the report, and pictures of each stage."""
+"""Artifacts of a run: arrays of validation examples for the report, and pictures of each stage."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from aepretrain.storage.files import make_folder
 from aepretrain.training.context import RunContext
 
 EXAMPLES = 500
-"""Validation examples whose codes are kept: enough to see clusters, few enough for t-SNE."""
+"""Number of validation examples whose codes are saved: enough to show clusters, few enough for t-SNE."""
 PICTURES = 12
 FILTERS = 96
 
@@ -40,19 +40,19 @@ def save_inputs(validation: Examples, out: Path) -> None:
 
 @rank_zero_only
 def save_curves(record: StageRecord, folder: Path) -> None:
-    """Draw the learning curves of a stage into its folder."""
+    """Plot the learning curves of a stage and save them in its folder."""
     write_picture(folder / "curves.png", draw_curves(record.history, kept_epoch=record.kept_epoch))
 
 
 @rank_zero_only
 @torch.no_grad()
 def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tensor) -> None:
-    """Write a stage's learning curves and codes; of a layer on images also its filters and reconstructions.
+    """Save the learning curves and codes of a stage; for layers on images also filters and reconstructions.
 
     Args:
-        context: The run, whose directory is written to, if it has one.
+        context: The run's context; without a run directory, nothing is written.
         layer: The trained layer.
-        record: Of its stage.
+        record: The record of its stage.
         x: Validation inputs of the layer, shape ``(N, *in_shape)``.
     """
     folder = context.stage_folder(record.stage)
@@ -73,7 +73,7 @@ def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tens
 
 
 def _filters(layer: Layer) -> NDArray[np.float32] | None:
-    """The weights into each unit of the first layer, shape ``(H, C, height, width)``; None if they are no pictures."""
+    """The weights of the first weighted module, shape ``(H, C, height, width)``, or ``None`` if they are not images."""
     weighted = next((module for module in layer.encoder.modules() if list(module.parameters(recurse=False))), None)
     if isinstance(weighted, nn.Conv2d) and weighted.groups == 1 and weighted.in_channels == layer.in_shape[0]:
         return weighted.weight.numpy()

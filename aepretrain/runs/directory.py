@@ -1,4 +1,4 @@
-"""The run directory: one per run, chosen once, locked, written by the first process alone."""
+"""The run directory: one per run, chosen once, locked, and written only by the first process."""
 
 import contextlib
 import json
@@ -19,21 +19,21 @@ from aepretrain.processes import is_first_process
 from aepretrain.storage.files import PART, append_whole, make_folder, storing, write_whole
 from aepretrain.training.recovery.run_state import METRICS
 
-# Processes that the first one launches read the directory here: a time stamp of their own would differ.
+# Processes launched by the first one read the directory here, since their own time stamps would differ.
 VARIABLE = "AEPRETRAIN_RUN_DIR"
 LOCK, OWNER = ".lock", ".lock-owner.json"
 
 
 def choose_run_directory(out: str | None, name: str) -> Path:
-    """Choose and make the directory of a new run.
+    """Choose and create the directory of a new run.
 
     Args:
-        out: The directory that was asked for; ``None`` is a new one below ``runs``.
-        name: What the name of a new one begins with.
+        out: The requested directory; ``None``: a new one below ``runs``.
+        name: Prefix of the name of a new directory.
 
     Raises:
-        ConfigError: If the directory holds files already, or has to be named because several processes share it.
-        StorageError: If it cannot be made or written.
+        ConfigError: If the directory is not empty or in use, or if several processes share it and ``out`` is not set.
+        StorageError: If it cannot be created or written.
     """
     if not is_first_process():
         if VARIABLE not in os.environ and out is None:
@@ -58,7 +58,7 @@ HIDDEN = "[redacted]"
 
 
 def without_secrets(words: Sequence[str]) -> list[str]:
-    """The words of a command line with the values of options that sound like a secret left out.
+    """Redact a command line: the values of options and keys that look like secrets, and credentials in URLs.
 
     Example:
         >>> without_secrets(["fit", "--hub.token", "abc", "--data.password=x y", "--seed", "1"])
@@ -78,10 +78,10 @@ def without_secrets(words: Sequence[str]) -> list[str]:
 
 
 def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
-    """Append the command that is running to ``commands.txt``, without its secrets, from the first process alone.
+    """Append the current command to ``commands.txt``, with secrets redacted, from the first process only.
 
     Raises:
-        StorageError: If it cannot be written.
+        StorageError: If the file cannot be written.
     """
     if is_first_process():
         line = shlex.join(without_secrets(["aepretrain", verb, *arguments])) + "\n"
@@ -89,12 +89,12 @@ def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether a directory holds anything but a lock and what a run makes first, which may have been killed then."""
+    """Whether a directory holds more than a lock and the empty or partial files that a killed run may leave."""
     return folder.is_dir() and any(not _is_bare(path) for path in folder.iterdir())
 
 
 def _is_bare(path: Path) -> bool:
-    """Whether nothing is lost with a file or folder of a run directory."""
+    """Whether a path of a run directory holds no data: a lock, a partial file, empty metrics or empty ``stages``."""
     if path.name == "stages":
         return path.is_dir() and not any(path.iterdir())
     if path.name == METRICS:
@@ -104,10 +104,10 @@ def _is_bare(path: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a directory to this run while it lasts. The lock of a killed run is free again.
+    """Lock a run directory for the duration of the block. The lock of a killed run does not block others.
 
     Raises:
-        ConfigError: If another run holds it; the message names its process and its machine.
+        ConfigError: If another run holds the lock; the message names its process and machine.
         StorageError: If the lock cannot be written.
     """
     if not is_first_process():
@@ -118,7 +118,7 @@ def locked(folder: Path) -> Iterator[None]:
     with storing(folder / LOCK, 0):
         try:
             lock.acquire()
-        except Timeout as error:  # an OSError, but none of the disk
+        except Timeout as error:  # an OSError, but not a disk failure
             raise ConfigError(_held(folder)) from error
     try:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -142,16 +142,16 @@ def _held(folder: Path) -> str:
 
 
 def _check_unlocked(folder: Path) -> None:
-    """Raise a ConfigError that names the owner where a run is going on in a directory."""
+    """Raise a ConfigError that names the owner if another run is using the directory."""
     if (folder / OWNER).is_file():
         with locked(folder):
             pass
 
 
 class LogFile(logging.Handler):
-    """Appends what is logged to a file. Lines that a full disk refuses are left out, which is said once.
+    """Handler that appends log messages to a file. Lines that cannot be written are dropped, with a single warning.
 
-    The log repeats what was on the terminal, so it ends no run: that is left to the files that a run cannot do without.
+    The log duplicates the terminal output, so a failure here does not end the run; only failures in essential files do.
 
     Args:
         path: The file.
@@ -173,7 +173,7 @@ class LogFile(logging.Handler):
 
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Write what the package says, epoch by epoch, to a file, from the first process alone."""
+    """Write the package's log messages, including those per epoch, to a file, from the first process only."""
     if not is_first_process():
         yield
         return

@@ -37,26 +37,26 @@ from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, 
 from aepretrain.training.stage import check_training
 
 ClassifierFactory = Callable[..., Classifier]
-"""A classifier with all but its encoder and the number of classes given; takes further keywords."""
+"""Factory of a classifier from an encoder and the number of classes; accepts further keyword arguments."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides what a run finds.
+    """The settings that determine the results of a run.
 
     Args:
         layers: One factory per layer, from the input up.
         data: The data set.
         pretrain: How long each layer trains.
         classifier: Makes the classifier from an encoder and the number of classes.
-        finetune: How long the classifier trains; 0 epochs leave it out, as do data without classes.
+        finetune: How long the classifier trains; skipped for 0 epochs or data without classes.
         trainer: Devices and precision.
-        seed: Of the initial weights, the batch order, the noise and the labelled subset.
-        callbacks: Make callbacks of Lightning, anew for every stage; for ``trainer.engine`` ``lightning`` alone.
-        report: Whether a run ends with ``report.html``.
-        checkpoint: How often a stage saves where it stands.
-        on_nan: What to do when a loss is not finite: ``stop``, or ``skip`` the update and count.
-        tracking: Which loggers follow the run, beside ``metrics.jsonl``.
+        seed: Seed of the initial weights, the batch order, the noise and the labelled subset.
+        callbacks: Factories of Lightning callbacks, called for every stage; only for ``trainer.engine`` ``lightning``.
+        report: Whether to write ``report.html`` at the end.
+        checkpoint: How often a stage saves a checkpoint.
+        on_nan: What to do if a loss is not finite: ``stop``, or ``skip`` the update and count it.
+        tracking: The loggers of the run, in addition to ``metrics.jsonl``.
 
     Example:
         >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
@@ -79,11 +79,11 @@ class Experiment:
 
     @property
     def has_classifier(self) -> bool:
-        """Whether there is anything to classify, and time to learn it."""
+        """Whether the data have classes and fine-tuning has at least one epoch."""
         return self.data.num_classes is not None and self.finetune.epochs > 0
 
     def build_stack(self) -> GreedyStack:
-        """The stack, with initial weights that depend on the seed alone.
+        """Build the stack. Its initial weights depend only on the seed.
 
         Raises:
             ConfigError: If a layer cannot be built or a setting is out of range.
@@ -94,7 +94,7 @@ class Experiment:
         return stack
 
     def build_classifier(self, encoder: nn.Module) -> Classifier:
-        """The classifier on an encoder. Its head starts at zero.
+        """Build the classifier on an encoder. Its output layer starts at zero.
 
         Raises:
             ConfigError: If a setting is out of range.
@@ -108,11 +108,11 @@ class Experiment:
             raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
 
     def prepare(self) -> GreedyStack:
-        """Build everything and look at the data once, so that what cannot work fails before the first stage.
+        """Build all modules and validate the data, so that errors are raised before the first stage.
 
         Raises:
-            ConfigError: If a layer, an optimizer, the classifier, the devices or a logger cannot be had as asked for,
-                or the encoder could not be saved.
+            ConfigError: If a layer, an optimizer, the classifier, the devices or a logger is invalid or unavailable, or
+                the encoder could not be saved.
             DataError: If the data are missing or do not fit the stack.
         """
         self.tracking.check()
@@ -139,12 +139,12 @@ class Experiment:
         """Train everything and write the run directory.
 
         Args:
-            out: The run directory, which exists. Only the first of several processes writes into it.
-            stack: What :meth:`prepare` returned, where it was called before.
-            resume: Take up what ``out`` holds of this very experiment.
+            out: The existing run directory. Only the first of several processes writes to it.
+            stack: The stack returned by :meth:`prepare`, if already called.
+            resume: Resume from ``out``, which must hold a run of the same experiment.
 
         Returns:
-            What the run found, as ``results.json`` has it.
+            The results, as written to ``results.json``.
         """
         with open_run(self.tracking, out, job_type="fit") as run:
             results = self._run(out, stack, run, resume=resume)
@@ -159,7 +159,7 @@ class Experiment:
     def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:
         stack, results = self.pretrain_stack(out, stack, resume=resume, run=run)
         if self.has_classifier:
-            # What must arrive is read back from the file that users take home; only the first process surely sees it.
+            # The reference is read back from the exported file, which only the first process is sure to see.
             pretrained = load_encoder(out / "encoder").layers if is_first_process() else stack.encoder
             tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
             classifier = tuned.head
@@ -178,13 +178,13 @@ class Experiment:
         """Train the stack and save its encoder.
 
         Args:
-            out: The run directory, which exists.
-            stack: What :meth:`prepare` returned, where it was called before.
-            resume: Take up what ``out`` holds.
-            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
+            out: The existing run directory.
+            stack: The stack returned by :meth:`prepare`, if already called.
+            resume: Resume from ``out``.
+            run: The tracked run; ``None``: write ``metrics.jsonl`` alone.
 
         Returns:
-            The stack, and what was found so far: without a classifier.
+            The stack, and the results so far, without a classifier.
         """
         stack = stack or self.prepare()
         context = self.context(out, resume=resume, run=run)
@@ -193,7 +193,7 @@ class Experiment:
         return stack, self.close_pretraining(stack, out)
 
     def close_pretraining(self, stack: GreedyStack, out: Path) -> RunResult:
-        """Save the encoder of a stack that was trained; returns what was found so far."""
+        """Save the encoder of a trained stack, and return the results so far."""
         is_patterns = isinstance(self.data, OneHotPatterns)
         results = replace(
             self.empty_result(stack.records[0]),
@@ -213,14 +213,14 @@ class Experiment:
         resume: bool = False,
         run: TrackedRun | None = None,
     ) -> FineTuned:
-        """Train a classifier on an encoder. The test data are not touched.
+        """Train a classifier on an encoder. The test data are not used.
 
         Args:
-            encoder: What it starts from.
-            out: The run directory, which exists.
-            pretrained: What the encoder must be, bit for bit, before the first step.
-            resume: Take up what ``out`` holds.
-            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
+            encoder: The initial encoder.
+            out: The existing run directory.
+            pretrained: The module that the encoder must equal, bit for bit, before the first step.
+            resume: Resume from ``out``.
+            run: The tracked run; ``None``: write ``metrics.jsonl`` alone.
         """
         classifier, context = self.build_classifier(encoder), self.context(out, resume=resume, run=run)
         tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
@@ -229,7 +229,7 @@ class Experiment:
         return tuned
 
     def context(self, out: Path, *, resume: bool = False, run: TrackedRun | None = None) -> RunContext:
-        """What all stages of a run in this directory share."""
+        """The context shared by all stages of a run in this directory."""
         loggers = (run or TrackedRun(out, Tracking(loggers=()))).loggers
         return RunContext(
             self.seed,
@@ -243,7 +243,7 @@ class Experiment:
         )
 
     def empty_result(self, record: StageRecord) -> RunResult:
-        """What a result is found with, and nothing found yet: data, versions, seed, device, processes."""
+        """A result that holds only data, versions, seed, device and processes."""
         return RunResult(
             stages=(),
             classifier=None,
@@ -255,7 +255,7 @@ class Experiment:
         )
 
     def describe_data(self) -> DataFacts:
-        """The data set and how many of its examples were used for what."""
+        """Describe the data set, with the number of examples in each split."""
         splits = self.data.splits(self.seed)
         return DataFacts(
             name=self.data.name,
@@ -269,7 +269,7 @@ class Experiment:
 
 
 def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
-    """Draw the curves of a classifier that was trained; its stage is finished."""
+    """Save the learning curves of a trained classifier, and record its stage as finished."""
     folder = context.stage_folder(tuned.record.stage)
     assert folder is not None
     save_curves(tuned.record, folder)
@@ -277,7 +277,7 @@ def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
 
 
 def measure(head: Head, data: DataModule, seed: int) -> tuple[Measurement, Measurement]:
-    """A head whose epochs and settings are chosen, on validation and test data: the test set is read here."""
+    """Measure a head on validation and test data, after epochs and settings are chosen. Reads the test set."""
     splits = data.splits(seed)
     assert splits.validation.y is not None
     assert splits.test.y is not None
@@ -286,7 +286,7 @@ def measure(head: Head, data: DataModule, seed: int) -> tuple[Measurement, Measu
 
 
 def load_classifier(experiment: Experiment, run: Path) -> Classifier:
-    """The classifier of a finished run, from its files.
+    """Load the classifier of a finished run from its files.
 
     Raises:
         StorageError: If its weights are missing or damaged.
@@ -300,7 +300,7 @@ def load_classifier(experiment: Experiment, run: Path) -> Classifier:
 
 
 def classifier_summary(found: ClassifierResult) -> str:
-    """One line on the classifier, when its stage has closed."""
+    """A one-line summary of the classifier, for the end of its stage."""
     return (
         f"classifier  {found.epochs} epochs in {format_duration(found.seconds)}, epoch {found.kept_epoch + 1} kept  "
         f"validation error {found.validation.error:.2%}  test error {found.test.error:.2%}"
@@ -308,7 +308,7 @@ def classifier_summary(found: ClassifierResult) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what decides a result."""
+    """The versions of Python and of the packages that affect results."""
     names = ("lightning", "torchmetrics", "numpy", "scikit-learn")
     found = {name: importlib.metadata.version(name) for name in names}
     own = {"aepretrain": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
@@ -339,7 +339,7 @@ def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: Run
 
 
 def _metrics(results: RunResult) -> dict[str, Any]:
-    """The figures that an encoder takes along: errors of the classifier that tuned it, else those of its stages."""
+    """The metrics saved with an encoder: errors of the classifier that fine-tuned it, else those of its stages."""
     if (found := results.classifier) is not None:
         return {"validation error": found.validation.error, "test error": found.test.error}
     return {
@@ -349,7 +349,7 @@ def _metrics(results: RunResult) -> dict[str, Any]:
 
 @torch.no_grad()
 def _pattern_codes(stack: GreedyStack, x: Tensor) -> tuple[PatternCode, ...]:
-    """For each one-hot pattern its code, and the pattern that the decoder answers with."""
+    """The code of each one-hot pattern, and the pattern decoded from it."""
     codes = stack.encode(x)
     answers = stack.decode(codes).argmax(dim=1)
     return tuple(

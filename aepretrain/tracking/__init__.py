@@ -1,1 +1,1 @@
-"""Where figures go while a run trains: metrics files, and loggers of Lightning."""
+"""Metrics files and Lightning loggers that record a run while it trains."""

@@ -1,4 +1,4 @@
-"""A comparison in Weights & Biases: one group of runs, and one run that sums them up."""
+"""A comparison in Weights & Biases: one group of runs and one summary run."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -14,11 +14,11 @@ from aepretrain.tracking.wandb_run import artifact_name
 
 
 def open_pretraining(tracking: Tracking, folder: Path, seed: int) -> AbstractContextManager[TrackedRun]:
-    """Follow the pretraining of one seed, which several cells share.
+    """Open the tracked run of one seed's pretraining, which several cells share.
 
     Args:
-        tracking: Which loggers follow the comparison.
-        folder: The run directory, ``runs/NAME`` below the directory of the comparison.
+        tracking: The loggers of the comparison.
+        folder: The run directory, ``runs/NAME`` below the comparison's directory.
         seed: The seed.
     """
     tags = ["pretraining", f"seed-{seed}"]
@@ -28,15 +28,15 @@ def open_pretraining(tracking: Tracking, folder: Path, seed: int) -> AbstractCon
 def open_cell(
     tracking: Tracking, folder: Path, *, arm: str, seed: int, labels: int | None, encoder: Path | None = None
 ) -> AbstractContextManager[TrackedRun]:
-    """Follow one cell: an arm, a seed, a label budget.
+    """Open the tracked run of one cell: an arm, a seed and a label budget.
 
     Args:
-        tracking: Which loggers follow the comparison.
-        folder: The run directory, ``runs/NAME`` below the directory of the comparison.
-        arm: The arm: the type of the run, by which curves are grouped.
+        tracking: The loggers of the comparison.
+        folder: The run directory, ``runs/NAME`` below the comparison's directory.
+        arm: The arm, which is also the job type of the run; curves are grouped by it.
         seed: The seed.
         labels: The label budget; ``None`` is all labels.
-        encoder: The ``encoder/`` of the pretraining that the cell starts from, if it does; the config names it.
+        encoder: The ``encoder/`` folder that the cell starts from, if any; the config holds its artifact name.
     """
     facts = {"arm": arm, "seed": seed, "labels": labels}
     if encoder is not None:
@@ -46,22 +46,22 @@ def open_cell(
 
 
 def _group_of(folder: Path) -> str:
-    """The name of the comparison's directory, from a run directory below its ``runs/``."""
+    """The name of the comparison's directory, given a run directory below its ``runs/``."""
     above = folder.absolute().parents
     return next((path.parent for path in above if path.name == "runs"), above[1]).name
 
 
 def log_comparison(tracking: Tracking, folder: Path, summary: ComparisonResult, rows: Sequence[CellResult]) -> None:
-    """Sum a comparison up: a table of all rows, means, differences and verdicts, and the pictures that there are.
+    """Log the summary of a comparison: a table of all rows, means, differences, verdicts and any pictures.
 
     Args:
-        tracking: Which loggers follow the comparison.
+        tracking: The loggers of the comparison.
         folder: The directory of the comparison.
-        summary: What the comparison found.
-        rows: Of all cells.
+        summary: The results of the comparison.
+        rows: The results of all cells.
     """
     with open_run(tracking, folder, job_type="summary", group=folder.absolute().name, tags=["summary"]) as run:
-        # A column of a table has one type, and a label budget is a number or "all".
+        # A table column has one type, but a label budget is a number or "all".
         run.log_table("results", [{**to_plain(row), "labels": str(row.labels)} for row in rows])
         run.log_figures(scalar_metrics(summary))
         run.log_pictures()
@@ -70,7 +70,7 @@ def log_comparison(tracking: Tracking, folder: Path, summary: ComparisonResult, 
 
 
 def scalar_metrics(summary: ComparisonResult) -> dict[str, Any]:
-    """Means, differences and verdicts by label budget.
+    """Facts of a comparison, with means, differences and verdicts by label budget.
 
     Example:
         >>> from aepretrain.results.comparison import ArmResult, BudgetResult

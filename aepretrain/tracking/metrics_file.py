@@ -15,8 +15,8 @@ class MetricsFile(StageLogger):
     """Logger that appends rows ``{"stage", "epoch", "step", "name", "value"}`` to a JSON Lines file.
 
     Args:
-        path: The file; rows are appended, so that all stages of a run share it.
-        stage: The stage that every row names.
+        path: The file. Rows are appended, so all stages of a run share it.
+        stage: The stage, written to every row.
     """
 
     def __init__(self, path: Path, stage: str) -> None:
@@ -26,10 +26,10 @@ class MetricsFile(StageLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one row per scalar. Lightning hands the epoch over as one of them.
+        """Append one row per scalar. Lightning passes the epoch as one of the metrics.
 
         Raises:
-            StorageError: If the rows cannot be written; the file is as it was.
+            StorageError: If the rows cannot be written; the file is unchanged.
         """
         self._epoch = int(metrics.get("epoch", self._epoch))
         rows = [

@@ -1,4 +1,4 @@
-"""Where figures go, as a config says it."""
+"""Options that select and configure the loggers of a run."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -8,24 +8,24 @@ from typing import Any, Literal
 from aepretrain.errors import ConfigError
 
 LoggerName = Literal["wandb", "tensorboard", "csv"]
-# The package that a logger needs beside the core dependencies, and the extra that brings it.
+# The package that a logger needs besides the core dependencies, and the extra that installs it.
 NEEDS = {"tensorboard": ("tensorboard", "tensorboard")}
 REPORT_NEEDS = ("wandb_workspaces", "wandb-report")
 
 
 @dataclass(frozen=True)
 class WandbOptions:
-    """How runs appear in Weights & Biases. The key comes from ``wandb login`` or the environment, never from here.
+    """How runs appear in Weights & Biases. The API key comes from ``wandb login`` or the environment only.
 
     Args:
-        mode: ``auto`` obeys ``WANDB_MODE``, and else is online where a key is at hand and the server answers; where it
-            does not, also ``online`` goes on offline. ``offline`` needs no account, ``disabled`` writes nothing.
-        project: The project; where this is left as it is, ``WANDB_PROJECT`` decides. A sweep has its own.
-        entity: The user or team; ``null`` is the key's own.
-        group: Joins runs; ``null`` is the directory's name for a comparison, and none for a single run.
-        name: Name of the run of ``fit``; ``null`` is its directory's. Cells are named by arm, labels and seed.
-        tags: Tags of every run, beside those that a comparison gives.
-        report: Build a report of panels and tables on the server, where runs are online.
+        mode: ``auto`` follows ``WANDB_MODE``, or is ``online`` if unset. ``online`` falls back to offline if there is
+            no API key or the server does not answer. ``offline`` needs no account, ``disabled`` writes nothing.
+        project: The project; ``WANDB_PROJECT`` replaces the default. A sweep sets its own.
+        entity: The user or team; ``null``: the default entity of the API key.
+        group: Group of the runs; ``null``: the directory's name for a comparison, none for a single run.
+        name: Name of the run of ``fit``; ``null``: its directory's name. Cells are named by arm, labels and seed.
+        tags: Tags of every run, in addition to those set by a comparison.
+        report: Build a report of panels and tables on the server if runs are online.
     """
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
@@ -39,12 +39,12 @@ class WandbOptions:
 
 @dataclass(frozen=True)
 class Tracking:
-    """Which loggers follow a run, beside ``metrics.jsonl``, which is always written.
+    """The loggers of a run, in addition to ``metrics.jsonl``, which is always written.
 
     Args:
         loggers: Any of ``wandb``, ``tensorboard``, ``csv``.
         wandb: How runs appear in Weights & Biases.
-        config: The settings that Weights & Biases shows; what looks like a secret is left out.
+        config: The settings shown in Weights & Biases; values whose keys look like secrets are redacted.
 
     Example:
         >>> Tracking(["csv"]).check()
@@ -57,10 +57,10 @@ class Tracking:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
-        """See that what the loggers need is installed.
+        """Check that the packages required by the loggers are installed.
 
         Raises:
-            ConfigError: If it is not.
+            ConfigError: If a package is missing.
         """
         for name in self.loggers:
             if name in NEEDS:

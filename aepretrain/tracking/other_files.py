@@ -1,4 +1,4 @@
-"""Loggers that write the scalars of a stage in other forms: a table, TensorBoard's events."""
+"""Loggers that write the scalars of a stage as a CSV table or as TensorBoard events."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ from aepretrain.tracking.stage_logger import StageLogger
 
 
 class CSVFile(StageLogger):
-    """Logger that leaves a table of a stage, made of its rows of ``metrics.jsonl`` when the stage closes.
+    """Logger that writes a stage's rows of ``metrics.jsonl`` as a CSV table when the stage ends.
 
-    It keeps nothing of its own, so the table of a run that was resumed is that of an undisturbed one. Lightning's
-    ``CSVLogger`` removes the rows that were written before.
+    It keeps no state, so a resumed run writes the same table as an uninterrupted one. Lightning's ``CSVLogger`` removes
+    the rows written before.
 
     Args:
         path: The table: one row per epoch and step, one column per scalar.
@@ -35,14 +35,14 @@ class CSVFile(StageLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """The scalars are in ``metrics.jsonl`` already."""
+        """Do nothing: the scalars are already in ``metrics.jsonl``."""
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the table whole or not at all.
+        """Write the table atomically, if the stage succeeded.
 
         Raises:
-            StorageError: If it cannot be written.
+            StorageError: If the table cannot be written.
         """
         if status != "success" or not self.metrics.is_file():
             return
@@ -62,12 +62,12 @@ class CSVFile(StageLogger):
 
 
 class TensorBoardEvents(StageLogger):
-    """Logger that appends scalars to a file of TensorBoard's events, each whole or not at all.
+    """Logger that appends scalars to a TensorBoard event file, the events of one call completely or not at all.
 
-    Lightning's ``TensorBoardLogger`` writes in a thread, which a full disk ends with a traceback.
+    Lightning's ``TensorBoardLogger`` writes in a thread, which ends with a traceback if the disk is full.
 
     Args:
-        folder: Where the file lies; every start of a stage has a file of its own.
+        folder: Folder of the event file; every start of a stage creates a new file.
         stage: The stage.
     """
 
@@ -80,7 +80,7 @@ class TensorBoardEvents(StageLogger):
         """Append one event per scalar.
 
         Raises:
-            StorageError: If they cannot be written; the file is as it was.
+            StorageError: If the events cannot be written; the file is unchanged.
         """
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary

@@ -1,4 +1,4 @@
-"""Secrets stay out of what is logged."""
+"""Redact secrets before settings are logged."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ REDACTED = "(redacted)"
 
 
 def redact(value: Any) -> Any:
-    """Nested settings without the values of keys that name a secret.
+    """Return nested settings with the values of keys that name a secret redacted.
 
     Example:
         >>> redact({"data": {"root": "here", "api_token": "abc", "credentials": "x"}, "seed": 0})

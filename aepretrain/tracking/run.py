@@ -1,4 +1,4 @@
-"""One run, followed by all loggers that were asked for."""
+"""A run and its loggers."""
 
 import contextlib
 import json
@@ -22,12 +22,12 @@ from aepretrain.tracking.wandb_run import WandbMetrics, WandbRun, key_prefix
 
 
 class TrackedRun:
-    """Where the figures, pictures and files of one run go.
+    """A run whose metrics, pictures and files are sent to the selected loggers.
 
     Args:
         folder: The run directory.
-        tracking: Which loggers follow the run.
-        wandb: The run in Weights & Biases; ``None`` where there is none.
+        tracking: The loggers of the run.
+        wandb: The run in Weights & Biases, or ``None``.
 
     Example:
         >>> [type(logger).__name__ for logger in TrackedRun(Path("runs/a"), Tracking(["csv"])).loggers("00-plain")]
@@ -40,7 +40,7 @@ class TrackedRun:
         self.wandb = wandb
 
     def loggers(self, stage: str) -> list[Logger]:
-        """The loggers of a stage: ``metrics.jsonl`` first, then those that were asked for."""
+        """The loggers of a stage: ``metrics.jsonl`` first, then the selected ones."""
         metrics = self.folder / "metrics.jsonl"
         make: dict[str, Callable[[str], Logger]] = {
             "wandb": partial(WandbMetrics, self.wandb),
@@ -51,7 +51,7 @@ class TrackedRun:
         return [MetricsFile(metrics, stage), *(make[name](stage) for name in names)]
 
     def replay(self) -> None:
-        """Hand over what ``metrics.jsonl`` holds: the curves of a run that has ended."""
+        """Send the rows of ``metrics.jsonl`` to the other loggers, after training has ended."""
         lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         places = groupby(map(json.loads, lines), key=lambda row: (row["stage"], row["epoch"], row["step"]))
         followers: dict[str, list[Logger]] = {}
@@ -63,24 +63,24 @@ class TrackedRun:
             logger.finalize("success")
 
     def log_outcome(self, results: RunResult, *, encoder: Path | None = None) -> None:
-        """Hand over what the run found: its results, its pictures, and its encoder where there is one."""
+        """Log the results and pictures of the run, and its encoder if given."""
         self.log_results(results)
         self.log_pictures()
         if encoder is not None:
             self.log_encoder(encoder)
 
     def log_results(self, results: RunResult) -> None:
-        """Set the run's summary from what the run found."""
+        """Set the run's summary from its results."""
         if self.wandb is not None:
             self.wandb.summarize(summary_of(results))
 
     def log_figures(self, figures: Mapping[str, Any]) -> None:
-        """Set figures of the run's summary, nested ones as ``outer/inner``."""
+        """Set values in the run's summary; nested keys become ``outer/inner``."""
         if self.wandb is not None:
             self.wandb.summarize(flatten(figures))
 
     def log_pictures(self) -> None:
-        """Show the pictures of the stages, under the stages' keys, and those of ``pictures/``."""
+        """Log the pictures of all stages under the stages' key prefixes, and those in ``pictures/``."""
         if self.wandb is None:
             return
         for stage in sorted((self.folder / "stages").glob("*/")):
@@ -90,18 +90,18 @@ class TrackedRun:
         self.wandb.log_pictures({f"pictures/{path.stem}": path for path in pictures})
 
     def log_encoder(self, folder: Path) -> None:
-        """Hand over an encoder that was saved, as an artifact."""
+        """Log a saved encoder as an artifact."""
         if self.wandb is not None:
             self.wandb.log_encoder(folder)
 
     def log_table(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Show rows, with the columns of the first; what is no number or text is shown as text."""
+        """Log rows as a table with the columns of the first row; values of other types become text."""
         if self.wandb is not None and rows:
             columns = list(rows[0])
             self.wandb.log_table(key, columns, [[_shown(row.get(name)) for name in columns] for row in rows])
 
     def publish_report(self) -> None:
-        """Build a report in Weights & Biases, where that is asked for."""
+        """Build a report in Weights & Biases, if requested."""
         if not self.tracking.wandb.report:
             return
         if self.wandb is None:
@@ -110,10 +110,10 @@ class TrackedRun:
             self.wandb.publish_report()
 
     def print_wandb_links(self, folders: str | None = None) -> None:
-        """Say where the run can be looked at, or how it gets to the server later.
+        """Print the run's URL, or the ``wandb sync`` command that uploads an offline run.
 
         Args:
-            folders: What to sync; ``None`` is this run alone.
+            folders: Folders to sync; ``None``: this run alone.
         """
         if self.wandb is None or self.wandb.run is None:
             return
@@ -133,17 +133,17 @@ def open_run(
     tags: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> Iterator[TrackedRun]:
-    """Follow a run from its first to its last stage.
+    """Track a run from its first to its last stage.
 
-    Nothing of Weights & Biases is loaded unless it is asked for, and nothing that goes wrong in it stops the run.
+    Weights & Biases is imported only if selected, and its failures never stop the run.
 
     Args:
-        tracking: Which loggers follow the run.
-        folder: The run directory, which exists.
+        tracking: The loggers of the run.
+        folder: The existing run directory.
         job_type: ``fit``, an arm, ``pretraining`` or ``summary``.
-        group: Joins the runs of a comparison; the setting ``wandb.group`` comes first.
-        tags: What to find the run by.
-        facts: What this run adds to the settings, such as its arm and seed.
+        group: Group of a comparison's runs; the setting ``wandb.group`` takes precedence.
+        tags: Tags of the run.
+        facts: Entries added to the settings for this run, such as its arm and seed.
 
     Example:
         >>> with open_run(Tracking(loggers=[]), Path("runs/a"), job_type="fit") as run:
@@ -182,7 +182,7 @@ def _start_wandb(
 
 
 def summary_of(results: RunResult) -> dict[str, Any]:
-    """The figures of a run by the keys that their curves have.
+    """The scalar results of a run, with key prefixes that match its curves.
 
     Example:
         >>> from aepretrain.results.run import DataFacts
@@ -208,7 +208,7 @@ def summary_of(results: RunResult) -> dict[str, Any]:
 
 
 def flatten(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested figures in one dictionary; lists and ``None`` are left out.
+    """Flatten nested values into one dictionary; lists and ``None`` are left out.
 
     Example:
         >>> flatten({"a": {"b": 1, "c": {"d": 2.5}}, "e": [1, 2]})

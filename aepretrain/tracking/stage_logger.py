@@ -1,4 +1,4 @@
-"""What the loggers of a stage share: they take scalars, and the run's config is written elsewhere."""
+"""The base class of stage loggers, which record scalars; the run's config is written elsewhere."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 
 class StageLogger(Logger):
-    """Logger of one stage's scalars; a subclass says in ``log_metrics`` where they go.
+    """Logger of one stage's scalars; subclasses write them in ``log_metrics``.
 
     Args:
         stage: The stage.
@@ -29,4 +29,4 @@ class StageLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the config is in ``config.yaml``, and Weights & Biases gets it at the run's start."""
+        """Do nothing: the config is in ``config.yaml``, and Weights & Biases receives it when the run starts."""

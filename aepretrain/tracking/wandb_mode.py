@@ -1,4 +1,4 @@
-"""Online or offline, decided before Weights & Biases is asked: its own attempt at a dead server takes minutes."""
+"""Choose online or offline before Weights & Biases starts: it retries an unreachable server for minutes."""
 
 import netrc
 import os
@@ -22,17 +22,17 @@ MODES: dict[str, Mode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-"""What ``WANDB_MODE`` may say."""
+"""The mode for each accepted value of ``WANDB_MODE``."""
 SERVER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided.
+    """The chosen mode.
 
     Args:
         mode: The mode.
-        reason: Why it is not online although that was wanted.
+        reason: Why the run is offline although online was requested; else ``None``.
     """
 
     mode: Mode
@@ -40,12 +40,12 @@ class Decision:
 
 
 def decide_mode(asked: str, environment: Mapping[str, str], find_obstacle: Callable[[], str | None]) -> Decision:
-    """The mode of a run: the setting, else ``WANDB_MODE``, else online; offline where online cannot be had.
+    """Choose the mode of a run: the setting, else ``WANDB_MODE``, else online; offline if online is not possible.
 
     Args:
         asked: The setting ``wandb.mode``.
-        environment: The environment's variables.
-        find_obstacle: Says what is in the way of being online; is asked only if that is wanted.
+        environment: The environment variables.
+        find_obstacle: Returns the reason why online is not possible, or ``None``; called only if online is requested.
 
     Example:
         >>> decide_mode("auto", {"WANDB_MODE": "offline"}, lambda: None)
@@ -61,14 +61,14 @@ def decide_mode(asked: str, environment: Mapping[str, str], find_obstacle: Calla
 
 
 def settle_mode(tracking: Tracking) -> Tracking:
-    """The same tracking with its mode decided, so that many runs need not find it out."""
+    """Return the tracking options with the mode resolved, so that many runs do not repeat the check."""
     if "wandb" not in tracking.loggers or not is_first_process():
         return tracking
     return replace(tracking, wandb=replace(tracking.wandb, mode=decided_mode(tracking.wandb.mode)))
 
 
 def decided_mode(asked: str) -> Mode:
-    """The mode of a run in this environment. Says why it is not online, if that was wanted."""
+    """Choose the mode of a run in this environment; if it falls back to offline, print the reason."""
     decision = decide_mode(asked, os.environ, find_obstacle)
     if decision.reason is not None:
         print_line(f"W&B: offline, because {decision.reason}")
@@ -76,7 +76,7 @@ def decided_mode(asked: str) -> Mode:
 
 
 def find_obstacle() -> str | None:
-    """What is in the way of being online: no key, or a server that does not answer; ``None`` if nothing is."""
+    """The reason why online is not possible: no API key or no answer from the server; ``None`` if it is possible."""
     # Unlike wandb.setup(), this reads the settings and starts no process.
     from wandb.sdk.wandb_setup import singleton
 
@@ -89,7 +89,7 @@ def find_obstacle() -> str | None:
 
 
 def has_key(settings: Any) -> bool:
-    """Whether a key is at hand: in the settings of Weights & Biases, or in the netrc entry of its host."""
+    """Whether the settings of Weights & Biases hold an API key or identity token, or netrc has its host."""
     if settings.api_key or settings.identity_token_file:
         return True
     try:
@@ -100,14 +100,14 @@ def has_key(settings: Any) -> bool:
 
 
 def server_answers(url: str, seconds: float = SERVER_SECONDS) -> bool:
-    """Whether anything is answered at a URL, whatever it is, through a proxy where one is set.
+    """Whether a server sends any response at a URL, through a proxy if one is set.
 
     Args:
         url: The URL; ``http`` or ``https``.
-        seconds: How long to wait, looking up the name included.
+        seconds: Timeout, including the name lookup.
     """
     answers: list[bool] = []
-    # Only a thread of its own bounds the time that a name server takes.
+    # Only a separate thread bounds the time of the name lookup.
     thread = threading.Thread(target=lambda: answers.append(_ask(url, seconds)), daemon=True)
     thread.start()
     thread.join(seconds)

@@ -1,7 +1,7 @@
-"""A report in Weights & Biases: the panels of a run, or of the group that it sums up.
+"""A report in Weights & Biases, with the panels of a run or of the group that it summarizes.
 
-Tests build it of the real classes of ``wandb-workspaces`` and save it on a server of their own; W&B itself has not
-shown one yet.
+Tests build it with the real classes of ``wandb-workspaces`` and save it on a local test server. It has not been tested
+against the real server.
 """
 
 import warnings
@@ -13,15 +13,15 @@ ERRORS = ("validation/error", "test/error")
 
 
 def build_report(run: Any, stages: Sequence[str], pictures: Sequence[str]) -> Any:
-    """The report on the group of a run, or on the run alone where it has no group; not saved yet.
+    """Build the report on the group of a run, or on the run alone if it has no group, without saving it.
 
     Args:
         run: A run in Weights & Biases, with ``entity``, ``project``, ``group``, ``name`` and ``id``.
-        stages: What the keys of the curves begin with.
+        stages: Key prefixes of the curves.
         pictures: The keys of the pictures.
     """
     with warnings.catch_warnings():
-        # Its classes are declared in an older way of pydantic.
+        # Its classes use a deprecated pydantic syntax.
         warnings.simplefilter("ignore", DeprecationWarning)
         import wandb_workspaces.reports.v2 as wr
 

@@ -1,4 +1,4 @@
-"""A run in Weights & Biases that costs the training neither its life nor its secrets."""
+"""A run in Weights & Biases that neither stops the training nor exposes its secrets."""
 
 import contextlib
 import json
@@ -20,8 +20,8 @@ from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
 
 TIMEOUTS = {"init_timeout": 20.0, "finish_timeout": 60.0}
-"""Seconds to wait for a server, unless ``WANDB_INIT_TIMEOUT`` and ``WANDB_FINISH_TIMEOUT`` say otherwise."""
-# Command line, environment, host, code and packages may hold secrets, and the console is in train.log.
+"""Default timeouts in seconds; ``WANDB_INIT_TIMEOUT`` and ``WANDB_FINISH_TIMEOUT`` override them."""
+# Command line, environment, host, code and packages may hold secrets; the console output is in train.log.
 SETTINGS: dict[str, Any] = {
     "silent": True,
     "program": "aepretrain",
@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def key_prefix(stage: str) -> str:
-    """What the keys of a stage begin with; the classifier's are the same for all arms, so that curves overlay.
+    """The key prefix of a stage. The classifier's is the same for all arms, so that their curves overlay.
 
     Example:
         >>> key_prefix("00-denoising"), key_prefix("classifier")
@@ -47,7 +47,7 @@ def key_prefix(stage: str) -> str:
 
 
 def artifact_name(group: str | None, name: str) -> str:
-    """The name of the encoder of a run, as Weights & Biases accepts it.
+    """The artifact name of a run's encoder, reduced to characters that Weights & Biases accepts.
 
     Example:
         >>> artifact_name(None, "my run"), artifact_name("compare", "pretraining-seed0")
@@ -58,18 +58,18 @@ def artifact_name(group: str | None, name: str) -> str:
 
 
 class WandbRun:
-    """One run. Whatever goes wrong in it is said in one line, and then there is no run any more.
+    """A run in Weights & Biases. On an error, it prints a one-line warning and stops logging.
 
-    A server that failed one run is not waited for again: the next runs of this process are offline.
+    After a server failure, later runs of this process are offline, so that none waits for the server again.
 
     Args:
-        folder: The run directory; everything that is written lies in ``wandb/`` below it.
+        folder: The run directory; all files are written to ``wandb/`` below it.
         options: Project, entity and tags.
-        mode: ``online`` or ``offline``; a server that refuses leaves it offline.
+        mode: ``online`` or ``offline``; falls back to offline if the online start fails.
         name: The run's name.
-        job_type: What kind of run it is: ``fit``, an arm, ``pretraining`` or ``summary``.
-        group: Joins runs.
-        tags: Tags beside those of the options.
+        job_type: ``fit``, an arm, ``pretraining`` or ``summary``.
+        group: Name of the run's group.
+        tags: Tags in addition to those of the options.
         config: Settings; secrets are redacted here.
     """
 
@@ -107,7 +107,7 @@ class WandbRun:
         if asked:
             self._start(about, options, otherwise="going on offline")
         if self.run is None:
-            # Of a start that failed, its process still holds the id.
+            # After a failed start, the W&B process still holds the id: use a new one.
             self.mode = "offline"
             self._start(about, options, anew=asked, otherwise="going on without it")
 
@@ -124,7 +124,7 @@ class WandbRun:
             print_line(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
 
     def _identity(self, options: WandbOptions, *, anew: bool = False) -> dict[str, Any]:
-        """Project and entity, and the id that this directory had before; a sweep has decided them already."""
+        """Project, entity and the id stored in this directory; empty in a sweep, which sets them itself."""
         if os.environ.get("WANDB_SWEEP_ID"):
             return {}
         chosen = options.project != WandbOptions.project
@@ -141,7 +141,7 @@ class WandbRun:
         }
 
     def attempt(self, act: Callable[[Any], Any]) -> None:
-        """Do something with the run, if there is one still."""
+        """Call a function with the run, if it is still active; on an error, warn and stop logging."""
         if self.run is None:
             return
         try:
@@ -157,12 +157,12 @@ class WandbRun:
                 _drop_dead_process()
 
     def _note(self, error: Exception) -> None:
-        """Remember that the server failed; a broken connection is that to our own process, which is replaced."""
+        """Remember a server failure; a ConnectionError concerns the local W&B process, which is replaced."""
         if self.mode == "online" and not isinstance(error, ConnectionError):
             WandbRun.server_failed = True
 
     def start_stage(self, stage: str) -> None:
-        """Give a stage a step axis of its own."""
+        """Give a stage its own step axis."""
         prefix = key_prefix(stage)
         self.stages.append(prefix)
         self.attempt(lambda run: run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step"))
@@ -172,7 +172,7 @@ class WandbRun:
         self.attempt(lambda run: run.log(dict(figures)))
 
     def summarize(self, figures: Mapping[str, Any]) -> None:
-        """Set figures of the whole run."""
+        """Set values in the run's summary."""
         self.attempt(lambda run: run.summary.update(dict(figures)))
 
     def log_pictures(self, pictures: Mapping[str, Path]) -> None:
@@ -188,7 +188,7 @@ class WandbRun:
             self.attempt(act)
 
     def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Add a table."""
+        """Add a table to the run's history."""
 
         def act(run: Any) -> None:
             import wandb
@@ -206,14 +206,14 @@ class WandbRun:
             metadata = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             artifact = wandb.Artifact(self.encoder_name, "model", metadata=metadata)
             for path in sorted(folder.iterdir()):
-                # Immutable: sent from where it lies, without a copy.
+                # Immutable files are uploaded in place, without a copy.
                 artifact.add_file(str(path), policy="immutable", skip_cache=True)
             run.log_artifact(artifact)
 
         self.attempt(act)
 
     def publish_report(self) -> None:
-        """Build a report on the server, which only an online run has."""
+        """Build a report on the server, if the run is online."""
         if self.mode != "online":
             print_line("W&B: no report, because the run is offline and reports are made on the server")
             return
@@ -230,7 +230,7 @@ class WandbRun:
         self.attempt(act)
 
     def finish(self, exit_code: int = 0) -> None:
-        """Close the run; what the server does not take within a minute stays for ``wandb sync``."""
+        """Close the run; data not uploaded within the finish timeout stay on disk for ``wandb sync``."""
         self.attempt(lambda run: run.finish(exit_code=exit_code))
 
 
@@ -238,7 +238,7 @@ class WandbMetrics(StageLogger):
     """Logger that adds a stage's scalars to a run, under the stage's own keys and step.
 
     Args:
-        run: The run; ``None`` logs nothing.
+        run: The run; ``None``: log nothing.
         stage: The stage.
     """
 
@@ -262,7 +262,7 @@ def _settings() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _files_below(folder: Path) -> Iterator[None]:
-    """Let Weights & Biases stage its files below the run directory, where the user named no other place."""
+    """Keep the data and cache files of Weights & Biases below this folder, unless the user set another one."""
     places = {"WANDB_DATA_DIR": folder / "data", "WANDB_CACHE_DIR": folder / "cache"}
     ours = {name: str(place) for name, place in places.items() if name not in os.environ}
     os.environ.update(ours)
@@ -274,10 +274,10 @@ def _files_below(folder: Path) -> Iterator[None]:
 
 
 def _drop_dead_process() -> None:
-    """Forget a process of Weights & Biases that died, so that the next run starts a new one."""
+    """Discard a dead Weights & Biases process, so that the next run starts a new one."""
     import wandb
 
-    # Saying goodbye to the dead fails too, after the part that matters: no complaint at exit.
+    # teardown() fails on a dead process too, but only after discarding it; then no error appears at exit.
     with contextlib.suppress(Exception):
         wandb.teardown()
 
