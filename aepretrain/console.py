@@ -1,4 +1,4 @@
-"""What the person who watches is told: lines on the terminal, which the run's log repeats."""
+"""Terminal output, which is also written to the run's log."""
 
 import logging
 
@@ -11,14 +11,14 @@ console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
 
 
 def print_line(line: str) -> None:
-    """Print a line and write it to the run's log, from the first process alone."""
+    """Print a line and write it to the run's log, in the first process only."""
     if is_first_process():
         console.print(line, markup=False)
         log.info(line)
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as a person writes them.
+    """Format a duration in seconds for display.
 
     Example:
         >>> format_duration(3.14), format_duration(75), format_duration(3725)

@@ -1,26 +1,26 @@
-"""What can go wrong, each with the exit code that the command leaves with."""
+"""Exceptions, each with the exit code of the command."""
 
 
 class AEPretrainError(Exception):
-    """An error that is told to the user in one line; the traceback shows only with ``--debug``."""
+    """Base class of errors reported to the user in one line; ``--debug`` adds the traceback."""
 
     exit_code = 1
 
 
 class ConfigError(AEPretrainError, ValueError):
-    """A setting, an option or a combination of layers that cannot work: exit code 2."""
+    """An invalid setting, option or combination of layers: exit code 2."""
 
     exit_code = 2
 
 
 class DataError(AEPretrainError, ValueError):
-    """Data that are missing, empty, of the wrong shape or outside their range: exit code 3."""
+    """Data that are missing, empty, of the wrong shape or out of range: exit code 3."""
 
     exit_code = 3
 
 
 class DivergedError(AEPretrainError, ArithmeticError):
-    """A loss that is no longer finite: exit code 4."""
+    """A loss that is NaN or infinite: exit code 4."""
 
     exit_code = 4
 
@@ -32,19 +32,22 @@ class StorageError(AEPretrainError, OSError):
 
 
 class UnwritableError(StorageError):
-    """A file that the system refuses to write; what was written before is intact, so that a run can go on later."""
+    """A file that the system refuses to write.
+
+    Unless its folder is gone, earlier files are intact and the run can be resumed.
+    """
 
 
 class LostProcessError(AEPretrainError, RuntimeError):
-    """Another of several processes is gone, so this one cannot go on: exit code 1."""
+    """Another process of the group has died, so this one cannot continue: exit code 1."""
 
 
 class OutOfMemoryError(AEPretrainError, MemoryError):
-    """A stage for which there was too little memory: exit code 1.
+    """Too little memory for a stage: exit code 1.
 
     Args:
-        message: What ran out, and what would need less.
-        setting: The option that would need less; ``None`` if there is none.
+        message: The error message: what ran out, and how to use less.
+        setting: The option that reduces memory use; ``None`` if there is none.
     """
 
     def __init__(self, message: str, setting: str | None = None) -> None:
@@ -53,11 +56,11 @@ class OutOfMemoryError(AEPretrainError, MemoryError):
 
 
 class StoppedError(AEPretrainError):
-    """A run that was asked to stop, and did: exit code 128 + the signal, 130 for Ctrl-C and 143 for SIGTERM.
+    """A run stopped by a signal: exit code 128 + the signal, 130 for Ctrl-C and 143 for SIGTERM.
 
     Args:
-        message: Where it stopped.
-        signal: The number of the signal.
+        message: Where the run stopped.
+        signal: Signal number.
     """
 
     def __init__(self, message: str, signal: int) -> None:

@@ -1,4 +1,4 @@
-"""Which of several processes this one is, those that Lightning launched from it, and how they leave together."""
+"""The role of this process in a group, and the shutdown of processes that Lightning launched from it."""
 
 import contextlib
 import functools
@@ -13,22 +13,22 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import distributed
 
 SECONDS_TO_LEAVE = 5.0
-"""Seconds that the other processes have for leaving by themselves."""
+"""Seconds to wait for each launched process to exit before it is killed."""
 
 _launched: list[subprocess.Popen[bytes]] = []
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes files and speaks: rank 0, also under torchrun and SLURM."""
-    # Lightning's own launcher names the machine before it knows a rank.
+    """Whether this process writes files and prints: rank 0, also under torchrun and SLURM."""
+    # Lightning's own launcher sets NODE_RANK before the rank is known.
     return getattr(rank_zero_only, "rank", 0) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 def track_launched(launcher: Any) -> None:
-    """Remember the processes that a launcher of Lightning starts, so that they are not left behind.
+    """Track the processes that a Lightning launcher starts, so that none is left running.
 
-    Lightning's observer kills this process as soon as one of them leaves with an exit code, until
-    :func:`dismiss_launched` empties the list.
+    Lightning's observer kills this process when one of them exits with a non-zero code, unless
+    :func:`dismiss_launched` has emptied the list.
     """
     global _launched
     procs = getattr(launcher, "procs", None)
@@ -38,7 +38,7 @@ def track_launched(launcher: Any) -> None:
 
 @functools.cache
 def exit_with_parent(parent: int) -> None:
-    """Have this process leave within a second of the one that started it, whatever it waits for."""
+    """Exit this process within a second of its parent, even while it is blocked."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -49,7 +49,7 @@ def exit_with_parent(parent: int) -> None:
 
 
 def dismiss_launched() -> None:
-    """Let the launched processes leave, and end those that have not after a while."""
+    """Wait for the launched processes to exit, and kill those that exceed :data:`SECONDS_TO_LEAVE`."""
     mine = list(_launched)
     _launched.clear()
     for process in mine:
@@ -61,7 +61,7 @@ def dismiss_launched() -> None:
 
 @contextlib.contextmanager
 def dismissing_on_failure() -> Iterator[None]:
-    """If the block fails, let the processes that were launched for it leave, too."""
+    """Dismiss the launched processes if the block fails, and re-raise."""
     try:
         yield
     except BaseException:
@@ -70,7 +70,7 @@ def dismissing_on_failure() -> Iterator[None]:
 
 
 def kill_launched() -> None:
-    """End the launched processes at once."""
+    """Kill the launched processes at once."""
     mine = list(_launched)
     _launched.clear()
     for process in mine:
@@ -81,7 +81,7 @@ LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", 
 
 
 def is_lost_process(error: BaseException) -> bool:
-    """Whether an error says that another process of the group is gone.
+    """Whether an error reports that another process of the group has died.
 
     Example:
         >>> is_lost_process(RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer."))
@@ -92,6 +92,6 @@ def is_lost_process(error: BaseException) -> bool:
 
 
 def leave_process_group() -> None:
-    """Leave the group of processes in good order: a process that exits within it can be aborted by its threads."""
+    """Destroy the process group: a process that exits without doing so can be aborted by its threads."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

@@ -1,1 +1,1 @@
-"""What paired runs say, and simple classifiers to beat."""
+"""Baseline classifiers on the raw input."""

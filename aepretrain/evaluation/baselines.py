@@ -1,4 +1,4 @@
-"""Simple classifiers on the raw input: what a pretrained network has to beat."""
+"""Simple classifiers on the raw input, as baselines for a pretrained network."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +21,13 @@ from aepretrain.data.base import Examples
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """What a baseline found.
+    """The result of a baseline.
 
     Args:
-        validation_accuracy: Of the chosen setting, a share of 1.
-        test_accuracy: Share of 1.
-        seconds: Wall-clock time, the search for the setting included.
-        hyperparameters: The chosen setting, and the number of training examples where not all were used.
+        validation_accuracy: Accuracy of the chosen setting on validation data, in ``[0, 1]``.
+        test_accuracy: Accuracy on test data, in ``[0, 1]``.
+        seconds: Wall-clock time, including the search for the setting.
+        hyperparameters: The chosen setting, and the number of training examples if not all were used.
 
     Example:
         >>> BaselineResult(0.88, 0.86, seconds=0.01, hyperparameters={"k": 1}).hyperparameters
@@ -42,13 +42,13 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A classifier of scikit-learn with one setting that validation data choose.
+    """A scikit-learn classifier with one setting, which is chosen on validation data.
 
     Args:
-        make: Makes the classifier from the setting.
-        setting: The setting's name.
-        grid: The values that are tried.
-        most: Training examples at most; more would take too long.
+        make: Builds the classifier from a value of the setting.
+        setting: Name of the setting.
+        grid: Values to try.
+        most: Maximum number of training examples; more would take too long.
     """
 
     make: Callable[[Any], ClassifierMixin]
@@ -76,11 +76,11 @@ BASELINES: dict[str, Baseline] = {
 """Multinomial logistic regression, k nearest neighbours, a support vector machine with an RBF kernel, boosted trees."""
 
 FOR_TABLES = ("boosting",)
-"""Baselines that are tried on tables alone, unless they are named."""
+"""Baselines used only on tabular data, unless named explicitly."""
 
 
 def measure_baseline(name: str, splits: Splits) -> BaselineResult:
-    """Train a baseline on the labelled examples, choose its setting on validation data, test it once.
+    """Train a baseline on the labelled examples, choose its setting on validation data, and test it once.
 
     Args:
         name: A key of :data:`BASELINES`.
@@ -92,7 +92,7 @@ def measure_baseline(name: str, splits: Splits) -> BaselineResult:
         ['k']
     """
     baseline, start = BASELINES[name], time.perf_counter()
-    # Labelled examples come in an order that the data fix, balanced or shuffled: a prefix is a fair sample.
+    # The data source fixes the order of labelled examples, balanced or shuffled: a prefix is a fair sample.
     x, y = _arrays(splits.train, baseline.most)
     x_validation, y_validation = _arrays(splits.validation)
     trials = [(value, baseline.make(value).fit(x, y)) for value in baseline.grid if name != "knn" or value <= len(y)]

@@ -1,4 +1,4 @@
-"""The pretrained weights are in the head before its first step, bit for bit."""
+"""Check that a head holds the pretrained weights before its first step, bit for bit."""
 
 from torch import Tensor, nn
 
@@ -8,10 +8,10 @@ from aepretrain.heads.base import Head
 
 
 def check_arrival(head: Head, pretrained: nn.Module) -> None:
-    """Compare the encoder that a head holds now with the pretrained one: names, shapes, types and every bit.
+    """Compare the encoder of a head with the pretrained one: names, shapes, types and every bit.
 
     Raises:
-        AEPretrainError: If a tensor is missing, has another shape or another bit.
+        AEPretrainError: If a tensor is missing or unexpected, or differs in shape, type or any bit.
 
     Example:
         >>> from aepretrain import Classifier
@@ -30,6 +30,6 @@ def check_arrival(head: Head, pretrained: nn.Module) -> None:
 
 
 def _equal_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are the same bit for bit: 0 and -0 are not."""
+    """Whether two tensors are equal bit for bit; 0 and -0 are not."""
     same_kind = one.shape == other.shape and one.dtype == other.dtype
     return same_kind and bool((byte_view(one).cpu() == byte_view(other).cpu()).all())

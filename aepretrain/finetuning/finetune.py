@@ -1,4 +1,4 @@
-"""Train a head on an encoder with labels: the best epoch on validation data is kept."""
+"""Train a head on an encoder with labels; the epoch that is best on validation data is kept."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +20,13 @@ from aepretrain.training.stock import TrainerFactory
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What came out of fine-tuning.
+    """The trained head and the record of its training.
 
     Args:
         head: The trained head, with the weights of the kept epoch.
         record: The record of the stage.
-        weights_arrived: Whether the pretrained weights were seen in the head, bit for bit, before the first
-            step; ``None`` where there were none to compare with.
+        weights_arrived: Whether the head held the pretrained weights, bit for bit, before the first step; ``None``
+            if none were given for comparison.
     """
 
     head: Head
@@ -34,7 +34,7 @@ class FineTuned:
     weights_arrived: bool | None
 
     def result(self, validation: Measurement, test: Measurement) -> ClassifierResult:
-        """What fine-tuning found, with what the classifier was measured to be."""
+        """The result of fine-tuning, with the given measurements of the classifier."""
         return ClassifierResult(
             validation=validation,
             test=test,
@@ -58,22 +58,22 @@ def finetune(
     stage: str = "classifier",
     trainer: TrainerFactory | None = None,
 ) -> FineTuned:
-    """Train a head on the labelled examples, and keep the epoch that is best by its ``monitor``.
+    """Train a head on the labelled examples, and keep the best epoch by its ``monitor``.
 
     Args:
-        head: Head and encoder; end to end, or the output alone where it froze its encoder.
-        data: Gives labelled training and validation examples. The test examples are not touched.
+        head: Head and encoder, trained end to end; the head alone if its encoder is frozen.
+        data: Source of labelled training and validation examples; test examples are not used.
         finetuning: Epochs (at least 1), batch size and patience.
         context: Seed, devices, precision, run directory and loggers.
-        pretrained: The encoder that the head must hold before the first step, bit for bit.
+        pretrained: Encoder whose weights the head must hold before the first step, bit for bit.
         stage: Name of the stage.
-        trainer: Makes a stock Trainer of Lightning from the stage's name, which trains instead of our own loop;
-            ``finetuning`` then says the batch size alone.
+        trainer: Returns a stock Lightning Trainer for the name of the stage, which replaces our own loop; of
+            ``finetuning``, only the batch size is then used.
 
     Raises:
         ConfigError: If there are no epochs, or ``pretrained`` is the head's own encoder.
         DataError: If the data have no labels.
-        AEPretrainError: If the pretrained weights are not in the head.
+        AEPretrainError: If the head does not hold the pretrained weights.
 
     Example:
         >>> encoder = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Sigmoid()))
@@ -106,7 +106,7 @@ def prepare_head(head: Head, finetuning: FineTuning, train: list[Inputs]) -> Non
 
 
 def labelled(data: DataModule, context: RunContext) -> tuple[list[Inputs], list[Inputs]]:
-    """Inputs and labels for training, and those for validation."""
+    """Inputs and labels for training, and for validation."""
     splits = data.splits(context.seed)
     if splits.train.y is None or splits.validation.y is None:
         raise DataError(f"{data.name} has no labels, so there is nothing to fine-tune on. Give the data labels.")

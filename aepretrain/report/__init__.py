@@ -1,1 +1,1 @@
-"""Pictures of what was learnt. Knows arrays and figures, not models."""
+"""Figures and HTML reports, made from the files of a run without loading a model."""

@@ -1,4 +1,4 @@
-"""Axes in the report's style, and labels that do not cover one another."""
+"""Axes in the style of the report, and line labels that do not overlap."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ SMALL = 9
 
 
 def new_chart(width: float, height: float, colours: Colours) -> tuple[Figure, Axes]:
-    """A figure with one pair of quiet axes.
+    """Create a figure with one set of axes in the style of the report.
 
     Args:
-        width: In inches.
-        height: In inches.
-        colours: Of axes, text and grid.
+        width: Width in inches.
+        height: Height in inches.
+        colours: Colours of axes, text and grid.
 
     Example:
         >>> from aepretrain.report.colours import LIGHT
@@ -39,7 +39,7 @@ def new_chart(width: float, height: float, colours: Colours) -> tuple[Figure, Ax
 
 
 def count_epochs(axes: Axes, name: str) -> None:
-    """An axis of whole epochs, also where there is a single one."""
+    """Label the x axis and put its ticks at whole epochs, even if there is only one."""
     axes.set_xlabel(name)
     if axes.dataLim.width == 0:
         axes.set_xlim(axes.dataLim.x0 - 1, axes.dataLim.x0 + 1)
@@ -47,7 +47,7 @@ def count_epochs(axes: Axes, name: str) -> None:
 
 
 def spread_apart(values: Sequence[float], gap: float) -> list[float]:
-    """Values moved as little as needed so that no two are closer than the gap, in the same order.
+    """Move values as little as needed so that no two are closer than ``gap``, keeping their order.
 
     Example:
         >>> spread_apart([1.0, 1.1, 3.0], gap=0.5)
@@ -71,12 +71,12 @@ def spread_apart(values: Sequence[float], gap: float) -> list[float]:
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], colours: Colours) -> None:
-    """Name lines at their right ends, with a leader in the line's colour to each name.
+    """Label lines at their right ends, with a leader in the line's colour.
 
     Args:
-        axes: The axes, whose limits are set.
-        ends: Per line its last x, its last y, its name and its colour.
-        colours: Of the names.
+        axes: Axes whose limits are final.
+        ends: Last x, last y, name and colour of each line.
+        colours: Colours of the labels.
     """
     if not ends:
         return

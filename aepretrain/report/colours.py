@@ -1,7 +1,7 @@
-"""The colours of the report: one set for light ground, one for dark, both for colour-blind readers.
+"""The colours of the report, a light and a dark scheme, both suited to colour-blind readers.
 
-A chart that is drawn with :data:`STAND_INS` gets its real colours from the page: each stand-in becomes a CSS variable,
-so that the same chart follows the reader's theme.
+A chart drawn with :data:`STAND_INS` gets its colours from the page: each stand-in is replaced with a CSS variable, so
+that the same chart follows the reader's theme.
 """
 
 from collections.abc import Iterable
@@ -12,15 +12,15 @@ from aepretrain.evaluation.baselines import BASELINES
 
 @dataclass(frozen=True)
 class Colours:
-    """Colours as ``#rrggbb``.
+    """A colour scheme; colours as ``#rrggbb``.
 
     Args:
-        ground: Of the page.
-        panel: Of what stands out from the page.
-        ink: Of the text.
-        muted: Of axes and remarks.
-        grid: Of lines that only guide.
-        series: Of curves, arms and classes; the first seven are those of Okabe and Ito, black left out.
+        ground: Page background.
+        panel: Background of panels.
+        ink: Text.
+        muted: Axes and remarks.
+        grid: Grid lines.
+        series: Curves, arms and classes; the first seven follow Okabe and Ito, without black.
 
     Reference:
         Okabe, Ito: Color Universal Design (2008).
@@ -34,7 +34,7 @@ class Colours:
     series: tuple[str, ...]
 
     def named(self) -> dict[str, str]:
-        """Every colour by the name of its CSS variable."""
+        """Colours by the name of their CSS variable."""
         plain = {name: getattr(self, name) for name in ("ground", "panel", "ink", "muted", "grid")}
         return {**plain, **{f"series-{k}": colour for k, colour in enumerate(self.series)}}
 
@@ -52,11 +52,11 @@ STAND_INS = Colours(
 )
 
 ARMS = {"pretrained": 0, "random": 1, "probe": 2}
-"""The colours of the three arms that are always the same."""
+"""Indices into ``series`` of the three arms with fixed colours."""
 
 
 def css_variables(colours: Colours) -> str:
-    """The colours as declarations of CSS variables.
+    """Format colours as declarations of CSS variables.
 
     Example:
         >>> css_variables(LIGHT).split("; ")[2]
@@ -66,7 +66,7 @@ def css_variables(colours: Colours) -> str:
 
 
 def use_variables(svg: str) -> str:
-    """A chart that was drawn with the stand-ins, with CSS variables in their place.
+    """Replace the stand-in colours of an SVG chart with CSS variables.
 
     Example:
         >>> use_variables('<path style="fill: #0f0f03"/>')
@@ -78,11 +78,11 @@ def use_variables(svg: str) -> str:
 
 
 def arm_colours(arms: Iterable[str], colours: Colours) -> dict[str, str]:
-    """One colour per arm, the same in every chart; baselines are muted, for they are no arms.
+    """Assign a colour to each arm: fixed for :data:`ARMS`, by position for others, muted for baselines.
 
     Args:
         arms: Arms and baselines in the order of the summary.
-        colours: Where they are taken from.
+        colours: Colour scheme to choose from.
 
     Example:
         >>> arm_colours(["random", "knn", "longer"], LIGHT)

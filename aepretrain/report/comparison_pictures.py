@@ -1,4 +1,4 @@
-"""Charts of a comparison: accuracy by labels, paired differences, learning curves overlaid."""
+"""Charts of a comparison: accuracy by labels, paired differences, overlaid learning curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ BASELINE_MARKERS = "sDv^P"
 
 
 def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
-    """Mean test accuracy over label budgets, a line per arm with a band of one standard deviation over seeds.
+    """Plot mean test accuracy by label budget: a line per arm, with a band of one standard deviation over seeds.
 
-    With a single budget the arms stand beside one another instead.
+    Baselines have no band. With a single budget, there is a column per arm instead.
 
     Args:
         files: The comparison.
-        colours: Of the arms.
+        colours: Colour scheme of the chart.
     """
     if len(files.labels) == 1:
         return _draw_arms(files, colours)
@@ -40,7 +40,7 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
         )
         axes.plot(places, means, **_style(arm, paint[arm], files.arms))
         if arm not in BASELINES and not np.isnan(spreads).all():
-            # A band needs two neighbours; a bar shows the spread also beside a budget with a single seed.
+            # A band needs two adjacent budgets; a bar also shows the spread next to a budget with a single seed.
             axes.vlines(places, means - spreads, means + spreads, color=paint[arm], alpha=0.45, linewidth=1)
             axes.fill_between(places, means - spreads, means + spreads, color=paint[arm], alpha=0.16, linewidth=0)
         measured = [(x, y) for x, y in zip(places, means, strict=True) if not math.isnan(y)]
@@ -57,7 +57,7 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
 
 
 def budget_places(files: ComparisonFiles) -> tuple[list[float], list[str]]:
-    """Where each budget stands on the axis, and its name: numbers of examples, or places in a row if one is unknown."""
+    """Position and tick label of each budget; positions are numbers of examples, or indices if one is unknown."""
     examples = [files.examples(labels) for labels in files.labels]
     known = [float(count) for count in examples if count is not None]
     if len(known) < len(examples):
@@ -67,7 +67,7 @@ def budget_places(files: ComparisonFiles) -> tuple[list[float], list[str]]:
 
 
 def _style(arm: str, colour: str, arms: Sequence[str]) -> dict[str, Any]:
-    """Arms are solid and thick; baselines are thin, each with dashes and a marker of its own."""
+    """Line style of an arm: solid and thick; for a baseline, thin with its own dashes and marker."""
     if arm not in BASELINES:
         return {"color": colour, "linewidth": 2, "marker": "o", "markersize": 4.5}
     k = [name for name in arms if name in BASELINES].index(arm)
@@ -76,7 +76,7 @@ def _style(arm: str, colour: str, arms: Sequence[str]) -> dict[str, Any]:
 
 
 def _draw_arms(files: ComparisonFiles, colours: Colours) -> Figure:
-    """A column per arm: each seed a dot, mean and standard deviation beside them."""
+    """Plot a column per arm: a dot per seed, with mean and standard deviation beside them."""
     chart, axes = new_chart(5.2, 3.9, colours)
     paint, labels = arm_colours(files.arms, colours), files.labels[0]
     for place, arm in enumerate(files.arms):
@@ -96,13 +96,13 @@ def _dots(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
 def draw_differences(
     files: ComparisonFiles, pair: tuple[str, str], intervals: Mapping[Labels, tuple[float, float]], colours: Colours
 ) -> Figure:
-    """Paired differences per label budget, in points: each seed a dot, the mean with its 95 % interval, and zero.
+    """Plot paired differences by label budget, in points: a dot per seed, the mean with its 95 % interval, and zero.
 
     Args:
         files: The comparison.
-        pair: The two arms; the second is subtracted.
-        intervals: Per budget the interval of the mean, shares of 1, where there is one.
-        colours: Of dots and lines.
+        pair: The two arms; the second is subtracted from the first.
+        intervals: Interval of the mean by label budget, as fractions; budgets without one are absent.
+        colours: Colour scheme of the chart.
     """
     chart, axes = new_chart(3.6, 3.9, colours)
     axes.axhline(0, color=colours.ink, linewidth=1)
@@ -124,13 +124,13 @@ def draw_differences(
 
 
 def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours) -> Figure:
-    """Validation error over epochs: each seed a thin line, the mean of each arm a thick one.
+    """Plot validation error over epochs: a thin line per seed, and a thick line for the mean of each arm.
 
-    The mean ends where the first seed stopped.
+    The mean covers the epochs that all seeds have.
 
     Args:
-        curves: Arm to one curve per seed, shares of 1.
-        colours: Of the arms.
+        curves: Curves by arm, one per seed, as fractions.
+        colours: Colour scheme of the chart.
 
     Example:
         >>> from aepretrain.report.colours import LIGHT

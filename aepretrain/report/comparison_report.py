@@ -1,4 +1,4 @@
-"""The report of a comparison: the verdict first."""
+"""The HTML report of a comparison, which begins with the verdict."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -37,10 +37,10 @@ def is_comparison(folder: Path) -> bool:
 def write_comparison_report(folder: Path) -> Path:
     """Write ``report.html`` and ``pictures/`` of a comparison from its files.
 
-    What is missing is left out, and the report says why.
+    Missing parts are left out, and the report gives the reason.
 
     Args:
-        folder: The directory of a comparison, finished or not.
+        folder: Directory of a comparison, finished or not.
 
     Returns:
         The path of the report.
@@ -75,7 +75,7 @@ WHICH_DATA = (
 
 
 def _facts(files: ComparisonFiles) -> RunResult | None:
-    """Data, versions and device from the first pretraining, or what a cell says where nothing was pretrained."""
+    """Results of the first pretraining, else of the first cell, for data, versions and device."""
     pretraining = files.pretraining()
     found = read_results(pretraining) if pretraining else None
     if found is None:
@@ -99,7 +99,7 @@ def _counts(files: ComparisonFiles) -> str:
 
 
 def _verdict(files: ComparisonFiles) -> list[str]:
-    """A card per label budget and question, and what beats both networks."""
+    """Cards with the verdict of each label budget and question, and baselines that beat every network."""
     if files.summary is None:
         cells = f"{len(files.rows)} cell{'s have' if len(files.rows) != 1 else ' has'} run"
         return [missing(f"No verdict yet: the comparison has not finished ({cells}). The same command goes on.")]
@@ -121,7 +121,7 @@ def _verdict(files: ComparisonFiles) -> list[str]:
 
 
 def _cards(verdicts: Iterable[tuple[BudgetResult, str | None]], network: str = "") -> list[tuple[str, str, str, str]]:
-    """A card per label budget that has a verdict, as :func:`~aepretrain.report.page.headline` takes them."""
+    """Cards of the label budgets that have a verdict, for :func:`~aepretrain.report.page.headline`."""
     found = []
     for budget, verdict in verdicts:
         if verdict:
@@ -133,7 +133,7 @@ def _cards(verdicts: Iterable[tuple[BudgetResult, str | None]], network: str = "
 
 
 def _better_baselines(files: ComparisonFiles) -> str:
-    """Which baseline on the raw input has a higher mean than every network, said plainly."""
+    """A sentence on the budgets where a baseline has a higher mean than every network; empty if none."""
     found = []
     for labels in files.labels:
         means = {arm: files.spread(arm, labels)[0] for arm in files.arms}
@@ -145,7 +145,7 @@ def _better_baselines(files: ComparisonFiles) -> str:
 
 
 def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[Labels, Interval]:
-    """Per budget the 95 % interval of a paired difference, where the summary has one."""
+    """95 % interval of a paired difference by label budget; budgets without one are absent."""
     found = {}
     for budget in files.budgets:
         difference = budget.differences.get(" - ".join(pair))
@@ -155,7 +155,7 @@ def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[Labels, In
 
 
 def _charts(files: ComparisonFiles, colours: Any) -> dict[str, Figure]:
-    """The charts that the report shows and ``pictures/`` holds, by name."""
+    """The charts that both the report and ``pictures/`` contain, by name."""
     charts = {"accuracy-by-labels": draw_accuracy_by_labels(files, colours)}
     for pair in files.pairs:
         name = "differences" if pair[0] == "pretrained" else f"differences-{pair[0]}"
@@ -192,7 +192,7 @@ DIFFERENCES = "Each dot is a seed, the diamond their mean with its 95% interval.
 
 
 def _curves(files: ComparisonFiles) -> str:
-    """A chart per pair and label budget."""
+    """Charts of validation error, one per pair of arms and label budget."""
     figures = []
     for pair in files.pairs:
         for labels in files.labels:
@@ -223,7 +223,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _confusion(files: ComparisonFiles) -> str:
-    """Two rows of matrices, pretrained and random, with a matrix per label budget."""
+    """Confusion matrices: a row per paired arm, with a matrix per label budget."""
     figures: dict[str, list[str]] = {}
     colours = {arm: f"series-{STAND_INS.series.index(c)}" for arm, c in _series(files).items()}
     for arm in (arm for pair in files.pairs for arm in pair):
@@ -263,7 +263,7 @@ def _seeds(files: ComparisonFiles) -> list[str]:
 
 
 def _write_pictures(files: ComparisonFiles) -> None:
-    """The charts on light ground, as SVG and PNG, for a README or slides."""
+    """Write the charts in light colours, as SVG and PNG, for a README or slides."""
     folder = files.folder / "pictures"
     make_folder(folder)
     for name, chart in _charts(files, LIGHT).items():

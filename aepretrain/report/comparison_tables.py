@@ -11,7 +11,7 @@ from aepretrain.results.cell import CellResult, Labels
 
 
 def means_table(files: ComparisonFiles) -> str:
-    """A row per arm, a column per label budget: mean and standard deviation over seeds in percent."""
+    """Table of test accuracy by arm and label budget: mean and standard deviation over seeds in percent."""
     colours = arm_colours(files.arms, STAND_INS)
     best = {labels: max(_mean(files, arm, labels) for arm in files.arms) for labels in files.labels}
     rows = [
@@ -48,7 +48,7 @@ def _arm(arm: str, colour: str) -> str:
 
 
 def differences_table(files: ComparisonFiles) -> str:
-    """A row per label budget and difference: mean, intervals, seeds won."""
+    """Table with a row per label budget and difference: mean, intervals, seeds won."""
     rows = [
         (
             f"{budget.labels} labels",
@@ -72,7 +72,7 @@ def _interval(ends: tuple[float, float]) -> str:
 
 
 def seeds_table(files: ComparisonFiles) -> str:
-    """A row per cell of the comparison, as in ``results.csv``."""
+    """Table with a row per cell of the comparison, as in ``results.csv``."""
     columns = ("arm", "labels", "seed", "settings", "validation %", "test %", "epochs", "steps", "seconds")
     return table(columns, [_cells(row) for row in files.rows], words=4)
 

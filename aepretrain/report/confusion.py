@@ -1,4 +1,4 @@
-"""Confusion matrices as tables whose cells are shaded."""
+"""Confusion matrices as HTML tables with shaded cells."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_CLASSES = 20
-"""Larger matrices are not shown: their cells would be too small to read."""
+"""Largest number of classes shown; the cells of larger matrices would be too small to read."""
 
 
 def confusion_table(matrix: NDArray[np.integer], colour: str) -> str:
-    """A matrix whose rows are the true classes, shaded by the share of the row; errors are shaded more strongly.
+    """HTML table with true classes as rows, shaded by the share of the row; errors are shaded more strongly.
 
     Args:
         matrix: Counts, shape ``(C, C)``.
-        colour: The name of a CSS variable.
+        colour: Name of a CSS variable, without ``--``.
 
     Example:
         >>> confusion_table(np.array([[3, 1], [0, 4]]), "ink").count("<td")
@@ -34,13 +34,13 @@ def confusion_table(matrix: NDArray[np.integer], colour: str) -> str:
 
 
 def _cell(count: int, shade: float, right: bool) -> str:
-    # The diagonal is large by itself: it is shaded lightly, so that errors stand out.
+    # The diagonal dominates: it is shaded lightly, so that errors stand out.
     share = 0.35 * shade if right else 0.8 * shade
     return f'<td class="{"" if count else "none"}" style="--share: {share:.0f}">{count}</td>'
 
 
 def most_confused(matrix: Sequence[Sequence[int]] | NDArray[np.integer], most: int = 3) -> str:
-    """The most frequent errors in words.
+    """A sentence on the most frequent errors.
 
     Example:
         >>> most_confused([[3, 1], [2, 4]])

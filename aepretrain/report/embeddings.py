@@ -1,4 +1,4 @@
-"""Two dimensions of many: principal components and t-SNE of inputs and codes, drawn as points."""
+"""Two-dimensional embeddings of inputs and codes by PCA and t-SNE, and their scatter plots."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ MARGIN = 12
 
 
 def principal_components(x: NDArray[np.floating]) -> Points:
-    """The two directions in which the data vary most.
+    """Project the data onto their first two principal components.
 
     Args:
         x: Shape ``(N, D)``, with D at least 2 and N at least 2.
@@ -35,7 +35,7 @@ def principal_components(x: NDArray[np.floating]) -> Points:
 
 
 def neighbour_embedding(x: NDArray[np.floating]) -> Points:
-    """t-SNE: neighbours stay neighbours; distances between clusters mean nothing.
+    """Embed by t-SNE, which preserves neighbourhoods; distances between clusters mean nothing.
 
     Args:
         x: Shape ``(N, D)``, with N at least :data:`MIN_POINTS`.
@@ -52,12 +52,12 @@ def neighbour_embedding(x: NDArray[np.floating]) -> Points:
 
 
 def can_embed(x: NDArray[np.floating]) -> bool:
-    """Whether the data have two dimensions and vary."""
+    """Whether the data have at least two examples and two features, are finite and vary."""
     return x.ndim == 2 and min(x.shape) >= 2 and bool(np.isfinite(x).all()) and bool(x.std(axis=0).any())
 
 
 def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Share of examples whose nearest other example has the same label.
+    """Fraction of examples whose nearest other example has the same label.
 
     Args:
         x: Shape ``(N, D)``.
@@ -72,14 +72,14 @@ def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> fl
 
 
 def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> str:
-    """Points as an SVG element, coloured by label; each label stands once at the middle of its points.
+    """Draw points as an SVG element, coloured by label; each label is written once, at the median of its points.
 
-    A class is one path of small circles, whose colour follows the theme.
+    Each class is one path of small circles, whose colour follows the theme.
 
     Args:
         points: Shape ``(N, 2)``.
-        labels: Shape ``(N,)``, or None where there are none.
-        alt: What the picture shows, for those who cannot see it.
+        labels: Shape ``(N,)``, or None if there are none.
+        alt: Alternative text.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     scale = (SIDE - 2 * MARGIN) / max(float((high - low).max()), 1e-12)

@@ -1,4 +1,4 @@
-"""Charts and arrays as parts of one HTML file: inline SVG that follows the theme, and embedded PNG."""
+"""Charts and images inside an HTML file: inline SVG that follows the theme, and embedded PNG."""
 
 import base64
 import io
@@ -19,16 +19,16 @@ WITHOUT_DATE: dict[str, Any] = {"Date": None, "Creator": None}
 WITHOUT_PROGRAM: dict[str, Any] = {"Software": None}
 POINTS_TO_PIXELS = 96 / 72
 COARSE = 20
-"""Pictures with a side below this keep their square pixels when they are enlarged."""
+"""Width in pixels below which pictures are enlarged without smoothing."""
 
 
 def inline_svg(figure: Figure, name: str, alt: str) -> str:
-    """A chart as an SVG element without outside references, whose text is text in the font of the page.
+    """Convert a chart to an SVG element without external references, with text in the font of the page.
 
     Args:
-        figure: Drawn with :data:`~aepretrain.report.colours.STAND_INS`.
-        name: Unique on the page: clip paths of two charts must not share an id.
-        alt: What the chart shows, for those who cannot see it.
+        figure: Chart drawn with :data:`~aepretrain.report.colours.STAND_INS`.
+        name: Prefix of the ids, unique on the page: clip paths of two charts must not share an id.
+        alt: Alternative text.
     """
     text = svg_text(figure, name, fonttype="none")
     width, height = (float(x) for x in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore[union-attr]
@@ -45,12 +45,12 @@ def inline_svg(figure: Figure, name: str, alt: str) -> str:
 
 
 def svg_text(figure: Figure, name: str, *, fonttype: str = "path") -> str:
-    """A chart as the text of an SVG file, the same every time.
+    """Render a chart as the text of an SVG file, reproducibly.
 
     Args:
         figure: The chart.
-        name: What the ids inside are made from.
-        fonttype: ``path`` draws letters as shapes, which look alike everywhere; ``none`` keeps text as text.
+        name: Salt from which the ids are derived.
+        fonttype: ``path`` converts text to outlines, which look the same everywhere; ``none`` keeps it as text.
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": fonttype, "svg.hashsalt": name}):
@@ -64,13 +64,13 @@ def _without_family(font: re.Match[str]) -> str:
 
 
 def inline_png(image: NDArray[np.floating], alt: str, *, width: int, coarse: bool = False) -> str:
-    """An image element that holds its own data.
+    """Encode an image as an HTML element with embedded PNG data.
 
     Args:
         image: Shape ``(height, width, 4)``: red, green, blue and opacity in ``[0, 1]``.
-        alt: What it shows, for those who cannot see it.
-        width: At most this wide, in CSS pixels.
-        coarse: Whether its pixels stay squares when it is enlarged.
+        alt: Alternative text.
+        width: Maximum width in CSS pixels.
+        coarse: Whether to enlarge without smoothing.
 
     Example:
         >>> inline_png(np.zeros((2, 2, 4)), "nothing", width=20)[:47]
@@ -86,11 +86,11 @@ def inline_png(image: NDArray[np.floating], alt: str, *, width: int, coarse: boo
 
 
 def mosaic(pictures: NDArray[np.floating], columns: int) -> NDArray[np.floating]:
-    """Pictures in rows, with clear gaps between them.
+    """Arrange pictures in rows, with transparent gaps between them.
 
     Args:
         pictures: Shape ``(N, height, width)`` or ``(N, channels, height, width)`` with 1 or 3 channels, in ``[0, 1]``.
-        columns: Pictures in a row.
+        columns: Pictures per row.
 
     Returns:
         Shape ``(..., ..., 4)``: red, green, blue and opacity.

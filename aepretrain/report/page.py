@@ -1,4 +1,4 @@
-"""The page: a skeleton of HTML that needs nothing outside itself, on a screen and on paper, light and dark."""
+"""The HTML page and its elements: self-contained, for screen and paper, light and dark."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -7,17 +7,17 @@ from pathlib import Path
 from aepretrain.report.colours import DARK, LIGHT, css_variables
 from aepretrain.storage.files import write_whole
 
-# A closed <details> prints nothing but its summary: the only script of the page opens them before printing.
+# A closed <details> prints only its summary; this script, the only one of the page, opens all before printing.
 SCRIPT = """\
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));"""
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """The whole document.
+    """Build the HTML document.
 
     Args:
-        title: Of the window or tab.
-        parts: The body, as HTML.
+        title: Title of the window or tab.
+        parts: Parts of the body, as HTML.
 
     Example:
         >>> page("A run", ["<p>Words.</p>"]).splitlines()[0]
@@ -29,7 +29,7 @@ def page(title: str, parts: Iterable[str]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # An icon that is no file: browsers would ask for one.
+        # An empty icon: browsers would otherwise request one.
         '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n<script>{SCRIPT}</script>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
@@ -37,22 +37,22 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def write_page(path: Path, html: str) -> Path:
-    """Write the document whole or not at all.
+    """Write the document atomically, and return its path.
 
     Raises:
-        StorageError: If it cannot be written.
+        StorageError: If the file cannot be written.
     """
     write_whole(path, html.encode())
     return path
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and what stands below it."""
+    """Build a section from a heading and its parts."""
     return "\n".join([f"<section>\n<h2>{escape(title)}</h2>", *(part for part in parts if part), "</section>"])
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """Words in a paragraph.
+    """Build a paragraph of text.
 
     Example:
         >>> paragraph("a < b", "facts")
@@ -62,25 +62,25 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def missing(text: str) -> str:
-    """Why something is not on the page."""
+    """Build a paragraph that explains why something is missing."""
     return paragraph(text, "missing")
 
 
 def figure(body: str, title: str, caption: str = "") -> str:
-    """A picture with its name, and a plain sentence on what to see in it."""
+    """Build a figure from a picture, a title and a caption."""
     return f"<figure>\n{body}\n<figcaption><b>{escape(title)}</b> {escape(caption)}</figcaption>\n</figure>"
 
 
 def row(figures: Iterable[str], kind: str = "") -> str:
-    """Figures beside one another, as many as the window has room for."""
+    """Place figures side by side, as many as the window has room for."""
     return f'<div class="row {kind}">\n' + "\n".join(figures) + "\n</div>"
 
 
 def headline(cards: Iterable[tuple[str, str, str, str]]) -> str:
-    """The answer in a few large words.
+    """Build the cards that show the main results in large type.
 
     Args:
-        cards: Per card what it is about, the answer, what more there is to say, and a class for its colour.
+        cards: Name, value, further text and CSS class of each card.
     """
     items = "\n".join(
         f'<li><span class="name">{escape(name)}</span> <span class="value {kind}">{escape(value)}</span> '
@@ -91,12 +91,12 @@ def headline(cards: Iterable[tuple[str, str, str, str]]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
-    """A table that scrolls by itself where it is too wide.
+    """Build a table, which scrolls horizontally if it is too wide.
 
     Args:
-        columns: The names of the columns.
-        rows: Cells as text, or as HTML where they begin with ``<``.
-        words: So many columns from the left hold words, the others numbers.
+        columns: Column names.
+        rows: Cells as text, or as HTML if they begin with ``<``.
+        words: Number of leading columns that hold words; the others hold numbers.
 
     Example:
         >>> table(["arm", "accuracy"], [["random", "0.9"]]).count("<td")
@@ -118,10 +118,10 @@ def _cell(text: str) -> str:
 
 
 def fold(title: str, body: str) -> str:
-    """What is long and seldom read: closed on the screen, open on paper."""
+    """Build a collapsible block for long details: closed on screen, open on paper."""
     return f"<details>\n<summary>{escape(title)}</summary>\n{body}\n</details>"
 
 
 def code(text: str, kind: str = "") -> str:
-    """Text as it stands in a file."""
+    """Build a block of preformatted text."""
     return f'<pre class="{kind}" tabindex="0">{escape(text)}</pre>'

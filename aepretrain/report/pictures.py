@@ -1,4 +1,4 @@
-"""Pictures of arrays: filters, reconstructions, learning curves."""
+"""Figures of filters, reconstructions and learning curves."""
 
 import io
 import math
@@ -17,12 +17,12 @@ CURVE_NAMES = {"train/loss": "training loss", "val/loss": "validation loss", "va
 
 
 def draw_filters(weights: NDArray[np.floating], *, columns: int = 12, most: int = 96) -> Figure:
-    """The weights that lead into each unit, as pictures; each is scaled by its own largest weight.
+    """Draw the weights into each unit as a picture, scaled by its largest absolute weight.
 
     Args:
         weights: Shape ``(H, height, width)`` or ``(H, channels, height, width)``, with 1 or 3 channels.
-        columns: Pictures in a row.
-        most: Pictures at most; the first units are shown.
+        columns: Pictures per row.
+        most: Maximum number of pictures; the first units are shown.
 
     Example:
         >>> len(draw_filters(np.random.rand(5, 8, 8)).axes)
@@ -40,12 +40,12 @@ def draw_filters(weights: NDArray[np.floating], *, columns: int = 12, most: int 
 
 
 def draw_image_rows(rows: Mapping[str, NDArray[np.floating]], *, low: float = 0.0, high: float = 1.0) -> Figure:
-    """Rows of pictures with a name each, such as original, corrupted and reconstructed.
+    """Draw named rows of pictures, such as original, corrupted and reconstructed.
 
     Args:
-        rows: Name to pictures, shape ``(N, height, width)`` or ``(N, channels, height, width)``.
-        low: The value shown as black.
-        high: The value shown as white.
+        rows: Pictures by name, shape ``(N, height, width)`` or ``(N, channels, height, width)``.
+        low: Value shown as black.
+        high: Value shown as white.
 
     Example:
         >>> len(draw_image_rows({"original": np.zeros((4, 8, 8)), "reconstructed": np.ones((4, 8, 8))}).axes)
@@ -63,11 +63,11 @@ def draw_image_rows(rows: Mapping[str, NDArray[np.floating]], *, low: float = 0.
 
 
 def draw_curves(epochs: Sequence[Mapping[str, float]], *, kept_epoch: int | None = None) -> Figure:
-    """The losses of a stage over its epochs, in nats per example.
+    """Plot the losses of a stage over its epochs, in nats per example.
 
     Args:
-        epochs: The figures of each epoch, named as they were logged.
-        kept_epoch: The epoch, counted from 0, whose weights were kept; it is marked.
+        epochs: Metrics of each epoch, by logged name.
+        kept_epoch: Epoch, counted from 0, whose weights were kept; it is marked.
 
     Example:
         >>> draw_curves([{"train/loss": 2.0}, {"train/loss": 1.0}]).axes[0].get_xlabel()
@@ -89,10 +89,10 @@ def draw_curves(epochs: Sequence[Mapping[str, float]], *, kept_epoch: int | None
 
 
 def write_picture(path: Path, figure: Figure, *, dpi: int = 110, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write a figure as a PNG file, whole or not at all.
+    """Write a figure as a PNG file, atomically.
 
     Raises:
-        StorageError: If it cannot be written; the previous picture is as it was.
+        StorageError: If the file cannot be written; the previous one is kept.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
@@ -100,7 +100,7 @@ def write_picture(path: Path, figure: Figure, *, dpi: int = 110, metadata: Mappi
 
 
 def as_image(array: NDArray[np.floating]) -> NDArray[np.floating]:
-    """``(channels, height, width)`` as matplotlib takes it: one channel is left out, three go last."""
+    """Convert ``(channels, height, width)`` for matplotlib: a single channel is dropped, three are moved last."""
     return array if array.ndim == 2 else array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
 
 

@@ -1,4 +1,4 @@
-"""What pretraining learnt, as parts of a report: stages, curves, filters, reconstructions, units, embeddings."""
+"""Report sections on pretraining: stages, curves, filters, reconstructions, units, embeddings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ NO_BREAK = "\u00a0"
 
 
 def pretraining_sections(folder: Path) -> list[str]:
-    """All that the files of a run say of its pretraining, one section per question.
+    """Build the report sections on the pretraining of a run from its files.
 
     Args:
-        folder: A run directory, finished or not.
+        folder: Run directory, finished or not.
     """
     results = read_results(folder)
     stages = () if results is None else results.stages
@@ -49,7 +49,7 @@ def pretraining_sections(folder: Path) -> list[str]:
 
 
 def stage_table(stages: Sequence[StageResult]) -> str:
-    """A row per stage: shapes, length, losses and diagnostics on validation data."""
+    """Table with a row per stage: shapes, duration, losses, and diagnostics on validation data."""
     if not stages:
         return missing("The run has not finished: results.json, which holds these figures, is not there yet.")
     columns = (
@@ -79,11 +79,11 @@ def stage_table(stages: Sequence[StageResult]) -> str:
 
 
 def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, int]) -> str:
-    """A chart per stage: its losses over the epochs.
+    """Charts of the losses over epochs, one per stage.
 
     Args:
-        curves: Stage, then name, then the values by epoch.
-        kept: The epoch, counted from 0, whose weights were kept, where it is known.
+        curves: Values by stage, name and epoch.
+        kept: Epoch, counted from 0, whose weights were kept, by stage; absent if unknown.
     """
     shown = {stage: {name: c for name, c in found.items() if name in LOSSES} for stage, found in curves.items()}
     if not any(shown.values()):
@@ -104,12 +104,12 @@ def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, i
 
 
 def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: int | None = None) -> Figure:
-    """Losses over epochs, each named in a legend below.
+    """Plot losses over epochs, with a legend below.
 
     Args:
-        curves: Name as in ``metrics.jsonl``, then the values by epoch.
-        colours: Of the lines.
-        kept_epoch: The epoch, counted from 0, whose weights were kept; it is marked.
+        curves: Values by name, as in ``metrics.jsonl``, and epoch.
+        colours: Colour scheme of the chart.
+        kept_epoch: Epoch, counted from 0, whose weights were kept; it is marked if there are several epochs.
 
     Example:
         >>> from aepretrain.report.colours import LIGHT
@@ -141,7 +141,7 @@ def _curve_caption(curves: Mapping[str, Curve], kept: int | None) -> str:
 
 
 def _with_samples(folder: Path, draw: Any) -> list[str]:
-    """What a function makes of the first stage's arrays, or why there are none."""
+    """Apply a function to the arrays of the first stage; if there are none, give the reason."""
     paths = sorted(folder.glob("stages/00-*/samples.npz"))
     if not paths:
         return [missing("No arrays of the first stage were kept: the run has not come that far, or is an older one.")]
@@ -149,7 +149,7 @@ def _with_samples(folder: Path, draw: Any) -> list[str]:
 
 
 def filters(arrays: Mapping[str, np.ndarray]) -> str:
-    """The weights into each unit of the first layer, as pictures."""
+    """Figure of the weights into each unit of the first layer."""
     if "filters" not in arrays:
         return missing("The first layer is not a dense layer on images, so its weights are no pictures.")
     weights = arrays["filters"]
@@ -168,7 +168,7 @@ def filters(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def reconstructions(arrays: Mapping[str, np.ndarray]) -> str:
-    """Originals, what the noise makes of them, and what the layer makes of that."""
+    """Figure of validation images: original, corrupted, and reconstructed by the first layer."""
     if "original" not in arrays:
         return missing("The inputs are no images, so there is nothing to look at.")
     names = [name for name in ("original", "corrupted", "reconstructed") if name in arrays]
@@ -188,7 +188,7 @@ def reconstructions(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def units(stages: Sequence[StageResult]) -> str:
-    """A chart of sparsity, informative and dead units per layer."""
+    """Figure of active, informative and dead units per layer."""
     if not stages:
         return missing("The run has not finished: its diagnostics are not there yet.")
     dead = [f"{_number(stage.diagnostics.get('dead_units'), '.0f')} in {stage.stage}" for stage in stages]
@@ -203,11 +203,11 @@ def units(stages: Sequence[StageResult]) -> str:
 
 
 def draw_units(stages: Sequence[StageResult], colours: Colours) -> Figure:
-    """Three bars per layer: shares of active pairs, of informative units and of dead units, in percent.
+    """Plot three bars per layer: shares of active pairs, informative units and dead units, in percent.
 
     Args:
-        stages: From the input up.
-        colours: Of the bars.
+        stages: Stages, from the input up.
+        colours: Colour scheme of the chart.
     """
     chart, axes = new_chart(5, 0.75 + 0.75 * len(stages), colours)
     axes.grid(axis="y", visible=False)
@@ -215,7 +215,7 @@ def draw_units(stages: Sequence[StageResult], colours: Colours) -> Figure:
     for bar, name in enumerate(("active", "informative", "dead")):
         shares = [100 * _share(stage, name) for stage in stages]
         places = [k + 0.27 * (bar - 1) for k in range(len(stages))]
-        # Active, informative and dead: green and blue are good news, orange is not.
+        # Green for active and blue for informative units, which are good; orange for dead units, which are bad.
         colour = colours.series[(2, 0, 1)[bar]]
         bars = axes.barh(places, shares, 0.23, color=colour, label=name)
         axes.bar_label(bars, [f"{share:.0f}%" for share in shares], padding=3, fontsize=SMALL, color=colours.ink)
@@ -235,7 +235,7 @@ def _share(stage: StageResult, name: str) -> float:
 
 
 def embeddings(folder: Path) -> list[str]:
-    """Principal components and t-SNE of the raw inputs and of the codes of each layer."""
+    """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer."""
     inputs = read_arrays(folder / "stages" / "inputs.npz")
     if not inputs:
         return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]

@@ -1,4 +1,4 @@
-"""How a result was made: the plan, the versions, the commands and the config."""
+"""The provenance of a result: plan, commands, versions and config."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ SECRET = re.compile(r"(?im)^(\s*(?:- )?[\w.-]*(?:key|token|secret|password|crede
 
 
 def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequence[int] | None = None) -> str:
-    """The section on how a result was made.
+    """Build the section on how a result was made.
 
     Args:
-        folder: A run or a comparison.
-        results: Of the run, or of one run of the comparison; None if there are none yet.
-        seeds: Of the comparison; None for a run.
+        folder: Directory of a run or comparison.
+        results: Results of the run, or of one run of the comparison; None if there are none yet.
+        seeds: Seeds of the comparison; None for a run.
     """
     text, config = read_config(folder)
     commands = read_commands(folder)
@@ -37,7 +37,7 @@ def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequen
 
 
 def _plans(config: Mapping[str, Any], data: DataFacts | None, *, several: bool) -> str:
-    """The plan of the network, of the control network where there is one, and what validation data choose."""
+    """Plan of the network, of the control network if any, and the settings tried on validation data."""
     parts = [plan_table(config, data, several=several)]
     control, grid = config.get("control") or {}, (config.get("compare") or {}).get("grid")
     if control.get("layers"):
@@ -49,11 +49,11 @@ def _plans(config: Mapping[str, Any], data: DataFacts | None, *, several: bool) 
 
 
 def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bool = False) -> str:
-    """A row per stage of the plan: what is trained, on how many examples, for how long.
+    """Table with a row per stage of the plan: what is trained, on which examples, for how long.
 
     Args:
         config: The resolved config.
-        data: The data set; None where no run has finished.
+        data: The data set; None if no run has finished.
         several: Whether there are several label budgets, as in a comparison.
     """
     layers = config.get("layers", [])
@@ -84,7 +84,7 @@ def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bo
 
 
 def _describe(layer: Mapping[str, Any]) -> str:
-    """A layer of the config in words: variant, coder and what is special about it."""
+    """Describe a layer of the config: variant, coder, likelihood, corruption, penalty and parameters."""
     arguments = layer.get("init_args", {})
     coder = arguments.get("coder", {})
     parts = [f"{_class(layer)}: {_call(coder)}" if coder else _class(layer)]
@@ -96,7 +96,7 @@ def _describe(layer: Mapping[str, Any]) -> str:
 
 
 def _call(spec: Any) -> str:
-    """A class of the config with the arguments that make a difference, such as ``Dense(256, sigmoid)``."""
+    """Format a class of the config, such as ``Dense(256, sigmoid)``; omits None, [], 0, 1 and booleans."""
     if not isinstance(spec, Mapping):
         return str(spec)
     values = spec.get("init_args", {}).values()
@@ -121,14 +121,14 @@ def _examples(count: int | None, split: str) -> str:
 
 
 def versions_table(results: RunResult, seeds: Sequence[int] | None = None) -> str:
-    """Versions of what decides a result, the seed of the run or the seeds of the comparison, and the device."""
+    """Table of versions, the seed of the run or the seeds of the comparison, and the device."""
     seed = ", ".join(map(str, [results.seed] if seeds is None else seeds))
     found = {**results.versions, "seed": seed, "device": results.device}
     return table(tuple(found), [[str(value) for value in found.values()]], words=len(found))
 
 
 def without_secrets(config: str) -> str:
-    r"""A config in YAML with the values of keys that sound like a secret left out.
+    r"""Redact the values of a YAML config whose keys suggest a secret.
 
     Example:
         >>> without_secrets("seed: 1\nhub_token: abc\nkey: null")

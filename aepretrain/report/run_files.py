@@ -1,4 +1,4 @@
-"""What the files of a run say, read for the report; a file that is not there is an empty answer, or None."""
+"""Reading the files of a run for the report; a missing file gives an empty result or None."""
 
 import json
 import zipfile
@@ -13,14 +13,14 @@ from aepretrain.errors import StorageError
 from aepretrain.results.run import RunResult
 
 Curve = dict[int, float]
-"""The values of those epochs, counted from 0, in which there was one, in their order."""
+"""Values by epoch, counted from 0 and in order; epochs without a value are absent."""
 
 
 def read_results(folder: Path) -> RunResult | None:
-    """What a run found; None while it has not finished.
+    """Read the results of a run; None if it has not finished.
 
     Args:
-        folder: The run directory.
+        folder: Run directory.
 
     Raises:
         StorageError: If ``results.json`` is damaged.
@@ -30,10 +30,10 @@ def read_results(folder: Path) -> RunResult | None:
 
 
 def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
-    """The curves of ``metrics.jsonl``: stage, then name, then the values by epoch.
+    """Read the curves of ``metrics.jsonl``: values by stage, name and epoch.
 
-    Rows that repeat an epoch, as after going on from a checkpoint, replace the earlier ones. A last row that was cut
-    off when the run was killed is left out.
+    Rows that repeat an epoch, as after resuming from a checkpoint, replace the earlier ones. A last row that was
+    truncated when the run was killed is ignored.
 
     Raises:
         StorageError: If the file is damaged.
@@ -58,10 +58,10 @@ def _row(line: str, path: Path) -> dict[str, Any]:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file, empty if it is missing.
+    """Read the arrays of an ``.npz`` file; empty if it is missing.
 
     Raises:
-        StorageError: If it is damaged.
+        StorageError: If the file is damaged.
     """
     if not path.is_file():
         return {}
@@ -73,10 +73,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The resolved config of a run or comparison: its text and its values; empty if it is missing.
+    """Read the resolved config of a run or comparison as text and values; both empty if it is missing.
 
     Raises:
-        StorageError: If it is damaged.
+        StorageError: If the file is damaged.
     """
     path = folder / "config.yaml"
     if not path.is_file():
@@ -89,6 +89,6 @@ def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def read_commands(folder: Path) -> list[str]:
-    """The commands that made a directory, one per line of ``commands.txt``."""
+    """Read the commands that wrote a directory, one per line of ``commands.txt``; empty if it is missing."""
     path = folder / "commands.txt"
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

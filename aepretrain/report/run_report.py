@@ -1,4 +1,4 @@
-"""The report of a single run."""
+"""The HTML report of a single run."""
 
 import math
 from collections.abc import Mapping
@@ -30,10 +30,10 @@ def is_run(folder: Path) -> bool:
 
 
 def write_run_report(folder: Path) -> Path:
-    """Write ``report.html`` of a run from its files; what is missing is left out, and the report says why.
+    """Write ``report.html`` of a run from its files; missing parts are left out, and the report gives the reason.
 
     Args:
-        folder: A run directory.
+        folder: Run directory.
 
     Returns:
         The path of the report.
@@ -69,7 +69,7 @@ def _facts(results: RunResult | None) -> str:
 
 
 def _answer(results: RunResult | None) -> list[str]:
-    """The headline: test and validation error, or why there are none."""
+    """The headline: test and validation error, or the reason why there are none."""
     if results is None or results.classifier is None:
         why = missing(_no_classifier(results))
         solved = [pattern.solved for pattern in (results and results.patterns) or ()]
@@ -98,7 +98,7 @@ def _no_classifier(results: RunResult | None) -> str:
 
 
 def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[str]:
-    """Curves, figures and confusion matrix of the classifier."""
+    """Accuracies, curves and confusion matrix of the classifier."""
     if results is None or results.classifier is None:
         return [missing(_no_classifier(results))]
     found = results.classifier

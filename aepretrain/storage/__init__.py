@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and JSON in them."""
+"""Atomic writes of files, JSON, arrays and weights."""

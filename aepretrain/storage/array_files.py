@@ -1,4 +1,4 @@
-"""Arrays in ``.npz`` files: whole or not at all."""
+"""Atomic writes of arrays to ``.npz`` files."""
 
 import io
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from aepretrain.storage.files import write_whole
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays, compressed, as ``numpy.load`` reads them.
+    """Write arrays to a compressed ``.npz`` file for ``numpy.load``.
 
     Raises:
-        StorageError: If the file cannot be written; the previous one is as it was.
+        StorageError: If the file cannot be written; the previous one is kept.
 
     Example:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, forced onto the disk, then moved into it."""
+"""Atomic file writes: to a temporary file in the same folder, flushed to disk, then moved into place."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 from aepretrain.errors import StorageError, UnwritableError
 
 PART = ".part"
-"""What the name of an unfinished file ends with."""
+"""Suffix of unfinished files."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 INTACT = "What it held before is unchanged."
@@ -19,7 +19,7 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ESTALE)
 
 
 def sha256(data: bytes | memoryview) -> str:
-    """The SHA-256 of some bytes, in hexadecimal digits.
+    """SHA-256 of bytes, in hexadecimal.
 
     Example:
         >>> sha256(b"")[:8]
@@ -29,16 +29,16 @@ def sha256(data: bytes | memoryview) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all: what was there before stays until the new one is on the disk.
+    """Write a file atomically: the previous file is kept until the new one is on disk.
 
     Raises:
-        StorageError: If it cannot be written; the previous file is as it was.
+        StorageError: If the file cannot be written; the previous one is kept.
 
     Example:
         >>> import tempfile
@@ -58,16 +58,16 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 
 
 def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files that belong together: all bytes are on the disk before the first old file goes.
+    """Write files that belong together: all of them are on disk before the first old file is removed.
 
-    At no time do old and new files lie side by side. If the process is killed while files are moved, some are missing.
+    Old and new files never coexist. If the process is killed while files are moved, some are missing.
 
     Args:
-        folder: Where they lie; it is made.
-        files: Bytes by file name.
+        folder: Target folder; created if missing.
+        files: Contents by file name.
 
     Raises:
-        StorageError: If one cannot be written; the previous files are as they were.
+        StorageError: If a file cannot be written. The previous files are kept, unless moving the new ones fails.
 
     Example:
         >>> import tempfile
@@ -96,10 +96,10 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def append_whole(path: Path, data: bytes) -> None:
-    """Append to a file, all bytes or none: a disk that is full leaves the file as long as it was.
+    """Append all bytes to a file or none: if writing fails, the file is truncated to its previous length.
 
     Raises:
-        StorageError: If it cannot be written.
+        StorageError: If the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -124,20 +124,20 @@ def append_whole(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing.
+    """Create a folder and its missing parents.
 
     Raises:
-        StorageError: If it cannot be made.
+        StorageError: If the folder cannot be created.
     """
     with storing(folder, 0):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_part(path: Path, data: bytes | memoryview) -> Path:
-    """Write the bytes beside their place and force them onto the disk; the caller moves the file.
+    """Write bytes to a temporary file beside ``path`` and flush it to disk; the caller moves it into place.
 
     Raises:
-        OSError: If it cannot be written; nothing is left then.
+        OSError: If the file cannot be written; the temporary file is removed.
     """
     part = path.with_name(path.name + PART)
     try:
@@ -153,7 +153,7 @@ def write_part(path: Path, data: bytes | memoryview) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names in a folder onto the disk, where the system can."""
+    """Flush the entries of a folder to disk, if the system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -164,14 +164,14 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def storing(path: Path, needed: int) -> Iterator[None]:
-    """Tell what the system refused in one line: needed and free bytes where the disk is full, and the way out.
+    """Convert an ``OSError`` to a one-line error with a remedy, and with needed and free bytes if the disk is full.
 
     Args:
-        path: What is written.
-        needed: Its bytes, as far as they are known.
+        path: File or folder to write.
+        needed: Bytes to write, as far as they are known.
 
     Raises:
-        StorageError: If the block raises an OSError.
+        StorageError: If the block raises an ``OSError``.
     """
     try:
         yield
@@ -193,16 +193,16 @@ def _way_out(number: int | None, path: Path, needed: int) -> str:
 
 
 def free_bytes(path: Path) -> int:
-    """What is free on the disk of a path, whose folder need not exist yet."""
+    """Free bytes on the disk of a path, whose folder need not exist yet."""
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(existing).free
 
 
 def probe(folder: Path, needed: int) -> None:
-    """See, before any work is done, that a folder can be written and has room.
+    """Check before any work that a folder is writable and has room.
 
     Raises:
-        StorageError: If not; the message says how much is needed and how much is free.
+        StorageError: If the folder is not writable or has too little room; the latter gives needed and free bytes.
     """
     write_whole(folder / ".probe", b"\0" * 4096)
     with storing(folder, needed):
@@ -214,7 +214,7 @@ def probe(folder: Path, needed: int) -> None:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Remove what a killed process left half written, and return it."""
+    """Remove the unfinished files of a killed process, and return their paths."""
     stale = sorted(folder.rglob(f"*{PART}"))
     with storing(folder, 0):
         for path in stale:

@@ -1,4 +1,4 @@
-"""Plain values in JSON files: whole or not at all, and never NaN."""
+"""Reading and atomic writing of plain values as JSON, without NaN."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from aepretrain.storage.files import write_whole
 
 
 def finite(value: Any) -> Any:
-    """A value of plain dictionaries, lists and numbers, with ``None`` for NaN and infinity, which JSON does not have.
+    """Replace NaN and infinity, which JSON lacks, with ``None`` in nested dictionaries and lists.
 
     Example:
         >>> finite({"a": [1.5, float("nan")]})
@@ -26,10 +26,10 @@ def finite(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The plain values of a file.
+    """Read plain values from a JSON file.
 
     Raises:
-        StorageError: If it is missing or damaged.
+        StorageError: If the file is missing or damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -39,5 +39,5 @@ def read_json(path: Path) -> Any:
 
 @rank_zero_only
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values whole or not at all: a file that exists is complete."""
+    """Write plain values as JSON, atomically: a file that exists is complete."""
     write_whole(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Plain values: numbers, words, lists, dictionaries and tensors, which are read back without running code."""
+"""Plain values: numbers, strings, lists, dictionaries and tensors, which load without running code."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from aepretrain.errors import ConfigError
 
 
 def plain(value: Any, place: str) -> Any:
-    """The same value made of dictionaries, lists, tuples, numbers, words and tensors alone.
+    """Convert a value to dictionaries, lists, tuples, numbers, strings, bytes, ``None`` and tensors only.
 
     Raises:
-        ConfigError: If it holds anything else, which could not be read back without running code.
+        ConfigError: If it holds anything else, which could not be loaded without running code.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""The weights of a module in a safetensors file: whole or not at all."""
+"""Reading and atomic writing of the weights of a module as safetensors."""
 
 import os
 import re
@@ -13,10 +13,10 @@ from aepretrain.storage.files import PART, storing, sync_folder
 
 
 def write_weights(path: Path, module: nn.Module) -> None:
-    """Write the weights of a module; the file that was there before stays until the new one is on the disk.
+    """Write the weights of a module atomically: the previous file is kept until the new one is on disk.
 
     Raises:
-        StorageError: If it cannot be written; the previous file is as it was.
+        StorageError: If the file cannot be written; the previous one is kept.
 
     Example:
         >>> import tempfile
@@ -38,7 +38,7 @@ def write_weights(path: Path, module: nn.Module) -> None:
 
 
 def read_weights(path: Path, module: nn.Module) -> None:
-    """Put the weights of a file into a module: the same names, the same shapes.
+    """Load the weights of a file into a module; names and shapes must match.
 
     Raises:
         StorageError: If the file is damaged or does not fit the module.
@@ -50,7 +50,7 @@ def read_weights(path: Path, module: nn.Module) -> None:
 
 
 def as_os_error(error: Exception) -> OSError:
-    """What the system refused, of an error of safetensors, which names the number in its text alone.
+    """Convert an error of safetensors, which gives the errno only in its text, to an ``OSError``.
 
     Example:
         >>> as_os_error(SafetensorError("Error while serializing: I/O error: ... (os error 28)"))
