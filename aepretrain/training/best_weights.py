@@ -1,4 +1,4 @@
-"""The weights of the best epoch, and when to stop waiting for a better one."""
+"""The weights of the best epoch, and early stopping."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from aepretrain.training.validation import Metrics
 
 
 class BestWeights:
-    """Keeps the weights of the epoch with the best validation figure, and counts validations without a better one.
+    """Keeps the weights of the epoch with the best validation metric, and counts validations without improvement.
 
-    Every process keeps its own copy: the figure is the mean over all of them, hence so is the choice.
+    Every process keeps its own copy: the metric is the mean over all processes, so they choose the same epoch.
 
     Args:
-        monitor: The figure.
+        monitor: Name of the monitored metric.
         mode: ``min`` or ``max``.
-        patience: Validations without a better figure after which training stops; ``None``: never.
-        keeps: Whether the weights are put back at the end, and hence kept.
+        patience: Validations without improvement after which training stops; ``None``: never.
+        keeps: Whether the best weights are kept, to be restored at the end.
     """
 
     def __init__(self, monitor: str, mode: str, *, patience: int | None = None, keeps: bool = True) -> None:
@@ -31,7 +31,7 @@ class BestWeights:
         self.weights: dict[str, Tensor] = {}
 
     def update(self, module: StageModule, figures: Metrics, epoch: int) -> None:
-        """Look at the figures of a validation, and keep the weights if they are the best so far."""
+        """Compare the metrics of a validation with the best so far; if they are better, keep the weights."""
         value = self.sign * float(figures[self.monitor])
         if value > self.best:
             self.best, self.epoch, self.waited = value, epoch, 0
@@ -42,19 +42,19 @@ class BestWeights:
 
     @property
     def is_patience_over(self) -> bool:
-        """Whether patience is at its end."""
+        """Whether patience has run out."""
         return self.patience is not None and self.waited >= self.patience
 
     def restore(self, module: StageModule) -> None:
-        """Give a module the weights of the best epoch, where they are kept."""
+        """Load the weights of the best epoch into a module, if they were kept."""
         if self.weights:
             module.load_state_dict(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors for a checkpoint."""
+        """State for a checkpoint, as plain values and tensors."""
         return {"best": self.best, "epoch": self.epoch, "waited": self.waited, "weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.best, self.epoch, self.waited = state["best"], state["epoch"], state["waited"]
         self.weights = dict(state["weights"])
