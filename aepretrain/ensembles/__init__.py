@@ -1,1 +1,1 @@
-"""Many seeds as one batched module: what none of the folders below knows of."""
+"""Training many seeds as one batched module; no lower folder depends on this one."""

@@ -34,7 +34,7 @@ LIKELIHOODS = (Bernoulli, Categorical, Gaussian)
 
 
 def reason_against(layer: Autoencoder) -> str | None:
-    """Why layers like this one cannot be trained side by side; ``None`` if they can.
+    """Return why layers like this one cannot be trained side by side; ``None`` if they can.
 
     Example:
         >>> reason_against(PlainAutoencoder((784,), Dense(64)))
@@ -56,10 +56,10 @@ def reason_against(layer: Autoencoder) -> str | None:
 
 
 class SeedAutoencoders(SeedBatch):
-    r"""S autoencoders that differ in their weights alone: the loss of seed s is :math:`\mathbb E_x \, E_s(x)`.
+    r"""S autoencoders that differ only in their weights. The loss of seed s is :math:`\mathbb E_x \, E_s(x)`.
 
     Args:
-        layers: The autoencoders, for which :func:`reason_against` finds no reason.
+        layers: The autoencoders; :func:`reason_against` must return ``None`` for them.
 
     Example:
         >>> batch = SeedAutoencoders([PlainAutoencoder((6,), Dense(3)) for _ in range(4)])
@@ -74,7 +74,7 @@ class SeedAutoencoders(SeedBatch):
         self.statistics = nn.ModuleList(CodeStatistics(self.model.code_shape) for _ in layers)
 
     def each_statistics(self) -> list[CodeStatistics]:
-        """The statistics of each seed's codes."""
+        """Code statistics of each seed."""
         return [metric for metric in self.statistics if isinstance(metric, CodeStatistics)]
 
     def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
@@ -93,11 +93,11 @@ class SeedAutoencoders(SeedBatch):
 
 
 class EachSeed(SparsityPenalty):
-    """A penalty on the mean over a batch, taken over each seed's share of it.
+    """A penalty on batch means, computed separately on each seed's share of the batch.
 
     Args:
         penalty: The penalty.
-        seeds: How many seeds share the batch.
+        seeds: Number of seeds that share the batch.
 
     Example:
         >>> EachSeed(KLSparsity(0.5), 2)(torch.full((4, 1), 0.5)).shape

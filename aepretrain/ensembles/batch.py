@@ -1,4 +1,4 @@
-"""Many modules of one architecture as one: what they compute is the same, their numbers are their own."""
+"""Many modules of one architecture as one batched module: the same computation with separate weights."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -17,17 +17,17 @@ ELEMENTWISE_OPTIMIZERS = (ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAd
 
 
 class SeedBatch(StageModule, ABC):
-    r"""S modules that differ in their weights alone, trained side by side.
+    r"""S modules that differ only in their weights, trained side by side.
 
     .. math:: \min \; \sum_s \mathbb E_x \, \ell_s(x)
 
-    No term shares a weight with another, so each seed's gradient is its own, and an optimizer that treats every weight
-    by itself makes the steps that S separate ones would make. Rows of a batch are those of seed 0, then of seed 1, and
-    so on, equally many. A subclass fills in what is measured of each seed.
+    The terms share no weights, so seeds have independent gradients, and an elementwise optimizer takes the same steps
+    as S separate optimizers. A batch holds the rows of seed 0, then those of seed 1, and so on, equally many of each.
+    Subclasses implement the validation metrics of each seed.
 
     Args:
-        modules: The modules, whose affine maps hold all of their weights. They are copied; :meth:`write_back` puts the
-            trained ones back.
+        modules: The modules; their affine maps hold all of their weights. The weights are copied; :meth:`write_back`
+            copies the trained weights back.
     """
 
     def __init__(self, modules: Sequence[StageModule]) -> None:
@@ -38,20 +38,20 @@ class SeedBatch(StageModule, ABC):
 
     @abstractmethod
     def validation_totals(self) -> dict[str, Tensor]:
-        """What is measured on all examples of each seed: name to values, shape ``(S,)``."""
+        """Metrics over all examples of each seed: name to values, shape ``(S,)``."""
 
     def loss(self, *batch: Tensor) -> Tensor:
         return self.model.loss(*batch)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Values of the examples, shape ``(S * B,)``, to each seed's mean, shape ``(S,)``."""
+        """Mean over each seed's examples: shape ``(S * B,)`` to ``(S,)``."""
         return values.reshape(self.seeds, -1).mean(dim=1)
 
     def make_optimizer(self) -> Optimizer:
         return self.model.make_optimizer()
 
     def write_back(self, modules: Sequence[StageModule]) -> None:
-        """Put each seed's weights into its own module."""
+        """Copy each seed's weights into its module."""
         for name, module in self.model.named_modules():
             own: list[Any] = [each.get_submodule(name) for each in modules]
             if isinstance(module, SeedLinear):
@@ -61,7 +61,7 @@ class SeedBatch(StageModule, ABC):
 
 
 def reason_against_optimizer(module: StageModule) -> str | None:
-    """Why the optimizer and the scheduler of a module cannot serve many seeds; ``None`` if they can."""
+    """Return why a module's optimizer or scheduler cannot be used for many seeds; ``None`` if both can."""
     made: Any = module.configure_optimizers()
     optimizer, scheduler = (
         (made["optimizer"], made["lr_scheduler"]["scheduler"]) if isinstance(made, dict) else (made, None)
@@ -74,7 +74,7 @@ def reason_against_optimizer(module: StageModule) -> str | None:
 
 
 def _side_by_side(modules: Sequence[StageModule]) -> StageModule:
-    """A copy of the first module whose affine maps are those of all of them."""
+    """Copy the first module, with its affine maps replaced by the batched maps of all modules."""
     model = copy.deepcopy(modules[0])
     linears: dict[int, SeedLinear] = {}
     for name, module in modules[0].named_modules():

@@ -12,7 +12,7 @@ from aepretrain.heads.classification import Classifier
 
 
 def reason_against(classifier: Classifier) -> str | None:
-    """Why classifiers like this one cannot be trained side by side; ``None`` if they can.
+    """Return why classifiers like this one cannot be trained side by side; ``None`` if they can.
 
     Example:
         >>> reason_against(Classifier(nn.Sequential(nn.Linear(4, 3), nn.Tanh()), 2))
@@ -36,10 +36,10 @@ def reason_against(classifier: Classifier) -> str | None:
 
 
 class SeedClassifiers(SeedBatch):
-    r"""S classifiers that differ in their weights alone: the loss of seed s is its cross-entropy.
+    r"""S classifiers that differ only in their weights. The loss of seed s is its cross-entropy.
 
     Args:
-        classifiers: The classifiers, for which :func:`reason_against` finds no reason.
+        classifiers: The classifiers; :func:`reason_against` must return ``None`` for them.
 
     Example:
         >>> batch = SeedClassifiers([Classifier(nn.Linear(6, 3), num_classes=2) for _ in range(4)])

@@ -1,4 +1,4 @@
-"""Affine maps of many models side by side: seed s maps the s-th of equal shares of the rows by weights of its own."""
+"""Batched affine maps of many models: the weights of seed s map the s-th of S equal shares of the rows."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ class SeedLinear(nn.Module):
     .. math:: y_{sb} = W_s x_{sb} + c_s
 
     Args:
-        linears: The maps, all of one shape, with bias; their weights are copied to shape ``(S, in, out)``, and are
-            trained if those of the first are.
+        linears: The maps, all of one shape, with bias. Their weights are copied to shape ``(S, in, out)``, and are
+            trainable if those of the first map are.
 
     Example:
         >>> maps = [nn.Linear(3, 2) for _ in range(4)]
@@ -27,7 +27,7 @@ class SeedLinear(nn.Module):
 
     def __init__(self, linears: Sequence[nn.Linear]) -> None:
         super().__init__()
-        # Gradients then come as the weights lie; those of (S, out, in) would be copied at every step.
+        # Gradients then have the layout of the weights; with (S, out, in) they would be copied at every step.
         trained = linears[0].weight.requires_grad
         self.weight = nn.Parameter(torch.stack([linear.weight.detach().t() for linear in linears]), trained)
         self.bias = nn.Parameter(torch.stack([linear.bias.detach() for linear in linears]), trained)
@@ -37,7 +37,7 @@ class SeedLinear(nn.Module):
 
     @torch.no_grad()
     def write_back(self, linears: Sequence[nn.Linear]) -> None:
-        """Put the weights of each seed into its own map."""
+        """Copy the weights of each seed into its own map."""
         for linear, weight, bias in zip(linears, self.weight, self.bias, strict=True):
             linear.weight.copy_(weight.t())
             linear.bias.copy_(bias)
@@ -66,7 +66,7 @@ class SeedTransposed(nn.Module):
 
     Args:
         linear: The maps whose weights are shared.
-        biases: The biases :math:`c_s` of the S models, which are copied.
+        biases: The biases :math:`c_s` of the S models; they are copied.
     """
 
     def __init__(self, linear: SeedLinear, biases: Sequence[Tensor]) -> None:
@@ -79,13 +79,13 @@ class SeedTransposed(nn.Module):
 
     @torch.no_grad()
     def write_back(self, biases: Sequence[Tensor]) -> None:
-        """Put the bias of each seed back into its own map."""
+        """Copy the bias of each seed back into its own tensor."""
         for own, bias in zip(biases, self.bias, strict=True):
             own.copy_(bias)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Rows ``(S * B, in)`` by weights ``(S, in, out)`` plus biases ``(S, out)``: ``(S * B, out)``."""
-    # baddbmm takes nearly twice as long on a CPU.
+    """Multiply rows ``(S * B, in)`` by weights ``(S, in, out)`` and add biases ``(S, out)``: ``(S * B, out)``."""
+    # baddbmm takes nearly twice as long on the CPU.
     y = torch.bmm(x.reshape(len(weight), -1, x.shape[1]), weight).add_(bias.unsqueeze(1))
     return y.flatten(0, 1)

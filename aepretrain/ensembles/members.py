@@ -1,4 +1,4 @@
-"""What each seed of an ensemble has of its own while all are trained together: noise, metrics, best epoch."""
+"""The per-seed state of an ensemble in training: noise, best epoch and metrics."""
 
 import math
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from aepretrain.training.validation import Metrics
 
 
 class SeedNoise(KeyedNoise):
-    """One generator per seed, each keyed as if the seed were alone.
+    """One generator per seed, keyed as when the seed is trained alone.
 
     Args:
         seeds: The runs' seeds.
         stage: The stage's name.
-        device: Where the noise is drawn.
+        device: Device on which the noise is drawn.
     """
 
     def __init__(self, seeds: Sequence[int], stage: str, device: torch.device) -> None:
@@ -46,16 +46,16 @@ class SeedNoise(KeyedNoise):
 
 
 class SeedBest(BestWeights):
-    """The weights of each seed's best epoch, and which seeds were stopped because they got no better.
+    """The weights of each seed's best epoch, and early stopping per seed.
 
-    A seed that is stopped is computed on with the others, but nothing of it is kept or recorded any more.
+    A stopped seed is still computed with the others, but its weights and metrics are no longer kept or recorded.
 
     Args:
-        seeds: How many seeds.
-        monitor: The validation figure.
+        seeds: Number of seeds.
+        monitor: The monitored validation metric.
         mode: ``min`` or ``max``.
-        patience: Stop a seed after this many validations without a better figure; ``None``: never.
-        keeps: Whether the weights are put back at the end.
+        patience: Stop a seed after this many validations without improvement; ``None``: never.
+        keeps: Whether the best weights are kept and restored at the end.
     """
 
     def __init__(self, seeds: int, monitor: str, mode: str, *, patience: int | None, keeps: bool) -> None:
@@ -63,7 +63,7 @@ class SeedBest(BestWeights):
         self.bests = [self.best] * seeds
         self.epochs = [-1] * seeds
         self.stopped: list[int | None] = [None] * seeds
-        """The epoch in which each seed was stopped."""
+        """The epoch in which each seed was stopped; ``None`` while it is still trained."""
         self._waited = [0] * seeds
 
     def update(self, module: StageModule, figures: Metrics, epoch: int) -> None:
@@ -97,16 +97,16 @@ class SeedBest(BestWeights):
 
 
 class SeedLog(EpochLog):
-    """The metrics of every epoch, per seed, in the history and the loggers of each.
+    """Writes each seed's epoch metrics to its own history and loggers.
 
     Args:
         stage: The stage's name.
-        contexts: Make each seed's loggers.
-        fabric: The one process that trains all of them.
-        best: Knows which seeds were stopped.
+        contexts: One per seed; they make the loggers.
+        fabric: The single process that trains all seeds.
+        best: Best epochs and stopped seeds.
 
     Raises:
-        DivergedError: At the end of an epoch in which a seed's loss is not finite; the message names the seed.
+        DivergedError: At the end of an epoch in which a metric of a seed is not finite; the message names the seed.
     """
 
     def __init__(self, stage: str, contexts: Sequence[RunContext], fabric: Fabric, best: SeedBest) -> None:
@@ -117,7 +117,7 @@ class SeedLog(EpochLog):
         self.histories: list[list[dict[str, float]]] = [[] for _ in contexts]
 
     def close_epoch(self, epoch: int, step: int, validated: Metrics) -> dict[str, float]:
-        """The rows of an epoch, one per seed that goes on; returns the means over seeds, to look at."""
+        """Write one row for each seed that is not stopped; return the means over all seeds for display."""
         figures = {**validated, "train/loss": self._mean_loss()}
         values = torch.stack(list(figures.values()), dim=1).tolist()
         for place, own in enumerate(values):
@@ -141,11 +141,11 @@ class SeedLog(EpochLog):
             logger.finalize("success")
 
     def records(self, state: TrainingState, epoch_steps: int) -> list[StageRecord]:
-        """What came out of the stage for each seed, when it has ended; seconds are each seed's share.
+        """Records of the finished stage, one per seed; ``seconds`` is each seed's share.
 
         Args:
-            state: Where the training ended.
-            epoch_steps: Optimizer steps of one epoch.
+            state: The final training state.
+            epoch_steps: Optimizer steps per epoch.
         """
         return [
             StageRecord(

@@ -1,4 +1,4 @@
-"""The noise of many seeds in one batch: each seed's rows get what they would get alone."""
+"""Noise for a batch of many seeds: each seed's rows receive the same noise as when trained alone."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from aepretrain.parts.noise import Noise, derive_seed
 
 
 class EnsembleNoise(Noise):
-    """One generator per seed, each for an equal share of the rows: for those of seed 0, then of seed 1, and so on.
+    """One generator per seed, each for an equal share of the rows: those of seed 0, then those of seed 1, and so on.
 
     Args:
         generators: One per seed.
 
     Raises:
-        ValueError: When the rows of a batch cannot be shared equally.
+        ValueError: If the rows of a batch cannot be shared equally.
 
     Example:
         >>> noise = EnsembleNoise([torch.Generator().manual_seed(0) for _ in range(2)])
@@ -33,7 +33,7 @@ class EnsembleNoise(Noise):
         return self._generators
 
     def manual_seed(self, seed: int) -> None:
-        """Begin anew, each generator with a seed of its own."""
+        """Reseed the generators, each with its own seed derived from ``seed``."""
         for place, generator in enumerate(self._generators):
             generator.manual_seed(derive_seed(seed, place))
 

@@ -1,4 +1,4 @@
-"""The stages of many seeds: layer by layer, and the heads on top."""
+"""Stages of many seeds: greedy pretraining layer by layer, and fine-tuning of the classifiers."""
 
 from collections.abc import Sequence
 
@@ -26,20 +26,20 @@ def pretrain_stacks(
     vectorize: Vectorize = "off",
     on_stage_ends: Sequence[StageEnd] = (),
 ) -> None:
-    """Train stacks of one architecture with a seed each, layer by layer: :meth:`GreedyStack.fit` for many.
+    """Pretrain stacks of one architecture, one per seed, layer by layer, as :meth:`GreedyStack.fit` does for one.
 
     Args:
-        stacks: The stacks, which differ in their weights alone.
-        data: As for one stack.
-        pretraining: As for one stack.
+        stacks: The stacks, which differ only in their weights.
+        data: As for :meth:`GreedyStack.fit`.
+        pretraining: As for :meth:`GreedyStack.fit`.
         contexts: One per stack; they differ in seed, directory and loggers.
-        vectorize: Whether a layer of all stacks is trained at once: where it is possible and faster (``auto``), always
-            (``on``), or never (``off``).
-        on_stage_ends: As for one stack, one per stack; or none.
+        vectorize: Whether to train a layer of all stacks at once: where possible and faster (``auto``), always unless
+            inputs are read from files (``on``), or never (``off``).
+        on_stage_ends: One callback per stack, as for :meth:`GreedyStack.fit`; or none.
 
     Raises:
         DataError: If the inputs do not fit the stacks or the first layer.
-        ConfigError: If a setting is out of range, or ``vectorize`` is ``on`` and a layer cannot be trained so.
+        ConfigError: If a setting is out of range, or ``vectorize`` is ``on`` and a layer cannot be batched.
     """
     ends: Sequence[StageEnd | None] = on_stage_ends or [None] * len(stacks)
     trainings = [
@@ -54,7 +54,7 @@ def pretrain_stacks(
 
 
 def _train_layer(trainings: Sequence[GreedyTraining], k: int, vectorize: Vectorize) -> list[StageRecord]:
-    """Train the same layer of all stacks, at once where that is asked for and possible."""
+    """Train the same layer of all stacks, at once if requested and possible, else one after another."""
     layers, inputs = [list(training.stack)[k] for training in trainings], [training.inputs(k) for training in trainings]
     contexts, settings = [training.context for training in trainings], trainings[0].settings[k]
     if len(layers) > 1 and vectorize != "off":
@@ -90,19 +90,19 @@ def finetune_ensemble(
     pretrained: Sequence[nn.Module] = (),
     stage: str = "classifier",
 ) -> list[FineTuned]:
-    """Train the classifiers of many seeds at once, equal within rounding to ``finetune`` for one after another.
+    """Fine-tune the classifiers of many seeds at once, with the results of ``finetune`` per seed up to rounding.
 
     Args:
-        classifiers: One per seed; they differ in their weights alone. ``reason_impossible`` must be ``None``.
-        data: As for one; the inputs lie in memory.
-        finetuning: As for one. Each seed keeps its own best epoch, and patience stops each by itself.
+        classifiers: One per seed; they differ only in their weights. ``reason_impossible`` must return ``None``.
+        data: As for ``finetune``; inputs in files are read into memory.
+        finetuning: As for ``finetune``. Each seed has its own best epoch and its own patience.
         contexts: One per seed; they differ in seed, directory and loggers.
-        pretrained: The encoder that each classifier must hold before the first step, bit for bit; or none.
+        pretrained: Per seed, the encoder that the classifier must hold bit for bit before the first step; or none.
         stage: Name of the stage.
 
     Raises:
         DataError: If the data have no labels.
-        DivergedError: If a loss of any seed is not finite.
+        DivergedError: If a metric of any seed is not finite.
         AEPretrainError: If the pretrained weights are not in the batched model.
     """
     splits = [labelled(data, context) for context in contexts]

@@ -1,4 +1,4 @@
-"""One stage of many seeds at once: one loop, one batched module, and the files that as many separate stages leave."""
+"""Train one stage of many seeds at once: one loop, one batched module, and the same files as separate stages."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,26 +32,26 @@ from aepretrain.training.state import TrainingState
 
 Vectorize = Literal["auto", "on", "off"]
 MAX_LAYER_SIZE = 64 * 1024
-"""Weights of the largest matrix up to which many seeds at once are worth while on a CPU: beyond, little is gained, and
-784-1000 loses. See ``tests/benchmarks/many_seeds.py``."""
+"""Largest number of weights in a matrix for which batching seeds pays off on a CPU. Beyond it, little is gained, and
+784-1000 is slower. See ``tests/benchmarks/many_seeds.py``."""
 MAX_BYTES = 2**30
-"""The data of all seeds together may take so much memory."""
+"""Largest size in bytes of the training inputs of all seeds together."""
 
 
 def reason_not_batched(
     module: StageModule, x: Sequence[Tensor], context: RunContext, *, stage: str, vectorize: Vectorize = "auto"
 ) -> str | None:
-    """Why the seeds of a stage are trained one after another; ``None`` if they are trained at once.
+    """Return why the seeds of a stage are trained one after another; ``None`` if they are trained at once.
 
     Args:
-        module: What one of the seeds trains.
+        module: The module of one of the seeds.
         x: The training inputs of each seed.
-        context: What the stages of its run share.
+        context: The context of its run.
         stage: Name of the stage.
-        vectorize: ``on`` does not ask what is faster; ``off`` is a reason by itself.
+        vectorize: ``auto`` batches where possible and faster, ``on`` also where it is slower, ``off`` never.
 
     Raises:
-        ConfigError: If it is ``on``, and not possible.
+        ConfigError: If ``vectorize`` is ``on`` and batching is not possible.
     """
     if vectorize == "off":
         return "vectorize is off"
@@ -64,11 +64,11 @@ def reason_not_batched(
 
 
 def reason_impossible(module: StageModule, context: RunContext) -> str | None:
-    """Why the seeds of a stage have to be trained one after another; ``None`` if they can be trained at once.
+    """Return why the seeds of a stage cannot be trained at once; ``None`` if they can.
 
     Args:
-        module: What one of the seeds trains.
-        context: What the stages of its run share.
+        module: The module of one of the seeds.
+        context: The context of its run.
 
     Example:
         >>> from aepretrain import Dense, PlainAutoencoder, TrainerOptions
@@ -96,12 +96,12 @@ def reason_impossible(module: StageModule, context: RunContext) -> str | None:
 
 
 def reason_not_faster(module: StageModule, x: Sequence[Tensor], options: TrainerOptions) -> str | None:
-    """Why it is not worth while to train the seeds of a stage at once; ``None`` if it is.
+    """Return why training the seeds of a stage at once does not pay off; ``None`` if it does.
 
     Args:
-        module: What one of the seeds trains.
+        module: The module of one of the seeds.
         x: The training inputs of each seed.
-        options: Where to train.
+        options: The trainer options, which select the device.
 
     Example:
         >>> from aepretrain import Dense, PlainAutoencoder
@@ -128,24 +128,24 @@ def train_ensemble(
     *,
     pretrained: Sequence[nn.Module] = (),
 ) -> list[StageRecord]:
-    """Train the same module of many seeds at once, equal within rounding to :func:`train_stage` for one after another.
+    """Train the modules of many seeds at once, with the results of :func:`train_stage` per seed up to rounding.
 
-    Each seed has its own initial weights, batch order and noise, keyed as if it were alone, its own best epoch, files
-    and loggers. Nothing is saved meanwhile: a stage that is stopped begins again. Seconds are each seed's share.
+    Each seed has its own initial weights, batch order and noise, keyed as when trained alone, and its own best epoch,
+    files and loggers. No checkpoints are saved: a stopped stage starts again. ``seconds`` is each seed's share.
 
     Args:
-        modules: Of each seed, the layer or the head, for which :func:`reason_impossible` finds no reason.
-        train: Of each seed, tensors of shape ``(N, ...)`` that belong together; equally many examples.
+        modules: The layer or head of each seed; :func:`reason_impossible` must return ``None`` for it.
+        train: Per seed, tensors of shape ``(N, ...)`` with matching rows; all seeds have equally many examples.
         validation: The same for validation.
         settings: The stage's name and length.
-        contexts: What the stages of each seed's run share; they differ in seed, directory and loggers alone.
-        pretrained: Of each seed, the encoder that its head must hold before the first step; or none.
+        contexts: The context of each seed's run; they differ only in seed, directory and loggers.
+        pretrained: Per seed, the encoder that its head must hold before the first step; or none.
 
     Returns:
-        The record of each seed's stage. The modules lie on the CPU and are in evaluation mode.
+        The record of each seed's stage. The modules are on the CPU and in evaluation mode.
 
     Raises:
-        DivergedError: If a loss of any seed is not finite.
+        DivergedError: If a metric of any seed is not finite.
         StoppedError: If a signal asked the run to stop.
     """
     stage = settings.name
@@ -186,7 +186,7 @@ def train_ensemble(
 
 
 def _batched(modules: Sequence[StageModule], pretrained: Sequence[nn.Module]) -> SeedBatch:
-    """The batched module; the weights of each seed are read back from it and compared with what was pretrained."""
+    """Build the batched module, read each seed's weights back from it, and compare them with the pretrained ones."""
     heads = [module for module in modules if isinstance(module, Classifier)]
     layers = [module for module in modules if isinstance(module, Autoencoder)]
     batch = SeedClassifiers(heads) if heads else SeedAutoencoders(layers)
@@ -197,20 +197,20 @@ def _batched(modules: Sequence[StageModule], pretrained: Sequence[nn.Module]) ->
 
 
 def _on(device: torch.device, tensors: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
-    """The tensors of each seed on a device; what is one tensor for all seeds stays one."""
+    """Move the tensors of each seed to a device; a tensor that seeds share stays shared."""
     moved = {id(tensor): tensor.to(device) for own in tensors for tensor in own}
     return [[moved[id(tensor)] for tensor in own] for own in tensors]
 
 
 class SeedBatches(Batches):
-    """The batches of many seeds: the examples of the first seed's batch, then of the second's, and so on.
+    """Batches of many seeds: the examples of the first seed's batch, then those of the second's, and so on.
 
     Args:
-        tensors: Of each seed, tensors of shape ``(N, ...)`` that belong together, with equally many examples. What is
-            one and the same for all seeds is kept once.
+        tensors: Per seed, tensors of shape ``(N, ...)`` with matching rows; all seeds have equally many examples.
+            If all seeds share the same tensors, these are stored once.
         batch_size: Examples of each seed per optimizer step.
         seeds: Seeds of the orders.
-        shuffle: Whether every epoch has an order of its own.
+        shuffle: Whether every epoch is shuffled anew.
 
     Example:
         >>> batches = SeedBatches([[torch.arange(4)], [torch.arange(4) + 10]], 2, seeds=[0, 1], shuffle=False)
@@ -233,7 +233,7 @@ class SeedBatches(Batches):
         return self.examples
 
     def order(self) -> Tensor:
-        """The rows of the examples of every seed in this epoch's order, shape ``(N, S)``."""
+        """Row indices of every seed's examples in this epoch's order, shape ``(N, S)``."""
         for order in self.orders:
             order.set_epoch(self.sampler.epoch)
         rows = [order.indices(self.examples) + place * self.offset for place, order in enumerate(self.orders)]

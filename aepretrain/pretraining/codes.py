@@ -1,4 +1,4 @@
-"""What a layer trains on: the codes of the layers below, run once, in memory while they fit, else in a file."""
+"""The inputs of a layer: codes of the layers below, computed once, in memory if they fit, else in a file."""
 
 import contextlib
 import hashlib
@@ -28,10 +28,10 @@ LOCK = "codes.lock"
 
 
 class MemoryBudget:
-    """The memory that codes may take: a number of bytes, and how many are reserved.
+    """A memory budget for codes: a limit in bytes, and the bytes reserved so far.
 
     Args:
-        limit: Bytes; ``None``: no limit.
+        limit: Limit in bytes; ``None``: no limit.
 
     Example:
         >>> budget = MemoryBudget(10)
@@ -44,19 +44,19 @@ class MemoryBudget:
         self.reserved = 0
 
     def reserve(self, size: int) -> bool:
-        """Reserve so many bytes, if they are left."""
+        """Reserve ``size`` bytes if they are left; return whether they were."""
         if self.limit is not None and self.reserved + size > self.limit:
             return False
         self.reserved += size
         return True
 
     def release(self, size: int) -> None:
-        """Release so many bytes."""
+        """Release ``size`` bytes."""
         self.reserved -= size
 
     @classmethod
     def remaining_after(cls, inputs: Sequence[Inputs], limit: int | None, read_ahead: int) -> "MemoryBudget":
-        """What a budget leaves beside inputs that are in memory, and beside reading ahead."""
+        """The budget that remains after inputs held in memory and bytes for reading ahead."""
         if limit is None:
             return cls(None)
         return cls(limit - read_ahead - sum(x.nbytes for x in inputs if isinstance(x, Tensor)))
@@ -64,13 +64,13 @@ class MemoryBudget:
 
 @dataclass(frozen=True)
 class Finished:
-    """A layer whose training is over.
+    """A layer whose training has finished.
 
     Args:
-        stage: Its stage.
+        stage: Name of its stage.
         layer: The layer.
-        device: Where its codes are computed.
-        processes: How many processes ask for them.
+        device: Device on which its codes are computed.
+        processes: Number of processes that request them.
     """
 
     stage: str
@@ -79,7 +79,7 @@ class Finished:
     processes: int
 
     def key(self, inputs: str, dtype: torch.dtype) -> str:
-        """A digest of all that decides the codes: the inputs' digest, the weights, the modules, where and in what."""
+        """Digest of all that determines the codes: inputs, modules, weights, dtype, device type and torch version."""
         digest = hashlib.sha256(f"{inputs} {self.layer.encoder} {dtype} {self.device.split(':')[0]}".encode())
         digest.update(str(torch.__version__).encode())
         for name, tensor in self.layer.encoder.state_dict().items():
@@ -89,19 +89,18 @@ class Finished:
 
 
 class FrozenCodes:
-    """The inputs of one layer after another. A finished layer runs over the data when the next one asks for them.
+    """The inputs of each layer in turn. A finished layer encodes the data when the next one requests its inputs.
 
-    A file of codes lies in the stage's folder until the next stage has closed. It is used again only if its key says
-    that data, weights, shapes and types are those of this run, and its SHA-256 that it is what was written; else it
-    is made again.
+    A file of codes stays in the stage's folder until the next stage has closed. It is reused only if its key matches
+    the data, weights, shapes and types of this run, and its SHA-256 matches its contents; otherwise it is rewritten.
 
     Args:
         x: Inputs of the first layer.
         name: Name of the files: ``codes`` or ``validation-codes``.
-        context: The run, whose directory holds the files.
-        budget: The memory that may be reserved, shared by all codes of the run.
+        context: The run's context, whose directory holds the files.
+        budget: The memory budget, shared by all codes of the run.
         dtype: Type in which codes are kept.
-        read_ahead: Bytes for reading a file ahead.
+        read_ahead: Memory in bytes for reading a file ahead.
     """
 
     def __init__(
@@ -120,11 +119,11 @@ class FrozenCodes:
         self._made = 0
 
     def add(self, stage: str, layer: Layer, device: str, processes: int) -> None:
-        """Put a finished layer on top."""
+        """Add a finished layer on top."""
         self._finished.append(Finished(stage, layer, device, processes))
 
     def get(self) -> Inputs:
-        """The codes of the layers so far: what the next one trains on."""
+        """Return the codes of the layers so far, on which the next layer trains."""
         for place in range(len(self._finished) - 1, self._made - 1, -1):
             if (kept := self._read(place)) is not None:
                 self._take(kept, 0, place + 1)
@@ -134,11 +133,11 @@ class FrozenCodes:
         return self._x
 
     def close(self) -> None:
-        """Give memory and files back."""
+        """Release the memory and delete the files."""
         self._take(self._first, 0, len(self._finished))
 
     def _take(self, x: Inputs, size: int, made: int) -> None:
-        """Go on from these codes; what they were made of has served."""
+        """Switch to these codes; release the memory and delete the files of earlier ones."""
         self.budget.release(self._size)
         self._x, self._size, self._made = x, size, made
         if is_first_process():
@@ -168,7 +167,7 @@ class FrozenCodes:
 
     @contextlib.contextmanager
     def _write_lock(self, finished: Finished, path: Path) -> Iterator[None]:
-        """Let one process write, while the others wait."""
+        """Let one process write while the others wait."""
         make_folder(path.parent)
         with contextlib.ExitStack() as held:
             if finished.processes > 1:
@@ -194,7 +193,7 @@ class FrozenCodes:
         write_whole(_description_path(path), json.dumps({"key": key, "sha256": digest.hexdigest()}).encode())
 
     def _read(self, place: int) -> Rows | None:
-        """The codes in the file of a layer, if they are those that it would give now; else ``None``."""
+        """Read the codes in a layer's file if they are those that it would compute now; else return ``None``."""
         path = self._path(place)
         if path is None or not path.is_file():
             return None
@@ -223,7 +222,7 @@ class FrozenCodes:
 
 
 def missing_run_directory(size: int) -> str:
-    """Why codes that do not fit into memory need a run directory."""
+    """Error message for codes that do not fit into memory when there is no run directory."""
     return (
         f"{size:,} bytes of codes do not fit data.memory_budget, and without a run directory there is no place to put "
         "them. Name one by RunContext(out=...), or raise the budget."
@@ -231,12 +230,12 @@ def missing_run_directory(size: int) -> str:
 
 
 def disk_for_codes(layers: Sequence[Layer], inputs: Sequence[Inputs], budget: MemoryBudget, dtype: CodeType) -> int:
-    """About how many bytes of codes a run writes to the disk and has there at once.
+    """Estimate how many bytes of codes a run has on the disk at once.
 
     Args:
         layers: The stack.
         inputs: Training and validation inputs of the first layer.
-        budget: The memory that codes may take.
+        budget: The memory budget of the codes.
         dtype: Type in which codes are kept.
     """
     most, before, memory = 0, 0, 0
@@ -250,7 +249,7 @@ def disk_for_codes(layers: Sequence[Layer], inputs: Sequence[Inputs], budget: Me
 
 
 def _check(codes: Tensor, stage: str) -> None:
-    """Raise a ConfigError where float16 cannot hold a code."""
+    """Raise a ConfigError if float16 cannot represent a code."""
     if codes.dtype == torch.float16 and codes.isinf().any():
         raise ConfigError(f"{stage}: codes beyond 65504 do not fit float16. Use --pretrain.codes bfloat16 or float32.")
 

@@ -1,4 +1,4 @@
-"""Run finished layers over a whole data set, once."""
+"""Encode a whole data set with a finished layer."""
 
 from collections.abc import Iterator
 
@@ -9,17 +9,17 @@ from aepretrain.data.rows import Inputs, in_order
 
 ENCODING_BATCH = 4096
 ENCODING_BYTES = 4 << 20
-"""A batch is smaller where its inputs would take more than this, but for a few examples."""
+"""Largest size of a batch's inputs in bytes, except that a batch has at least :data:`MIN_BATCH` examples."""
 MIN_BATCH = 16
 
 
 def encode_dataset(f: nn.Module, x: Inputs, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
-    """The codes of a whole data set, in full precision, without noise and without gradients.
+    """Encode a whole data set, in full precision, without noise and without gradients.
 
     Args:
-        f: Encoder ``(B, *in_shape) -> (B, *code_shape)``; it is put into evaluation mode and back onto the CPU.
+        f: Encoder ``(B, *in_shape) -> (B, *code_shape)``; it is set to evaluation mode and moved back to the CPU.
         x: Inputs, shape ``(N, *in_shape)``.
-        device: Where to compute, and where the codes stay.
+        device: Device that computes and holds the codes.
         dtype: Type in which the codes are kept.
 
     Returns:
@@ -39,12 +39,12 @@ def encode_dataset(f: nn.Module, x: Inputs, *, device: str = "cpu", dtype: torch
 
 
 def encode_batches(f: nn.Module, x: Inputs, *, device: str = "cpu") -> Iterator[Tensor]:
-    """The codes of a whole data set, batch by batch: the same batches, hence the same bits, wherever inputs lie."""
+    """Encode a data set batch by batch: the same batches, hence the same bits, wherever the inputs are stored."""
     f.eval().to(device)
     row_bytes = x.shape[1:].numel() * 4
     for batch in in_order(x, max(MIN_BATCH, min(ENCODING_BATCH, ENCODING_BYTES // row_bytes))):
         with torch.no_grad():
             codes = f(batch.to(device))
-        del batch  # its memory is free before the next one is read
+        del batch  # frees its memory before the next batch is read
         yield codes
     f.cpu()

@@ -1,4 +1,4 @@
-"""Greedy layer-wise pretraining: one autoencoder after another learns the codes of the one before."""
+"""Greedy layer-wise pretraining: each autoencoder is trained on the codes of the one below."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +25,10 @@ from aepretrain.training.stage import train_stage
 from aepretrain.training.stock import TrainerFactory
 
 LayerFactory = Callable[[Shape], Layer]
-"""A layer with all but ``in_shape`` given."""
+"""Makes a layer from its ``in_shape``."""
 
 StageEnd = Callable[[Layer, StageRecord, Tensor], None]
-"""Called with a layer, its record and its validation inputs when a stage closes."""
+"""Called with a layer, its record and its first 1000 validation inputs when a stage closes."""
 
 IDENTITY_EXAMPLES = 1000
 
@@ -40,11 +40,11 @@ class GreedyStack(nn.Module):
 
     Args:
         in_shape: Shape of one example, without the batch dimension.
-        layers: One factory per layer, from the input up; they may differ in everything.
-        seed: Of the initial weights, which depend on nothing else.
+        layers: One factory per layer, from the input up; layers may differ in every respect.
+        seed: Seed of the initial weights, which depend on nothing else.
 
     Raises:
-        ConfigError: If a layer cannot be built, or does not fit the one below. The message names the layer.
+        ConfigError: If a layer cannot be built or does not fit the one below. The message names the layer.
 
     Reference:
         Bengio et al.: Greedy Layer-Wise Training of Deep Networks (2007); Vincent et al.: Stacked Denoising
@@ -101,7 +101,7 @@ class GreedyStack(nn.Module):
     def encoder(self) -> nn.Sequential:
         r"""A copy of the encoder :math:`f_n \circ \ldots \circ f_1`: plain torch modules, one entry per layer.
 
-        It is a copy, so that fine-tuning leaves the stack as it was pretrained. Its ``in_shape`` is that of the stack.
+        Because it is a copy, fine-tuning does not change the stack. Its ``in_shape`` is that of the stack.
         """
         encoder = nn.Sequential(*(deepcopy(layer.encoder) for layer in self))
         encoder.in_shape = self.in_shape  # type: ignore[assignment]
@@ -120,7 +120,7 @@ class GreedyStack(nn.Module):
         return h
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Inputs through all encoders and back through all decoders: shape ``(B, *in_shape)``."""
+        """Encode and decode inputs through all layers: shape ``(B, *in_shape)``."""
         return self.decode(self.encode(x))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class GreedyStack(nn.Module):
         return self.encode(x)
 
     def warnings(self) -> list[str]:
-        """What is likely to disappoint, one sentence each: layers that can learn to copy."""
+        """Warnings, one sentence each, about layers that can learn the identity."""
         found = []
         for k, layer in enumerate(self):
             if layer.can_copy:
@@ -150,17 +150,17 @@ class GreedyStack(nn.Module):
     ) -> Self:
         """Train the layers one after another.
 
-        A stack that was trained before starts again from its initial weights. A finished layer runs over the data once;
-        the next one trains on its codes, and cannot change it. Codes that do
-        not fit ``data.memory_limit`` go to a file in the stage's folder until the next stage has closed.
+        A stack that was trained before starts again from its initial weights. A finished layer encodes the data once;
+        the next one trains on its codes and cannot change it. Codes that do not fit ``data.memory_limit`` are kept in a
+        file in the stage's folder until the next stage has closed.
 
         Args:
-            data: Pretraining sees its unlabelled inputs; validation inputs choose the epoch where patience is set.
+            data: Training uses its unlabelled inputs; its validation inputs choose the epoch if patience is set.
             pretraining: Epochs, batch sizes and patience, for all layers or for each.
             context: Seed, devices, precision, run directory and loggers.
             on_stage_end: Called with the layer, its record and its first 1000 validation inputs when a stage closes.
-            trainer: Makes a new stock Trainer of Lightning from the stage's name, which trains instead of our own loop;
-                ``pretraining`` then says the batch sizes alone.
+            trainer: Makes a new stock Lightning Trainer from the stage's name, which replaces the built-in loop; of
+                ``pretraining``, only batch sizes and ``codes`` then apply.
 
         Returns:
             The stack itself; ``records`` holds one record per layer.
@@ -177,7 +177,7 @@ class GreedyStack(nn.Module):
         return self
 
     def disk_for_codes(self, data: DataModule, pretraining: Pretraining, seed: int = 0) -> int:
-        """About how many bytes of codes do not fit the data's memory limit and lie on the disk at once."""
+        """Estimate how many bytes of codes exceed the data's memory limit and are on the disk at once."""
         splits = data.splits(seed)
         inputs: list[Inputs] = [splits.unlabelled, splits.validation.x]
         return disk_for_codes(list(self), inputs, _memory_for_codes(data, seed), pretraining.codes)
@@ -198,7 +198,7 @@ class GreedyStack(nn.Module):
                 raise DataError(f"layer 0 ({self.stages[0]}), {data.name}: {error}") from error
 
     def summary(self, k: int) -> str:
-        """One line on the stage of layer ``k``, when it has closed."""
+        """One-line summary of the closed stage of layer ``k``."""
         layer, record = list(self)[k], self.records[k]
         inputs, units = torch.Size(layer.in_shape).numel(), torch.Size(layer.code_shape).numel()
         monitored = record.metrics.get(layer.monitor, math.nan)
@@ -211,7 +211,7 @@ class GreedyStack(nn.Module):
         return f"{line}identity {self.identity_scores[k]:.2f}"
 
     def results(self) -> list[StageResult]:
-        """What the training of every layer found."""
+        """Training results of every layer."""
         return [
             StageResult(
                 stage=record.stage,
@@ -235,10 +235,10 @@ class GreedyStack(nn.Module):
 
 
 class GreedyTraining:
-    """The way of a stack from its first layer to its last: gives each layer its inputs, and closes its stage.
+    """Training of a stack from its first layer to its last: provides each layer's inputs and closes its stage.
 
     Args:
-        stack: The stack; its records begin anew.
+        stack: The stack; its records are reset.
         data: As for :meth:`GreedyStack.fit`.
         pretraining: As for :meth:`GreedyStack.fit`.
         context: As for :meth:`GreedyStack.fit`.
@@ -274,12 +274,12 @@ class GreedyTraining:
         )
 
     def inputs(self, k: int) -> tuple[list[Inputs], list[Inputs]]:
-        """What layer ``k`` trains on, and what validates it; the former is empty where it was trained before."""
+        """Training and validation inputs of layer ``k``; the former are empty if it was trained before."""
         train = [] if self.context.is_trained(self.settings[k].name) else [self.codes.get()]
         return train, [self.validation_codes.get()]
 
     def close(self, k: int, record: StageRecord, *, note: str = "") -> None:
-        """Record what came out of layer ``k``, and let the next one train on its codes."""
+        """Record the results of layer ``k``, and provide its codes to the next layer."""
         layer, stage = list(self.stack)[k], record.stage
         generator = torch.Generator().manual_seed(derive_seed(self.context.seed, stage, "identity"))
         self.stack.records.append(record)
@@ -296,7 +296,7 @@ class GreedyTraining:
                 codes.add(stage, layer, record.device, record.processes)
 
     def finish(self) -> None:
-        """Give back the memory and the files of codes."""
+        """Release the memory and delete the files of codes."""
         self.codes.close()
         self.validation_codes.close()
 

@@ -1,1 +1,1 @@
-"""One stage of training: the loop, its keyed noise, its best epoch, its progress and its record."""
+"""Training of one stage: the loop, keyed noise, the best epoch, progress and the record."""

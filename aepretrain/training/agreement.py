@@ -1,4 +1,4 @@
-"""All processes hold the same weights, or what would be saved is that of one process alone."""
+"""Check that all processes hold the same weights; else only those of one process would be saved."""
 
 import torch
 from lightning.fabric import Fabric
@@ -10,10 +10,10 @@ from aepretrain.training.devices import gather
 
 
 def check_ranks_agree(module: nn.Module, fabric: Fabric) -> None:
-    """See, when training ends, that all processes hold the same weights, bit for bit.
+    """Check, at the end of training, that all processes hold the same weights, bit for bit.
 
     Raises:
-        AEPretrainError: If they do not.
+        AEPretrainError: If they differ.
     """
     if fabric.world_size == 1:
         return
@@ -26,6 +26,6 @@ def check_ranks_agree(module: nn.Module, fabric: Fabric) -> None:
 
 
 def _bit_sum(tensor: Tensor) -> Tensor:
-    """A sum of the bytes of a tensor, weighted by their places: it differs if one bit does, or two values change."""
+    """Position-weighted sum of a tensor's bytes: it changes if one bit flips or two different bytes swap places."""
     values = byte_view(tensor).to(torch.int64)
     return (values * torch.arange(1, len(values) + 1, device=tensor.device)).sum()

@@ -1,4 +1,4 @@
-"""The weights of the best epoch, and when to stop waiting for a better one."""
+"""The weights of the best epoch, and early stopping."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from aepretrain.training.validation import Metrics
 
 
 class BestWeights:
-    """Keeps the weights of the best epoch, and counts the validations since.
+    """Keeps the weights of the best epoch, and counts validations without improvement.
 
-    An epoch is better if its monitored figure is better, or equal with a smaller ``val/loss``: an accuracy often stays
+    An epoch is better if its monitored metric is better, or equal with a smaller ``val/loss``: an accuracy often stays
     the same while the probabilities still improve.
 
-    Every process keeps its own copy: the figure is the mean over all of them, hence so is the choice.
+    Every process keeps its own copy: the metric is the mean over all processes, so they choose the same epoch.
 
     Args:
-        monitor: The figure.
+        monitor: Name of the monitored metric.
         mode: ``min`` or ``max``.
-        patience: Validations without a better figure after which training stops; ``None``: never.
-        keeps: Whether the weights are put back at the end, and hence kept.
+        patience: Validations without improvement after which training stops; ``None``: never.
+        keeps: Whether the best weights are kept, to be restored at the end.
     """
 
     def __init__(self, monitor: str, mode: str, *, patience: int | None = None, keeps: bool = True) -> None:
@@ -35,7 +35,7 @@ class BestWeights:
         self.weights: dict[str, Tensor] = {}
 
     def update(self, module: StageModule, figures: Metrics, epoch: int) -> None:
-        """Look at the figures of a validation, and keep the weights if they are the best so far."""
+        """Compare the metrics of a validation with the best so far; if they are better, keep the weights."""
         score = self.scores(figures)[0]
         if score > self.best:
             self.best, self.epoch, self.waited = score, epoch, 0
@@ -45,7 +45,7 @@ class BestWeights:
             self.waited += 1
 
     def scores(self, figures: Metrics) -> list[tuple[float, float]]:
-        """The monitored figure and the negative loss, larger is better: one pair, or one per seed of an ensemble."""
+        """The monitored metric and the negative loss, larger is better: one pair, or one per seed of an ensemble."""
         watched = figures[self.monitor]
         losses = figures.get("val/loss", watched.new_zeros(()))
         watched, losses = torch.broadcast_tensors(self.sign * watched, -losses)
@@ -53,16 +53,16 @@ class BestWeights:
 
     @property
     def is_patience_over(self) -> bool:
-        """Whether patience is at its end."""
+        """Whether patience has run out."""
         return self.patience is not None and self.waited >= self.patience
 
     def restore(self, module: StageModule) -> None:
-        """Give a module the weights of the best epoch, where they are kept."""
+        """Load the weights of the best epoch into a module, if they were kept."""
         if self.weights:
             module.load_state_dict(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors for a checkpoint."""
+        """State for a checkpoint, as plain values and tensors."""
         return {"best": self.best, "epoch": self.epoch, "waited": self.waited, "weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

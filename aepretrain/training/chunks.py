@@ -1,4 +1,4 @@
-"""Chunks of steps: between two of them the loop looks at signals, clocks and losses, so that a step need not."""
+"""Chunks of steps: the loop checks signals, clocks and losses between chunks instead of at every step."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ MAX_STEPS = 1024
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive batches of one epoch, gathered one after another as they are asked for.
+    """Consecutive batches of one epoch, each gathered when it is requested.
 
     Args:
-        batches: Where they come from.
-        order: The examples' numbers in the order of this epoch, shape ``(N,)``.
-        start: The number of the first batch in its epoch.
-        shares: For each batch, where this process's share of it begins and ends in the order.
+        batches: Source of the batches.
+        order: Indices of the examples in this epoch's order, shape ``(N,)``.
+        start: Index of the first batch in its epoch.
+        shares: For each batch, begin and end of this process's share in the order.
     """
 
     batches: Batches
@@ -36,21 +36,21 @@ class Chunk:
         return len(self.shares)
 
     def __iter__(self) -> Iterator[tuple[int, list[Tensor]]]:
-        """Every batch with its number in the epoch."""
+        """Yield every batch with its index in the epoch."""
         for position, (begin, end) in enumerate(self.shares, self.start):
             yield position, self.batches.gather(self.order[begin:end])
 
     @property
     def sizes(self) -> list[int]:
-        """How many examples each batch has in this process."""
+        """Number of examples of each batch in this process."""
         return [end - begin for begin, end in self.shares]
 
 
 class ChunkLength:
-    """How many steps the next chunk has: a fixed number, or doubled until a chunk takes long enough.
+    """Number of steps in the next chunk: fixed, or doubled and halved to reach the target duration.
 
     Args:
-        steps: Steps per chunk; ``None``: by the time that they take.
+        steps: Steps per chunk; ``None``: chosen by their duration.
 
     Example:
         >>> length = ChunkLength()
@@ -65,7 +65,7 @@ class ChunkLength:
         self.is_fixed = steps is not None
 
     def adapt(self, steps: int, seconds: float) -> None:
-        """Learn from a chunk that took so long; one that was cut short by the end of an epoch teaches nothing."""
+        """Adapt to the duration of a chunk; ignore one cut short by the end of an epoch or by a checkpoint."""
         if self.is_fixed or steps != self.steps:
             return
         if seconds < TARGET_SECONDS:
@@ -74,7 +74,7 @@ class ChunkLength:
             self.steps = max(self.steps // 2, 1)
 
     def learn(self, steps: int, start: float, fabric: Fabric) -> None:
-        """Learn from a chunk that began at a time of ``perf_counter``; all processes learn the same."""
+        """Adapt to a chunk that started at ``perf_counter`` time ``start``, averaged over all processes."""
         if not self.is_fixed:
             wait_for(fabric.device)
             seconds = torch.tensor(time.perf_counter() - start, device=fabric.device)
@@ -84,15 +84,14 @@ class ChunkLength:
 def chunks(
     batches: Batches, epoch: int, first: int, length: ChunkLength, stop_every: int | None = None
 ) -> Iterator[Chunk]:
-    """The batches of an epoch in chunks, which end with the epoch and where a checkpoint is due.
+    """Yield the batches of an epoch in chunks, which end with the epoch and where a checkpoint is due.
 
     Args:
         batches: The batches.
-        epoch: The epoch, which decides the order.
-        first: The number of the batch to begin with.
-        length: How many batches a chunk has.
-        stop_every: A chunk does not go across a multiple of so many steps, counted from the first epoch; ``None``:
-            wherever it likes.
+        epoch: The epoch, which determines the order.
+        first: Index of the first batch.
+        length: Number of batches in a chunk.
+        stop_every: Chunks end at multiples of this many steps, counted from the first epoch; ``None``: no such limit.
 
     Example:
         >>> from torch import arange

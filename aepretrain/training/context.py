@@ -1,4 +1,4 @@
-"""What all stages of a run share."""
+"""The context that all stages of a run share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ from aepretrain.training.recovery.run_state import StageFiles
 LoggerFactory = Callable[[str], Sequence[Logger]]
 """Makes the loggers of a stage from its name."""
 CallbackFactory = Callable[[], Callback]
-"""Makes a callback of Lightning, anew for every stage: one that is shared would carry its state on to the next."""
+"""Makes a new Lightning callback for every stage: a shared one would carry its state over to the next stage."""
 
 
 def no_loggers(stage: str) -> Sequence[Logger]:
-    """Log nowhere."""
+    """Return no loggers."""
     return ()
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all stages of one run share.
+    """The context that all stages of one run share.
 
     Args:
         seed: The run's seed.
         trainer: Devices, precision and engine.
         out: The run directory; ``None`` writes nothing.
         loggers: Makes each stage's loggers.
-        callbacks: Make callbacks of Lightning, anew for every stage; for ``trainer.engine`` ``lightning`` alone.
+        callbacks: Factories of Lightning callbacks, called for every stage; only for ``trainer.engine`` ``lightning``.
         progress: Whether to show a progress bar.
-        saving: How often a stage saves where it stands.
-        on_nan: What to do when a loss is not finite: ``stop``, or ``skip`` the update and count.
-        resume: Take up what ``out`` holds: finished stages as they are, the one that ran where it last saved.
+        saving: How often a stage saves a checkpoint.
+        on_nan: ``stop`` if a loss is not finite, or ``skip`` and count updates whose gradients are not finite.
+        resume: Resume the run in ``out``: load finished stages, continue the interrupted one from its checkpoint.
 
     Raises:
-        ConfigError: If there are callbacks, and our own loop trains, or updates are skipped, and Lightning trains.
+        ConfigError: If callbacks are combined with the built-in loop, or ``skip`` with Lightning's Trainer.
 
     Example:
         >>> RunContext(seed=3, out=Path("runs/a")).stage_folder("00-sparse").as_posix()
@@ -68,29 +68,29 @@ class RunContext:
 
     @property
     def fabric(self) -> Fabric:
-        """The one Fabric of the run; its processes are started when it is first asked for."""
+        """The Fabric of the run; its processes are launched at the first access."""
         return launched(self.trainer)
 
     def stage_folder(self, stage: str) -> Path | None:
-        """Where the checkpoints and pictures of a stage go."""
+        """Folder of a stage's checkpoints and pictures; ``None`` without a run directory."""
         files = self.files(stage)
         return None if files is None else files.folder
 
     def files(self, stage: str) -> StageFiles | None:
-        """What a stage leaves on the disk; ``None`` without a run directory."""
+        """Files of a stage; ``None`` without a run directory."""
         return None if self.out is None else StageFiles(Path(self.out), stage)
 
     def is_finished(self, stage: str) -> bool:
-        """Whether a run that is resumed has nothing left to do for a stage, pictures included."""
+        """Whether the run is resumed and a stage is complete, pictures included."""
         files = self.files(stage)
         return self.resume and files is not None and files.state.stage(stage).get("status") == "finished"
 
     def is_trained(self, stage: str) -> bool:
-        """Whether a run that is resumed takes the weights of a stage from its files."""
+        """Whether the run is resumed and loads a stage's weights from its files."""
         files = self.files(stage)
         return self.resume and files is not None and files.is_trained
 
     def finish(self, stage: str) -> None:
-        """Record that a stage left everything it has to leave."""
+        """Record that a stage has written all of its files."""
         if (files := self.files(stage)) is not None:
             files.state.finish(stage)

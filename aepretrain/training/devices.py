@@ -1,4 +1,4 @@
-"""Where training runs: one Fabric of Lightning for all stages of a run, launched once."""
+"""Devices: one Lightning Fabric for all stages of a run, launched once."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ from aepretrain.processes import exit_with_parent, track_launched
 from aepretrain.training.options import TrainerOptions
 
 LAUNCHER = "AEPRETRAIN_LAUNCHER"
-"""The environment variable in which the first process tells those that it launches its number."""
+"""Environment variable that passes the first process's ID to the processes that it launches."""
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric")
 LIGHTNING_WARNINGS = (
     ".*is smaller than the logging interval.*",
@@ -32,7 +32,7 @@ LIGHTNING_WARNINGS = (
 
 
 def launched(options: TrainerOptions) -> Fabric:
-    """The Fabric of these options; where it is new, its processes are started.
+    """Return the Fabric of these options; launch its processes when it is created.
 
     Raises:
         ConfigError: If Lightning refuses the devices, the strategy or the precision.
@@ -45,7 +45,7 @@ def _launched(**options: Any) -> Fabric:
     fabric = build_fabric(**options)
     environment = getattr(fabric.strategy, "cluster_environment", None)
     if isinstance(environment, LightningEnvironment):
-        # The first process may die before the others have found it, for which torch waits half an hour.
+        # If the first process dies before the others have connected to it, torch waits half an hour.
         if environment.local_rank() > 0 and LAUNCHER in os.environ:
             exit_with_parent(int(os.environ[LAUNCHER]))
         os.environ[LAUNCHER] = str(os.getpid())
@@ -56,7 +56,7 @@ def _launched(**options: Any) -> Fabric:
 
 
 def build_fabric(**options: Any) -> Fabric:
-    """A Fabric, not launched yet.
+    """Build a Fabric without launching it.
 
     Raises:
         ConfigError: If Lightning refuses the devices, the strategy or the precision.
@@ -69,7 +69,7 @@ def build_fabric(**options: Any) -> Fabric:
 
 
 def processes_of(fabric: Fabric) -> int:
-    """How many processes a Fabric has, or will have once it is launched."""
+    """Number of processes that a Fabric has, or will have once it is launched."""
     return getattr(fabric.strategy, "num_processes", 1) * getattr(fabric.strategy, "num_nodes", 1)
 
 
@@ -84,7 +84,7 @@ def sum_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
 
 
 def gather(fabric: Fabric, values: Tensor) -> Tensor:
-    """The values of all processes, shape ``(processes, ...)``; those of each have the same shape."""
+    """Gather the values of all processes, equal in shape, to shape ``(processes, ...)``."""
     if fabric.world_size == 1:
         return values.unsqueeze(0)
     gathered = [torch.empty_like(values) for _ in range(fabric.world_size)]
@@ -93,14 +93,14 @@ def gather(fabric: Fabric, values: Tensor) -> Tensor:
 
 
 def wait_for(device: torch.device) -> None:
-    """Let a device finish what it was given."""
+    """Wait until a CUDA device has finished its queued work; do nothing for other devices."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning says whenever a Fabric or a Trainer is made; it would drown the figures."""
+    """Silence the messages that Lightning prints for every Fabric or Trainer; they would bury the metrics."""
     loggers = [logging.getLogger(name) for name in LIGHTNING_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

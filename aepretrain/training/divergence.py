@@ -1,4 +1,4 @@
-"""Stop where a loss or a weight is no longer finite, without waiting for the device at every step."""
+"""Stop if a loss or a weight is not finite, without waiting for the device at every step."""
 
 import json
 
@@ -19,21 +19,21 @@ ADVICE = "Lower the learning rate of this stage, or look for extreme values in t
 def check_losses(
     losses: Tensor, chunk: Chunk, epoch: int, fabric: Fabric, stage: str, files: StageFiles | None
 ) -> None:
-    """See that the losses of a chunk, shape ``(K,)`` or ``(K, S)``, are finite in all processes.
+    """Check that the losses of a chunk, shape ``(K,)`` or ``(K, S)``, are finite in all processes.
 
     Args:
         losses: One value per step.
-        chunk: Where they come from.
-        epoch: The epoch.
-        fabric: The processes.
+        chunk: The chunk that they come from.
+        epoch: The epoch, counted from 0.
+        fabric: The Fabric of the processes.
         stage: The stage's name.
-        files: Where ``diverged.json`` names the examples of the offending batch; ``None`` writes nothing.
+        files: The stage's files, where ``diverged.json`` lists the examples of the batch; ``None`` writes nothing.
 
     Raises:
         DivergedError: If a loss is not finite; the message names the step.
     """
     losses = gather(fabric, losses.float()).sum(dim=0)
-    # A sum is finite unless one of them is not, or it overflows: then each is looked at.
+    # The sum is not finite if a loss is not or if it overflows; only then is every loss checked.
     if losses.sum().isfinite() or not len(bad := (~losses.isfinite()).nonzero()):
         return
     first = tuple(bad[0])
@@ -51,7 +51,7 @@ def check_losses(
 
 
 def check_weights(module: nn.Module, stage: str, step: int) -> None:
-    """See that what is saved is finite.
+    """Check that all weights are finite.
 
     Raises:
         DivergedError: If a weight is not finite.

@@ -1,4 +1,4 @@
-"""The metrics of every epoch: one row for the record of the stage and for its loggers."""
+"""Epoch metrics: one row per epoch for the stage's record and its loggers."""
 
 import math
 import time
@@ -17,13 +17,13 @@ from aepretrain.training.validation import Metrics
 
 
 class EpochLog:
-    """Collects the losses of an epoch and closes it with one row; losses stay on the device until then.
+    """Collects the losses of an epoch and writes one row at its end; until then, losses stay on the device.
 
     Args:
         stage: The stage's name.
-        loggers: Get one row per epoch.
-        fabric: The processes whose losses are averaged.
-        skips: Leave out of the mean what is not finite.
+        loggers: Loggers that receive one row per epoch.
+        fabric: The Fabric of the processes whose losses are averaged.
+        skips: Whether to leave losses that are not finite out of the mean.
     """
 
     def __init__(self, stage: str, loggers: Sequence[Logger], fabric: Fabric, *, skips: bool = False) -> None:
@@ -35,7 +35,7 @@ class EpochLog:
         self.losses: list[Tensor] = []
         self.examples: list[int] = []
         self.seconds = 0.0
-        """Seconds of training alone in this epoch so far."""
+        """Seconds of training in this epoch so far, without validation."""
 
     def add(self, losses: Tensor, examples: Sequence[int], seconds: float) -> None:
         """Add the losses of a chunk of steps, shape ``(K,)``; of an ensemble ``(K, S)``."""
@@ -44,7 +44,7 @@ class EpochLog:
         self.seconds += seconds
 
     def close_epoch(self, epoch: int, step: int, validated: Metrics) -> dict[str, float]:
-        """Write the row of an epoch: training loss, seconds of training, and what validation found, if it ran.
+        """Write the row of an epoch: training loss, seconds of training and, if it was validated, its metrics.
 
         Raises:
             DivergedError: If a loss is not finite.
@@ -65,11 +65,11 @@ class EpochLog:
         return row
 
     def begin_epoch(self) -> None:
-        """Forget the losses of the epoch before."""
+        """Reset the losses, example counts and seconds."""
         self.losses, self.examples, self.seconds = [], [], 0.0
 
     def _mean_loss(self) -> Tensor:
-        """Over the examples of this process: a sum in one order, however steps were grouped."""
+        """Mean over the examples of this process, summed in the same order for any chunk length."""
         losses = torch.cat(self.losses).double()
         examples = torch.tensor(self.examples, device=losses.device)
         if losses.ndim == 2:
@@ -85,7 +85,7 @@ class EpochLog:
                 raise DivergedError(f"{self.stage}: {name} of epoch {epoch + 1} is {row[name]}. {ADVICE}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint; every process has losses of its own, of equally many steps and examples."""
+        """State for a checkpoint; it holds the losses of all processes, which have equally many steps and examples."""
         losses = torch.cat([torch.empty(0, device=self.fabric.device), *self.losses])
         return {
             "history": self.history,
@@ -95,13 +95,13 @@ class EpochLog:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.history, self.examples, self.seconds = list(state["history"]), list(state["examples"]), state["seconds"]
         self.losses = [state["losses"][self.fabric.global_rank].to(self.fabric.device)]
 
 
 def log_row(loggers: Sequence[Logger], row: Mapping[str, float], epoch: int, step: int) -> None:
-    """Hand the metrics of an epoch to loggers."""
+    """Write the metrics of an epoch to loggers."""
     for logger in loggers:
         logger.log_metrics({**row, "epoch": epoch}, step)
         logger.save()

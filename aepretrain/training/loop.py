@@ -1,4 +1,4 @@
-"""The loop: the epochs of a stage and its optimizer steps, in the order in which things happen."""
+"""The training loop: the epochs of a stage and its optimizer steps, in order of execution."""
 
 import time
 from collections.abc import Sequence
@@ -33,17 +33,17 @@ def run_epochs(
     progress: StageProgress,
     chunk_length: ChunkLength,
 ) -> None:
-    """Train from where the state stands to the last epoch, or until patience is at its end.
+    """Train from the current state to the last epoch, or until patience runs out.
 
     Args:
-        state: The module, its optimizer and scheduler, the place in the training, the metrics and the best weights.
-        take_step: Does an optimizer step.
-        batches: What is trained on.
-        held_out: What validates it.
+        state: The module, its optimizer and scheduler, the position in training, the metrics and the best weights.
+        take_step: Performs an optimizer step.
+        batches: Training batches.
+        held_out: Validation batches.
         settings: The stage's name and length.
         saves: Saves the state, and stops at a signal.
-        progress: Shows how far the stage is.
-        chunk_length: How many steps lie between two looks at signals, clocks and losses.
+        progress: Shows the progress of the stage.
+        chunk_length: Number of steps between checks of signals, clocks and losses.
 
     Raises:
         DivergedError: If a loss is not finite.
@@ -80,7 +80,7 @@ def run_epochs(
 
 
 def schedule(scheduler: LRScheduler | None, validated: Metrics) -> None:
-    """Step a scheduler at the end of an epoch; one that asks for a figure where there is one."""
+    """Step a scheduler at the end of an epoch; ``ReduceLROnPlateau`` only if the epoch was validated."""
     if isinstance(scheduler, ReduceLROnPlateau):
         if validated:
             scheduler.step(float(validated["val/loss"]))
@@ -89,10 +89,10 @@ def schedule(scheduler: LRScheduler | None, validated: Metrics) -> None:
 
 
 class BatchLoss(nn.Module):
-    """The mean loss of a batch as the forward pass of a module, for strategies that wrap one.
+    """The mean loss of a batch as the forward pass of a module, for strategies that wrap a module.
 
     Args:
-        module: What is trained.
+        module: The module to train.
     """
 
     def __init__(self, module: StageModule) -> None:
@@ -104,16 +104,16 @@ class BatchLoss(nn.Module):
 
 
 class OptimizerStep:
-    r"""One step of the plain loop.
+    r"""One optimizer step of the built-in loop.
 
     .. math:: \theta \leftarrow \theta - \eta \, u\!\left( \nabla_\theta \, \ell(\theta; x_t) \right)
 
     Args:
-        state: What is trained; the module lies on Fabric's device.
+        state: The training state; its module is on the Fabric's device.
         noise: Keys the module's noise by the step.
-        fabric: The strategy, which shares gradients between processes, and the precision.
-        options: How to compute a step: clipping and accumulation.
-        skips: Leave out an update whose gradients are not finite, and count.
+        fabric: The strategy, which synchronizes gradients between processes, and the precision.
+        options: Gradient clipping and accumulation.
+        skips: Whether to skip and count updates whose gradients are not finite.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class OptimizerStep:
         self.skips = skips
 
     def __call__(self, batch: Sequence[Tensor], epoch: int, position: int) -> Tensor:
-        """The loss of a batch before the update that it leads to, shape ``()``; of an ensemble ``(S,)``."""
+        """Perform a step; return the loss of the batch before the update, shape ``()``; for an ensemble ``(S,)``."""
 
         def loss_and_gradients() -> Tensor:
             self.noise.key(epoch, position)
@@ -144,7 +144,7 @@ class OptimizerStep:
             return loss
 
         if self.state.scaler is None:
-            # Optimizers call it with gradients enabled; some, such as LBFGS, more than once.
+            # Optimizers call the closure with gradients enabled; some, such as LBFGS, more than once.
             return cast(Tensor, self.optimizer.step(loss_and_gradients))  # type: ignore[arg-type]
         loss = loss_and_gradients()
         self.state.scaler.step(self.optimizer)
@@ -152,7 +152,7 @@ class OptimizerStep:
         return loss
 
     def backward(self, batch: Sequence[Tensor]) -> Tensor:
-        """The gradients of the loss of a batch, in so many parts as ``accumulate`` says."""
+        """Compute the gradients of a batch in ``accumulate`` parts; return its loss."""
         if self.options.accumulate == 1:
             return self._backward(batch, 1.0)
         parts = list(zip(*(tensor.tensor_split(self.options.accumulate) for tensor in batch), strict=True))
@@ -168,7 +168,7 @@ class OptimizerStep:
         return loss.detach()
 
     def unscale_and_clip(self) -> None:
-        """Take the loss scale out of the gradients and bound their norm; not finite, they are taken away."""
+        """Unscale the gradients and clip their norm; with ``skips``, discard them if they are not finite."""
         if self.state.scaler is not None:
             self.state.scaler.unscale_(self.optimizer)
         if self.skips:
@@ -179,7 +179,7 @@ class OptimizerStep:
     def _skip_if_not_finite(self) -> None:
         gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
         if gradients and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
-            # An optimizer leaves alone what has no gradient: no momentum, no weight decay.
+            # An optimizer ignores weights without a gradient: no momentum, no weight decay.
             self.optimizer.zero_grad(set_to_none=True)
             self.state.skipped += 1
 

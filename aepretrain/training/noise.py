@@ -1,4 +1,4 @@
-"""Noise that is a function of its place in the training, never of what was drawn before."""
+"""Noise that is a function of the position in training, never of earlier draws."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ class KeyedNoise:
     Args:
         seed: The run's seed.
         stage: The stage's name.
-        device: Where the noise is drawn.
-        rank: The number of this process.
+        device: Device on which the noise is drawn.
+        rank: Rank of this process.
     """
 
     def __init__(self, seed: int, stage: str, device: torch.device, rank: int) -> None:
@@ -26,16 +26,16 @@ class KeyedNoise:
         self.generator = torch.Generator(device=device)
 
     def key(self, epoch: int, step: int) -> None:
-        """Begin the noise of a step, counted in its epoch."""
+        """Seed the generator for a step, counted within its epoch."""
         self.generator.manual_seed(derive_seed(self.seed, self.stage, epoch, step, self.rank))
 
     def key_validation(self) -> None:
-        """Begin the noise of a validation, which is always the same: epochs differ by their weights alone."""
+        """Seed the generator for validation, always alike, so that epochs differ only by their weights."""
         self.generator.manual_seed(derive_seed(self.seed, self.stage, "validation", self.rank))
 
     @contextlib.contextmanager
     def attached_to(self, module: StageModule) -> Iterator[None]:
-        """Let the noise of a module come from here for a while."""
+        """Make a module draw its noise from here within the block."""
         before, module.noise = module.noise, self.source()
         try:
             yield
@@ -43,5 +43,5 @@ class KeyedNoise:
             module.noise = before
 
     def source(self) -> Noise:
-        """What a module draws from."""
+        """The noise source for a module."""
         return Noise(self.generator)

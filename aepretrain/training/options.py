@@ -1,4 +1,4 @@
-"""What one may set about the machine and about the length of a training."""
+"""Options for hardware, precision, checkpoints and the length of training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,28 +15,29 @@ CodeType = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """Where, in which precision and by which loop to train, the same for pretraining and fine-tuning.
+    """Devices, precision and training loop, the same for pretraining and fine-tuning.
 
     Args:
-        accelerator: ``auto``, ``cpu``, ``gpu`` or another one that Lightning knows.
-        devices: How many devices per machine, or ``auto`` for all of them.
-        strategy: ``auto``, ``ddp`` or another one that Lightning knows.
-        num_nodes: How many machines.
+        accelerator: ``auto``, ``cpu``, ``gpu`` or another Lightning accelerator.
+        devices: Number of devices per machine, or ``auto`` for all of them.
+        strategy: ``auto``, ``ddp`` or another Lightning strategy.
+        num_nodes: Number of machines.
         precision: ``32-true``, or mixed precision with bfloat16 or float16.
-        engine: ``loop`` is our own, which resumes bit for bit. ``lightning`` gives every stage a stock Trainer of
-            Lightning, which serves callbacks; a stage that is stopped then begins again.
-        gradient_clip_val: Largest norm of all gradients of a step together; larger ones are scaled down to it.
+        engine: ``loop`` is the built-in loop, which resumes bit for bit. ``lightning`` trains each stage with a stock
+            Lightning Trainer, which supports callbacks; an interrupted stage then starts again.
+        gradient_clip_val: Largest total norm of the gradients of a step; larger gradients are scaled down to it.
         accumulate: Compute the gradient of a step in this many parts, one after another: less memory, the same step up
-            to rounding and the draws of the noise. Batches of validation shrink alike. A penalty on the mean of a batch
-            (``KLSparsity``) sees the means of the parts.
-        chunk_steps: Optimizer steps between two looks at signals, clocks and the finiteness of losses; ``None``: as
-            many as take 0.05 to 0.2 seconds. Results do not depend on it.
-        float32_matmul: Precision in which float32 matrices are multiplied in training, where the device knows several:
-            ``highest`` is float32; ``high`` is TF32 on a GPU, with 10 bits of mantissa instead of 23, and several times
-            as fast; ``medium`` is bfloat16. ``None`` leaves torch's setting alone, which is ``highest``.
+            to rounding and noise draws. Validation batches shrink alike. A penalty on the mean of a batch
+            (``KLSparsity``) uses the means of the parts.
+        chunk_steps: Optimizer steps between checks of signals, clocks and losses; ``None``: as many as take 0.05 to 0.2
+            seconds. Results do not depend on it.
+        float32_matmul: Precision of float32 matrix products in training, on devices that support several: ``highest``
+            is float32; ``high`` is TF32 on a GPU, with 10 bits of mantissa instead of 23, and several times as fast;
+            ``medium`` is bfloat16. ``None`` keeps torch's setting, which is ``highest``.
 
     Raises:
-        ConfigError: If a number is not positive, or Lightning's engine is asked for what only our loop does.
+        ConfigError: If a number is not positive, ``accumulate`` is combined with the Lightning engine, or the strategy
+            spawns or forks processes.
 
     Example:
         >>> TrainerOptions(devices=2, strategy="ddp", precision="bf16-mixed").for_fabric()["devices"]
@@ -71,7 +72,7 @@ class TrainerOptions:
             )
 
     def for_fabric(self) -> dict[str, Any]:
-        """The arguments that Lightning's Fabric and Trainer share."""
+        """The arguments that Lightning's Fabric and Trainer have in common."""
         return {
             "accelerator": self.accelerator,
             "devices": self.devices,
@@ -83,15 +84,15 @@ class TrainerOptions:
 
 @dataclass(frozen=True)
 class StageSettings:
-    """How one stage trains.
+    """Training settings of one stage.
 
     Args:
         name: Name of the stage: a folder, a key of the metrics, a part of every seed.
-        epochs: Epochs at most, at least 1.
+        epochs: Maximum number of epochs, at least 1.
         batch_size: Examples per optimizer step, over all processes.
-        patience: Stop after this many validations without a better figure; ``None``: never.
+        patience: Stop after this many validations without improvement; ``None``: never.
         validate_every: Epochs from one validation to the next.
-        keep_best: Put back the weights of the best epoch at the end, instead of keeping the last.
+        keep_best: Restore the weights of the best epoch at the end, instead of keeping the last.
 
     Example:
         >>> StageSettings("00-sparse", epochs=5, batch_size=32).patience
@@ -107,11 +108,11 @@ class StageSettings:
 
 @dataclass(frozen=True)
 class Saving:
-    """How often a stage saves where it stands; it also does when SIGTERM or Ctrl-C asks it to stop.
+    """How often a stage saves a checkpoint; it also saves one when SIGTERM or Ctrl-C asks it to stop.
 
     Args:
-        every_minutes: Minutes from one checkpoint to the next; ``None``: not by the clock.
-        every_steps: Save whenever this many more steps are done; ``None``: not by steps.
+        every_minutes: Minutes from one checkpoint to the next; ``None``: not by time.
+        every_steps: Steps from one checkpoint to the next; ``None``: not by steps.
 
     Raises:
         ConfigError: If a number is not positive.
@@ -133,15 +134,15 @@ class Saving:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How long each layer trains. A single value holds for all layers, a list has one value per layer.
+    """Training length of each layer. A single value applies to all layers, a list has one value per layer.
 
     Args:
         epochs: Passes over the unlabelled examples.
         batch_size: Examples per optimizer step, over all processes.
         patience: Stop after this many epochs without a better reconstruction on validation data, and keep the best
             epoch. ``None``: train all epochs and keep the last.
-        codes: Type in which the codes of finished layers are kept, for all layers: ``bfloat16`` and ``float16`` take
-            half of the memory or disk, and round.
+        codes: Type in which the codes of all finished layers are kept: ``bfloat16`` and ``float16`` take half the
+            memory or disk space, and round the codes.
 
     Example:
         >>> Pretraining(epochs=[15, 10], batch_size=20).of_layer(1, layers=2)
@@ -154,10 +155,10 @@ class Pretraining:
     codes: CodeType = "float32"
 
     def of_layer(self, k: int, layers: int) -> tuple[int, int, int | None]:
-        """Epochs, batch size and patience of layer ``k`` of so many.
+        """Epochs, batch size and patience of layer ``k`` in a stack of ``layers``.
 
         Raises:
-            ConfigError: If a list has another length than the stack, or a number lies outside its range.
+            ConfigError: If the length of a list differs from that of the stack, or a number is out of range.
         """
         epochs, batch_size, patience = (
             _entry(getattr(self, name), name, k, layers) for name in ("epochs", "batch_size", "patience")
@@ -168,7 +169,7 @@ class Pretraining:
         return epochs, batch_size, patience
 
     def stage_settings(self, k: int, stages: Sequence[str]) -> StageSettings:
-        """The settings of the stage of layer ``k``: with patience its best epoch is kept, else its last."""
+        """The stage settings of layer ``k``: its best epoch is kept if patience is set, else its last."""
         epochs, batch_size, patience = self.of_layer(k, len(stages))
         return StageSettings(stages[k], epochs, batch_size, patience, keep_best=patience is not None)
 
@@ -178,7 +179,7 @@ class FineTuning:
     """How long the classifier trains, and which epoch is kept: the best on validation data, by ``monitor``.
 
     Args:
-        epochs: Passes over the labelled examples; 0 leaves the classifier out.
+        epochs: Passes over the labelled examples; 0 skips the classifier.
         batch_size: Examples per optimizer step, over all processes.
         patience: Stop after this many validations without a better one. ``None``: train all epochs.
         validate_every: Epochs from one validation to the next; only validated epochs can be kept.
@@ -187,7 +188,7 @@ class FineTuning:
             accuracy.
 
     Raises:
-        ConfigError: If a number lies outside its range.
+        ConfigError: If a number is out of range.
 
     Example:
         >>> FineTuning(epochs=50, patience=10).batch_size
@@ -209,7 +210,7 @@ class FineTuning:
             )
 
     def stage_settings(self, stage: str) -> StageSettings:
-        """The settings of the stage: its best epoch is kept."""
+        """The stage settings: the best epoch is kept."""
         return StageSettings(stage, self.epochs, self.batch_size, self.patience, self.validate_every, keep_best=True)
 
 

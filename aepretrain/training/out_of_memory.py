@@ -1,4 +1,4 @@
-"""Running out of memory: told from other errors, and answered with a setting that needs less."""
+"""Detect out-of-memory errors, and suggest a setting that needs less memory."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ SETTING = "--trainer.accumulate"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: on the CPU torch has no type of its own for it.
+    """Whether an error means that memory ran out, for which torch has no error type on the CPU.
 
     Example:
         >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."))
@@ -24,18 +24,18 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, RuntimeError | OSError) and any(sign in str(error).lower() for sign in SIGNS):
         return True
-    # Where a checkpoint is written torch says something else, and only the error behind it names the reason.
+    # When writing a checkpoint, torch raises another error, and only its context names the reason.
     return error.__context__ is not None and is_out_of_memory(error.__context__)
 
 
 @contextlib.contextmanager
 def memory_advice(stage: str, batch_size: int, parts: int | None = None) -> Iterator[None]:
-    """Turn what torch, numpy or Python say about missing memory into one line that names a smaller setting.
+    """Turn out-of-memory errors of torch, numpy or Python into one line that names a smaller setting.
 
     Args:
         stage: The stage's name.
         batch_size: Examples per optimizer step, over all processes.
-        parts: Into how many parts a step is divided; ``None`` where no step is to blame.
+        parts: Number of parts of a step; ``None`` outside of steps.
 
     Raises:
         OutOfMemoryError: If the block ran out of memory.

@@ -1,4 +1,4 @@
-"""Progress that a person can follow: a bar with the time left for each stage; in a file or a pipe, a line at times."""
+"""Progress display: a bar with the time left for each stage; in a file or a pipe, occasional lines."""
 
 import time
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ LINE_SECONDS = 10.0
 
 
 class StageProgress:
-    """A progress bar over all steps of a stage, with the time left; in a file or a pipe, a line every ten seconds.
+    """A progress bar over a stage's steps, with the time left; in a file or pipe, a line at most every ten seconds.
 
     Args:
         stage: The stage's name.
-        epochs: How many epochs it has at most.
+        epochs: Maximum number of epochs.
         steps: Steps per epoch.
         show: The validation figure to show, such as ``val/reconstruction``.
-        first_epoch: The epoch that it begins with.
-        is_shown: Whether to show anything.
+        first_epoch: The epoch at which the stage starts or resumes.
+        is_shown: Whether the first process shows progress; the others show none.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StageProgress:
             self.bar.stop()
 
     def advance(self, step: int) -> None:
-        """Show how many steps of the stage are done."""
+        """Update the bar with the number of completed steps."""
         if self.bar and time.perf_counter() > self._next_refresh:
             self._next_refresh = time.perf_counter() + REFRESH_SECONDS
             self.bar.update(self.task, completed=step)

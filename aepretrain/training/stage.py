@@ -1,4 +1,4 @@
-"""One stage: what it needs is put together, its epochs run, and its record is written."""
+"""Train one stage: set it up, run its epochs and write its record."""
 
 from collections.abc import Mapping, Sequence
 
@@ -45,26 +45,26 @@ def train_stage(
     before_first_step: FirstCheck | None = None,
     trainer: TrainerFactory | None = None,
 ) -> StageRecord:
-    """Train one module, or take it from the files of a run that is resumed.
+    """Train one module, or load it from the files of a resumed run.
 
     Args:
         module: A layer or a head.
-        train: Tensors or rows of shape ``(N, ...)`` that belong together.
+        train: Tensors or rows of shape ``(N, ...)`` with matching indices.
         validation: The same for validation, which runs between epochs.
         settings: The stage's name and length.
-        context: What all stages of the run share.
-        before_first_step: Looks at the module before its first step; not where the stage goes on.
-        trainer: Makes a stock Trainer of Lightning, which trains instead of our own loop; ``None``: as
+        context: The context of the run.
+        before_first_step: Checks the module before its first step; not called if the stage resumes from a checkpoint.
+        trainer: Makes a stock Lightning Trainer, which replaces the built-in loop; ``None``: as
             ``context.trainer.engine`` says.
 
     Returns:
-        The record of the stage. The module lies on the CPU and is in evaluation mode.
+        The record of the stage. The module is on the CPU and in evaluation mode.
 
     Raises:
         ConfigError: If there are no epochs, or Lightning refuses the devices, the strategy or the precision.
-        DivergedError: If the loss is not finite.
+        DivergedError: If a loss or a weight is not finite.
         OutOfMemoryError: If memory ran out; the message names a setting that needs less.
-        StoppedError: If a signal asked the run to stop; where it stands is saved.
+        StoppedError: If a signal asked the run to stop; with a run directory, the built-in loop saves its state first.
     """
     stage = settings.name
     if settings.epochs < 1:
@@ -133,7 +133,7 @@ def _train_by_loop(
 
 
 def _goes_on(state: TrainingState, files: StageFiles | None, context: RunContext) -> bool:
-    """Load the checkpoint of a run that is resumed; else begin, and answer no."""
+    """Load the checkpoint of a resumed run and return ``True``; else begin the stage and return ``False``."""
     if files is None:
         return False
     checkpoint = Checkpoints(files).load() if context.resume else None
@@ -147,23 +147,23 @@ def _goes_on(state: TrainingState, files: StageFiles | None, context: RunContext
 
 
 def scaler_of(fabric: Fabric) -> GradScaler | None:
-    """The loss scale of half precision; ``None`` in other precisions."""
+    """The gradient scaler of float16 mixed precision; ``None`` in other precisions."""
     return getattr(fabric.strategy.precision, "scaler", None)
 
 
 def optimizer_of(module: StageModule) -> tuple[Optimizer, LRScheduler | None]:
-    """The optimizer and the scheduler that a module asks for."""
+    """The optimizer and the scheduler that a module configures."""
     made = module.configure_optimizers()
     return (made["optimizer"], made["lr_scheduler"]["scheduler"]) if isinstance(made, dict) else (made, None)
 
 
 def check_training(context: RunContext, modules: Mapping[str, StageModule], batch_sizes: Mapping[str, int]) -> None:
-    """Try, before the first stage, what would otherwise fail in a later one.
+    """Check, before the first stage, for errors that would otherwise occur in a later one.
 
     Args:
-        context: What all stages of the run share.
-        modules: The modules to be trained, by stage.
-        batch_sizes: Their batch sizes.
+        context: The context of the run.
+        modules: The modules to train, by stage.
+        batch_sizes: Their batch sizes, by stage.
 
     Raises:
         ConfigError: If a stage's name cannot name a folder, an optimizer or a scheduler cannot be made, Lightning

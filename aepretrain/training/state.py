@@ -1,4 +1,4 @@
-"""Where the training of a stage stands: all that decides how it goes on."""
+"""The training state of a stage: everything that determines how it continues."""
 
 import time
 from typing import Any
@@ -15,13 +15,13 @@ from aepretrain.training.epoch_log import EpochLog
 
 
 class TrainingState:
-    """The module with its optimizer and scheduler, the place in the training, and what was found so far.
+    """The module with its optimizer and scheduler, the position in training, and the results so far.
 
     Args:
-        module: What is trained.
+        module: The module to train.
         optimizer: Its optimizer.
         scheduler: Its scheduler, if there is one.
-        scaler: The loss scale of half precision, if there is one.
+        scaler: The gradient scaler of float16 mixed precision, if there is one.
         log: The metrics so far.
         best: The best weights so far.
     """
@@ -42,24 +42,24 @@ class TrainingState:
         self.log = log
         self.best = best
         self.epoch = 0
-        """The epoch that goes on or begins."""
+        """The current epoch, counted from 0."""
         self.position = 0
-        """Steps that are done in it."""
+        """Completed steps of the current epoch."""
         self.step = 0
-        """Steps that are done in all."""
+        """Completed steps in total."""
         self.skipped = 0
-        """Updates that were left out, as their gradients were not finite."""
+        """Updates that were skipped because their gradients were not finite."""
         self.seconds_before = 0.0
         """Seconds that the stage took before it was interrupted."""
         self._start = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """Seconds that the stage has taken, interruptions left out."""
+        """Seconds that the stage has taken, excluding interruptions."""
         return self.seconds_before + time.perf_counter() - self._start
 
     def record(self, stage: str, fabric: Fabric) -> StageRecord:
-        """What came out of the stage, when it has ended."""
+        """The record of the finished stage."""
         history = self.log.history
         return StageRecord(
             stage=stage,
@@ -74,7 +74,7 @@ class TrainingState:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors for a checkpoint; asked on all processes, which have losses of their own."""
+        """State for a checkpoint; to be called on all processes, because each has its own losses."""
         return {
             "state_dict": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -90,7 +90,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.module.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:

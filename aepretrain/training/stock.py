@@ -1,4 +1,4 @@
-"""The other road: a stage trained by a stock Trainer of Lightning, with any callback, logger and strategy it has."""
+"""Train a stage with a stock Lightning Trainer, with any of its callbacks, loggers and strategies."""
 
 import contextlib
 import math
@@ -27,9 +27,9 @@ from aepretrain.training.out_of_memory import memory_advice
 from aepretrain.training.recovery.signals import received, stop_if_asked, words
 
 TrainerFactory = Callable[[str], Trainer]
-"""Makes a new Trainer from the name of a stage: a Trainer can fit once, and so can most callbacks."""
+"""Makes a new Trainer from the name of a stage: a Trainer can fit only once, and so can most callbacks."""
 FirstCheck = Callable[[StageModule], None]
-"""Looks at a module before its first step, and raises an error if it is not what it should be."""
+"""Checks a module before its first step, and raises an error if it is not as expected."""
 
 
 def train_by_lightning(
@@ -42,26 +42,27 @@ def train_by_lightning(
     before_first_step: FirstCheck | None = None,
     trainer: TrainerFactory | None = None,
 ) -> StageRecord:
-    """Train one module by a Trainer: on the batches of our own loop, with its noise.
+    """Train one module with a Trainer, on the batches and with the noise of the built-in loop.
 
-    Arguments are those of :func:`~aepretrain.training.stage.train_stage`.
+    The arguments are those of :func:`~aepretrain.training.stage.train_stage`.
 
     Args:
-        module: What is trained.
+        module: The module to train.
         train: The training examples.
         validation: The validation examples.
-        settings: The stage's name and length; only the name and the batch size count where ``trainer`` is given.
-        context: What all stages of the run share.
+        settings: The stage's name and length; with ``trainer``, only the name and the batch size apply.
+        context: The context of the run.
         before_first_step: Checks the module before its first step.
-        trainer: Makes the Trainer; ``None``: the settings and the context decide what it does.
+        trainer: Makes the Trainer; ``None``: it is built from the settings and the context.
 
     Returns:
-        The record of the stage. The module lies on the CPU and is in evaluation mode.
+        The record of the stage. The module is on the CPU and in evaluation mode.
 
     Raises:
-        ConfigError: If Lightning refuses a setting.
-        DivergedError: If the loss of the last epoch is not finite.
-        StoppedError: If a signal asked the run to stop; the stage begins again when the run is resumed.
+        ConfigError: If Lightning refuses a setting, or the Trainer trained no epoch.
+        DivergedError: If the training loss of an epoch is not finite.
+        OutOfMemoryError: If memory ran out.
+        StoppedError: If a signal asked the run to stop; the stage starts again when the run is resumed.
     """
     stage, files = settings.name, context.files(settings.name)
     keeps = settings.keep_best and trainer is None
@@ -102,7 +103,7 @@ def train_by_lightning(
 
 
 def build_trainer(settings: StageSettings, context: RunContext, module: StageModule) -> Trainer:
-    """A Trainer that does what the settings and the context say.
+    """Build a Trainer from the settings and the context.
 
     Raises:
         ConfigError: If Lightning refuses a setting.
@@ -126,7 +127,7 @@ def build_trainer(settings: StageSettings, context: RunContext, module: StageMod
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
                 use_distributed_sampler=False,
-                # What validation computes stays usable with autograd: penalties may need derivatives there too.
+                # Validation has to support autograd: penalties may need derivatives there too.
                 inference_mode=False,
             )
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
@@ -134,16 +135,16 @@ def build_trainer(settings: StageSettings, context: RunContext, module: StageMod
 
 
 class FollowStage(Callback):
-    """What a stage needs of a Trainer: keyed noise, the metrics of every epoch, the best weights, a look at signals.
+    """Adds to a Trainer what a stage needs: keyed noise, epoch metrics, the best weights and checks for signals.
 
     Args:
         seed: The run's seed.
         stage: The stage's name.
         best: The best weights so far.
-        keeps: Whether they are put back at the end.
+        keeps: Whether they are kept and restored at the end.
 
     Raises:
-        DivergedError: At the end of an epoch whose loss is not finite.
+        DivergedError: At the end of an epoch whose training loss is not finite.
     """
 
     def __init__(self, seed: int, stage: str, best: BestWeights, *, keeps: bool) -> None:
@@ -186,7 +187,7 @@ class FollowStage(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        # Lightning keeps the metrics of the last validation, also where this epoch had none.
+        # Lightning keeps the metrics of the last validation even if this epoch had none.
         row = {name: value for name, value in metrics.items() if self._validated or not name.startswith("val/")}
         row["epoch_seconds"] = time.perf_counter() - self._start - self._validation_seconds
         if not math.isfinite(row["train/loss"]):

@@ -1,4 +1,4 @@
-"""What is measured in validation: means over all examples of all processes."""
+"""Validation metrics: means over all examples of all processes."""
 
 from collections.abc import Mapping
 
@@ -13,25 +13,25 @@ from aepretrain.training.devices import sum_over_processes
 from aepretrain.training.noise import KeyedNoise
 
 Metrics = Mapping[str, Tensor]
-"""Name to value, shape ``()``; of an ensemble ``(S,)``."""
+"""Name to value, shape ``()``; for an ensemble ``(S,)``."""
 
 
 @torch.no_grad()
 def validate(module: StageModule, batches: Batches, noise: KeyedNoise, fabric: Fabric) -> Metrics:
-    r"""Measure a module in evaluation mode, and put it back into training mode.
+    r"""Measure a module in evaluation mode, then set it back to training mode.
 
     .. math:: \bar v = \frac{\sum_b n_b v_b}{\sum_b n_b}
 
     over the batches b of all processes, with their sizes :math:`n_b`.
 
     Args:
-        module: What is measured.
+        module: The module to measure.
         batches: The validation examples.
-        noise: Of the stage; every validation draws the same.
-        fabric: Where and in which precision.
+        noise: Noise of the stage; every validation draws the same.
+        fabric: The Fabric, which sets the devices and the precision.
 
     Returns:
-        ``val/NAME`` to the value of every name that the module measures.
+        ``val/NAME`` to value, for every metric that the module measures.
     """
     module.eval()
     noise.key_validation()
@@ -50,7 +50,7 @@ def validate(module: StageModule, batches: Batches, noise: KeyedNoise, fabric: F
 
 
 def _mean_of_all(sums: dict[str, Tensor], examples: int, fabric: Fabric) -> dict[str, Tensor]:
-    """Sums of this process over so many examples, to the means over those of all processes."""
+    """Means over the examples of all processes, from this process's sums over ``examples`` examples."""
     totals = torch.stack(list(sums.values()))
     counts = torch.full_like(totals, examples)
     totals, counts = sum_over_processes(fabric, torch.stack([totals, counts]))

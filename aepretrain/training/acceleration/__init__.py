@@ -1,1 +1,1 @@
-"""What makes a step fast, called by name from the loop."""
+"""Speed-ups of the training step, each called explicitly."""

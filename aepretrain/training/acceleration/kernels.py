@@ -1,4 +1,4 @@
-"""Faster kernels: optimizers that update all parameters in one, and matrix products in another precision."""
+"""Faster kernels: fused optimizers, and matrix products in another precision."""
 
 import contextlib
 import functools
@@ -11,12 +11,13 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from aepretrain.training.options import MatmulPrecision
 
 FUSED = {"cpu": (Adagrad, Adam, AdamW, SGD), "cuda": (Adam, AdamW, SGD)}
-"""Adagrad makes its state before it is fused, on the CPU, where a GPU's kernel cannot read it."""
+"""Fused optimizers by device type. On CUDA, Adagrad is left out: it creates its state on the CPU before it is fused,
+where a GPU kernel cannot read it."""
 
 
 @contextlib.contextmanager
 def matmul_precision(precision: MatmulPrecision | None) -> Iterator[None]:
-    """Multiply float32 matrices in this precision for a while; ``None`` changes nothing.
+    """Multiply float32 matrices in this precision within the block; ``None`` changes nothing.
 
     Example:
         >>> with matmul_precision("high"):
@@ -35,7 +36,7 @@ def matmul_precision(precision: MatmulPrecision | None) -> Iterator[None]:
 
 
 def fuse(optimizer: Optimizer) -> None:
-    """Let an optimizer update all parameters in one kernel, where it can and its settings do not say otherwise.
+    """Let an optimizer update all parameters in one kernel, if it can and its settings leave the choice open.
 
     Example:
         >>> optimizer = Adam([torch.zeros(3, requires_grad=True)])
@@ -50,17 +51,17 @@ def fuse(optimizer: Optimizer) -> None:
         if silent and fits and not group.get("differentiable") and not group.get("capturable"):
             group["fused"] = True
             for weights in group["params"]:
-                # One that was not fused counts its steps on the CPU, where a GPU's kernel cannot read them.
+                # An unfused optimizer counts its steps on the CPU, where a GPU kernel cannot read them.
                 if isinstance(steps := optimizer.state.get(weights, {}).get("step"), torch.Tensor):
                     optimizer.state[weights]["step"] = steps.to(weights.device)
 
 
 @functools.cache
 def ask_for_gpus_cheaply() -> None:
-    """Where there is no GPU, undo Lightning's ``PYTORCH_NVML_BASED_CUDA_CHECK``.
+    """Undo Lightning's ``PYTORCH_NVML_BASED_CUDA_CHECK`` if there is no GPU.
 
-    With it Adam loads the driver's library at every step to ask for a GPU: half as much time again per step of a 64-256
-    layer. The setting is for programs that fork after CUDA was asked for, which need no such care without a GPU.
+    With it, Adam loads the driver library at every step to look for a GPU, and a step of a 64-256 layer takes 1.5 times
+    as long. The setting is for programs that fork after querying CUDA, which do not need it without a GPU.
     """
     if not torch.cuda.is_available():
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"

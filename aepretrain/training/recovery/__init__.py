@@ -1,1 +1,1 @@
-"""What survives a kill: save points, checkpoints, signals and the record of what is finished."""
+"""Recovery from interruptions: save points, checkpoints, signals and the run's commit record."""

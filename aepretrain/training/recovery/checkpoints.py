@@ -1,4 +1,4 @@
-"""Checkpoints: when a stage saves one, and files that are never torn, the previous one kept, plain values only."""
+"""Checkpoints of a stage: when they are saved, and atomic files of plain values with the previous one kept."""
 
 import io
 import os
@@ -25,24 +25,24 @@ from aepretrain.training.state import TrainingState
 
 BYTES_PER_VALUE = 4
 CHECKPOINT_COPIES = 4
-"""Weights, two moments of the optimizer, and the best epoch's weights."""
+"""Copies of the weights in a checkpoint: weights, two optimizer moments and the best epoch's weights."""
 CHECKPOINTS = 3
-"""The last, the one before, and the one being written."""
+"""Checkpoints on the disk at once: the last, the previous and the one being written."""
 
 
 class SavePoints:
-    """Save every so many minutes or steps, and when a signal asks the run to stop; then stop.
+    """Saves at intervals of minutes or steps, and when a signal asks the run to stop; then stops.
 
-    Between two chunks the step before is over, and so are validation and the end of the epoch before. What comes later
-    is a function of what is saved, so a run that goes on from here ends with the same bits.
+    Between two chunks the previous step is complete, and so are the validation and the end of the previous epoch. All
+    later steps are a function of the saved state, so a resumed run ends with the same bits.
 
     Args:
         stage: The stage's name.
         saving: How often to save.
-        files: The stage's files; ``None`` saves nothing, and only stops.
-        fabric: The processes, which save and stop together.
-        step: How many steps of the stage are done already.
-        checks: Whether weights have to be finite to be saved.
+        files: The stage's files; ``None`` saves nothing and only stops.
+        fabric: The Fabric of the processes, which save and stop together.
+        step: Number of completed steps of the stage.
+        checks: Whether to check before saving that the weights are finite.
     """
 
     def __init__(
@@ -57,21 +57,21 @@ class SavePoints:
 
     @property
     def every_steps(self) -> int | None:
-        """Steps from one checkpoint to the next; ``None`` where steps decide nothing, or nothing is saved."""
+        """Steps from one checkpoint to the next; ``None`` if saving is not by steps or there are no files."""
         return None if self.files is None else self.saving.every_steps
 
     def save_or_stop(self, state: TrainingState) -> None:
-        """Save where that is due, and leave where a signal came, on all processes.
+        """Save if a checkpoint is due, and stop if a signal arrived, on all processes.
 
         Raises:
             StoppedError: If a signal asks the run to stop.
-            DivergedError: If what is to be saved is not finite: the checkpoint before it stays.
+            DivergedError: If a weight to be saved is not finite; the previous checkpoint stays.
         """
         due, signum = self._agree(self._is_due(state.step), received())
         if (due or signum) and self.files is not None:
             if self.checks:
                 check_weights(state.module, self.stage, state.step)
-            kept = state.state_dict()  # on all processes: each has a share of it
+            kept = state.state_dict()  # on all processes: each holds a part of it
             Checkpoints(self.files).save({**kept, "metrics_bytes": self.files.state.metrics_bytes()})
             self._saved_at, self._saved_step = time.monotonic(), state.step
         if signum:
@@ -87,7 +87,7 @@ class SavePoints:
         return every_minutes is not None and time.monotonic() - self._saved_at >= 60 * every_minutes
 
     def _agree(self, due: bool, signum: int) -> tuple[bool, int]:
-        """Whether to save, and by which signal to stop: the same on all processes, whichever of them asks."""
+        """Whether to save, and the signal to stop for: the same on all processes if any process requests it."""
         if self.fabric.world_size > 1:
             asked = torch.tensor([int(due), signum], device=self.fabric.device)
             torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
@@ -96,10 +96,10 @@ class SavePoints:
 
 
 class Checkpoints:
-    """The checkpoints of one stage: ``last.ckpt``, and the one before it as ``previous.ckpt``.
+    """The checkpoints of one stage: ``last.ckpt`` and the one before it, ``previous.ckpt``.
 
-    A file is written beside its place, forced onto the disk, recorded in ``state.json`` by its SHA-256, and only then
-    moved: whenever the process is killed, one of the two is whole and known.
+    A file is written under a temporary name, flushed to the disk, recorded in ``state.json`` by its SHA-256, and only
+    then renamed: whenever the process is killed, one of the two is intact and recorded.
 
     Args:
         files: The files of the stage.
@@ -109,11 +109,11 @@ class Checkpoints:
         self.files = files
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint, from the first process alone.
+        """Write a checkpoint, on the first process only.
 
         Raises:
-            StorageError: If it cannot be written; what was there before is unchanged.
-            ConfigError: If the state of an optimizer or a scheduler is more than plain values.
+            StorageError: If it cannot be written; existing checkpoints are unchanged.
+            ConfigError: If the state of an optimizer or a scheduler holds more than plain values.
         """
         if not is_first_process():
             return
@@ -134,10 +134,10 @@ class Checkpoints:
             sync_folder(path.parent)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is what was written, made of plain values; ``None`` if there never was one.
+        """Load the newest intact checkpoint; return ``None`` if there is no checkpoint.
 
         Raises:
-            StorageError: If none of them is what was written, or holds more than plain values.
+            StorageError: If all checkpoints are damaged, or the intact one holds more than plain values.
         """
         known = self.files.state.stage(self.files.stage).get("checkpoints", [])
         path = newest_intact(self.files.folder, known)
@@ -148,17 +148,17 @@ class Checkpoints:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint, made of plain values: nothing in it is run.
+    """Read a checkpoint of plain values; nothing in it is executed.
 
     Raises:
-        StorageError: If it holds anything else.
+        StorageError: If it cannot be read or holds anything else.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch would say of a foreign file, we say better
+            warnings.simplefilter("ignore")  # the error below is clearer than torch's warnings
             return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        # torch's own message offers to read the file without this protection.
+        # torch's own message suggests reading the file without this protection.
         raise StorageError(
             f"{path} is no checkpoint of plain values ({type(error).__name__}), and nothing else is read. "
             "Remove it to start the stage again."
@@ -166,14 +166,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_intact(folder: Path, known: list[str]) -> Path | None:
-    """The newest checkpoint that is what was written, or ``None`` where none was ever written.
+    """Return the path of the newest intact checkpoint, or ``None`` if the folder holds no checkpoint.
 
     Args:
         folder: The stage's folder.
         known: The SHA-256 of the checkpoints that were written.
 
     Raises:
-        StorageError: If there are checkpoints, but none is what was written.
+        StorageError: If there are checkpoints, but all are damaged.
     """
     found = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
     for path in found:
@@ -189,6 +189,6 @@ def newest_intact(folder: Path, known: list[str]) -> Path | None:
 
 
 def disk_for_training(stack: nn.Module) -> int:
-    """About how many bytes a run over a stack writes: checkpoints of its largest stage, and all weights twice."""
+    """Estimate how many bytes a run writes: checkpoints of a stage as large as the stack, and all weights twice."""
     size = sum(parameter.numel() for parameter in stack.parameters()) * BYTES_PER_VALUE
     return size * (CHECKPOINT_COPIES * CHECKPOINTS + 2)

@@ -1,4 +1,4 @@
-"""What a run has committed, so that it can go on after any interruption: ``state.json`` and the files of its stages."""
+"""The commit record of a run, ``state.json``, and its stage files, from which it resumes after any interruption."""
 
 import contextlib
 import json
@@ -23,10 +23,10 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 class RunState:
-    """The commit record of a run: its status, the stages with theirs, and the SHA-256 of what they left.
+    """The commit record of a run: its status, the status of its stages and the SHA-256 of their files.
 
     A stage is ``running``, then ``trained`` when its weights and its record are on the disk, then ``finished`` when
-    its pictures are too. The file is read whenever it is asked, and replaced whole by the first process alone.
+    its pictures are too. The file is read at every access, and replaced atomically by the first process only.
 
     Args:
         out: The run directory.
@@ -44,10 +44,10 @@ class RunState:
         self.path = out / "state.json"
 
     def read(self) -> dict[str, Any]:
-        """The record; an empty one where there is none yet.
+        """Read the record; return an empty one if there is none yet.
 
         Raises:
-            StorageError: If the file is damaged.
+            StorageError: If the file cannot be read or is damaged.
         """
         try:
             state = json.loads(self.path.read_text(encoding="utf-8"))
@@ -61,58 +61,58 @@ class RunState:
 
     @property
     def status(self) -> str:
-        """``new``, ``running``, ``finished``, ``stopped``, ``diverged`` or ``failed``."""
+        """The run's status: ``new``, ``running``, ``finished``, ``stopped``, ``diverged`` or ``failed``."""
         return str(self.read()["status"])
 
     def stage(self, stage: str) -> dict[str, Any]:
-        """The entry of a stage; empty where it has not begun."""
+        """Read the entry of a stage; return an empty one if it has not begun."""
         entry = self.read()["stages"].get(stage, {})
         return dict(entry)
 
     def begin(self, stage: str) -> None:
-        """Record that a stage starts from its beginning, and where its rows of the metrics begin."""
+        """Record that a stage starts from its beginning, and where its metrics begin in the metrics file."""
         self._update(
             stage, {"status": "running", "metrics_bytes": self.metrics_bytes(), "checkpoints": []}, afresh=True
         )
 
     def record_checkpoint(self, stage: str, digest: str) -> None:
-        """Record the SHA-256 of a checkpoint that is about to take its place, beside those that it moves on."""
+        """Record the SHA-256 of a checkpoint that is about to be renamed; keep those of the two before it."""
         known = self.stage(stage).get("checkpoints", [])
         self._update(stage, {"checkpoints": [digest, *known][:3]})
 
     def trained(self, stage: str, files: dict[str, str]) -> None:
-        """Record that a stage's weights and record are on the disk: their SHA-256 by name."""
+        """Record that a stage's weights and record are on the disk, with their SHA-256 by file name."""
         self._update(stage, {"status": "trained", "files": files, "checkpoints": []})
 
     def finish(self, stage: str) -> None:
-        """Record that a stage left everything it has to leave."""
+        """Record that a stage has written all of its files."""
         self._update(stage, {"status": "finished"})
 
     def set_status(self, status: str) -> None:
-        """Record what has become of the run."""
+        """Record the status of the run."""
         if is_first_process():
             self._write({**self.read(), "status": status})
 
     @contextlib.contextmanager
     def recording_outcome(self) -> Iterator[None]:
-        """Record how the block ends: ``finished``, ``stopped``, ``diverged`` or ``failed``; until then ``running``."""
+        """Record ``running``, then how the block ends: ``finished``, ``stopped``, ``diverged`` or ``failed``."""
         self.set_status("running")
         try:
             yield
         except BaseException as error:
-            # The error that ended the run is to be told, not that its end could not be written down.
+            # Report the error that ended the run, not a failure to record it.
             with contextlib.suppress(StorageError):
                 self.set_status(_name_of(error))
             raise
         self.set_status("finished")
 
     def metrics_bytes(self) -> int:
-        """The length of the metrics file."""
+        """Length of the metrics file in bytes; 0 if there is none."""
         path = self.out / METRICS
         return path.stat().st_size if path.is_file() else 0
 
     def truncate_metrics(self, length: int) -> None:
-        """Cut the metrics file back to what a checkpoint knows; later rows are written again."""
+        """Truncate the metrics file to the length recorded earlier; later rows are written again."""
         path = self.out / METRICS
         if is_first_process() and path.is_file() and path.stat().st_size > length:
             with storing(path, 0):
@@ -135,7 +135,7 @@ def _name_of(error: BaseException) -> str:
 
 
 def check_name(stage: str) -> None:
-    """Raise a ConfigError where the name of a stage could lead out of the run directory.
+    """Raise a ConfigError if a stage's name could lead out of the run directory.
 
     Example:
         >>> check_name("00-denoising")
@@ -152,7 +152,7 @@ class StageFiles:
 
     Args:
         out: The run directory.
-        stage: The stage's name, which names a folder.
+        stage: The stage's name, which is also its folder's name.
 
     Raises:
         ConfigError: If the name would lead out of the run directory.
@@ -165,10 +165,10 @@ class StageFiles:
         self.folder = out / "stages" / stage
 
     def begin(self, *, resume: bool) -> None:
-        """Start from the beginning: what an earlier try left of this stage is dropped.
+        """Start from the beginning: reset the stage's record, and delete the checkpoints of an earlier attempt.
 
         Args:
-            resume: Whether that try belongs to the same run, and its rows of the metrics are to go, too.
+            resume: Whether that attempt belongs to the same run; its rows are then cut from the metrics file.
         """
         entry = self.state.stage(self.stage)
         if resume and "metrics_bytes" in entry:
@@ -183,10 +183,10 @@ class StageFiles:
         return self.state.stage(self.stage).get("status") in ("trained", "finished")
 
     def load(self, module: nn.Module) -> StageRecord | None:
-        """The record of a stage that was trained before, with its weights put into the module; else ``None``.
+        """Load the weights of a trained stage into the module and return its record; else return ``None``.
 
         Raises:
-            StorageError: If a file is missing or is not what was written.
+            StorageError: If a file is missing or damaged.
         """
         if not self.is_trained:
             return None
@@ -199,7 +199,7 @@ class StageFiles:
         return StageRecord(**kept["record"])
 
     def commit(self, module: nn.Module, record: StageRecord) -> None:
-        """Write weights and record, and only then record the stage as trained; its checkpoints have served.
+        """Write weights and record, only then record the stage as trained, and delete its checkpoints.
 
         Raises:
             StorageError: If a file cannot be written.

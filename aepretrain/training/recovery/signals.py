@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: remembered when they come, obeyed at the next step."""
+"""SIGTERM and Ctrl-C: recorded on arrival, acted on at the next step."""
 
 import contextlib
 import os
@@ -21,12 +21,12 @@ _answer = ""
 
 
 def received() -> int:
-    """The number of the signal that asks this process to stop; 0 if there is none."""
+    """Number of the signal that asks this process to stop; 0 if there is none."""
     return _received
 
 
 def words(signum: int) -> str:
-    """The signal as a person calls it.
+    """The common name of a signal.
 
     Example:
         >>> words(2), words(15)
@@ -36,21 +36,21 @@ def words(signum: int) -> str:
 
 
 def stop_if_asked(place: str) -> None:
-    """Leave here, where everything is on the disk, if a signal asks for it.
+    """Stop here, where everything is on the disk, if a signal arrived.
 
     Raises:
-        StoppedError: If it does.
+        StoppedError: If a signal asks this process to stop.
     """
     if _received:
         raise StoppedError(f"stopped by {words(_received)} {place}.", _received)
 
 
 def run_interruptibly(work: Callable[[], Answer], place: str) -> Answer:
-    """Do work that never looks for signals itself in a thread beside, and leave it where it is if one comes.
+    """Run work that does not check for signals in a separate thread, and abandon it if a signal arrives.
 
     Args:
-        work: Must leave nothing half done on the disk.
-        place: What was interrupted, in words.
+        work: The function to run; it must leave nothing half-written on the disk.
+        place: Description of the interrupted work for the error message.
 
     Raises:
         StoppedError: If a signal asks this process to stop.
@@ -77,14 +77,14 @@ def run_interruptibly(work: Callable[[], Answer], place: str) -> Answer:
 def remembering_signals(
     pass_on: Callable[[int], None] | None = None, *, answer: str = "saving at the next step"
 ) -> Iterator[None]:
-    """Remember SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C leaves at once.
+    """Record SIGTERM and Ctrl-C instead of exiting; a Ctrl-C after a first signal exits at once.
 
-    In a thread other than the main one nothing changes: signals are the main thread's.
+    In a thread other than the main one nothing changes: only the main thread handles signals.
 
     Args:
-        pass_on: Called with SIGTERM when the first signal comes, and with SIGKILL before leaving at once: for the
-            processes that work for this one.
-        answer: What is going to happen, for the person who sent the signal.
+        pass_on: Called with SIGTERM when the first signal arrives, and with SIGKILL before exiting at once, to forward
+            them to worker processes.
+        answer: What happens next, printed for the user who sent the signal.
     """
     global _received, _pass_on, _answer
     _received, _pass_on, _answer = 0, pass_on, answer
@@ -102,10 +102,10 @@ def remembering_signals(
 
 @contextlib.contextmanager
 def stop_at_signal() -> Iterator[None]:
-    """Leave by an error where SIGTERM or Ctrl-C comes: for a process that has nothing of its own to save.
+    """Raise an error when SIGTERM or Ctrl-C arrives, in a process that has nothing to save.
 
     Raises:
-        StoppedError: If one comes.
+        StoppedError: If a signal arrives.
     """
 
     def leave(signum: int, frame: FrameType | None) -> None:
@@ -123,7 +123,7 @@ def stop_at_signal() -> Iterator[None]:
 
 
 def follow_parent_signals() -> None:
-    """In a process that works for another one: remember that one's SIGTERM; Ctrl-C is the other's to answer."""
+    """Record SIGTERM from the parent of this worker process, and ignore Ctrl-C, which the parent handles."""
 
     def remember(signum: int, frame: FrameType | None) -> None:
         global _received
@@ -141,7 +141,7 @@ def _remember(signum: int, frame: FrameType | None) -> None:
         kill_launched()
         os._exit(128 + signal.SIGINT)
     if not _received and is_first_process():
-        # Not by print: the signal may have come in the middle of one.
+        # Not print: the signal may have interrupted one.
         hint = ", again to leave at once" if signum == signal.SIGINT else ""
         os.write(2, f"\naepretrain: {words(signum)}: {_answer}{hint}\n".encode())
     first, _received = not _received, _received or signum
