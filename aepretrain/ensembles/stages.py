@@ -77,10 +77,6 @@ def _tensors(inputs: Sequence[Inputs]) -> list[Tensor]:
     return [each for each in inputs if isinstance(each, Tensor)]
 
 
-def _in_memory(inputs: Sequence[Inputs]) -> list[Tensor]:
-    return [each if isinstance(each, Tensor) else each[:] for each in inputs]
-
-
 def finetune_ensemble(
     classifiers: Sequence[Classifier],
     data: DataModule,

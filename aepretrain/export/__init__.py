@@ -1,1 +1,1 @@
-"""The encoder in forms that other programs load, one file each."""
+"""Export formats of the encoder, one file each."""

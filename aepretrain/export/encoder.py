@@ -1,4 +1,4 @@
-"""The encoder to take home: a folder of plain values and weights, and the way back to a plain torch module."""
+"""Save an encoder as a folder of config and weights, and load it as a plain torch module."""
 
 import hashlib
 import inspect
@@ -24,9 +24,9 @@ DECISIVE = {
     1: ("in_shape", "code_shape", "architecture", "preprocessing"),
     2: ("format", "in_shape", "code_shape", "transform", "architecture", "columns", "classes"),
 }
-"""For each format that can be read, what of its config decides the codes. The first had no transform."""
+"""For each supported format, the config keys that the SHA-256 covers. Format 1 had no transform."""
 TRANSFORM = "transform."
-"""What the names of the transform's tensors begin with; those of the layers begin with their number."""
+"""Prefix of the tensor names of the transform; those of the layers begin with the layer's number."""
 MAX_DEPTH = 32
 LAYERS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
@@ -49,17 +49,17 @@ LAYERS: dict[str, type[nn.Module]] = {
         nn.Identity,
     )
 }
-"""The modules that an encoder may be made of: each is described by its constructor's arguments."""
+"""The modules that an encoder may contain, each described by the arguments of its constructor."""
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-    """The architecture of a module in plain values.
+    """Describe the architecture of a module in plain values.
 
     Args:
-        module: An ``nn.Sequential`` of the modules in :data:`LAYERS`, nested as one likes.
+        module: A module in :data:`LAYERS`, or an arbitrarily nested ``nn.Sequential`` of them.
 
     Raises:
-        ValueError: If a module is of another kind.
+        ValueError: If a module is of another type.
 
     Example:
         >>> describe(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid()))["modules"][1]
@@ -83,14 +83,14 @@ def _arguments(cls: type[nn.Module]) -> list[str]:
 
 
 def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
-    """The module that :func:`describe` described, with fresh weights.
+    """Build a module from its description by :func:`describe`, with fresh weights.
 
     Args:
-        description: Plain values.
-        depth: In how many Sequentials it lies.
+        description: The description.
+        depth: Number of enclosing Sequentials.
 
     Raises:
-        StorageError: If the description names an unknown module or wrong arguments, or nests without end.
+        StorageError: If the description names an unknown module or wrong arguments, or nests too deeply.
     """
     if depth > MAX_DEPTH:
         raise StorageError(f"an encoder's config nests modules more than {MAX_DEPTH} deep. Export it again.")
@@ -112,7 +112,7 @@ def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
 
 
 def _as_tuple(value: Any) -> Any:
-    """Sizes as modules take them; JSON knows lists alone."""
+    """Convert lists, which JSON has instead of tuples, to tuples."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -127,25 +127,25 @@ def save_encoder(
     preprocessing: str = "",
     provenance: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write an encoder as a folder: ``encoder.safetensors``, ``config.json`` and a ``README.md`` of facts.
+    """Save an encoder as a folder with ``encoder.safetensors``, ``config.json`` and a ``README.md``.
 
     Args:
-        encoder: The layers: plain torch modules, as ``GreedyStack.encoder`` gives them.
-        path: The folder; it is made.
+        encoder: The layers: plain torch modules, such as ``GreedyStack.encoder``.
+        path: The folder, created if missing.
         in_shape: Shape of one input, without the batch dimension.
-        transform: What was done to raw values, such as ``data.transform``, fitted; ``None``: nothing.
-        columns: Names of the columns that are features, in their order.
-        classes: Names of the classes, by their numbers.
-        preprocessing: What was done to raw values, in words; empty: those of the transform.
-        provenance: Where the weights come from: variants, data set, seed, metrics, versions.
+        transform: The fitted transform of raw values, such as ``data.transform``; ``None`` for no transform.
+        columns: Names of the feature columns, in order.
+        classes: Names of the classes, in the order of their labels.
+        preprocessing: Description of the preprocessing; empty for that of the transform.
+        provenance: Origin of the weights: variants, data set, seed, metrics, versions.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If the encoder has modules that cannot be described, or the transform is not fitted or of another
-            class; nothing is written then.
-        StorageError: If a file cannot be written; the encoder that was there before is as it was.
+        ValueError: If the encoder has modules that cannot be described, or the transform is not fitted or of an
+            unknown class. Nothing is written.
+        StorageError: If a file cannot be written. A full disk leaves a previous encoder unchanged.
 
     Example:
         >>> import tempfile
@@ -174,7 +174,7 @@ def save_encoder(
         "provenance": dict(provenance or {}),
     }
     config["sha256"] = _digest(weights, config)
-    # Not save_file, which lets nobody but the owner read what is to be handed over.
+    # Not save_file, whose files are readable by their owner alone.
     files = {
         "encoder.safetensors": weights,
         "config.json": (json.dumps(config, indent=2) + "\n").encode(),
@@ -185,22 +185,22 @@ def save_encoder(
 
 
 def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
-    """Read an encoder back as a plain torch module, with nothing of Lightning inside.
+    """Load an encoder as a plain torch module, without Lightning.
 
-    What comes back takes raw values; ``.code`` takes values that are scaled already; ``.layers`` are what was trained.
+    The module takes raw values, its method ``code`` takes scaled values, and ``layers`` holds the trained layers.
 
-    Names, shapes and types of all tensors have to be those of the architecture, and every byte of the weights has to be
-    what was written: nothing is skipped, nothing is filled.
+    Loading is strict: names, shapes and dtypes of all tensors must match the architecture, and the weights and the
+    config keys in :data:`DECISIVE` must match the saved SHA-256.
 
     Args:
         path: The folder that :func:`save_encoder` wrote: ``encoder`` in a run directory.
-        transform: Whether it begins with the transform that it was saved with; else it takes scaled values alone.
+        transform: Whether to include the saved transform; without it, the module takes scaled values.
 
     Returns:
         The encoder of raw values, ``(B, *in_shape) -> (B, *code_shape)``, on the CPU and in evaluation mode.
 
     Raises:
-        StorageError: If a file is missing or damaged, or the tensors are not those of the architecture.
+        StorageError: If a file is missing or damaged, or the tensors do not match the architecture.
 
     Example:
         >>> import tempfile
@@ -210,7 +210,7 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
     """
     folder = Path(path)
     config = read_encoder_config(folder)
-    # Without memory until the weights are known to fit: a damaged size asks for none.
+    # Allocate nothing until the weights are known to match: a damaged config may name huge sizes.
     with torch.device("meta"):
         layers = build(config["architecture"])
         before = _build_transform(config, folder / "config.json")
@@ -239,10 +239,10 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
 
 
 def read_encoder_config(folder: Path) -> dict[str, Any]:
-    """The ``config.json`` of an encoder folder.
+    """Read the ``config.json`` of an encoder folder.
 
     Raises:
-        StorageError: If it is missing, damaged or of another format.
+        StorageError: If the file is missing, damaged or of an unsupported format.
     """
     path = folder / "config.json"
     try:
@@ -256,7 +256,7 @@ def read_encoder_config(folder: Path) -> dict[str, Any]:
 
 
 def _digest(weights: bytes, config: Mapping[str, Any]) -> str:
-    """A fingerprint of all that decides a code: the weights, the architecture, the transform and its columns."""
+    """Compute the SHA-256 of the weights and of the config keys in :data:`DECISIVE`."""
     decisive = [config.get(key) for key in DECISIVE[config["format"]]]
     return hashlib.sha256(weights + json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
@@ -271,7 +271,7 @@ def _describe_transform(transform: Transform) -> dict[str, Any]:
 
 
 def _build_transform(config: Mapping[str, Any], path: Path) -> Transform:
-    """The transform that a config describes, with buffers whose values are still to be read."""
+    """Build the transform that a config describes, with empty buffers to load values into."""
     if config["format"] == 1:
         return NoTransform()
     description = config.get("transform")
@@ -293,7 +293,7 @@ def _names(config: Mapping[str, Any], key: str, path: Path) -> list[str] | None:
 
 
 def _check_shapes(encoder: nn.Module, config: Mapping[str, Any], path: Path) -> None:
-    """Run the architecture without memory: it must take and give the shapes that the config names."""
+    """Check input and code shapes against the config, with a forward pass on the meta device."""
     try:
         code_shape = encoder(torch.empty(1, *config["in_shape"], device="meta")).shape[1:]
     except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OverflowError) as error:
@@ -317,7 +317,7 @@ def _check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], 
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested facts as one level of rows: ``versions: torch``."""
+    """Flatten nested facts to rows with keys such as ``versions: torch``."""
     rows: dict[str, Any] = {}
     for key, value in facts.items():
         if isinstance(value, Mapping):
@@ -366,5 +366,5 @@ def _listed(names: Sequence[str] | None) -> str | None:
 
 
 def _cell(value: Any) -> str:
-    """A value in a table of Markdown: names come from the user's data."""
+    """Format a value for a Markdown table; names come from the user's data and are escaped."""
     return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""The encoder that comes back from its folder: what is done to raw values, and then the layers."""
+"""The module of a loaded encoder: the transform of raw values, followed by the layers."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,17 @@ from aepretrain.data.transforms import Transform
 
 
 class Encoder(nn.Module):
-    r"""A pretrained encoder for raw values: the transform that was fitted on training rows, then the layers.
+    r"""A pretrained encoder for raw values: the transform fitted on the training rows, then the layers.
 
     .. math:: h = f(t(r))
 
     Args:
-        transform: :math:`t`, from raw values to what the layers were trained on.
-        layers: :math:`f`, the map ``(B, *in_shape) -> (B, *code_shape)``: what fine-tuning goes on with.
+        transform: :math:`t`, from raw values to the inputs that the layers were trained on.
+        layers: :math:`f`, the map ``(B, *in_shape) -> (B, *code_shape)``, for further training.
         in_shape: Shape of one input, without the batch dimension.
         code_shape: Shape of one code.
-        columns: Names of the columns that are features, in their order; a column of lists is several features. ``None``
-            without names.
-        class_names: Names of the classes that the training data had, by their numbers; ``None`` without names.
+        columns: Names of the feature columns, in order; a column of lists holds several features. ``None`` if unnamed.
+        class_names: Names of the classes in the training data, in the order of their labels; ``None`` if unnamed.
 
     Example:
         >>> encoder = Encoder(Scale(255), nn.Linear(4, 2), (4,), (2,))
@@ -47,12 +46,12 @@ class Encoder(nn.Module):
         self.class_names = None if class_names is None else list(class_names)
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Codes ``(B, *code_shape)`` of raw values ``(B, *in_shape)`` of any type, uint8 pixels as well."""
+        """Compute codes ``(B, *code_shape)`` of raw values ``(B, *in_shape)`` of any dtype, including uint8 pixels."""
         scaled = self.transform(raw)
-        # All arithmetic before the layers is in float32, also where they were moved to another type.
+        # The transform computes in float32 even if the layers were converted to another dtype.
         first = next(self.layers.parameters(), None)
         return self.code(scaled if first is None else scaled.to(first.dtype))
 
     def code(self, scaled: Tensor) -> Tensor:
-        """Codes ``(B, *code_shape)`` of inputs ``(B, *in_shape)`` that are scaled already."""
+        """Compute codes ``(B, *code_shape)`` of scaled inputs ``(B, *in_shape)``."""
         return self.layers(scaled)

@@ -1,7 +1,7 @@
-"""Heads, one file each: what is put on an encoder and trained with targets.
+"""Heads, one file each: output layers on an encoder, trained with targets.
 
-To add one: a file with a class that fills in ``loss``, ``validation_values`` and ``measure`` of :class:`Head`, and its
-name in the list below and in that of ``aepretrain/__init__.py``.
+To add a head, write a subclass of :class:`Head` that implements ``loss``, ``validation_values`` and ``measure``, and
+export it here and in ``aepretrain/__init__.py``.
 """
 
 from aepretrain.heads.base import Head

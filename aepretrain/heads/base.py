@@ -1,4 +1,4 @@
-"""The abstract head: an encoder and a linear output, trained with targets as a whole or as a probe."""
+"""The abstract head: an encoder and a linear output, fine-tuned end to end or trained as a linear probe."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,27 +15,28 @@ from aepretrain.parts.norms import bound_norms
 
 
 class Head(StageModule, ABC):
-    r"""An encoder and a linear output: everything that tasks share, which is all but the loss and what is measured.
+    r"""Base class of heads: an encoder and a linear output. Subclasses add the loss and the metrics.
 
     .. math:: \min_{W, b \,(, f)} \; \mathbb E_{x, y} \, \ell(W f(x) + b, y)
 
-    The output starts at zero, so that two heads on different encoders start alike. A subclass fills in :meth:`loss` and
-    :meth:`validation_values`, and sets ``monitor``, ``mode``, ``monitors`` and ``columns``.
+    The output layer starts at zero, so heads on different encoders start with equal outputs. A subclass implements
+    :meth:`loss`, :meth:`validation_values` and :meth:`measure`, and sets ``monitor``, ``mode``, ``monitors`` and
+    ``columns``.
 
     Args:
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
-            Sequentials, as ``GreedyStack.encoder`` is, has one layer per entry; anything else counts as one layer.
-        outputs: Values that the head gives per example.
-        freeze_encoder: Train the output alone (a linear probe); else the whole is fine-tuned end to end.
+            Sequentials, such as ``GreedyStack.encoder``, has one layer per entry; any other encoder is one layer.
+        outputs: Number of outputs per example.
+        freeze_encoder: Train the output layer alone (a linear probe) instead of fine-tuning end to end.
         optimizer: Makes the optimizer from the parameter groups.
         scheduler: Makes the learning-rate scheduler from the optimizer.
         dropout: Probability that a unit of a layer's code is dropped in training, in ``[0, 1)``.
         input_dropout: Probability that a value of the input is dropped in training, in ``[0, 1)``.
-        max_norm: Largest norm of the weights that lead into a unit; kept after every step. ``None``: no bound.
-        weight_decay: The optimizer's weight decay for weight matrices, and none for biases. ``None``: as the optimizer
-            has it, for all.
-        code_features: Values :math:`H` of one code; ``None`` asks the encoder: see :func:`code_width`.
-        layer_lr_decay: Factor on the learning rate per layer down from the output, in ``(0, 1]``: 1 trains all alike.
+        max_norm: Largest norm of the incoming weights of a unit, enforced after every step; ``None`` for no bound.
+        weight_decay: Weight decay for weight matrices; biases and 1-d parameters get none. ``None`` keeps the
+            optimizer's own weight decay for all parameters.
+        code_features: Size :math:`H` of one code; ``None`` infers it from the encoder: see :func:`code_width`.
+        layer_lr_decay: Factor on the learning rate per layer down from the output, in ``(0, 1]``; 1 for equal rates.
 
     Raises:
         ValueError: If a number lies outside its range.
@@ -54,7 +55,7 @@ class Head(StageModule, ABC):
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]]
     """The validation figures that may choose the epoch, and whether the smallest or the largest is best."""
     columns: tuple[str, ...]
-    """What is measured at the end, for tables: the first decides."""
+    """Names of the main metrics of :meth:`measure`, the most important first."""
 
     def __init__(
         self,
@@ -105,11 +106,11 @@ class Head(StageModule, ABC):
 
     @abstractmethod
     def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Any:
-        """What the head finds on examples ``(N, *in_shape)`` with their targets ``(N, ...)``, in evaluation mode."""
+        """Measure the head on examples ``(N, *in_shape)`` and targets ``(N, ...)``, in evaluation mode."""
 
     @property
     def layers(self) -> list[nn.Module]:
-        """The layers of the encoder, from the input up: its entries if each is a Sequential, else the whole."""
+        """The layers of the encoder, input first: its entries if all are Sequentials, else the whole encoder."""
         children = list(self.encoder.children())
         stacked = isinstance(self.encoder, nn.Sequential) and all(type(child) is nn.Sequential for child in children)
         return children if stacked else [self.encoder]
@@ -122,7 +123,7 @@ class Head(StageModule, ABC):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output ``(B, outputs)`` for inputs ``(B, *in_shape)``."""
+        """Compute the output ``(B, outputs)`` of inputs ``(B, *in_shape)``."""
         h = self._drop(self.input_dropout, x)
         for layer in self.layers:
             h = self._drop(self.dropout, layer(h))
@@ -149,7 +150,7 @@ class Head(StageModule, ABC):
         return optimizer
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Weights and biases of every trained layer, with ``depth`` counted down from the output."""
+        """Group the weights and biases of every trained layer, with its ``depth`` below the output."""
         trained = [self.head] if self.freeze_encoder else [self.head, *reversed(self.layers)]
         groups = []
         for depth, module in enumerate(trained):
@@ -163,19 +164,19 @@ class Head(StageModule, ABC):
 
 
 def _is_decayed(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay is for a parameter: for the weights of a map, not for biases and scales."""
+    """Whether weight decay applies to a parameter: to weight matrices and kernels, not to biases and scales."""
     return parameter.ndim >= 2 and not name.endswith("bias")
 
 
 @torch.no_grad()
 def code_width(encoder: nn.Module) -> int:
-    """The number of values of one code.
+    """Infer the number of values of one code.
 
-    An encoder that says what it takes, by ``in_shape``, encodes zeros; so do those of a stack and loaded ones. The code
-    of any other is as wide as its last linear layer.
+    An encoder with an attribute ``in_shape``, such as that of a stack or a loaded one, is run on zeros. Otherwise the
+    width is that of the last linear layer.
 
     Raises:
-        ValueError: If the encoder has no ``in_shape``, and no linear layer or a convolution above it.
+        ValueError: If the encoder has no ``in_shape``, and its last module with weights is not a linear layer.
 
     Example:
         >>> code_width(GreedyStack((1, 28, 28), [lambda s: PlainAutoencoder(s, Dense(64))]).encoder)

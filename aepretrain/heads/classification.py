@@ -1,4 +1,4 @@
-"""Classification: a head that names the class."""
+"""Classification: a head that predicts the class."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ from aepretrain.results.classifier import Measurement, PerClass
 
 
 class Classifier(Head):
-    r"""An encoder and a linear head, trained to name the class.
+    r"""An encoder and a linear head, trained to classify.
 
     .. math:: \ell(x, y) = -\log \mathrm{softmax}(W f(x) + b)_y
 
     Args:
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``.
         num_classes: Number of classes, at least 2.
-        label_smoothing: Share of the target that is spread over all classes, in ``[0, 1)``.
+        label_smoothing: Fraction of the target that is spread over all classes, in ``[0, 1)``.
         class_weights: Factor on the training loss of each class's examples: ``balanced`` gives every class the same
             total weight, :math:`N / (C \, N_c)`; a list has one number per class; ``None`` counts all examples alike.
         kwargs: Passed to :class:`~aepretrain.heads.base.Head`.
@@ -89,7 +89,7 @@ class Classifier(Head):
             self.class_weight = (len(y) / (self.num_classes * counts.clamp(min=1))).to(self.device)
 
     def loss(self, *batch: Tensor) -> Tensor:
-        """Cross-entropy of inputs ``(B, *in_shape)`` with labels ``(B,)``, in nats, shape ``(B,)``."""
+        """Compute the cross-entropy of inputs ``(B, *in_shape)`` and labels ``(B,)``, in nats, shape ``(B,)``."""
         x, y = batch
         if self.class_weights is not None and self.class_weight is None:
             raise ValueError("class_weights balanced needs labels: call fit_targets(y), or give a number per class.")
@@ -122,10 +122,10 @@ class Classifier(Head):
 
 @torch.no_grad()
 def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Measurement:
-    """Measure a classifier on labelled examples, in float32, where the model lies.
+    """Measure a classifier on labelled examples, on the model's device.
 
     Args:
-        model: The classifier; it is left in evaluation mode.
+        model: The classifier; left in evaluation mode.
         x: Inputs, shape ``(N, *in_shape)``.
         y: Labels, shape ``(N,)``.
         batch_size: Examples per forward pass.
@@ -137,7 +137,7 @@ def evaluate_classifier(model: Classifier, x: Tensor, y: Tensor, *, batch_size: 
     """
     model.eval()
     classes = model.num_classes
-    # Every process measures all examples by itself: summed over the processes they would count twice.
+    # Every process measures all examples, so a sum over the processes would count them repeatedly.
     metrics = MetricCollection(
         {
             "recall": MulticlassRecall(classes, average=None, sync_on_compute=False),

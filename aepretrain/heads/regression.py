@@ -1,4 +1,4 @@
-"""Regression: a head that answers with numbers."""
+"""Regression: a head that predicts numbers."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -11,13 +11,13 @@ from aepretrain.parts.likelihoods import Gaussian
 
 
 class Regressor(Head):
-    r"""An encoder and a linear head, trained to answer with numbers.
+    r"""An encoder and a linear head, trained to predict numbers.
 
     .. math:: \ell(x, y) = \tfrac12 \lVert y - (W f(x) + b) \rVert^2
 
     Args:
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``.
-        targets: Numbers per example, at least 1.
+        targets: Number of targets per example, at least 1.
         kwargs: Passed to :class:`~aepretrain.heads.base.Head`.
 
     Raises:
@@ -43,7 +43,7 @@ class Regressor(Head):
         self.targets = targets
 
     def loss(self, *batch: Tensor) -> Tensor:
-        """Half the squared error for inputs ``(B, *in_shape)`` and targets ``(B, targets)`` or ``(B,)``."""
+        """Compute half the squared error of inputs ``(B, *in_shape)`` and targets ``(B, targets)`` or ``(B,)``."""
         x, y = batch
         return Gaussian()(y.reshape(len(x), self.targets), self(x))
 
@@ -52,7 +52,7 @@ class Regressor(Head):
 
     @torch.no_grad()
     def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> dict[str, Any]:
-        """``rmse`` (in units of the targets), ``r2`` (1 is perfect, 0 the mean's answer), ``loss``, ``examples``."""
+        """Return ``rmse`` (in units of the targets), ``r2`` (1: perfect, 0: the mean), ``loss`` and ``examples``."""
         self.eval()
         parts = [self(part.to(self.device)).cpu() for part in x.split(batch_size)]
         answers, targets = torch.cat(parts).double(), y.reshape(len(x), self.targets).double()

@@ -1,7 +1,8 @@
-"""What a stage trains, one file each: an autoencoder fills in its energy, any other layer its loss and its code.
+"""The layers that a stage trains, one file each.
 
-To add one: a file with a class that fills in :meth:`Autoencoder.energy`, or the methods of :class:`Layer`, and its name
-in the list below and in that of ``aepretrain/__init__.py``. A row in ``tests/support/variants.py`` has it tested.
+To add a layer, write a subclass of :class:`Autoencoder` that implements ``energy``, or a subclass of :class:`Layer`
+that implements its abstract methods. Export it here and in ``aepretrain/__init__.py``, and add a row to
+``tests/support/variants.py`` to test it.
 """
 
 from aepretrain.layers.autoencoder import Autoencoder

@@ -1,4 +1,4 @@
-"""The abstract autoencoder: all that the variants share, which is everything but the equation."""
+"""The abstract autoencoder: everything that the variants share, that is, all but the energy."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from aepretrain.parts.likelihoods import Gaussian, Likelihood
 
 
 class Autoencoder(Layer, ABC):
-    r"""An encoder f and a decoder g, trained to minimize an energy that each variant fills in.
+    r"""An encoder f and a decoder g, trained to minimize an energy that each variant defines.
 
     .. math:: \min_{f, g} \; \mathbb E_x \, E(x), \qquad E(x) = L(x, g(f(x))) + \ldots
 
-    Measured in validation are ``loss`` (the energy), ``reconstruction`` (:math:`L(x, g(f(x)))` without noise or
-    penalty, hence comparable across variants), the variant's own :meth:`diagnostics` and the statistics of the code
-    (:class:`~aepretrain.layers.diagnostics.CodeStatistics`).
+    Validation measures ``loss`` (the energy), ``reconstruction`` (:math:`L(x, g(f(x)))` without noise or penalty, hence
+    comparable across variants), the variant's :meth:`diagnostics` and the
+    :class:`~aepretrain.layers.diagnostics.CodeStatistics`.
 
     Args:
         in_shape: Shape of one example, without the batch dimension.
@@ -49,7 +49,7 @@ class Autoencoder(Layer, ABC):
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
-        """What training minimizes: inputs ``(B, *in_shape)`` to nats per example ``(B,)``."""
+        """Compute the training objective of inputs ``(B, *in_shape)``, in nats per example ``(B,)``."""
 
     def loss(self, *batch: Tensor) -> Tensor:
         return self.energy(batch[0])
@@ -85,7 +85,7 @@ class Autoencoder(Layer, ABC):
 
     @torch.no_grad()
     def is_regularized(self) -> bool:
-        """Whether the energy is more than the plain reconstruction loss, found by trying both on random inputs."""
+        """Whether the energy differs from the plain reconstruction loss on random inputs."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             x = torch.rand(256, *self.in_shape).to(next(self.parameters()))

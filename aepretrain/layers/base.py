@@ -1,4 +1,4 @@
-"""What a stage trains: a loss per example, what is measured in validation, an optimizer; and layers, which encode."""
+"""Base classes: stage modules, which have a loss, validation metrics and an optimizer, and layers, which encode."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,54 +17,53 @@ OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
 STEPWISE = (CyclicLR, OneCycleLR)
-"""Schedulers that step after every update; the others step after every epoch."""
+"""Schedulers that step after every update."""
 
 
 class StageModule(LightningModule, ABC):
-    r"""What a stage trains, in our own loop or in a stock Trainer of Lightning.
+    r"""Base class of the modules that a stage trains, in our own loop or a stock Lightning Trainer.
 
     .. math:: \min_\theta \; \mathbb E \, \ell_\theta(\text{example})
 
-    A subclass fills in :meth:`loss` and :meth:`validation_values`, and names the figure that decides in ``monitor``.
-    ``Trainer().fit``, ``.validate`` and ``.test`` log the same figures as our own loop: ``train/loss``, ``val/...`` and
-    ``test/...``.
+    A subclass implements :meth:`loss` and :meth:`validation_values`, and sets ``monitor``. ``Trainer().fit``,
+    ``.validate`` and ``.test`` log the same metrics as our own loop: ``train/loss``, ``val/...`` and ``test/...``.
 
     Args:
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the learning-rate scheduler from the optimizer. One of :data:`STEPWISE` steps after every
-            update, ``ReduceLROnPlateau`` after every validation by ``val/loss``, any other after every epoch.
+        scheduler: Makes the learning-rate scheduler from the optimizer. Those in :data:`STEPWISE` step after
+            every update, ``ReduceLROnPlateau`` on ``val/loss`` after every validation, all others after every epoch.
     """
 
     monitor: str
-    """The validation figure that chooses the epoch, such as ``val/loss``."""
+    """The validation metric that selects the best epoch, such as ``val/loss``."""
     mode: Literal["min", "max"] = "min"
-    """Whether the monitored figure is better when it is smaller or larger."""
+    """Whether a smaller or a larger value of the monitored metric is better."""
 
     def __init__(self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None) -> None:
         super().__init__()
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.noise = Noise()
-        """Where the noise of :meth:`loss` comes from, which is the global generator. Training keys it."""
+        """Source of the noise in :meth:`loss`: the global generator, which training replaces by a keyed one."""
 
     @abstractmethod
     def loss(self, *batch: Tensor) -> Tensor:
-        """The training loss of a batch: tensors of shape ``(B, ...)`` to nats per example, shape ``(B,)``."""
+        """Compute the training loss of a batch of tensors ``(B, ...)``, in nats per example, shape ``(B,)``."""
 
     @abstractmethod
     def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
-        """What is measured on each example: name to values, shape ``(B,)``. Updates the metrics of the module, too."""
+        """Measure each example: name to values, shape ``(B,)``. Also updates the module's metrics."""
 
     def validation_totals(self) -> dict[str, Tensor]:
-        """What is measured on all examples together since the last call: name to a value, shape ``()``."""
+        """Measure all examples since the last call together: name to value, shape ``()``."""
         return {}
 
     def mean(self, values: Tensor) -> Tensor:
-        """Values of a batch, shape ``(B,)``, to what is trained on or reported, shape ``()``."""
+        """Average the values of a batch, shape ``(B,)``, to the value that is minimized or reported, shape ``()``."""
         return values.mean()
 
     def make_optimizer(self) -> Optimizer:
-        """The optimizer of what is trained."""
+        """Make the optimizer of the trained parameters."""
         return self.optimizer(self.parameters())
 
     def configure_optimizers(self) -> Any:
@@ -77,7 +76,7 @@ class StageModule(LightningModule, ABC):
             how["monitor"] = "val/loss"
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **how}}
 
-    # What follows is for a stock Trainer; our own loop calls the methods above.
+    # The hooks below are for a stock Trainer; our own loop calls the methods above.
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         loss = self.mean(self.loss(*batch))
@@ -102,10 +101,10 @@ class StageModule(LightningModule, ABC):
 
 
 class Layer(StageModule, ABC):
-    r"""One layer of a stack: it is trained on inputs alone, and encodes them for the layer above.
+    r"""Base class of the layers of a stack: trained without targets, they encode inputs for the layer above.
 
-    Beside :meth:`loss` and :meth:`validation_values`, which measures at least ``loss`` and ``reconstruction``, a
-    subclass fills in :meth:`encode` and :attr:`encoder`, and :meth:`decode` and :meth:`sample` where it has them.
+    A subclass implements :meth:`loss`, :meth:`validation_values` (at least ``loss`` and ``reconstruction``),
+    :meth:`encode` and :attr:`encoder`; :meth:`decode` and :meth:`sample` are optional.
 
     Args:
         in_shape: Shape of one example, without the batch dimension.
@@ -123,7 +122,7 @@ class Layer(StageModule, ABC):
     code_shape: Shape
     """Shape of one code, without the batch dimension."""
     code_range: tuple[float, float]
-    """The closed interval that every value of the code lies in."""
+    """The closed interval of code values."""
 
     def __init__(
         self, in_shape: Sequence[int], optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None
@@ -133,20 +132,20 @@ class Layer(StageModule, ABC):
 
     @classmethod
     def variant(cls) -> str:
-        """The name of the variant in file names and tables: ``DenoisingAutoencoder`` is ``denoising``."""
+        """Return the variant's name for file names and tables, such as ``denoising`` for ``DenoisingAutoencoder``."""
         return cls.__name__.removesuffix("Autoencoder").lower()
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """The code h = f(x), without noise: ``(B, *in_shape)`` to ``(B, *code_shape)``."""
+        """Compute the code h = f(x) without noise: ``(B, *in_shape)`` to ``(B, *code_shape)``."""
 
     @property
     @abstractmethod
     def encoder(self) -> nn.Sequential:
-        """The modules of f, one after another: plain torch, shared with the layer."""
+        """The modules of f as a Sequential of plain torch modules, shared with the layer."""
 
     def decode(self, h: Tensor) -> Tensor:
-        """The expected input given a code: ``(B, *code_shape)`` to ``(B, *in_shape)``, in units of the input.
+        """Compute the expected input given a code, ``(B, *code_shape)`` to ``(B, *in_shape)``, in units of the input.
 
         Raises:
             NotImplementedError: If the layer has no decoder.
@@ -154,7 +153,7 @@ class Layer(StageModule, ABC):
         raise NotImplementedError(f"a {type(self).__name__} has no decoder.")
 
     def sample(self, h: Tensor) -> Tensor:
-        """Inputs drawn given a code: ``(B, *code_shape)`` to ``(B, *in_shape)``.
+        """Draw inputs given a code: ``(B, *code_shape)`` to ``(B, *in_shape)``.
 
         Raises:
             NotImplementedError: If the layer cannot be sampled.
@@ -162,51 +161,51 @@ class Layer(StageModule, ABC):
         raise NotImplementedError(f"a {type(self).__name__} cannot be sampled.")
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The expected input given the code of ``x``: shape ``(B, *in_shape)``, in units of the input."""
+        """Compute the expected input given the code of ``x``, shape ``(B, *in_shape)``, in units of the input."""
         return self.decode(self.encode(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The code, as :meth:`encode`."""
+        """Compute the code, as :meth:`encode` does."""
         return self.encode(x)
 
     def predict_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         return self.encode(batch[0])
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
-        """What tells whether this variant works, beyond its code: name to values ``(B,)`` on validation data."""
+        """Compute variant-specific diagnostics of validation inputs: name to values, shape ``(B,)``."""
         return {}
 
     @torch.no_grad()
     def pictures(self, x: Tensor, noise: Noise) -> dict[str, Tensor]:
-        """Rows of images to look at, by name: inputs ``(N, *in_shape)`` and what the layer makes of them."""
+        """Return rows of images by name: the inputs ``(N, *in_shape)`` and their reconstructions."""
         return {"original": x, "reconstructed": self.reconstruct(x)}
 
     @property
     def narrowest(self) -> int:
-        """Values in the narrowest place between input and code: where information has to pass."""
+        """The number of values at the narrowest point between input and code: the information bottleneck."""
         return torch.Size(self.code_shape).numel()
 
     @property
     def can_copy(self) -> bool:
-        """Whether the layer can learn the identity: nothing is narrower than the input, and nothing regularizes."""
+        """Whether the layer can learn the identity: wider than the input throughout, and without a regularizer."""
         return False
 
     def check_shapes(self) -> None:
-        """Run one example of zeros through, so that parts that do not fit one another fail now, and not in training.
+        """Run one example of zeros through the layer, so that mismatched parts fail before training.
 
         Raises:
-            ValueError, RuntimeError: What the parts raise.
+            ValueError, RuntimeError: If the parts do not fit together.
         """
         self.encode(torch.zeros(1, *self.in_shape))
 
     def check_inputs(self, x: Tensor) -> None:
-        """Raise a ValueError where inputs, shape ``(B, *in_shape)``, lie outside what the layer can model."""
+        """Raise a ValueError if the layer cannot model the inputs ``x``, shape ``(B, *in_shape)``."""
 
     def check_codes_of(self, below: str, low: float, high: float) -> None:
-        """Raise a ValueError where codes of a layer, with values in ``[low, high]``, are nothing that it can model.
+        """Raise a ValueError if the layer cannot model the codes of the layer below, with values in ``[low, high]``.
 
         Args:
-            below: The layer in words, such as ``layer 0``.
-            low: The least value of a code.
-            high: The largest value.
+            below: The layer below, as named in the message, such as ``layer 0``.
+            low: Smallest code value.
+            high: Largest code value.
         """

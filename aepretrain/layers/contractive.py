@@ -11,19 +11,19 @@ from aepretrain.parts.penalties import code_and_contraction, contraction
 
 
 class ContractiveAutoencoder(Autoencoder):
-    r"""Autoencoder whose code hardly moves when the input does: the Jacobian of the encoder is kept small.
+    r"""Autoencoder whose code is insensitive to small input changes: it penalizes the encoder's Jacobian.
 
     .. math:: E(x) = L(x, g(f(x))) + \lambda \left\lVert \frac{\partial f}{\partial x} \right\rVert_F^2
 
-    The penalty is cheap, in closed form, for a coder of one dense layer. For any other it is exact but slow, or
-    estimated without bias by random projections.
+    For a coder of one dense layer the penalty has a cheap closed form. For other coders it is exact but slow, or
+    estimated without bias from random projections.
 
     Args:
         in_shape: Shape of one example, without the batch dimension.
         coder: Builds the encoder :math:`f` and the decoder :math:`g`. Tied weights keep the decoder from undoing the
             contraction by growing.
         lam: Penalty weight :math:`\lambda \ge 0`, in nats.
-        projections: Random directions per example that estimate the penalty in training, where it has no closed form;
+        projections: Random directions per example that estimate the penalty in training if it has no closed form;
             ``None`` differentiates exactly.
         kwargs: Passed to :class:`Autoencoder`.
 

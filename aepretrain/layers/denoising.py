@@ -13,14 +13,14 @@ from aepretrain.parts.noise import Noise
 
 
 class DenoisingAutoencoder(Autoencoder):
-    r"""Autoencoder that sees a damaged input and has to give back the clean one.
+    r"""Autoencoder that reconstructs the clean input from a corrupted copy.
 
     .. math:: E(x) = L(x, g(f(\tilde x))), \qquad \tilde x \sim q(\tilde x \mid x)
 
     Args:
         in_shape: Shape of one example, without the batch dimension.
         coder: Builds the encoder :math:`f` and the decoder :math:`g`.
-        corruption: The noise :math:`q`.
+        corruption: The noise distribution :math:`q`.
         kwargs: Passed to :class:`Autoencoder`.
 
     Reference:

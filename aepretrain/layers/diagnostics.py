@@ -1,4 +1,4 @@
-"""Diagnostics: numbers that tell whether a layer learnt something that is worth stacking."""
+"""Diagnostics that show whether a layer learnt a useful code."""
 
 from typing import Any, Protocol
 
@@ -9,21 +9,21 @@ from torchmetrics import Metric
 from aepretrain.parts.precision import at_least_float32
 
 ACTIVE = 0.01
-"""A unit is active on an example if |h| exceeds this."""
+"""A unit is active on an example if |h| exceeds this threshold."""
 
 INFORMATIVE = 0.01
-"""A unit is informative if its variance over the data exceeds this: Burda et al. (2016), section 5.2."""
+"""A unit is informative if its variance over the data exceeds this threshold: Burda et al. (2016), section 5.2."""
 
 
 class CodeStatistics(Metric):
-    r"""How a code uses its units, over a whole data set.
+    r"""Statistics of how a code uses its units, over a whole data set.
 
-    ``compute`` gives a dictionary:
+    ``compute`` returns a dictionary:
 
-    - ``active_share``: share of all (example, unit) pairs with :math:`|h| > 0.01`,
+    - ``active_share``: fraction of all (example, unit) pairs with :math:`|h| > 0.01`,
     - ``mean_abs_code``: mean of :math:`|h|`, in units of the code,
     - ``dead_units``: number of units that are active on no example,
-    - ``informative_units``: number of units with :math:`\mathrm{Var}_x(h) > 0.01`; of a variational autoencoder, whose
+    - ``informative_units``: number of units with :math:`\mathrm{Var}_x(h) > 0.01`; for a variational autoencoder, whose
       code is the mean of q, these are the active latent units.
 
     Args:
@@ -74,27 +74,27 @@ class CodeStatistics(Metric):
 
 
 class Reconstructs(Protocol):
-    """Anything that maps inputs to their reconstructions."""
+    """An object that maps inputs to their reconstructions."""
 
     def reconstruct(self, x: Tensor) -> Tensor: ...
 
 
 @torch.no_grad()
 def identity_score(model: Reconstructs, x: Tensor, generator: Generator | None = None) -> float:
-    r"""How close :math:`g \circ f` is to the identity on noise that is off the data.
+    r"""Measure how close :math:`g \circ f` is to the identity on noise outside the data distribution.
 
-    The noise keeps the distribution of every single feature and destroys all that ties them together: each feature is
-    shuffled over the examples by itself. What is reported is the share of its variance that comes back,
+    The noise is drawn by shuffling each feature over the examples independently, which keeps every marginal
+    distribution and destroys all dependence between features. The score is the explained share of the noise's variance,
 
     .. math:: 1 - \frac{\sum \lVert n - g(f(n)) \rVert^2}{\sum \lVert n - \bar n \rVert^2}
 
-    1 means that the layer copies anything, and hence learnt nothing about the data; 0 is as good as answering with the
-    mean; below 0, noise is drawn towards the data.
+    1 means that the layer copies any input, and so learnt nothing about the data; 0 is as good as predicting the mean;
+    below 0, the layer pulls noise towards the data.
 
     Args:
-        model: Has ``reconstruct``.
+        model: An object with a method ``reconstruct``.
         x: Real examples, shape ``(N, ...)``, with N at least 2.
-        generator: Source of the shuffles; ``None`` is the global generator.
+        generator: Generator for the shuffles; ``None`` for the global one.
 
     Returns:
         A number of at most 1; ``nan`` if no feature varies.

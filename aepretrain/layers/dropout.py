@@ -11,7 +11,7 @@ from aepretrain.parts.corruptions import Dropout
 
 
 class DropoutAutoencoder(Autoencoder):
-    r"""Autoencoder whose code loses units at random, so that no unit can rely on the others.
+    r"""Autoencoder with dropout on the code, so that no unit can rely on the others.
 
     .. math:: E(x) = L(x, g(m \odot f(x))), \qquad m_i \sim \mathrm{Bernoulli}(1 - p) / (1 - p)
 
@@ -25,7 +25,7 @@ class DropoutAutoencoder(Autoencoder):
         ValueError: If ``p`` lies outside ``[0, 1)``.
 
     Reference:
-        Srivastava et al.: Dropout (2014), section 10. The mask has mean 1, so nothing is scaled afterwards.
+        Srivastava et al.: Dropout (2014), section 10. The mask has mean 1, so no rescaling is needed afterwards.
 
     Example:
         >>> model = DropoutAutoencoder((784,), Dense(64), p=0.2)

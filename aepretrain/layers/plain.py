@@ -6,7 +6,7 @@ from aepretrain.layers.autoencoder import Autoencoder
 
 
 class PlainAutoencoder(Autoencoder):
-    r"""Autoencoder without a regularizer: only a code that is narrower than the input keeps it from copying.
+    r"""Autoencoder without a regularizer: only a code narrower than the input prevents copying.
 
     .. math:: E(x) = L(x, g(f(x)))
 

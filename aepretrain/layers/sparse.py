@@ -11,7 +11,7 @@ from aepretrain.parts.penalties import L1, SparsityPenalty
 
 
 class SparseAutoencoder(Autoencoder):
-    r"""Autoencoder with few active units: a penalty pulls the code towards zero.
+    r"""Autoencoder with few active units, due to a sparsity penalty on the code.
 
     .. math:: E(x) = L(x, g(h)) + \lambda \, \Omega(h), \qquad h = f(x), \qquad \Omega(h) = \sum_i |h_i|
 
@@ -23,7 +23,7 @@ class SparseAutoencoder(Autoencoder):
         kwargs: Passed to :class:`Autoencoder`.
 
     Raises:
-        ValueError: If ``lam`` is negative or not finite, or if the penalty does not fit the range of the code.
+        ValueError: If ``lam`` is negative or not finite, or if the penalty is undefined for the range of the code.
 
     Reference:
         Goodfellow, Bengio, Courville: Deep Learning (2016), section 14.2.1.

@@ -12,17 +12,17 @@ from aepretrain.parts.penalties import kl_to_standard_normal
 
 
 class VariationalAutoencoder(Autoencoder):
-    r"""Autoencoder with a random code: a bound on the likelihood of the data, and a generator of new ones.
+    r"""Autoencoder with a random code: it bounds the likelihood of the data, and generates new data.
 
     .. math:: E(x) = \mathbb E_{z \sim q(z \mid x)} L(x, g(z)) + \beta \, \mathrm{KL}(q(z \mid x) \,\Vert\, N(0, I)),
               \qquad q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))
 
-    The code :math:`f(x)` is the mean :math:`\mu(x)`, which no activation bounds: give the coder a hidden layer, or a
-    stack of these is linear.
+    The code :math:`f(x)` is the mean :math:`\mu(x)`, which has no activation. Give the coder a hidden layer; otherwise
+    a stack of such encoders is linear.
 
     Args:
         in_shape: Shape of one example, without the batch dimension.
-        coder: Builds the encoder and the decoder :math:`g`; the code's activation is left out.
+        coder: Builds the encoder and the decoder :math:`g`; the activation of the code is removed.
         beta: Weight :math:`\beta \ge 0` of the KL divergence; 1 is the evidence lower bound.
         kwargs: Passed to :class:`Autoencoder`.
 
@@ -38,7 +38,7 @@ class VariationalAutoencoder(Autoencoder):
         torch.Size([32])
     """
 
-    f: Any  # its parts have names that the type of a Sequential does not know
+    f: Any  # the type Sequential does not declare the named parts
 
     def __init__(self, in_shape: Sequence[int], coder: Coder, *, beta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(in_shape, coder.unsquashed(), **kwargs)
@@ -48,7 +48,7 @@ class VariationalAutoencoder(Autoencoder):
         self.log_var = _head_like(self.f.affine)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
+        """Compute mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
         hidden = self.f.body(x)
         return self.f.activation(self.f.affine(hidden)), self.log_var(hidden)
 
@@ -63,7 +63,7 @@ class VariationalAutoencoder(Autoencoder):
 
 
 def _head_like(head: nn.Module) -> nn.Module:
-    """A copy of the affine map onto the mean, started at zero: every posterior begins with variance 1."""
+    """Copy the affine map onto the mean and zero its parameters, so that all posteriors start with variance 1."""
     log_var = deepcopy(head)
     for parameter in log_var.parameters():
         nn.init.zeros_(parameter)

@@ -1,1 +1,1 @@
-"""The mathematics: coders, corruptions, likelihoods and penalties. Only torch is imported here."""
+"""Coders, corruptions, likelihoods and penalties. The only third-party import is torch."""

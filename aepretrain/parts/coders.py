@@ -15,7 +15,7 @@ Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus",
 
 
 class ActivationFacts(NamedTuple):
-    """What the package knows of an activation function."""
+    """The module, the range and the initialization gain of an activation function."""
 
     module: type[nn.Module]
     low: float
@@ -40,17 +40,17 @@ ACTIVATIONS: dict[str, ActivationFacts] = {
 
 @dataclass(frozen=True)
 class CoderParts:
-    r"""An encoder in its three parts, and the decoder that belongs to it.
+    r"""The three parts of an encoder, and the matching decoder.
 
     .. math:: f = \mathrm{activation} \circ \mathrm{affine} \circ \mathrm{body}
 
     Args:
-        body: All that comes before the affine map; an empty Sequential if nothing does.
-        affine: The affine map onto the code. The log-variance of a variational autoencoder is a second map like it, and
-            the contraction may have a closed form for it.
-        activation: The activation of the code, ``nn.Identity`` if it has none.
-        decoder: The decoder :math:`g`: ``(B, *code_shape) -> (B, *in_shape)``. Its outputs are the parameters of a
-            likelihood: logits, for instance.
+        body: The layers before the affine map; may be an empty Sequential.
+        affine: The affine map onto the code. A variational autoencoder copies it for the log-variance, and the
+            contraction may have a closed form for it.
+        activation: The activation of the code; ``nn.Identity`` for none.
+        decoder: The decoder :math:`g`: ``(B, *code_shape) -> (B, *in_shape)``. Its outputs parametrize a likelihood,
+            for example as logits.
         code_shape: Shape of one code, without the batch dimension.
 
     Example:
@@ -67,12 +67,12 @@ class CoderParts:
 
     @property
     def encoder(self) -> nn.Sequential:
-        """The encoder :math:`f`: ``(B, *in_shape) -> (B, *code_shape)``, whose three children have these names."""
+        """The encoder :math:`f`: ``(B, *in_shape) -> (B, *code_shape)``, with children body, affine and activation."""
         return nn.Sequential(OrderedDict(body=self.body, affine=self.affine, activation=self.activation))
 
 
 def flatten_encoder(f: nn.Sequential) -> nn.Sequential:
-    """The modules of an encoder one after another, in a Sequential without names: what is saved and fine-tuned.
+    """Flatten an encoder of named parts into a plain Sequential, the form that is saved and fine-tuned.
 
     Example:
         >>> list(flatten_encoder(Dense(64).build((784,)).encoder).state_dict())
@@ -84,13 +84,13 @@ def flatten_encoder(f: nn.Sequential) -> nn.Sequential:
 
 
 class Coder(ABC):
-    """A recipe for an encoder f and the decoder g that mirrors it."""
+    """Base class of coders, which build an encoder f and the decoder g that mirrors it."""
 
     @abstractmethod
     def build(self, in_shape: Sequence[int]) -> CoderParts:
-        """Build f and g for inputs of one shape.
+        """Build f and g for a given input shape.
 
-        An encoder can be saved if its modules are in ``aepretrain.export.encoder.LAYERS``.
+        An encoder can be saved if all its modules are listed in ``aepretrain.export.encoder.LAYERS``.
 
         Args:
             in_shape: Shape of one example, without the batch dimension.
@@ -99,24 +99,25 @@ class Coder(ABC):
     @property
     @abstractmethod
     def code_range(self) -> tuple[float, float]:
-        """The closed interval that every value of the code lies in: the range of its activation, which may be infinite.
+        """The closed, possibly infinite interval of code values: the range of the code's activation.
 
-        A next layer is refused if its likelihood cannot produce such codes, a penalty if it is not made for them.
+        A likelihood of the next layer that cannot produce such codes is rejected, as is a penalty not defined for them.
         """
 
     @abstractmethod
     def narrowest(self, in_shape: Sequence[int]) -> int:
-        """Values in the narrowest layer of f, the code included: where information has to pass.
+        """The number of values in the narrowest layer of f, code included: the information bottleneck.
 
-        An encoder with more of them than the input has can learn to copy, which gives a warning.
+        If it exceeds the input size and nothing regularizes the layer, the encoder can learn to copy, which triggers a
+        warning.
 
         Args:
-            in_shape: As of :meth:`build`: a feature map counts with all of its values, channels times positions.
+            in_shape: As in :meth:`build`. The size of a feature map is channels times positions.
         """
 
     @abstractmethod
     def unsquashed(self) -> "Coder":
-        """The same coder with ``nn.Identity`` as activation of the code: a Gaussian mean has no bounds."""
+        """Return a copy whose code has no activation (``nn.Identity``), because a Gaussian mean is unbounded."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ class Dense(Coder):
         features: Width :math:`H` of the code.
         activation: :math:`\varphi`, applied to every hidden layer and to the code.
         tied: Whether the decoder uses the transposed weights of the encoder, :math:`W' = W^\top`.
-        hidden: Widths of further layers between input and code; the decoder mirrors them.
-        code_activation: Activation of the code where it differs from ``activation``.
+        hidden: Widths of the hidden layers between input and code; the decoder mirrors them.
+        code_activation: Activation of the code; ``None`` for ``activation``.
 
     Raises:
         ValueError: If a width is below 1 or an activation is unknown.
@@ -181,7 +182,7 @@ class Dense(Coder):
         in_shape = tuple(in_shape)
         widths = [math.prod(in_shape), *self.hidden, self.features]
         above = [*[self.activation] * len(self.hidden), self._code_activation]
-        # The last map of the decoder stays affine: likelihoods take logits.
+        # The decoder has no output activation: likelihoods take logits.
         below = ["linear", *[self.activation] * len(self.hidden)]
 
         encoder: list[nn.Module] = [nn.Flatten()] if len(in_shape) > 1 else []
@@ -196,10 +197,10 @@ class Dense(Coder):
 
 
 class Transposed(nn.Module):
-    r"""Affine map with the transposed weights of another one, :math:`h \mapsto W^\top h + c`: tied weights.
+    r"""Affine map with tied weights, :math:`h \mapsto W^\top h + c`.
 
     Args:
-        linear: The map :math:`x \mapsto W x + b` whose weight is shared. The bias :math:`c` is this module's own.
+        linear: The map :math:`x \mapsto W x + b` whose weight is shared. The bias :math:`c` is a new parameter.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -212,7 +213,7 @@ class Transposed(nn.Module):
 
 
 def affine(in_features: int, out_features: int, activation: str) -> nn.Linear:
-    """A linear layer with zero bias and Glorot-uniform weights whose gain fits the activation that follows."""
+    """Return a linear layer with zero bias and Glorot-uniform weights, with the gain of the activation that follows."""
     layer = nn.Linear(in_features, out_features)
     nn.init.xavier_uniform_(layer.weight, gain=ACTIVATIONS[activation].gain)
     nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Corruptions: the noise q(x_tilde | x) of a denoising autoencoder, and dropout."""
+"""Corruptions: the noise distributions q(x_tilde | x) of denoising autoencoders, and dropout."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from aepretrain.parts.noise import Noise
 
 
 class Corruption(ABC):
-    r"""A distribution :math:`q(\tilde x \mid x)` over damaged copies of an input."""
+    r"""Base class of distributions :math:`q(\tilde x \mid x)` over corrupted copies of an input."""
 
     @abstractmethod
     def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
-        """Draw one damaged copy of every example.
+        """Draw one corrupted copy of every example.
 
         Args:
-            x: Clean examples, shape ``(B, ...)``; they are left as they are.
-            noise: Where all random numbers come from.
+            x: Clean examples, shape ``(B, ...)``; not modified.
+            noise: Source of the random numbers.
 
         Returns:
-            Damaged examples, shape ``(B, ...)``.
+            Corrupted examples, shape ``(B, ...)``.
         """
 
 
@@ -32,15 +32,15 @@ def check_probability(name: str, p: float, remedy: str) -> None:
 
 
 def keep_mask(x: Tensor, p: float, noise: Noise) -> Tensor:
-    """Ones with probability ``1 - p``, else zeros, in the shape of ``x``."""
-    # Faster than bernoulli_; uniform numbers of half precision would be too coarse to compare with p.
+    """Draw a mask in the shape of ``x``: 1 with probability ``1 - p``, else 0."""
+    # Faster than bernoulli_. Uniform numbers in half precision would be too coarse to compare with p.
     u = noise.uniform_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
     return u.ge_(p).to(x.dtype)
 
 
 @dataclass(frozen=True)
 class NoCorruption(Corruption):
-    r"""No noise: :math:`\tilde x = x`. It turns a denoising autoencoder into a plain one.
+    r"""No noise: :math:`\tilde x = x`. Turns a denoising autoencoder into a plain one.
 
     Example:
         >>> NoCorruption()(torch.ones(2, 3)).sum().item()
@@ -58,7 +58,7 @@ class Masking(Corruption):
     .. math:: \tilde x_i = m_i x_i, \qquad m_i \sim \mathrm{Bernoulli}(1 - p)
 
     Args:
-        p: Probability that a feature is erased, in ``[0, 1)``.
+        p: Probability that a feature is set to zero, in ``[0, 1)``.
 
     Raises:
         ValueError: If ``p`` lies outside ``[0, 1)``.
@@ -114,12 +114,12 @@ class GaussianNoise(Corruption):
 
 @dataclass(frozen=True)
 class SaltAndPepper(Corruption):
-    r"""Salt-and-pepper noise: with probability p a feature becomes its lowest or its highest value, by a fair coin.
+    r"""Salt-and-pepper noise: with probability p a feature is set to ``low`` or ``high``, with equal chance.
 
     Args:
         p: Probability that a feature is replaced, in ``[0, 1)``.
-        low: The value of pepper.
-        high: The value of salt.
+        low: Value of pepper.
+        high: Value of salt.
 
     Raises:
         ValueError: If ``p`` lies outside ``[0, 1)``.
@@ -147,10 +147,9 @@ class SaltAndPepper(Corruption):
 
 @dataclass(frozen=True)
 class SwapNoise(Corruption):
-    r"""Swap noise: with probability p a feature takes the value that it has in another example of the batch.
+    r"""Swap noise: with probability p a feature takes its value from another example of the batch.
 
-    The noise for tables: every damaged value is a value that the column really takes. A batch of one has no other
-    example, and stays as it is.
+    Suited to tables: every corrupted value occurs in its column. A batch of one example is returned unchanged.
 
     Args:
         p: Probability that a feature is replaced, in ``[0, 1)``.
@@ -178,7 +177,7 @@ class SwapNoise(Corruption):
 
 @dataclass(frozen=True)
 class Dropout(Corruption):
-    r"""Dropout: a feature is set to zero with probability p, and what is left is scaled to keep its mean.
+    r"""Dropout: every feature is set to zero with probability p, and the rest are scaled to keep the mean.
 
     .. math:: \tilde h = m \odot h, \qquad m_i \sim \mathrm{Bernoulli}(1 - p) / (1 - p)
 
@@ -202,7 +201,7 @@ class Dropout(Corruption):
         check_probability("dropout", self.p, "At p=1 nothing is left; published values are 0.1 to 0.5.")
 
     def mask(self, h: Tensor, noise: Noise = Noise()) -> Tensor:
-        """The factors :math:`m`, in the shape of ``h``: 0 or ``1 / (1 - p)``, with mean 1."""
+        """Draw the factors :math:`m`, in the shape of ``h``: 0 or ``1 / (1 - p)``, with mean 1."""
         return keep_mask(h, self.p, noise) / (1 - self.p)
 
     def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:

@@ -1,4 +1,4 @@
-"""Likelihoods: the reconstruction loss L(x, y) = -log p(x | y), in nats, one value per example."""
+"""Likelihoods: reconstruction losses L(x, y) = -log p(x | y), in nats, one value per example."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,29 +13,29 @@ from aepretrain.parts.precision import at_least_float32
 
 
 class Likelihood(ABC):
-    r"""A distribution :math:`p(x \mid y)` of the input, given the output y of a decoder."""
+    r"""Base class of distributions :math:`p(x \mid y)` of the input, given the decoder output y."""
 
     support: tuple[float, float] = (-math.inf, math.inf)
-    """The closed interval that every value of x must lie in."""
+    """The closed interval of valid values of x."""
 
     @abstractmethod
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        r"""The loss :math:`L(x, y) = -\log p(x \mid y)`.
+        r"""Compute the loss :math:`L(x, y) = -\log p(x \mid y)`.
 
         Args:
             x: Targets, shape ``(B, ...)``.
-            y: Outputs of the decoder, shape ``(B, ...)``: logits where the distribution has them.
+            y: Decoder outputs, shape ``(B, ...)``: logits for discrete distributions.
 
         Returns:
-            Nats, summed over the features, shape ``(B,)``, in float32 or wider whatever the precision of y.
+            Nats per example, summed over features, shape ``(B,)``, in float32 or wider even if y is narrower.
         """
 
     @abstractmethod
     def mean(self, y: Tensor) -> Tensor:
-        """The expected input given the output of the decoder, shape ``(B, ...)``."""
+        """Return the expected input given the decoder output, shape ``(B, ...)``."""
 
     def check(self, x: Tensor) -> None:
-        """Raise a ValueError where ``x``, shape ``(B, ...)``, has values that the distribution cannot produce."""
+        """Raise a ValueError if ``x``, shape ``(B, ...)``, has values that the distribution cannot produce."""
         low, high = self.support
         least, most = x.min().item(), x.max().item()
         if least < low or most > high:
@@ -45,7 +45,7 @@ class Likelihood(ABC):
             )
 
     def check_codes(self, below: str, low: float, high: float) -> None:
-        """Raise a ValueError where codes in ``[low, high]``, those of a layer called ``below``, cannot be produced."""
+        """Raise a ValueError if the distribution cannot produce the codes of layer ``below``, in ``[low, high]``."""
         least, most = self.support
         if low < least or high > most:
             raise ValueError(
@@ -60,8 +60,8 @@ class Gaussian(Likelihood):
 
     .. math:: L(x, y) = \tfrac12 \lVert x - y \rVert^2
 
-    The constant :math:`\tfrac D2 \log 2\pi` is left out. A penalty weight that was published for
-    :math:`\lVert x - y \rVert^2` is half of that here.
+    The constant :math:`\tfrac D2 \log 2\pi` is omitted. Halve penalty weights that were published for
+    :math:`\lVert x - y \rVert^2`.
 
     Reference:
         Goodfellow, Bengio, Courville: Deep Learning (2016), section 5.5.1.
@@ -80,11 +80,11 @@ class Gaussian(Likelihood):
 
 @dataclass(frozen=True)
 class Bernoulli(Likelihood):
-    r"""Independent yes/no features, from logits: the cross-entropy.
+    r"""Independent binary features with logits y: the binary cross-entropy.
 
     .. math:: L(x, y) = -\sum_i x_i \log \sigma(y_i) + (1 - x_i) \log (1 - \sigma(y_i))
 
-    Values between 0 and 1 are taken as probabilities, as is usual for grey images.
+    Values between 0 and 1 are treated as probabilities, as is common for greyscale images.
 
     Reference:
         Vincent et al.: Stacked Denoising Autoencoders (2010), section 2.2.
@@ -106,12 +106,12 @@ class Bernoulli(Likelihood):
 
 @dataclass(frozen=True)
 class Categorical(Likelihood):
-    r"""One choice per group of features, from logits: a softmax over each group.
+    r"""One-hot groups of features with logits y: a softmax over each group.
 
     .. math:: L(x, y) = -\sum_g \sum_{i \in g} x_i \log \mathrm{softmax}(y_g)_i
 
     Args:
-        groups: Sizes of the consecutive groups of features; empty for a single group of them all.
+        groups: Sizes of consecutive groups of features; empty for one group of all features.
 
     Raises:
         ValueError: If a group has fewer than 2 features.
@@ -135,7 +135,7 @@ class Categorical(Likelihood):
                 raise ValueError(f"a Categorical group needs at least 2 features, but got {size}. Leave it out.")
 
     def split(self, x: Tensor) -> Sequence[Tensor]:
-        """The groups of ``x``, each of shape ``(B, size)``; a ValueError if the sizes do not add up."""
+        """Split ``x`` into its groups, each of shape ``(B, size)``; raise a ValueError if the sizes do not add up."""
         flat = x.flatten(1)
         if not self.groups:
             return [flat]

@@ -1,4 +1,4 @@
-"""Random numbers, which may depend on a key alone, never on what was drawn before."""
+"""Random numbers that can be keyed, so that they do not depend on earlier draws."""
 
 import hashlib
 
@@ -7,16 +7,16 @@ from torch import Generator, Tensor
 
 
 def derive_seed(*key: int | str) -> int:
-    """A seed for :class:`torch.Generator` that is a function of a key.
+    """Derive a seed for :class:`torch.Generator` from a key.
 
-    Two keys that differ in one place give unrelated seeds, so that noise, batch order and initial weights may be
-    drawn in any order, or again after a restart, without a change in any of them.
+    Different keys give unrelated seeds, so noise, batch order and initial weights do not depend on the order in which
+    they are drawn, and can be redrawn after a restart.
 
     Args:
-        key: Numbers and words that name the place, such as ``(seed, "00-denoising", epoch, step, rank)``.
+        key: Numbers and strings that identify the draw, such as ``(seed, "00-denoising", epoch, step, rank)``.
 
     Returns:
-        A whole number in ``[0, 2**63)``.
+        An integer in ``[0, 2**63)``.
 
     Example:
         >>> derive_seed(0, "order", 3) == derive_seed(0, "order", 3)
@@ -29,10 +29,10 @@ def derive_seed(*key: int | str) -> int:
 
 
 class Noise:
-    """A source of random numbers, drawn in the shape of a tensor.
+    """A source of random tensors.
 
     Args:
-        generator: Where they come from, on the device of the tensors; ``None`` is torch's global generator.
+        generator: The generator, on the device of the tensors; ``None`` for torch's global generator.
 
     Example:
         >>> noise = Noise(torch.Generator())
@@ -48,32 +48,32 @@ class Noise:
 
     @property
     def generators(self) -> list[Generator]:
-        """All generators that numbers are drawn from, but for the global one."""
+        """The generators in use, without the global one."""
         return [] if self.generator is None else [self.generator]
 
     def manual_seed(self, seed: int) -> None:
-        """Begin anew: what is drawn from now on is a function of the seed."""
+        """Seed the generator; later draws depend on the seed alone."""
         if self.generator is None:
             torch.manual_seed(seed)
         else:
             self.generator.manual_seed(seed)
 
     def uniform_like(self, x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Uniform numbers in ``[0, 1)``, in the shape of ``x`` and, unless ``dtype`` is given, of its type."""
+        """Draw uniform numbers in ``[0, 1)`` in the shape of ``x``, and in its dtype unless ``dtype`` is given."""
         return torch.empty_like(x, dtype=dtype).uniform_(generator=self.generator)
 
     def normal_like(self, x: Tensor) -> Tensor:
-        """Standard normal numbers, in the shape and of the type of ``x``."""
+        """Draw standard normal numbers in the shape and dtype of ``x``."""
         return torch.empty_like(x).normal_(generator=self.generator)
 
     def signs_like(self, x: Tensor) -> Tensor:
-        """1 or -1 by fair coins, in the shape and of the type of ``x``."""
+        """Draw 1 or -1 with equal probability, in the shape and dtype of ``x``."""
         return torch.randint(0, 2, x.shape, generator=self.generator, device=x.device).to(x) * 2 - 1
 
     def other_examples(self, x: Tensor) -> Tensor:
-        """For every value of ``x``, shape ``(B, ...)``, the number of an example that is not its own.
+        """Draw, for every value of ``x``, shape ``(B, ...)``, the index of another example.
 
-        In a batch of one there is no other: then it is the value's own.
+        In a batch of one example all indices are 0.
         """
         steps = torch.randint(1, max(len(x), 2), x.shape, generator=self.generator, device=x.device)
         rows = torch.arange(len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1))

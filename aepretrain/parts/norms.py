@@ -1,4 +1,4 @@
-"""Max-norm: a bound on the weights that lead into a unit."""
+"""Max-norm regularization: a bound on the norm of the incoming weights of each unit."""
 
 from functools import singledispatch
 
@@ -8,13 +8,13 @@ from torch import nn
 
 @singledispatch
 def bound_norms(module: nn.Module, most: float) -> None:
-    r"""Scale down the weights that lead into a unit where their norm is above a bound.
+    r"""Rescale the incoming weights of each unit if their norm exceeds a bound.
 
     .. math:: w_j \leftarrow w_j \min(1, c / \lVert w_j \rVert)
 
     Args:
-        module: A linear map or a convolution whose weights are trained; all other modules stay as they are, and those
-            inside a module are not looked for. Maps of other types register a function of their own.
+        module: A linear or convolutional layer (1-d or 2-d) with trainable weights. Other modules are left unchanged,
+            and submodules are not visited. Other types of layer can register an implementation.
         most: The bound :math:`c`.
 
     Reference:

@@ -1,4 +1,4 @@
-"""Penalties: what a regularized autoencoder adds to its reconstruction loss, in nats."""
+"""Penalties that regularized autoencoders add to the reconstruction loss, in nats."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from aepretrain.parts.precision import at_least_float32
 
 
 def l1(h: Tensor) -> Tensor:
-    r"""Sum of absolute values, :math:`\sum_i |h_i|`: a Laplace prior on the code.
+    r"""Compute the sum of absolute values, :math:`\sum_i |h_i|`: a Laplace prior on the code.
 
     Args:
         h: Code, shape ``(B, ...)``.
@@ -33,7 +33,7 @@ def l1(h: Tensor) -> Tensor:
 
 
 def kl_sparsity(h: Tensor, rho: float) -> Tensor:
-    r"""KL divergence of a target activity from the mean activity of each unit, summed over the units.
+    r"""Compute the KL divergence between a target activity and each unit's mean activity, summed over units.
 
     .. math:: \sum_j \rho \log \frac{\rho}{\hat\rho_j} + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j},
               \qquad \hat\rho_j = \frac1B \sum_b h_{bj}
@@ -43,8 +43,8 @@ def kl_sparsity(h: Tensor, rho: float) -> Tensor:
         rho: Target activity :math:`\rho`, in ``(0, 1)``.
 
     Returns:
-        One value for the whole batch, because activity is a mean over examples; shape ``()``. Where several processes
-        share a batch, each takes the mean over its own share.
+        One value for the whole batch, shape ``()``, because activity is a mean over examples. If several processes
+        share a batch, each averages over its own part.
 
     Reference:
         Ng: Sparse autoencoder, CS294A lecture notes (2011), section 3.
@@ -54,27 +54,27 @@ def kl_sparsity(h: Tensor, rho: float) -> Tensor:
         0.0
     """
     rho_hat = at_least_float32(h).flatten(1).mean(dim=0)
-    # Kept off 0 and 1 with a slope, so that a dead unit can still come back.
+    # An affine map keeps it off 0 and 1; unlike clamping, it leaves dead units a gradient.
     rho_hat = 1e-6 + (1 - 2e-6) * rho_hat
     target = torch.full_like(rho_hat, rho)
     return (target * (target / rho_hat).log() + (1 - target) * ((1 - target) / (1 - rho_hat)).log()).sum()
 
 
 class SparsityPenalty(ABC):
-    r"""A penalty :math:`\Omega(h)` that is small where few units of a code are active."""
+    r"""Base class of penalties :math:`\Omega(h)` that favour codes with few active units."""
 
     @abstractmethod
     def __call__(self, h: Tensor) -> Tensor:
-        """Nats per example, shape ``(B,)`` or ``()``, for the codes ``h`` of shape ``(B, ...)``."""
+        """Compute the penalty of codes ``h``, shape ``(B, ...)``, in nats per example, shape ``(B,)`` or ``()``."""
 
     def check(self, code_range: tuple[float, float]) -> None:
-        """Raise a ValueError where codes within ``code_range`` have no such penalty; most have."""
+        """Raise a ValueError if the penalty is undefined for codes in ``code_range``. By default, accept all codes."""
         return
 
 
 @dataclass(frozen=True)
 class L1(SparsityPenalty):
-    """The sum of absolute values: see :func:`l1`.
+    """Sum of absolute values: see :func:`l1`.
 
     Example:
         >>> L1()(torch.tensor([[1.0, -2.0]]))
@@ -87,7 +87,7 @@ class L1(SparsityPenalty):
 
 @dataclass(frozen=True)
 class KLSparsity(SparsityPenalty):
-    r"""The divergence of each unit's mean activity from a target: see :func:`kl_sparsity`.
+    r"""KL divergence between a target activity and each unit's mean activity: see :func:`kl_sparsity`.
 
     Args:
         rho: Target activity :math:`\rho`, in ``(0, 1)``.
@@ -118,19 +118,20 @@ class KLSparsity(SparsityPenalty):
 
 
 def contraction(f: nn.Module, x: Tensor, *, projections: int | None = None, noise: Noise = Noise()) -> Tensor:
-    r"""Squared Frobenius norm of the Jacobian of an encoder, :math:`\lVert \partial f / \partial x \rVert_F^2`.
+    r"""Compute the squared Frobenius norm of an encoder's Jacobian, :math:`\lVert \partial f / \partial x \rVert_F^2`.
 
-    One dense layer :math:`h = \varphi(W x + b)` has the closed form :math:`\sum_j \varphi'(a_j)^2 \lVert w_j \rVert^2`,
-    and so has any other layer whose affine map is in :data:`CLOSED_FORMS`. The rest is differentiated exactly, which
-    costs one derivative per input or per unit, or by random projections, one derivative each and unbiased:
+    A single dense layer :math:`h = \varphi(W x + b)` has the closed form
+    :math:`\sum_j \varphi'(a_j)^2 \lVert w_j \rVert^2`, as does any other layer whose affine map is in
+    :data:`CLOSED_FORMS`. Other encoders are differentiated exactly, at one derivative per input or unit, whichever are
+    fewer, or estimated without bias from random projections, at one derivative each:
     :math:`\mathbb E_v \lVert J v \rVert^2 = \lVert J \rVert_F^2` for :math:`v_i = \pm 1`.
 
     Args:
-        f: Encoder ``(B, *in_shape) -> (B, *code_shape)`` that treats examples independently. A closed form is seen if
-            its parts have names: see :class:`~aepretrain.parts.coders.CoderParts`.
+        f: Encoder ``(B, *in_shape) -> (B, *code_shape)`` that treats examples independently. The closed form needs an
+            encoder of named parts: see :class:`~aepretrain.parts.coders.CoderParts`.
         x: Inputs, shape ``(B, *in_shape)``.
-        projections: Random directions per example, where there is no closed form; ``None`` differentiates exactly.
-        noise: Where the directions come from.
+        projections: Random directions per example if there is no closed form; ``None`` differentiates exactly.
+        noise: Source of the directions.
 
     Returns:
         One value per example, shape ``(B,)``, differentiable with respect to the weights.
@@ -149,7 +150,9 @@ def contraction(f: nn.Module, x: Tensor, *, projections: int | None = None, nois
 def code_and_contraction(
     f: nn.Module, x: Tensor, *, projections: int | None = None, noise: Noise = Noise()
 ) -> tuple[Tensor, Tensor]:
-    """The code f(x), shape ``(B, *code_shape)``, and the :func:`contraction`, shape ``(B,)``, from one forward pass.
+    """Compute the code f(x), shape ``(B, *code_shape)``, and the :func:`contraction`, shape ``(B,)``.
+
+    The closed form takes a single forward pass.
 
     Example:
         >>> f = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid())
@@ -157,7 +160,7 @@ def code_and_contraction(
         >>> h.shape, squared_norm.shape
         (torch.Size([5, 2]), torch.Size([5]))
     """
-    # In bfloat16 a unit near saturation has the slope 0: the penalty is computed in full precision.
+    # In bfloat16 the slope of a nearly saturated unit rounds to 0, so the penalty is computed in full precision.
     with torch.autocast(x.device.type, enabled=False):
         body, affine, activation = _parts(f)
         inputs = body(x)
@@ -172,13 +175,13 @@ def code_and_contraction(
 
 
 JACOBIAN_CHUNK = 64
-"""Examples whose exact Jacobians are held at once."""
+"""Number of examples whose exact Jacobians are in memory at once."""
 
 ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.SiLU, nn.GELU, nn.Identity)
 
 
 def _parts(f: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Body, affine map and activation of an encoder whose body only reshapes; of any other, itself as affine map."""
+    """Return body, affine map and activation if the body only flattens, else the encoder between two identities."""
     if isinstance(f, nn.Sequential) and [name for name, _ in f.named_children()] == ["body", "affine", "activation"]:
         body, affine, activation = f
         if all(isinstance(module, nn.Flatten) for module in body.modules() if type(module) is not nn.Sequential):
@@ -191,7 +194,7 @@ SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
     nn.Tanh: lambda h: 1 - h.square(),
     nn.ReLU: lambda h: (h > 0).to(h.dtype),
 }
-"""The derivative of an activation as a function of its value, where it is one."""
+"""Derivatives of activations as functions of the activation's output."""
 
 
 def _value_and_slope(activation: nn.Module, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,7 +205,7 @@ def _value_and_slope(activation: nn.Module, a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _SquaredNorms(torch.autograd.Function):
-    r""":math:`\lVert w_j \rVert^2` of every row, with the gradient :math:`2 w_j` in one pass over the weights."""
+    r"""Squared norm of every row, with the gradient :math:`2 w_j` computed in one pass over the weights."""
 
     @staticmethod
     def forward(ctx: Any, w: Tensor) -> Tensor:
@@ -218,11 +221,11 @@ class _SquaredNorms(torch.autograd.Function):
 CLOSED_FORMS: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
     nn.Linear: lambda linear, values: values @ _SquaredNorms.apply(linear.weight),
 }
-r"""Of an affine map, by its type: :math:`\sum_j s_j \lVert w_j \rVert^2` of values s, shape ``(B, H)`` to ``(B,)``."""
+r"""For each type of affine map, :math:`\sum_j s_j \lVert w_j \rVert^2` for values s, ``(B, H) -> (B,)``."""
 
 
 def _projected(f: nn.Module, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-    """The code, and how far a step in a random direction moves it, squared: shape ``(B,)``."""
+    """Return the code, and its squared derivative along a random direction, shape ``(B,)``."""
     h, moved = jvp(f, (x,), (noise.signs_like(x),))[:2]
     return h, moved.square().flatten(1).sum(dim=1)
 
@@ -237,7 +240,7 @@ def _contraction_by_jacobian(f: nn.Module, x: Tensor) -> Tensor:
 
 
 def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
-    r"""KL divergence from :math:`N(\mu, \sigma^2)` to :math:`N(0, 1)`, in nats.
+    r"""Compute the KL divergence of :math:`N(\mu, \sigma^2)` from :math:`N(0, 1)`, in nats.
 
     .. math:: \tfrac12 \sum_j \mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1
 

@@ -1,11 +1,11 @@
-"""Numerical precision: losses and penalties are computed in float32 or wider, whatever the networks run in."""
+"""Numerical precision: losses and penalties are computed in float32 or wider, whatever the network's precision."""
 
 import torch
 from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """``x`` as float32 if it is bfloat16 or float16, else as it is.
+    """Convert bfloat16 and float16 to float32, and return wider types unchanged.
 
     Example:
         >>> at_least_float32(torch.zeros(2, dtype=torch.bfloat16)).dtype

@@ -1,4 +1,4 @@
-"""Learning-rate schedules that are made of others."""
+"""Learning-rate schedules composed of other schedules."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,19 +6,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, SequentialLR
 
 ScheduleFactory = Callable[[Optimizer], LRScheduler]
-"""A schedule with all but its optimizer given."""
+"""A callable that makes a schedule from an optimizer."""
 
 
 class Schedules(SequentialLR):
-    """One schedule after another, such as a warm-up and then a cosine; torch's ``SequentialLR`` for configs.
+    """A sequence of schedules, such as a warm-up followed by a cosine; torch's ``SequentialLR`` for configs.
 
     Args:
         optimizer: The optimizer whose learning rate is scheduled.
-        schedules: Make the schedules, in their order.
-        milestones: The epochs at which the second, the third, ... schedule begins.
+        schedules: Factories of the schedules, in order.
+        milestones: Epochs at which the second, third, ... schedule begins.
 
     Raises:
-        ValueError: If there is not one milestone less than schedules.
+        ValueError: If the number of milestones is not one less than the number of schedules.
 
     Example:
         >>> import torch

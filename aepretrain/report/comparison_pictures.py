@@ -123,7 +123,9 @@ def draw_differences(
     return chart
 
 
-def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours) -> Figure:
+def draw_overlaid_curves(
+    curves: Mapping[str, Sequence[Curve]], colours: Colours, arms: Sequence[str] = ()
+) -> Figure:
     """Plot validation error over epochs: a thin line per seed, and a thick line for the mean of each arm.
 
     The mean covers the epochs that all seeds have.
@@ -131,6 +133,7 @@ def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours
     Args:
         curves: Curves by arm, one per seed, as fractions.
         colours: Colour scheme of the chart.
+        arms: All arms of the comparison, which determine the colours; empty: those with curves.
 
     Example:
         >>> from aepretrain.report.colours import LIGHT
@@ -139,7 +142,9 @@ def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours
         [[90.0, 50.0], [70.0, 30.0, 20.0], [80.0, 40.0]]
     """
     chart, axes = new_chart(4.4, 3.1, colours)
-    for arm, colour in arm_colours(curves, colours).items():
+    paint = arm_colours(arms or curves, colours)
+    for arm in curves:
+        colour = paint[arm]
         for curve in curves[arm]:
             errors = 100 * np.array(list(curve.values()))
             axes.plot([epoch + 1 for epoch in curve], errors, color=colour, linewidth=0.8, alpha=0.45)

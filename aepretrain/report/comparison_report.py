@@ -198,7 +198,7 @@ def _curves(files: ComparisonFiles) -> str:
         for labels in files.labels:
             curves = {arm: files.curves(arm, labels, "val/error") for arm in pair}
             if all(curves.values()):
-                chart = draw_overlaid_curves(curves, STAND_INS)
+                chart = draw_overlaid_curves(curves, STAND_INS, files.arms)
                 name = f"curves-{pair[0]}-{labels}"
                 figures.append(
                     figure(inline_svg(chart, name, f"Validation error of {' and '.join(pair)} at {labels} labels"),

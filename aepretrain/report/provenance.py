@@ -96,11 +96,11 @@ def _describe(layer: Mapping[str, Any]) -> str:
 
 
 def _call(spec: Any) -> str:
-    """Format a class of the config, such as ``Dense(256, sigmoid)``; omits None, [], 0, 1 and booleans."""
+    """Format a class of the config, such as ``Dense(256, sigmoid)``; omits None, [] and booleans."""
     if not isinstance(spec, Mapping):
         return str(spec)
     values = spec.get("init_args", {}).values()
-    shown = [str(value) for value in values if value not in (None, [], False, True)]
+    shown = [str(value) for value in values if not (value is None or value == [] or isinstance(value, bool))]
     return f"{_class(spec)}({', '.join(shown)})" if shown else _class(spec)
 
 
