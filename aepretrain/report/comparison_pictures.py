@@ -123,9 +123,7 @@ def draw_differences(
     return chart
 
 
-def draw_overlaid_curves(
-    curves: Mapping[str, Sequence[Curve]], colours: Colours, arms: Sequence[str] = ()
-) -> Figure:
+def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours, arms: Sequence[str] = ()) -> Figure:
     """Plot validation error over epochs: a thin line per seed, and a thick line for the mean of each arm.
 
     The mean covers the epochs that all seeds have.
