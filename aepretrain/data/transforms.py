@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aepretrain.data.rows import Inputs, pieces
 from aepretrain.errors import ConfigError, DataError
+from aepretrain.parts.moments import Moments
 
 TransformName = Literal["none", "standardize", "minmax"]
 """Names of the transforms in a config."""
@@ -275,7 +276,8 @@ def _statistics(x: Inputs, name: str) -> Statistics:
     if len(x) == 0:
         raise DataError(f"{name} cannot be fitted: there are no training rows. Check the split.")
     shape = x.shape[1:]
-    count, mean, squares = 0, torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+    zeros = torch.zeros(shape, dtype=torch.float64)
+    moments = Moments(torch.tensor(0), zeros, zeros)
     low, high = torch.full(shape, math.inf), torch.full(shape, -math.inf)
     wide = torch.empty(0, *shape, dtype=torch.float64)  # one for all pieces: freed and allocated anew, memory fragments
     for part in pieces(x):
@@ -283,18 +285,14 @@ def _statistics(x: Inputs, name: str) -> Statistics:
         low, high = low.minimum(part.amin(dim=0)), high.maximum(part.amax(dim=0))
         if len(wide) < len(part):
             wide = torch.empty(part.shape, dtype=torch.float64)
-        variance, part_mean = torch.var_mean(wide[: len(part)].copy_(part), dim=0, correction=0)
-        total, shift = count + len(part), part_mean - mean
-        mean = mean + shift * (len(part) / total)
-        squares = squares + variance * len(part) + shift.square() * (count * len(part) / total)
-        count = total
+        moments = moments.combine(Moments.of(wide[: len(part)].copy_(part)))
     broken = ~(low.isfinite() & high.isfinite())
     if broken.any():
         raise DataError(
             f"{name} cannot be fitted: inputs must be finite, but feature {_first(broken)} has NaN or infinity in the "
             "training rows. Impute or drop them."
         )
-    return Statistics(mean, squares / count, low, high)
+    return Statistics(moments.mean, moments.variance, low, high)
 
 
 def _first(found: Tensor) -> int:

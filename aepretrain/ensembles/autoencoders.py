@@ -1,6 +1,7 @@
 """Many autoencoders of one architecture, trained side by side."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ class SeedAutoencoders(SeedBatch):
         super().__init__(layers)
         if isinstance(self.model, SparseAutoencoder) and isinstance(self.model.penalty, KLSparsity):
             self.model.penalty = EachSeed(self.model.penalty, self.seeds)
-        self.statistics = nn.ModuleList(CodeStatistics(self.model.code_shape) for _ in layers)
+        self.statistics = nn.ModuleList(deepcopy(layer.code_statistics) for layer in layers)
 
     def each_statistics(self) -> list[CodeStatistics]:
         """Code statistics of each seed."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from aepretrain.layers.base import Layer, OptimizerFactory, SchedulerFactory
-from aepretrain.layers.diagnostics import CodeStatistics
+from aepretrain.layers.diagnostics import CodeStatistics, mean_reconstruction
 from aepretrain.parts.coders import Coder, flatten_encoder
 from aepretrain.parts.likelihoods import Gaussian, Likelihood
 
@@ -45,7 +45,7 @@ class Autoencoder(Layer, ABC):
         self.f, self.g, self.code_shape = parts.encoder, parts.decoder, parts.code_shape
         self.code_range = coder.code_range
         self.L = likelihood
-        self.code_statistics = CodeStatistics(self.code_shape)
+        self.code_statistics = CodeStatistics(self.code_shape, self.code_range)
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
@@ -70,6 +70,9 @@ class Autoencoder(Layer, ABC):
         totals = self.code_statistics.compute()
         self.code_statistics.reset()
         return totals
+
+    def mean_reconstruction(self, x: Tensor) -> float | None:
+        return mean_reconstruction(self.L, x)
 
     @property
     def encoder(self) -> nn.Sequential:

@@ -175,6 +175,14 @@ class Layer(StageModule, ABC):
         """Compute variant-specific diagnostics of validation inputs: name to values, shape ``(B,)``."""
         return {}
 
+    def unit_diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        """Figures of every unit of the code on examples ``(N, *in_shape)``: name to a mean per unit, shape ``(H,)``."""
+        return {}
+
+    def mean_reconstruction(self, x: Tensor) -> float | None:
+        """Reconstruction loss of answering with the mean of ``x``, in nats; ``None`` if the layer has no likelihood."""
+        return None
+
     @torch.no_grad()
     def pictures(self, x: Tensor, noise: Noise) -> dict[str, Tensor]:
         """Return rows of images by name: the inputs ``(N, *in_shape)`` and their reconstructions."""

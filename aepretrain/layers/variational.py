@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from aepretrain.layers.autoencoder import Autoencoder
+from aepretrain.layers.diagnostics import CodeStatistics
 from aepretrain.parts.coders import Coder
-from aepretrain.parts.penalties import kl_to_standard_normal
+from aepretrain.parts.penalties import kl_per_unit, kl_to_standard_normal
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -45,6 +46,7 @@ class VariationalAutoencoder(Autoencoder):
         if not 0 <= beta < float("inf"):
             raise ValueError(f"beta must be finite and >= 0, but got {beta}. A negative weight rewards collapse.")
         self.beta = beta
+        self.code_statistics = CodeStatistics(self.code_shape, self.code_range, prior=True)
         self.log_var = _head_like(self.f.affine)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,6 +62,9 @@ class VariationalAutoencoder(Autoencoder):
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         return {"kl": kl_to_standard_normal(*self.posterior(x))}
+
+    def unit_diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        return {"kl": kl_per_unit(*self.posterior(x)).mean(dim=0)}
 
 
 def _head_like(head: nn.Module) -> nn.Module:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from aepretrain.parts.precision import at_least_float32
 
+LEAST_PROBABILITY = 1e-6
+"""Means are kept this far from 0 and 1 where a logit is taken."""
+
 
 class Likelihood(ABC):
     r"""Base class of distributions :math:`p(x \mid y)` of the input, given the decoder output y."""
@@ -33,6 +36,10 @@ class Likelihood(ABC):
     @abstractmethod
     def mean(self, y: Tensor) -> Tensor:
         """Return the expected input given the decoder output, shape ``(B, ...)``."""
+
+    def output_of_mean(self, mean: Tensor) -> Tensor:
+        """The output of a decoder whose expected input is ``mean``, shape ``(B, ...)``: the inverse of :meth:`mean`."""
+        return mean
 
     def check(self, x: Tensor) -> None:
         """Raise a ValueError if ``x``, shape ``(B, ...)``, has values that the distribution cannot produce."""
@@ -103,6 +110,9 @@ class Bernoulli(Likelihood):
     def mean(self, y: Tensor) -> Tensor:
         return torch.sigmoid(y)
 
+    def output_of_mean(self, mean: Tensor) -> Tensor:
+        return torch.logit(mean, eps=LEAST_PROBABILITY)
+
 
 @dataclass(frozen=True)
 class Categorical(Likelihood):
@@ -153,6 +163,9 @@ class Categorical(Likelihood):
 
     def mean(self, y: Tensor) -> Tensor:
         return torch.cat([group.softmax(dim=1) for group in self.split(y)], dim=1).reshape(y.shape)
+
+    def output_of_mean(self, mean: Tensor) -> Tensor:
+        return mean.clamp(min=LEAST_PROBABILITY).log()
 
     def check_codes(self, below: str, low: float, high: float) -> None:
         raise ValueError(

@@ -258,5 +258,28 @@ def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
         >>> kl_to_standard_normal(torch.zeros(2, 3), torch.zeros(2, 3))
         tensor([0., 0.])
     """
+    return 0.5 * _twice_the_kl(mean, log_var).flatten(1).sum(dim=1)
+
+
+def kl_per_unit(mean: Tensor, log_var: Tensor) -> Tensor:
+    r"""Compute the KL divergence of every unit by itself, in nats; they add up to :func:`kl_to_standard_normal`.
+
+    .. math:: \tfrac12 (\mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1)
+
+    Args:
+        mean: :math:`\mu`, shape ``(B, ...)``.
+        log_var: :math:`\log \sigma^2`, shape ``(B, ...)``.
+
+    Returns:
+        One value per example and unit, shape ``(B, H)``.
+
+    Example:
+        >>> kl_per_unit(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2))
+        tensor([[0., 2.]])
+    """
+    return 0.5 * _twice_the_kl(mean, log_var).flatten(1)
+
+
+def _twice_the_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     mean, log_var = at_least_float32(mean), at_least_float32(log_var)
-    return 0.5 * (mean.square() + log_var.exp() - log_var - 1).flatten(1).sum(dim=1)
+    return mean.square() + log_var.exp() - log_var - 1

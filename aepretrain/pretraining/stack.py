@@ -13,9 +13,10 @@ from aepretrain.data.base import DataModule
 from aepretrain.data.rows import Inputs, pieces
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.layers.base import Layer, Shape
-from aepretrain.layers.diagnostics import identity_score
+from aepretrain.layers.diagnostics import StageDiagnostics, diagnose
 from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, missing_run_directory
+from aepretrain.results.findings import stage_findings
 from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 from aepretrain.storage.json_files import finite
 from aepretrain.training.context import RunContext
@@ -66,7 +67,7 @@ class GreedyStack(nn.Module):
         self.factories = list(layers)
         self.layers = nn.ModuleList(self._build_layers())
         self.records: list[StageRecord] = []
-        self.identity_scores: list[float] = []
+        self.diagnostics: list[StageDiagnostics] = []
 
     def _build_layers(self) -> list[Layer]:
         built: list[Layer] = []
@@ -81,7 +82,12 @@ class GreedyStack(nn.Module):
         """Restore the initial weights, and forget the records of an earlier training."""
         for layer, fresh in zip(self, self._build_layers(), strict=True):
             layer.load_state_dict(fresh.state_dict())
-        self.records, self.identity_scores = [], []
+        self.records, self.diagnostics = [], []
+
+    @property
+    def identity_scores(self) -> list[float]:
+        """The identity score of every trained layer, from the input up."""
+        return [closing.scalars["identity_score"] for closing in self.diagnostics]
 
     @property
     def code_shape(self) -> Shape:
@@ -208,30 +214,39 @@ class GreedyStack(nn.Module):
         )
         if "val/dead_units" in record.metrics:
             line += f"dead units {record.metrics['val/dead_units']:.0f} of {units}  "
-        return f"{line}identity {self.identity_scores[k]:.2f}"
+        if (used := self.diagnostics[k].used_units) is not None:
+            line += f"uses {used} of {units} dimensions  "
+        return f"{line}identity {self.diagnostics[k].identity_text}"
+
+    def findings(self, k: int) -> list[str]:
+        """What the training of layer ``k`` shows to be wrong, one sentence each with the way out."""
+        return stage_findings(self.result(k), self.records[k])
 
     def results(self) -> list[StageResult]:
-        """Training results of every layer."""
-        return [
-            StageResult(
-                stage=record.stage,
-                variant=layer.variant(),
-                in_shape=tuple(layer.in_shape),
-                code_shape=tuple(layer.code_shape),
-                epochs=record.epochs,
-                kept_epoch=record.kept_epoch,
-                steps=record.steps,
-                seconds=record.seconds,
-                skipped_steps=record.skipped_steps,
-                losses=StageLosses(
-                    train=record.metrics["train/loss"],
-                    validation=record.metrics["val/loss"],
-                    reconstruction=record.metrics["val/reconstruction"],
-                ),
-                diagnostics=finite({**_validation_diagnostics(record.metrics), "identity_score": score}),
-            )
-            for layer, record, score in zip(self, self.records, self.identity_scores, strict=True)
-        ]
+        """Training results of every trained layer."""
+        return [self.result(k) for k in range(len(self.records))]
+
+    def result(self, k: int) -> StageResult:
+        """Training results of layer ``k``."""
+        layer, record, closing = list(self)[k], self.records[k], self.diagnostics[k]
+        return StageResult(
+            stage=record.stage,
+            variant=layer.variant(),
+            in_shape=tuple(layer.in_shape),
+            code_shape=tuple(layer.code_shape),
+            epochs=record.epochs,
+            kept_epoch=record.kept_epoch,
+            steps=record.steps,
+            seconds=record.seconds,
+            skipped_steps=record.skipped_steps,
+            losses=StageLosses(
+                train=record.metrics["train/loss"],
+                validation=record.metrics["val/loss"],
+                reconstruction=record.metrics["val/reconstruction"],
+            ),
+            diagnostics=finite({**_validation_diagnostics(record.metrics), **closing.scalars}),
+            units=closing.units or None,
+        )
 
 
 class GreedyTraining:
@@ -285,9 +300,11 @@ class GreedyTraining:
         self.stack.records.append(record)
         with memory_advice(stage, self.settings[k].batch_size):
             examples = self.validation_codes.get()[:IDENTITY_EXAMPLES].cpu()
-            self.stack.identity_scores.append(identity_score(layer, examples, generator))
+            self.stack.diagnostics.append(diagnose(layer, examples, generator))
             if self.context.progress:
                 print_line(self.stack.summary(k) + note)
+                for warning in self.stack.findings(k):
+                    print_line(f"warning: {warning}")
             if not self.context.is_finished(stage):
                 if self.on_stage_end is not None:
                     self.on_stage_end(layer, record, examples)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from aepretrain.results.records import absent
+
 
 @dataclass(frozen=True)
 class StageRecord:
@@ -72,6 +74,7 @@ class StageResult:
         losses: Losses of the kept epoch.
         diagnostics: Diagnostics of the kept epoch on validation data, by name; ``None`` if undefined, such as the
             identity score of constant data.
+        units: Figures of every unit of the code on validation data by name, such as ``kl`` in nats; ``None`` without.
 
     Example:
         >>> stage = StageResult(
@@ -93,3 +96,4 @@ class StageResult:
     skipped_steps: int = 0
     losses: StageLosses
     diagnostics: Mapping[str, float | None]
+    units: Mapping[str, tuple[float, ...]] | None = absent()

@@ -24,6 +24,7 @@ from aepretrain.pretraining.stack import GreedyStack, LayerFactory
 from aepretrain.processes import is_first_process
 from aepretrain.report.run_report import write_run_report
 from aepretrain.results.classifier import ClassifierResult, Measurement
+from aepretrain.results.findings import classifier_findings
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
@@ -164,8 +165,11 @@ class Experiment:
             tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
             classifier = tuned.head
             found = tuned.result(*measure(classifier, self.data, self.seed))
-            results = replace(results, classifier=found)
+            findings = classifier_findings(found, self.data.class_names)
+            results = replace(results, classifier=found, warnings=(*(results.warnings or ()), *findings))
             print_line(classifier_summary(found))
+            for finding in findings:
+                print_line(f"warning: {finding}")
             if not classifier.freeze_encoder:
                 folder = out / "stages" / "classifier" / "encoder"
                 _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
@@ -198,7 +202,7 @@ class Experiment:
         results = replace(
             self.empty_result(stack.records[0]),
             stages=tuple(stack.results()),
-            warnings=tuple(self.warnings(stack)),
+            warnings=(*self.warnings(stack), *(each for k in range(len(stack.records)) for each in stack.findings(k))),
             patterns=_pattern_codes(stack, self.data.splits().unlabelled[:]) if is_patterns else None,
         )
         _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")

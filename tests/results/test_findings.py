@@ -1,0 +1,134 @@
+"""What results show to be wrong is said in one sentence, where it is true and only there."""
+
+import numpy as np
+import pytest
+import torch
+
+from aepretrain import (
+    Arrays,
+    Classifier,
+    Dense,
+    Digits,
+    FineTuning,
+    Gaussian,
+    GreedyStack,
+    PlainAutoencoder,
+    Pretraining,
+    RunContext,
+    VariationalAutoencoder,
+)
+from aepretrain.finetuning.finetune import finetune
+from aepretrain.results.findings import classifier_findings
+from aepretrain.runs.experiment import measure
+
+QUIET = RunContext(progress=False)
+
+
+def noise(scale=1.0, offset=0.0, features=20, examples=400):
+    x = np.random.default_rng(0).normal(size=(examples, features))
+    return Arrays((offset + scale * x).astype(np.float32))
+
+
+def findings(data, *layers, epochs=10):
+    stack = GreedyStack(data.in_shape, layers).fit(data, Pretraining(epochs, 32), QUIET)
+    return [sentence for k in range(len(layers)) for sentence in stack.findings(k)], stack
+
+
+def sigmoid(shape):
+    return PlainAutoencoder(shape, Dense(8))
+
+
+def test_unscaled_inputs_are_no_better_reconstructed_than_by_their_mean():
+    found, stack = findings(noise(scale=100, offset=32768), sigmoid)
+    sentence = next(each for each in found if "no better than the mean" in each)
+    assert sentence.startswith("00-plain: the reconstruction (")
+    assert "data.transform standardize" in sentence
+    result = stack.result(0)
+    x = noise(scale=100, offset=32768).splits().validation.x
+    by_hand = 0.5 * (x - x.mean(dim=0)).square().sum(dim=1).mean().item()
+    assert result.diagnostics["mean_reconstruction"] == pytest.approx(by_hand, rel=1e-4)
+    assert any("saturated" in each or "almost the same" in each for each in found)
+
+
+def test_a_code_that_is_the_same_for_all_examples_is_named_before_its_dead_or_saturated_units():
+    found, _ = findings(noise(scale=1e-6, offset=1.0), sigmoid, epochs=1)
+    assert "00-plain: the code is almost the same for all examples: none of its 8 units varies." in " ".join(found)
+    assert not any("dead" in each or "saturated" in each for each in found)
+
+
+def test_relu_units_that_never_fire_are_dead():
+    def dying(shape):
+        layer = PlainAutoencoder(shape, Dense(8, activation="relu"))
+        torch.nn.init.constant_(layer.f.affine.bias[:6], -1e3)
+        return layer
+
+    found, _ = findings(noise(), dying, epochs=1)
+    assert "00-plain: 6 of 8 units are dead: they are 0 for all examples." in " ".join(found)
+
+
+def test_a_collapsed_posterior_is_named_with_its_cures_and_one_that_is_used_is_not():
+    def vae(beta):
+        return lambda shape: VariationalAutoencoder(shape, Dense(4, activation="tanh", hidden=(16,)), beta=beta)
+
+    collapsed, stack = findings(Digits(), vae(50.0), epochs=5)
+    assert "00-variational: posterior collapse" in " ".join(collapsed)
+    assert "Lower beta" in " ".join(collapsed)
+    assert stack.result(0).diagnostics["used_units"] == 0
+    assert "uses 0 of 4 dimensions" in stack.summary(0)
+    used, stack = findings(Digits(), vae(0.1), epochs=5)
+    assert "posterior collapse" not in " ".join(used)
+    assert stack.result(0).diagnostics["used_units"] == 4
+
+
+def test_the_kl_of_the_units_adds_up_and_counts_the_used_ones():
+    def vae(shape):
+        return VariationalAutoencoder(shape, Dense(12, activation="tanh", hidden=(32,)), beta=1.0)
+
+    _, stack = findings(Digits(), vae, epochs=8)
+    result, (layer,) = stack.result(0), stack
+    with torch.no_grad():
+        mean, log_var = layer.posterior(Digits().splits().validation.x)
+    prior = torch.distributions.Normal(0.0, 1.0)
+    kl = torch.distributions.kl_divergence(torch.distributions.Normal(mean, (0.5 * log_var).exp()), prior).mean(dim=0)
+    assert result.units["kl"] == pytest.approx(kl.tolist(), abs=1e-4)
+    assert sum(result.units["kl"]) == pytest.approx(result.diagnostics["kl"], rel=1e-3)
+    assert result.diagnostics["used_units"] == (kl > 0.1).sum().item()
+
+
+def test_a_loss_that_still_falls_is_named_and_one_that_has_settled_is_not():
+    short, stack = findings(Digits(), lambda shape: PlainAutoencoder(shape, Dense(32)), epochs=3)
+    losses = [row["val/reconstruction"] for row in stack.records[0].history]
+    assert f"the last tenth of the epochs brought {losses[1] - losses[2]:.3g} nats" in " ".join(short)
+    assert "Raise pretrain.epochs" in " ".join(short)
+    long, _ = findings(Digits(), lambda shape: PlainAutoencoder(shape, Dense(32)), epochs=60)
+    assert "still falls" not in " ".join(long)
+
+
+def test_the_identity_score_of_data_that_do_not_vary_is_not_defined():
+    found, stack = findings(Arrays(np.full((100, 6), 0.1, np.float32)), sigmoid, epochs=1)
+    assert stack.result(0).diagnostics["identity_score"] is None
+    assert stack.summary(0).endswith("identity not defined")
+    assert "the identity score is not defined, because no input of this layer varies" in " ".join(found)
+
+
+def test_a_sound_training_has_no_findings():
+    found, _ = findings(Digits(), lambda shape: PlainAutoencoder(shape, Dense(32), likelihood=Gaussian()), epochs=60)
+    assert found == []
+
+
+def test_a_classifier_that_always_gives_one_answer_is_named():
+    y = (np.arange(400) % 20 == 0).astype(int)
+    data = Arrays(np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32), y)
+    encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh()))
+    head = Classifier(encoder, 2, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.01))
+    tuned = finetune(head, data, FineTuning(5, 32), QUIET)
+    (sentence,) = classifier_findings(tuned.result(*measure(tuned.head, data, 0)), ["no", "yes"])
+    assert sentence.startswith("classifier: it answers 'no' for all 80 validation examples.")
+    assert "finetune.monitor balanced_accuracy" in sentence
+
+
+def test_a_good_classifier_has_no_findings():
+    data = Digits()
+    encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Tanh()))
+    tuned = finetune(Classifier(encoder, 10), data, FineTuning(10, 32), QUIET)
+    assert classifier_findings(tuned.result(*measure(tuned.head, data, 0))) == []
