@@ -57,6 +57,8 @@ class Comparison:
         grid: Settings to choose on validation data, such as ``{finetune.epochs: [20, 60]}``: every combination is
             tried once per arm and label budget with the first seed, and the other seeds use the best. Only
             ``classifier.`` and ``finetune.`` settings, since pretraining is shared.
+        margin: Largest difference, in points of accuracy, that still counts as none: an interval within plus and minus
+            this says ``no difference seen``, a wider one around zero ``undecided``.
         longer_by: Unit of the compute added to ``random-longer``: the ``steps`` of pretraining, or its ``seconds``.
 
     Raises:
@@ -73,8 +75,11 @@ class Comparison:
     baselines: Sequence[str] | None = None
     grid: Mapping[str, list[Any]] = field(default_factory=dict)
     longer_by: Literal["steps", "seconds"] = "steps"
+    margin: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.margin < 100:
+            raise ConfigError(f"compare.margin must be points of accuracy from 0 to 100, but got {self.margin}.")
         for name in ("arms", "labels"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):

@@ -29,7 +29,7 @@ def summarize(rows: Sequence[CellResult], comparison: Comparison, data: DataFact
             for arm in (*comparison.arms, *(comparison.baselines or ()))
         }
         differences = {
-            pair: paired_difference(accuracies[pair[0]], accuracies[pair[1]])
+            pair: paired_difference(accuracies[pair[0]], accuracies[pair[1]], questions=len(comparison.labels))
             for pair in CONTRASTS
             if all(arm in accuracies for arm in pair)
         }
@@ -39,9 +39,9 @@ def summarize(rows: Sequence[CellResult], comparison: Comparison, data: DataFact
                 labels=name,
                 arms=arms,
                 differences={f"{one} - {other}": found for (one, other), found in differences.items()},
-                verdict=_verdict(differences, QUESTION, name),
-                longer_verdict=_verdict(differences, LONGER_QUESTION, name),
-                control_verdict=_verdict(differences, CONTROL_QUESTION, name),
+                verdict=_verdict(differences, QUESTION, name, comparison.margin),
+                longer_verdict=_verdict(differences, LONGER_QUESTION, name, comparison.margin),
+                control_verdict=_verdict(differences, CONTROL_QUESTION, name, comparison.margin),
                 best=max(arms, key=lambda arm: arms[arm].mean),
             )
         )
@@ -56,9 +56,9 @@ def summarize(rows: Sequence[CellResult], comparison: Comparison, data: DataFact
 
 
 def _verdict(
-    differences: Mapping[tuple[str, str], PairedDifference], pair: tuple[str, str], labels: Labels
+    differences: Mapping[tuple[str, str], PairedDifference], pair: tuple[str, str], labels: Labels, margin: float
 ) -> str | None:
-    return verdict(differences[pair], f"{labels} labels") if pair in differences else None
+    return verdict(differences[pair], f"{labels} labels", margin=margin) if pair in differences else None
 
 
 def _over_seeds(accuracies: Sequence[float], examples: int) -> ArmResult:

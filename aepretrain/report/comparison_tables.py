@@ -55,6 +55,7 @@ def differences_table(files: ComparisonFiles) -> str:
             name.replace(" - ", "\u00a0−\u00a0"),  # noqa: RUF001
             f"{100 * found.mean:+.2f}",
             _interval(found.interval),
+            "-" if found.joint is None else _interval(found.joint),
             _interval(found.bootstrap),
             f"{found.wins} of {found.pairs}",
         )
@@ -63,7 +64,15 @@ def differences_table(files: ComparisonFiles) -> str:
     ]
     if not rows:
         return ""
-    columns = ("budget", "difference", "mean", "95% interval (Student)", "95% interval (bootstrap)", "seeds won")
+    columns = (
+        "budget",
+        "difference",
+        "mean",
+        "95% interval (Student)",
+        "jointly over budgets",
+        "95% interval (bootstrap)",
+        "seeds won",
+    )
     return "<h3>Paired differences of test accuracy in points</h3>" + table(columns, rows, words=2)
 
 

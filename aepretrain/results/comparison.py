@@ -60,8 +60,9 @@ class BudgetResult:
 
     @property
     def sampling_error(self) -> float:
-        """The largest sampling error of the arms, as a fraction: the value shown in the terminal and the report."""
-        return max(arm.sampling_error for arm in self.arms.values())
+        """The largest sampling error of the arms under comparison, as a fraction; of all arms if none are compared."""
+        compared = {arm for name in self.differences for arm in name.split(" - ")}
+        return max(found.sampling_error for arm, found in self.arms.items() if not compared or arm in compared)
 
 
 @dataclass(frozen=True)

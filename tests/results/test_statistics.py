@@ -51,7 +51,12 @@ def test_one_pair_has_no_interval():
     [
         ([0.95, 0.94, 0.96], [0.90, 0.90, 0.90], "helps: +5.0 points [2.5, 7.5] at 50 labels, 3 of 3 seeds"),
         ([0.90, 0.90, 0.90], [0.95, 0.94, 0.96], "hurts: -5.0 points [-7.5, -2.5] at 50 labels, 3 of 3 seeds"),
-        ([0.90, 0.92, 0.88], [0.90, 0.90, 0.90], "no difference seen: +0.0 points [-5.0, 5.0] at 50 labels"),
+        (
+            [0.90, 0.92, 0.88],
+            [0.90, 0.90, 0.90],
+            "undecided: between -5.0 and +5.0 points at 50 labels, mean +0.0 over 3 seeds",
+        ),
+        ([0.900, 0.904, 0.896], [0.90, 0.90, 0.90], "no difference seen: +0.0 points [-1.0, 1.0] at 50 labels"),
         ([0.90] * 3, [0.90] * 3, "no difference seen: +0.0 points [0.0, 0.0] at 50 labels"),
     ],
 )
@@ -67,3 +72,24 @@ def test_the_sampling_error_is_the_spread_of_binomial_shares():
 def test_pairs_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="got 2 and 1 values"):
         paired_difference([0.1, 0.2], [0.1])
+
+
+def test_joint_intervals_hold_together_as_often_as_they_claim():
+    generator = np.random.default_rng(0)
+    questions, pairs, trials = 4, 5, 2000
+    single = joint = 0
+    for _ in range(trials):
+        found = [
+            paired_difference(values.tolist(), [0.0] * pairs, questions=questions)
+            for values in generator.normal(size=(questions, pairs))
+        ]
+        single += all(each.interval[0] <= 0 <= each.interval[1] for each in found)
+        joint += all(each.joint[0] <= 0 <= each.joint[1] for each in found)
+    assert joint / trials >= 0.94
+    assert single / trials < 0.88
+
+
+def test_the_margin_of_no_difference_can_be_set():
+    found = paired_difference([0.90, 0.92, 0.88], [0.90, 0.90, 0.90])
+    assert verdict(found, "50 labels", margin=6.0).startswith("no difference seen")
+    assert verdict(found, "50 labels", margin=4.9).startswith("undecided")
