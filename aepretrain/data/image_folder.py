@@ -217,7 +217,7 @@ class ImageFolder(DecodedData):
             train, validation = self._set_apart("validation", train, y)
         elif not len(test):
             train, test = self._set_apart("test", train, y)
-        self.notes += self._tell_splits((train, validation, test))
+        self._tell_splits(Counter(given.tolist()), (train, validation, test))
         return train, validation, test
 
     def _set_apart(self, split: str, train: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -232,14 +232,15 @@ class ImageFolder(DecodedData):
             ) from error
         return torch.from_numpy(rest), torch.from_numpy(taken)
 
-    def _tell_splits(self, parts: Sequence[Tensor]) -> list[str]:
-        counts, folders = dict(zip(ORDER, map(len, parts), strict=True)), self._tree.folders
-        given = ", ".join(f"{folder.name} ({counts[split]:,})" for split, folder in folders.items())
-        return [f"the splits are the folders {given}."] + [
-            f"no folder for {split}: {count_of(counts[split], 'picture')} of {folders['train'].name} set apart for it."
-            for split in ORDER
-            if split not in folders
-        ]
+    def _tell_splits(self, given: Counter[str], parts: Sequence[Tensor]) -> None:
+        folders = self._tree.folders
+        words = ", ".join(f"{folder.name} ({count_of(given[split], 'picture')})" for split, folder in folders.items())
+        self.notes.append(f"the splits are the folders {words}.")
+        for split, rows in zip(ORDER, parts, strict=True):
+            if split not in folders:
+                self.notes.append(
+                    f"there is no folder for {split}: {len(rows):,} of {folders['train'].name} set apart."
+                )
 
     def _tell(self, kept: Tensor) -> None:
         """Note what was read and what was left out, and warn of what looks wrong."""

@@ -18,8 +18,8 @@ DEEP = 65535
 WHITE_IS_ZERO = 0
 """Value of TIFF's tag 262 for pictures in which 0 is white."""
 PHOTOMETRIC = 262
-SAMPLE_RANGE = {"1": 255, "L;2": 85, "L;4": 17}
-"""Step of a grey level in files of 1, 2 and 4 bits, whose transparent level is counted in steps."""
+STEPS = {"L;2": 85, "L;4": 17}
+"""Step of a grey level in files of 2 and 4 bits: Pillow scales the levels, but not the transparent one."""
 
 
 class Picture(NamedTuple):
@@ -117,8 +117,8 @@ def _rawmode(file: Any) -> str:
 
 def _scale_transparency(file: Image.Image, rawmode: str) -> None:
     level = file.info.get("transparency")
-    if rawmode in SAMPLE_RANGE and isinstance(level, int):
-        file.info["transparency"] = level * SAMPLE_RANGE[rawmode]
+    if rawmode in STEPS and isinstance(level, int):
+        file.info["transparency"] = level * STEPS[rawmode]
     if ";16" in rawmode and isinstance(level, tuple):
         raise DataError("it has 16 bits per colour and a transparent colour. Save it with an alpha channel")
 

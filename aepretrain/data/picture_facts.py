@@ -81,10 +81,10 @@ class PictureFacts:
                 f"{count_of(len(self.bad), 'picture')} left out as unreadable: {reasons}. Mend or remove them."
             )
         if self.paged:
+            names = list_of(paths[k].name for k in self.paged)
             found.append(
-                f"{count_of(len(self.paged), 'picture')} of several pages "
-                f"({list_of(paths[k].name for k in self.paged)}): only the first was taken, and {self.pages_left:,} left "
-                "out. Save pages as files of their own to use them."
+                f"{count_of(len(self.paged), 'picture')} of several pages ({names}): only the first was taken, and "
+                f"{self.pages_left:,} left out. Save pages as files of their own to use them."
             )
         if self.blank:
             other = "black" if background == "white" else "white"

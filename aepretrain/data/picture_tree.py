@@ -231,7 +231,8 @@ def _classes(root: Path, levels: Sequence[_Level], sweep: _Sweep) -> list[str] |
     """The names of the classes, which must be the same in every split; ``None``: there are no classes."""
     names = sorted({name for level in levels for name in level.filled})
     wrong = [
-        f"{level.home} has no pictures of {list_of(name for name in names if name not in level.filled)}"
+        f"{level.home} has {'its pictures in no class folders, thus ' * level.is_flat}"
+        f"no pictures of {list_of(name for name in names if name not in level.filled)}"
         for level in levels
         if len(level.filled) < len(names)
     ]
@@ -246,7 +247,7 @@ def _classes(root: Path, levels: Sequence[_Level], sweep: _Sweep) -> list[str] |
     if empty:
         raise DataError(
             f"{root}: classes need pictures in at least 2 class folders, but only {names[0]} has some, and "
-            f"{list_of(empty)} none. Fill them, or name {levels[0].home / names[0]} by data.root: data without classes."
+            f"{list_of(empty)} none. Fill them, or name {levels[0].home / names[0]} by data.root."
         )
     _warn_of_wrapper(levels[0], names[0], sweep)
     return None
