@@ -51,7 +51,11 @@ class DecodedData(StoredData):
         super().__init__(**kwargs)
         self.root = Path(root).expanduser()
         self.cache = DEFAULT_CACHE if cache is None else Path(cache)
-        if not self.root.exists():
+        try:
+            exists = self.root.exists()
+        except OSError as error:
+            raise DataError(f"data.root names {root}, which cannot be read: {error.strerror}. Make it so.") from error
+        if not exists:
             raise DataError(f"data.root names {root}, which does not exist. Name a folder.")
         self.y: Tensor | None = None
         self.found: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -152,7 +152,7 @@ class ImageFolder(DecodedData):
             return str(error)
         if self.size is None:
             return picture
-        return picture._replace(image=center_crop(resize(picture.image, [self.size]), [self.size]))
+        return replace(picture, image=center_crop(resize(picture.image, [self.size]), [self.size]))
 
     def _first_shape(self) -> tuple[int, ...]:
         """The shape of the first picture that can be decoded."""

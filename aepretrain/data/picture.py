@@ -1,8 +1,9 @@
 """One picture file as bytes: upright, on a background, and scaled where its values have a known range."""
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +23,25 @@ STEPS = {"L;2": 85, "L;4": 17}
 """Step of a grey level in files of 2 and 4 bits: Pillow scales the levels, but not the transparent one."""
 
 
-class Picture(NamedTuple):
-    """A decoded picture, and what is to be known of its file."""
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, and what is to be known of its file.
+
+    Args:
+        image: Mode L or RGB.
+        pages: Number of pages in the file, of which the first was decoded.
+        largest: Largest value before scaling, of 65,535; ``None`` for pictures of 8 bits.
+        is_unturned: Whether its EXIF data cannot be read, so that it is as it lies in the file.
+        is_cut: Whether the colours have 16 bits in the file, of which Pillow gives the upper 8.
+        is_blank: Whether nothing can be seen on the background, though the file has an alpha channel.
+    """
 
     image: Image.Image
-    """Mode L or RGB."""
     pages: int
-    """Number of pages in the file, of which the first was decoded."""
     largest: int | None
-    """Largest value before scaling, of 65,535; ``None`` for pictures of 8 bits."""
+    is_unturned: bool
     is_cut: bool
-    """Whether the colours have 16 bits in the file, of which Pillow gives the upper 8."""
     is_blank: bool
-    """Whether nothing can be seen on the background, though the file has an alpha channel."""
 
 
 @functools.cache
@@ -84,7 +91,7 @@ def read_picture(path: Path, *, grey: bool, background: Background) -> Picture:
             # As load() of a TIFF file forgets its tags.
             is_negative = dict(getattr(file, "tag_v2", {})).get(PHOTOMETRIC) == WHITE_IS_ZERO
             _scale_transparency(file, rawmode)
-            image = ImageOps.exif_transpose(file)
+            image, is_unturned = _turn(file)
             largest = None
             if image.mode == "F":
                 raise DataError("its values are floats, whose range is not known. Save it with 8 or 16 bits")
@@ -98,7 +105,17 @@ def read_picture(path: Path, *, grey: bool, background: Background) -> Picture:
     # A damaged file makes Pillow raise nearly everything: zlib's and struct's errors, KeyError, OverflowError.
     except Exception as error:
         raise DataError(f"{path} cannot be decoded: {_reason(error)}") from error
-    return Picture(picture, pages, largest, ";16" in rawmode and largest is None, is_blank)
+    return Picture(picture, pages, largest, is_unturned, ";16" in rawmode and largest is None, is_blank)
+
+
+def _turn(file: Image.Image) -> tuple[Image.Image, bool]:
+    """A picture turned as its EXIF data say, and whether they cannot be read."""
+    file.load()
+    try:
+        return ImageOps.exif_transpose(file), False
+    # The pixels are sound: what is raised now is all about damaged EXIF data, which Pillow parses by struct.
+    except Exception:
+        return file.copy(), True
 
 
 def _reason(error: Exception) -> str:

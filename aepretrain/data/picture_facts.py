@@ -25,6 +25,7 @@ class PictureFacts:
         deep: Number of grey pictures of 16 bits.
         largest: Their largest value.
         cut: Number of pictures with 16 bits per colour, of which the upper 8 were taken.
+        unturned: Rows of the pictures whose EXIF data cannot be read.
         blank: Rows of the pictures of which nothing can be seen on the background.
     """
 
@@ -34,6 +35,7 @@ class PictureFacts:
     deep: int = 0
     largest: int = 0
     cut: int = 0
+    unturned: list[int] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
 
     def add(self, row: int, picture: Picture) -> None:
@@ -45,6 +47,8 @@ class PictureFacts:
             self.deep += 1
             self.largest = max(self.largest, picture.largest)
         self.cut += picture.is_cut
+        if picture.is_unturned:
+            self.unturned.append(row)
         if picture.is_blank:
             self.blank.append(row)
 
@@ -85,6 +89,12 @@ class PictureFacts:
             found.append(
                 f"{count_of(len(self.paged), 'picture')} of several pages ({names}): only the first was taken, and "
                 f"{self.pages_left:,} left out. Save pages as files of their own to use them."
+            )
+        if self.unturned:
+            names = list_of(paths[k].name for k in self.unturned)
+            found.append(
+                f"{count_of(len(self.unturned), 'picture')} with unreadable EXIF data ({names}): taken as they lie in the "
+                "file. Look whether they are upright."
             )
         if self.blank:
             other = "black" if background == "white" else "white"

@@ -158,6 +158,14 @@ def test_a_photograph_taken_upright_is_turned(tmp_path):
     assert pixels(tmp_path / "a.jpg")[31, 0] == 0
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_a_picture_with_damaged_exif_is_taken_as_it_lies(name, tmp_path):
+    options = {"lossless": True} if "webp" in name else {}
+    Image.fromarray(UPRIGHT).save(tmp_path / name, exif=b"Exif\0\0garbage!!", **options)
+    assert pixels(tmp_path / name).tolist() == UPRIGHT.tolist()
+    assert read_picture(tmp_path / name, grey=True, background="white").is_unturned
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a.tif", "a.png", "a.webp"])
 def test_pages_after_the_first_are_counted(name, tmp_path):
     pages = [Image.fromarray(np.full((4, 4), 50 * k, np.uint8)) for k in range(4)]
