@@ -251,7 +251,7 @@ class ImageFolder(DecodedData):
             *tree.notes,
             *facts.notes(),
         ]
-        self.warnings = [*tree.warnings, *facts.warnings(tree.paths, self.background)]
+        self.warnings = [*tree.warnings, *facts.warnings(tree.paths, self.root, self.background)]
 
     def _classes(self, kept: Tensor) -> str:
         """The classes and their numbers of pictures, in words."""

@@ -81,31 +81,34 @@ def read_picture(path: Path, *, grey: bool, background: Background) -> Picture:
         >>> np.asarray(read_picture(path, grey=True, background="white").image).tolist()
         [[0, 1, 255]]
     """
-    if path.is_symlink() and not path.exists():
-        raise DataError(f"{path} cannot be decoded: it is a link that leads nowhere")
     try:
+        if path.is_symlink() and not path.exists():
+            raise DataError("it is a link that leads nowhere")
         # Opened by its name, Pillow would map a plain TIFF file into memory, and turn one that lies on a side wrongly.
         with path.open("rb") as stream, Image.open(stream, formats=formats()) as file:
-            pages = getattr(file, "n_frames", 1)
-            rawmode = _rawmode(file)
-            # As load() of a TIFF file forgets its tags.
-            is_negative = dict(getattr(file, "tag_v2", {})).get(PHOTOMETRIC) == WHITE_IS_ZERO
-            _scale_transparency(file, rawmode)
-            image, is_unturned = _turn(file)
-            largest = None
-            if image.mode == "F":
-                raise DataError("its values are floats, whose range is not known. Save it with 8 or 16 bits")
-            if image.mode.startswith("I"):
-                image, largest = _to_bytes(image, 4095 if rawmode == "I;12" else DEEP, is_negative)
-            image, is_blank = _on_background(image, background)
-            picture = image.convert("L" if grey else "RGB")
+            return _decode(file, "L" if grey else "RGB", background)
     except UnidentifiedImageError as error:
         known = ", ".join(formats())
         raise DataError(f"{path} cannot be decoded: its content is none of {known}") from error
     # A damaged file makes Pillow raise nearly everything: zlib's and struct's errors, KeyError, OverflowError.
     except Exception as error:
         raise DataError(f"{path} cannot be decoded: {_reason(error)}") from error
-    return Picture(picture, pages, largest, is_unturned, ";16" in rawmode and largest is None, is_blank)
+
+
+def _decode(file: Any, mode: str, background: Background) -> Picture:
+    pages, rawmode = getattr(file, "n_frames", 1), _rawmode(file)
+    # Before load(), after which a TIFF file has no tags.
+    is_negative = getattr(file, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
+    _scale_transparency(file, rawmode)
+    image, is_unturned = _turn(file)
+    largest = None
+    if image.mode == "F":
+        raise DataError("its values are floats, whose range is not known. Save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        image, largest = _to_bytes(image, 4095 if rawmode == "I;12" else DEEP, is_negative)
+    image, is_blank = _on_background(image, background)
+    is_cut = ";16" in rawmode and largest is None
+    return Picture(image.convert(mode), pages, largest, is_unturned, is_cut, is_blank)
 
 
 def _turn(file: Image.Image) -> tuple[Image.Image, bool]:
@@ -141,7 +144,7 @@ def _scale_transparency(file: Image.Image, rawmode: str) -> None:
 
 
 def _to_bytes(image: Image.Image, full: int, is_negative: bool) -> tuple[Image.Image, int]:
-    """A picture of whole numbers with 8 bits, mode L or LA, and its largest value before.
+    """A picture of whole numbers with 8 bits, mode L or LA, and its largest value, of 65,535.
 
     Args:
         image: Mode I or one of the modes I;16.
@@ -158,7 +161,7 @@ def _to_bytes(image: Image.Image, full: int, is_negative: bool) -> tuple[Image.I
     transparent = image.info.get("transparency")
     if transparent is not None:
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return grey, high
+    return grey, high * DEEP // full
 
 
 def _on_background(image: Image.Image, background: Background) -> tuple[Image.Image, bool]:

@@ -76,8 +76,12 @@ class PictureFacts:
         )
         return [f"{count_of(number, 'picture')} {words}" for number, words in counts if number]
 
-    def warnings(self, paths: Sequence[Path], background: str) -> list[str]:
+    def warnings(self, paths: Sequence[Path], root: Path, background: str) -> list[str]:
         """Sentences on what looks wrong, each with the way out."""
+
+        def name(rows: Sequence[int]) -> str:
+            return f"{count_of(len(rows), 'picture')} ({list_of(str(paths[k].relative_to(root)) for k in rows)})"
+
         found = []
         if self.bad:
             reasons = list_of((reason for _, reason in self.bad), "; ")
@@ -85,23 +89,18 @@ class PictureFacts:
                 f"{count_of(len(self.bad), 'picture')} left out as unreadable: {reasons}. Mend or remove them."
             )
         if self.paged:
-            names = list_of(paths[k].name for k in self.paged)
             found.append(
-                f"{count_of(len(self.paged), 'picture')} of several pages ({names}): only the first was taken, and "
-                f"{self.pages_left:,} left out. Save pages as files of their own to use them."
+                f"{name(self.paged)} with several pages: only the first was taken, and {self.pages_left:,} left out. "
+                "Save pages as files of their own to use them."
             )
         if self.unturned:
-            names = list_of(paths[k].name for k in self.unturned)
             found.append(
-                f"{count_of(len(self.unturned), 'picture')} with unreadable EXIF data ({names}): taken as they lie in the "
-                "file. Look whether they are upright."
+                f"{name(self.unturned)} with unreadable EXIF data: taken as they lie in the file. "
+                "Look whether they are upright."
             )
         if self.blank:
             other = "black" if background == "white" else "white"
-            found.append(
-                f"{count_of(len(self.blank), 'picture')} empty on a {background} background "
-                f"({list_of(paths[k].name for k in self.blank)}). Try --data.background {other}."
-            )
+            found.append(f"{name(self.blank)} empty on a {background} background. Try --data.background {other}.")
         if self.deep and self.largest < DARK:
             found.append(
                 f"the pictures with 16 bits reach {self.largest:,} of {DEEP:,} at most and are dark here. If their "

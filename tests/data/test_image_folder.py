@@ -130,9 +130,9 @@ def test_what_was_done_to_unusual_pictures_is_told(tmp_path):
     data.splits()
     assert "left out: 2 pages after the first of a file." in data.notes[0]
     paged, unturned, blank, dark = data.warnings
-    assert unturned.startswith("1 picture with unreadable EXIF data (exif.png): taken as they lie in the file.")
-    assert paged.startswith("1 picture of several pages (pages.tif): only the first was taken, and 2 left out.")
-    assert blank == "1 picture empty on a white background (white.png). Try --data.background black."
+    assert unturned.startswith("1 picture (dog/exif.png) with unreadable EXIF data: taken as they lie in the file.")
+    assert paged.startswith("1 picture (cat/pages.tif) with several pages: only the first was taken, and 2 left out.")
+    assert blank == "1 picture (dog/white.png) empty on a white background. Try --data.background black."
     assert dark.startswith("the pictures with 16 bits reach 4,095 of 65,535 at most and are dark here.")
 
 

@@ -64,6 +64,16 @@ def test_sixteen_bits_with_white_at_zero_are_inverted(tmp_path):
     assert pixels(tmp_path / "a.tif").tolist() == (255 - ROUNDED).tolist()
 
 
+def test_twelve_bits_are_scaled_by_their_own_range(tmp_path):
+    tags = {256: 3, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 5}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    packed = bytes.fromhex("000 800 fff 0".replace(" ", ""))
+    head = b"II*\0" + struct.pack("<I", 14) + packed + b"\0" + struct.pack("<H", len(tags))
+    (tmp_path / "a.tif").write_bytes(head + entries + b"\0\0\0\0")
+    assert pixels(tmp_path / "a.tif").tolist() == [[0, 128, 255]]
+    assert read_picture(tmp_path / "a.tif", grey=True, background="white").largest == 65535
+
+
 def test_sixteen_bits_per_colour_keep_their_upper_eight(tmp_path):
     row = struct.pack(">HHH", 0, 511, 65535)
     (tmp_path / "a.png").write_bytes(png(row, width=1, depth=16, colour=2))
