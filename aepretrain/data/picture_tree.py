@@ -188,8 +188,8 @@ class _Sweep:
         if pictures:
             self.left_out["picture", where] += len(pictures)
             self.warnings.append(
-                f"{count_of(len(pictures), 'picture')} in no class folder ({list_of(path.name for path in pictures)}) "
-                f"left out. Move what belongs to a class into its folder."
+                f"{count_of(len(pictures), 'picture')}{where} left out ({list_of(path.name for path in pictures)}). "
+                "Move what belongs to a class into its folder."
             )
 
     def phrases(self) -> list[str]:

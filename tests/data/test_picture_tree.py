@@ -118,7 +118,7 @@ def test_pictures_beside_class_folders_and_folders_in_a_single_one_are_told(tmp_
     tree = read_tree(lay(tmp_path / "beside", "a/1.png", "b/1.png", "3.png"))
     assert len(tree.paths) == 2
     assert tree.left_out == ["1 picture beside the class folders of beside"]
-    assert "1 picture in no class folder (3.png) left out" in tree.warnings[0]
+    assert "1 picture beside the class folders of beside left out (3.png)." in tree.warnings[0]
     tree = read_tree(lay(tmp_path / "wrapped", "all/cat/1.png", "all/dog/1.png"))
     assert tree.classes is None
     assert re.search("the only sub-folder .*all holds folders of its own, cat, dog, which are not", tree.warnings[0])
