@@ -1,32 +1,52 @@
-"""Images in a folder, one sub-folder per class."""
+"""Pictures in a folder, one sub-folder per class."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-import torchvision.datasets
 from numpy.typing import NDArray
-from PIL import Image
+from sklearn.model_selection import train_test_split
+from torch import Tensor
 from torchvision.transforms.functional import center_crop, resize
 
 from aepretrain.data.decoded import DecodedData
+from aepretrain.data.file_rows import FileRows
+from aepretrain.data.picture import Background, Picture, read_picture
+from aepretrain.data.picture_facts import PictureFacts
+from aepretrain.data.picture_tree import ORDER, read_tree
 from aepretrain.data.transforms import Scale
+from aepretrain.data.words import count_of, list_of
 from aepretrain.errors import ConfigError, DataError
 
 AT_ONCE = 64
-"""Number of images decoded at once."""
+"""Number of pictures decoded at once."""
+CLASSES_SHOWN = 20
+"""Number of classes that a note lists."""
+OnBad = Literal["stop", "skip"]
 
 
 class ImageFolder(DecodedData):
-    """Images in one sub-folder per class, decoded once into a cache file of bytes and scaled to [0, 1].
+    """Pictures in one sub-folder per class, decoded once into a cache file of bytes and scaled to [0, 1].
+
+    Folders for training, validation and test (``train``; ``val``, ``valid`` or ``validation``; ``test``) that lie alone
+    in the root are the splits, with the class folders inside; a split that is missing is taken from ``train``. Pictures
+    in the root itself, or in a single sub-folder, have no classes. What was left out is told.
+
+    Pictures are turned as their EXIF data say and composed on the background; 16 bits become 8. Of a file with several
+    pages the first is taken. Values without a known range, such as floats, are refused.
 
     Args:
-        root: Folder in the layout of torchvision's ``ImageFolder``. A single sub-folder means no classes.
-        size: Resize the shorter side to this many pixels and crop the centre; ``None``: all images have the same size.
+        root: The folder.
+        size: Resize the shorter side to this many pixels and crop the centre; ``None``: all pictures have the same
+            size.
         grey: Whether to read one grey channel instead of three colour channels.
+        background: What shows through where a picture is transparent: white or black.
+        on_bad: What to do with pictures that cannot be decoded: stop and list them, or skip and count them.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
@@ -35,7 +55,9 @@ class ImageFolder(DecodedData):
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
 
     Raises:
-        DataError: If there are no images, an image cannot be decoded, or sizes differ and ``size`` is ``None``.
+        DataError: If there are no pictures, a class or a split lacks some, a picture cannot be decoded, or sizes differ
+            and ``size`` is ``None``.
+        ConfigError: If a setting is out of range, or asks for a split that the folder gives.
 
     Example:
         >>> ImageFolder("leaves/", size=64, memory_budget="2GB").in_shape  # doctest: +SKIP
@@ -51,6 +73,8 @@ class ImageFolder(DecodedData):
         *,
         size: int | None = None,
         grey: bool = False,
+        background: Background = "white",
+        on_bad: OnBad = "stop",
         cache: str | None = None,
         validation: int | None = None,
         test: int | None = None,
@@ -69,36 +93,79 @@ class ImageFolder(DecodedData):
         )
         if size is not None and size < 1:
             raise ConfigError(f"data.size must be >= 1 pixel, but got {size}. Leave it out to scale nothing.")
+        for name, value, known in (("background", background, Background), ("on_bad", on_bad, OnBad)):
+            if value not in get_args(known):
+                raise ConfigError(f"data.{name} must be {' or '.join(get_args(known))}, but is {value!r}.")
         self.transform = Scale(255)
         self.size = size
         self.grey = grey
-        try:
-            found = torchvision.datasets.ImageFolder(str(self.root))
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{root} holds no sub-folders with pictures: {' '.join(str(error).split())}") from error
-        self._paths = [Path(path) for path, _ in found.samples]
-        if len(found.classes) > 1:
-            self.num_classes = len(found.classes)
-            self.y = torch.tensor(found.targets)
-            self.class_names = list(found.classes)
-        self.in_shape = self._decode_one(self._paths[0]).shape
+        self.background = background
+        self.on_bad = on_bad
+        self._tree = read_tree(self.root)
+        self.warnings = list(self._tree.warnings)
+        self._check_splits()
+        if self._tree.classes is not None:
+            self.num_classes = len(self._tree.classes)
+            self.y = torch.tensor(self._tree.labels)
+            self.class_names = list(self._tree.classes)
+        self.in_shape = self._first_shape()
+
+    def _check_splits(self) -> None:
+        for split, number in (("validation", self.validation), ("test", self.test)):
+            if number is not None and split in self._tree.folders:
+                raise ConfigError(
+                    f"data.{split} must be left out where a folder gives that split, but is {number} beside "
+                    f"{self._tree.folders[split]}. Leave it out, or move the folder away."
+                )
 
     def files(self) -> Sequence[Path]:
-        return self._paths
+        return self._tree.paths
 
     def settings(self) -> dict[str, Any]:
-        return {"size": self.size, "grey": self.grey}
+        return {"size": self.size, "grey": self.grey, "background": self.background, "on_bad": self.on_bad}
 
     def count(self) -> int:
-        return len(self._paths)
+        return len(self._tree.paths)
 
     def decode(self) -> Iterator[NDArray[np.uint8]]:
+        paths, facts = self._tree.paths, PictureFacts()
         with ThreadPoolExecutor() as pool:
-            for begin in range(0, len(self._paths), AT_ONCE):
-                yield np.stack(list(pool.map(self._decode_fitting, self._paths[begin : begin + AT_ONCE])))
+            for begin in range(0, len(paths), AT_ONCE):
+                group = paths[begin : begin + AT_ONCE]
+                rows = np.zeros((len(group), *self.in_shape), np.uint8)
+                for k, picture in enumerate(pool.map(self._decode_one, group)):
+                    if isinstance(picture, str):
+                        facts.bad.append((begin + k, picture))
+                    else:
+                        rows[k] = self._fitting(group[k], picture)
+                        facts.add(begin + k, picture)
+                yield rows
+        if facts.bad and self.on_bad == "stop":
+            raise self._unreadable([reason for _, reason in facts.bad])
+        self.found = asdict(facts)
 
-    def _decode_fitting(self, path: Path) -> NDArray[np.uint8]:
-        pixels = self._decode_one(path)
+    def _decode_one(self, path: Path) -> Picture | str:
+        """A picture of the asked size, or why it cannot be had."""
+        try:
+            picture = read_picture(path, grey=self.grey, background=self.background)
+        except DataError as error:
+            return str(error)
+        if self.size is None:
+            return picture
+        return replace(picture, image=center_crop(resize(picture.image, [self.size]), [self.size]))
+
+    def _first_shape(self) -> tuple[int, ...]:
+        """The shape of the first picture that can be decoded."""
+        bad: list[str] = []
+        for path in self._tree.paths:
+            picture = self._decode_one(path)
+            if isinstance(picture, Picture):
+                return _pixels(picture).shape
+            bad.append(picture)
+        raise self._unreadable(bad)
+
+    def _fitting(self, path: Path, picture: Picture) -> NDArray[np.uint8]:
+        pixels = _pixels(picture)
         if pixels.shape != self.in_shape:
             raise DataError(
                 f"{path} has the shape {pixels.shape}, but the first picture has {self.in_shape}. "
@@ -106,14 +173,97 @@ class ImageFolder(DecodedData):
             )
         return pixels
 
-    def _decode_one(self, path: Path) -> NDArray[np.uint8]:
-        """An image, shape ``(C, height, width)``."""
+    def _unreadable(self, reasons: Sequence[str]) -> DataError:
+        return DataError(
+            f"{len(reasons):,} of {count_of(self.count(), 'picture')} in {self.root} cannot be used: "
+            f"{list_of(reasons, '; ')}. Mend or remove them, or leave them out by --data.on_bad skip."
+        )
+
+    def read(self) -> tuple[FileRows, Tensor | None]:
+        rows, y = super().read()
+        kept = self._kept()
+        self._check_kept(kept)
+        self._tell(kept)
+        return rows.subset(kept), None if y is None else y[kept]
+
+    def _kept(self) -> Tensor:
+        """Indices of the pictures that were decoded."""
+        return PictureFacts(**self.found).kept(self.count())
+
+    def _groups(self, rows: Iterable[int]) -> Counter[tuple[str, int]]:
+        """Number of pictures by split and label."""
+        splits = self._tree.splits or [""] * self.count()
+        return Counter((splits[row], self._tree.labels[row]) for row in rows)
+
+    def _check_kept(self, kept: Tensor) -> None:
+        """Raise a DataError if a class has lost all its pictures in a split, or in all."""
+        lost = sorted(set(self._groups(range(self.count()))) - set(self._groups(kept.tolist())))
+        names = [self.class_names[label] if self.class_names else "" for _, label in lost]
+        where = [" in ".join(filter(None, (name, split))) for name, (split, _) in zip(names, lost, strict=True)]
+        if lost:
+            raise DataError(
+                f"{self.root}: no picture of {list_of(where)} can be decoded. Mend them, or remove the class folder."
+            )
+
+    def split_rows(self, count: int, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        if self._tree.splits is None:
+            return super().split_rows(count, y)
+        given = np.array(self._tree.splits)[self._kept()]
+        train, validation, test = (torch.from_numpy((given == split).nonzero()[0]) for split in ORDER)
+        if not len(validation) and not len(test):
+            parts = super().split_rows(len(train), None if y is None else y[train])
+            train, validation, test = (train[part] for part in parts)
+        elif not len(validation):
+            train, validation = self._set_apart("validation", train, y)
+        elif not len(test):
+            train, test = self._set_apart("test", train, y)
+        self._tell_splits(Counter(given.tolist()), (train, validation, test))
+        return train, validation, test
+
+    def _set_apart(self, split: str, train: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Take a split that has no folder from the training examples: (rest, taken)."""
+        number, classes = self._held_out(split, len(train)), None if y is None else y[train]
         try:
-            with Image.open(path) as image:
-                picture = image.convert("L" if self.grey else "RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} cannot be decoded: {' '.join(str(error).split())}. Mend or remove it.") from error
-        if self.size is not None:
-            picture = center_crop(resize(picture, [self.size]), [self.size])
-        pixels = np.asarray(picture)
-        return pixels[None] if self.grey else pixels.transpose(2, 0, 1)
+            rest, taken = train_test_split(train.numpy(), test_size=number, stratify=classes, random_state=0)
+        except ValueError as error:
+            raise DataError(
+                f"{self._tree.folders['train']}: {number} of {len(train)} pictures cannot be set apart for {split}: "
+                f"{error} Add pictures, or a folder {split}."
+            ) from error
+        return torch.from_numpy(rest), torch.from_numpy(taken)
+
+    def _tell_splits(self, given: Counter[str], parts: Sequence[Tensor]) -> None:
+        folders = self._tree.folders
+        words = ", ".join(f"{folder.name} ({count_of(given[split], 'picture')})" for split, folder in folders.items())
+        self.notes.append(f"the splits are the folders {words}.")
+        for split, rows in zip(ORDER, parts, strict=True):
+            if split not in folders:
+                self.notes.append(
+                    f"there is no folder for {split}: {len(rows):,} of {folders['train'].name} set apart."
+                )
+
+    def _tell(self, kept: Tensor) -> None:
+        """Note what was read and what was left out, and warn of what looks wrong."""
+        tree, facts = self._tree, PictureFacts(**self.found)
+        left_out = ", ".join([*facts.left_out(), *tree.left_out]) or "nothing"
+        self.notes = [
+            f"{count_of(len(kept), 'picture')} {self._classes(kept)} of shape {self.in_shape}; left out: {left_out}.",
+            *tree.notes,
+            *facts.notes(),
+        ]
+        self.warnings = [*tree.warnings, *facts.warnings(tree.paths, self.root, self.background)]
+
+    def _classes(self, kept: Tensor) -> str:
+        """The classes and their numbers of pictures, in words."""
+        if self.class_names is None:
+            return "without classes"
+        counts = torch.tensor(self._tree.labels)[kept].bincount(minlength=len(self.class_names)).tolist()
+        shown = [f"{name}: {number:,}" for name, number in zip(self.class_names, counts, strict=True)]
+        more = ", …" if len(shown) > CLASSES_SHOWN else ""
+        return f"in {len(shown):,} classes ({', '.join(shown[:CLASSES_SHOWN])}{more})"
+
+
+def _pixels(picture: Picture) -> NDArray[np.uint8]:
+    """Shape ``(C, height, width)``."""
+    pixels = np.asarray(picture.image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

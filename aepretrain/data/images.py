@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 import torchvision.datasets
-from filelock import FileLock
 from torch import Tensor
 
 from aepretrain.data.base import DataModule, Examples, Source
+from aepretrain.data.lock import locked
 from aepretrain.data.transforms import Scale
 from aepretrain.errors import DataError
 
@@ -86,7 +86,7 @@ class TorchvisionImages(DataModule):
             if not self.download:
                 raise
         # One process downloads, the others wait for it.
-        with FileLock(folder / f".{self.name}.lock"):
+        with locked(folder / f".{self.name}.lock"):
             return self.reader(folder, train=train, download=True)
 
     def channels_first(self, pixels: Tensor) -> Tensor:

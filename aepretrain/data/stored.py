@@ -48,7 +48,7 @@ class StoredData(DataModule):
 
     def load(self) -> Source:
         x, y = self.read()
-        rows = divide_rows(len(x), y, *(self._held_out(name, len(x)) for name in ("validation", "test")))
+        rows = self.split_rows(len(x), y)
         if not self.transform.is_fitted:
             self.transform.fit(x.raw().subset(rows[0]))
         train, validation, test = (Examples(x, y)[part] for part in rows)
@@ -57,6 +57,10 @@ class StoredData(DataModule):
         else:
             train = _in_memory(train)
         return Source(train, _in_memory(validation), _in_memory(test))
+
+    def split_rows(self, count: int, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices of the training, validation and test examples; a source with given splits overrides this."""
+        return divide_rows(count, y, *(self._held_out(name, count) for name in ("validation", "test")))
 
     def _held_out(self, name: str, count: int) -> int:
         number: int | None = getattr(self, name)

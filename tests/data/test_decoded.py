@@ -1,6 +1,8 @@
-"""Pictures and tables are decoded once, into a file that is never stale, and are then what they were."""
+"""Pictures and tables are decoded once, into a file that is checked when it is opened, and are then what they were."""
 
+import errno
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from aepretrain import DataError, ImageFolder, ParquetFolder, StorageError
 from aepretrain.cli.main import main
+from aepretrain.data import decoded
 from aepretrain.data.rows import Rows
 from tests.support.full_disk import largest_file
 
@@ -87,6 +90,114 @@ def test_pictures_are_decoded_once_and_again_when_anything_changed(tmp_path):
     assert torch.equal(read()[1:], before[1:])
     os.truncate(cached(tmp_path)[0], 100)
     assert len(read()) == 30
+
+
+def grey(folder, level):
+    """A picture that every other one equals in size, whatever its level."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 4), level, np.uint8)).save(folder / "a.bmp")
+    os.utime(folder / "a.bmp", ns=(1, 1))
+    return folder / "a.bmp"
+
+
+def test_another_content_of_the_same_size_and_time_is_noticed(tmp_path):
+    before = grey(tmp_path / "pictures", 10).stat()
+    shutil.copy(tmp_path / "pictures" / "a.bmp", tmp_path / "pictures" / "b.bmp")
+
+    def read():
+        return (
+            (whole(ImageFolder(str(tmp_path / "pictures"), cache=str(tmp_path / "cache")))[0] * 255).unique().tolist()
+        )
+
+    assert read() == [10]
+    after = grey(tmp_path / "pictures", 20).stat()
+    assert (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    assert read() == [20]
+
+
+def test_a_damaged_cache_is_made_again_with_one_line(tmp_path, capsys):
+    root = pictures(tmp_path)
+
+    def read():
+        return whole(ImageFolder(root, cache=str(tmp_path / "cache"), **SIZES))
+
+    before, (file,) = read(), cached(tmp_path)
+    assert capsys.readouterr().out == ""
+    held, stamp = file.read_bytes(), file.stat().st_mtime_ns
+    for damage in (b"\0" * len(held), held[:-1] + bytes([held[-1] ^ 1]), held[:100]):
+        file.write_bytes(damage)
+        os.utime(file, ns=(stamp, stamp))
+        assert torch.equal(read(), before)
+        assert file.read_bytes() == held
+        assert capsys.readouterr().out == (
+            f"{file} is damaged: its SHA-256 is not the one that was noted beside it. The data are decoded again.\n"
+        )
+    file.with_suffix(".json").unlink()
+    assert torch.equal(read(), before)
+    assert "there is no SHA-256 beside it" in capsys.readouterr().out
+    file.with_suffix(".json").write_text("{")
+    assert torch.equal(read(), before)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_the_digest_of_a_cache_is_computed_once_by_a_process(tmp_path, monkeypatch):
+    root, asked = pictures(tmp_path), []
+    whole(ImageFolder(root, cache=str(tmp_path / "cache"), **SIZES))
+    monkeypatch.setattr("aepretrain.data.decoded._verified", set())
+    digest = decoded.sha256_of
+    monkeypatch.setattr("aepretrain.data.decoded.sha256_of", lambda path: asked.append(path) or digest(path))
+    for _ in range(3):
+        whole(ImageFolder(root, cache=str(tmp_path / "cache"), **SIZES))
+    assert asked == cached(tmp_path)
+
+
+def test_a_cache_folder_that_cannot_be_written_ends_as_storage(tmp_path, monkeypatch):
+    root, cache = pictures(tmp_path), tmp_path / "cache"
+    (tmp_path / "taken").touch()
+    with pytest.raises(StorageError, match=r"taken cannot be written: .* The folder is named by --data\.cache\."):
+        ImageFolder(root, cache=str(tmp_path / "taken"), **SIZES).splits()
+    cache.mkdir()
+    opened = os.open
+
+    def refusing(path, flags, *args, **kwargs):
+        if flags & os.O_CREAT and str(path).startswith(str(cache)):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, flags, *args, **kwargs)
+
+    data = ImageFolder(root, cache=str(cache), **SIZES)
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(StorageError) as caught:
+        data.splits()
+    assert "cannot be written: Read-only file system. Make it writable, or name another place." in str(caught.value)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr(os, "open", opened)
+    before = whole(ImageFolder(root, cache=str(cache), **SIZES))
+    monkeypatch.setattr(os, "open", refusing)
+    assert torch.equal(whole(ImageFolder(root, cache=str(cache), **SIZES)), before)
+
+
+def test_a_cache_folder_that_cannot_be_looked_into_ends_as_storage(tmp_path, monkeypatch):
+    data = ImageFolder(pictures(tmp_path), cache=str(tmp_path / "cache"), **SIZES)
+    status = os.stat
+
+    def refusing(path, **kwargs):
+        if str(path).startswith(str(tmp_path / "cache")):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return status(path, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    with pytest.raises(StorageError, match=r"Permission denied\. .* The folder is named by --data\.cache\."):
+        data.splits()
+
+
+def test_nothing_but_the_cache_and_its_record_is_left_in_its_folder(tmp_path):
+    root = pictures(tmp_path)
+    whole(ImageFolder(root, cache=root, **SIZES))
+    (file,) = [path for path in (tmp_path / "pictures").iterdir() if path.suffix == ".bin"]
+    left = file.with_name(file.name.replace(".bin", "0.bin.part"))
+    left.touch()
+    whole(ImageFolder(root, cache=root, grey=True, **SIZES))
+    assert sorted(path.suffix for path in (tmp_path / "pictures").iterdir()) == ["", "", ".bin", ".json"]
 
 
 def test_pictures_that_do_not_fit_or_cannot_be_decoded_are_named(tmp_path, monkeypatch):
@@ -191,3 +302,12 @@ def test_damaged_and_differing_files_are_named(tmp_path):
         ParquetFolder(root, cache=str(tmp_path / "cache"), **SIZES).splits()
     with pytest.raises(DataError, match=r"holds no .parquet files"):
         ParquetFolder(str(tmp_path))
+
+
+def test_a_root_that_cannot_be_looked_into_is_named(tmp_path, monkeypatch):
+    def refusing(path, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refusing)
+    with pytest.raises(DataError, match=r"data\.root names .*secret, which cannot be read: Permission denied"):
+        ImageFolder(str(tmp_path / "secret"))

@@ -1,0 +1,24 @@
+import threading
+import time
+
+from aepretrain.data.lock import locked
+
+
+def test_a_lock_that_is_removed_while_held_lets_one_in_at_a_time(tmp_path):
+    inside, together = [], []
+
+    def work(name):
+        for _ in range(5):
+            with locked(tmp_path / ".lock"):
+                inside.append(name)
+                together.append(len(inside))
+                time.sleep(0.002)
+                inside.remove(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [1] * 15
+    assert list(tmp_path.iterdir()) == []
