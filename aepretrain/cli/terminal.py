@@ -174,6 +174,7 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
         f"tested once per cell on {summary.test_examples:,} examples",
         markup=False,
     )
+    console.print(summary.splits_text, markup=False)
     console.print(f"results  {out / 'results.csv'}", markup=False)
     _print_report(out)
 

@@ -86,13 +86,13 @@ def compare(
             f"{len(rows)}/{len(cells)}  {_format_row(row)}" + (f"  about {format_duration(left)} left" if left else "")
         )
 
-    if _may_vectorize(comparison, missing, workers, vectorize):
+    if _may_vectorize(bench, missing, workers, vectorize):
         _pretrain_vectorized(bench, missing, vectorize)
         for group in _groups(bench, missing, vectorize):
             pretrain(group)
             for cell, row in bench.run_many(group):
                 close(cell, row)
-    for seeds in _seed_groups(comparison, workers, tuned=len(bench.trials) > 1):
+    for seeds in _seed_groups(comparison, workers, tuned=len(bench.trials) > 1 and not bench.tunes_every_seed):
         pretrain([cell for cell in missing if cell.seed in seeds])
         # The budget of random-longer may depend on the run time of random.
         for longer in (False, True):
@@ -155,15 +155,16 @@ def _pretrainings(bench: Bench, cells: Sequence[Cell]) -> list[tuple[int, bool]]
     return sorted(job for job in needed if not bench.is_pretrained(*job))
 
 
-def _may_vectorize(comparison: Comparison, missing: Sequence[Cell], workers: Workers, vectorize: Vectorize) -> bool:
+def _may_vectorize(bench: Bench, missing: Sequence[Cell], workers: Workers, vectorize: Vectorize) -> bool:
     """Whether the options of the comparison allow training seeds at once.
 
     Raises:
         ConfigError: If ``vectorize`` is ``on``, and the options do not allow it.
     """
-    timed = comparison.longer_by == "seconds" and any(_is_longer(cell) for cell in missing)
+    timed = bench.comparison.longer_by == "seconds" and any(_is_longer(cell) for cell in missing)
     for forbidden, words in (
         (workers.is_parallel, "several workers share the seeds. Use one worker"),
+        (bench.tunes_every_seed, "with compare.grid every seed chooses its own settings. Use compare.splits fixed"),
         (timed, "compare.longer_by seconds needs the time of each seed by itself. Use steps"),
     ):
         if forbidden and vectorize == "on":

@@ -14,9 +14,15 @@ NOT_OF_A_RUN = ("compare", "control")
 
 
 def cell_config(
-    config: Mapping[str, Any], arm: Arm, seed: int, labels: int | None, settings: Mapping[str, Any]
+    config: Mapping[str, Any],
+    arm: Arm,
+    seed: int,
+    labels: int | None,
+    settings: Mapping[str, Any],
+    *,
+    split_seed: int | None = None,
 ) -> dict[str, Any]:
-    """The comparison's config with the settings of a cell: network, seed, label budget, chosen settings.
+    """The comparison's config with the settings of a cell: network, seed, division, label budget, chosen settings.
 
     Example:
         >>> config = {"seed": 0, "classifier": {"dropout": 0.0}, "data": {"init_args": {}}, "compare": {}}
@@ -28,6 +34,8 @@ def cell_config(
         own.update(copy.deepcopy(dict(config["control"])))
     own["seed"] = seed
     own["data"]["init_args"]["labels"] = labels
+    if split_seed is not None:
+        own["data"]["init_args"]["split_seed"] = split_seed
     for name, value in settings.items():
         *path, last = name.split(".")
         place = own

@@ -13,6 +13,7 @@ from aepretrain.compare.cell_config import cell_config, write_cell_config
 from aepretrain.compare.ensembles import finetune_seeds, pretrain_seeds, reason_finetuning_not_batched, starting_point
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.workers import device_of_worker
+from aepretrain.data import DataModule
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import DivergedError
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
@@ -72,11 +73,20 @@ class Bench:
         assert experiment is not None
         return replace(
             experiment,
-            data=self.trials[0].experiment.data.with_labels(cell.labels),
+            data=self._data(cell.seed).with_labels(cell.labels),
             seed=cell.seed,
             trainer=device_of_worker(experiment.trainer),
             classifier=_frozen(experiment.classifier) if arm.frozen else experiment.classifier,
         )
+
+    @property
+    def tunes_every_seed(self) -> bool:
+        """Whether every seed chooses its own settings: the validation data of one seed test another."""
+        return len(self.trials) > 1 and self.comparison.splits == "per-seed"
+
+    def _data(self, seed: int) -> DataModule:
+        data = self.trials[0].experiment.data
+        return data.with_split(seed) if self.comparison.splits == "per-seed" else data
 
     def run(self, cell: Cell, tuned: FineTuned | None = None) -> CellResult:
         """Run a cell, unless it finished before.
@@ -222,7 +232,7 @@ class Bench:
             tried.append((tuned, experiment, place, settings))
         if not tried:
             raise DivergedError(f"{cell.name}: every combination of compare.grid diverged. Try lower learning rates.")
-        tuned, experiment, place, settings = max(tried, key=lambda each: each[0].record.metrics["val/accuracy"])
+        tuned, experiment, place, settings = max(tried, key=lambda each: each[0].score)
         found = tuned.result(*measure(tuned.head, experiment.data, cell.seed))
         if place != folder:
             _move_into(place, folder)
@@ -251,12 +261,13 @@ class Bench:
             return
         own = {name: value for name, value in settings.items() if name != "budget"}
         weights = "fit trains it again" if arm.pretrained else "fit would pretrain it, which this arm was not"
-        config = cell_config(self.tracking.config, arm, cell.seed, cell.labels, own)
+        split_seed = self._data(cell.seed).split_seed if self.comparison.splits == "per-seed" else None
+        config = cell_config(self.tracking.config, arm, cell.seed, cell.labels, own, split_seed=split_seed)
         write_cell_config(folder, f"{folder.name} of a comparison: {weights}.", config)
 
     def _candidates(self, cell: Cell) -> Sequence[Trial]:
-        """All combinations for the first seed; for other seeds the combination that the first seed chose."""
-        if cell.seed == 0 or len(self.trials) == 1:
+        """All combinations for the first seed, or for every seed; else the combination that the first seed chose."""
+        if cell.seed == 0 or len(self.trials) == 1 or self.tunes_every_seed:
             return self.trials
         first = self.run(replace(cell, seed=0)).hyperparameters
         return [trial for trial in self.trials if trial.settings.items() <= first.items()]

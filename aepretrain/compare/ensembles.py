@@ -49,7 +49,8 @@ def pretrain_seeds(
     for experiment, folder in zip(experiments, folders, strict=True):
         save_inputs(experiment.data.splits(experiment.seed).validation, folder)
     try:
-        pretrain_stacks(stacks, first.data, first.pretrain, contexts, vectorize=vectorize, on_stage_ends=ends)
+        data = [experiment.data for experiment in experiments]
+        pretrain_stacks(stacks, data, first.pretrain, contexts, vectorize=vectorize, on_stage_ends=ends)
     except DivergedError as error:
         _report_divergence(error)
         return False
@@ -115,7 +116,8 @@ def finetune_seeds(
     pretrained = [expected for _, expected in starts if expected is not None]
     first = experiments[0]
     try:
-        tuned = finetune_ensemble(classifiers, first.data, first.finetune, contexts, pretrained=pretrained)
+        data = [experiment.data for experiment in experiments]
+        tuned = finetune_ensemble(classifiers, data, first.finetune, contexts, pretrained=pretrained)
     except DivergedError as error:
         _report_divergence(error)
         return None

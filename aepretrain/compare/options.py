@@ -55,8 +55,11 @@ class Comparison:
         baselines: Classifiers on the raw input: ``logistic``, ``knn``, ``svm``, ``boosting``; ``null`` is the first
             three, and for tables all four.
         grid: Settings to choose on validation data, such as ``{finetune.epochs: [20, 60]}``: every combination is
-            tried once per arm and label budget with the first seed, and the other seeds use the best. Only
+            tried once per arm and label budget, with the first seed alone if ``splits`` is ``fixed``. Only
             ``classifier.`` and ``finetune.`` settings, since pretraining is shared.
+        splits: ``per-seed``: every seed divides the data anew into training, validation and test examples, so that
+            intervals hold for more than one division. ``fixed``: one division for all. Data with splits of their own
+            keep them.
         margin: Largest difference, in points of accuracy, that still counts as none: an interval within plus and minus
             this says ``no difference seen``, a wider one around zero ``undecided``.
         longer_by: Unit of the compute added to ``random-longer``: the ``steps`` of pretraining, or its ``seconds``.
@@ -75,6 +78,7 @@ class Comparison:
     baselines: Sequence[str] | None = None
     grid: Mapping[str, list[Any]] = field(default_factory=dict)
     longer_by: Literal["steps", "seconds"] = "steps"
+    splits: Literal["per-seed", "fixed"] = "per-seed"
     margin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -122,6 +126,12 @@ class Comparison:
         return any(ARMS[arm].control for arm in self.arms)
 
     def for_data(self, data: DataModule) -> "Comparison":
+        """The comparison with the defaults for the data: baselines, if none were named, and splits."""
+        if data.own_splits:
+            return replace(self, splits="fixed").with_baselines(data)
+        return self.with_baselines(data)
+
+    def with_baselines(self, data: DataModule) -> "Comparison":
         """The comparison with default baselines for the data, if none were named."""
         if self.baselines is not None:
             return self

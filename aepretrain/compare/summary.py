@@ -52,6 +52,7 @@ def summarize(rows: Sequence[CellResult], comparison: Comparison, data: DataFact
         validation_examples=data.validation,
         test_examples=data.test,
         budgets=tuple(budgets),
+        splits=comparison.splits,
     )
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aepretrain.data.base import DataModule, Examples, Source, divide
+from aepretrain.data.base import DataModule
 from aepretrain.data.checks import check_classes, check_inputs
+from aepretrain.data.division import divide
+from aepretrain.data.examples import Examples, Source
 from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import DataError
 
@@ -26,6 +28,7 @@ class Arrays(DataModule):
         test: Share of the examples for testing.
         labels: Number of labelled training examples, balanced; ``None`` is all.
         unlabelled: Number of training examples set aside for pretraining alone.
+        split_seed: Seed of the division into training, validation and test data.
 
     Raises:
         DataError: If the arrays are empty, do not belong together, are not finite, or hold labels out of range.
@@ -48,8 +51,9 @@ class Arrays(DataModule):
         test: float = 0.2,
         labels: int | None = None,
         unlabelled: int | None = None,
+        split_seed: int = 0,
     ) -> None:
-        super().__init__(labels=labels, unlabelled=unlabelled)
+        super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
         self.x = _inputs(x)
         self.y = None if y is None else _tensor(y, "labels")
         self.more_inputs = None if more_inputs is None else _inputs(more_inputs)
@@ -62,7 +66,7 @@ class Arrays(DataModule):
         self.y = None if self.y is None else self.y.long()
 
     def load(self) -> Source:
-        source = divide(Examples(self.x, self.y), validation=self.validation, test=self.test)
+        source = divide(Examples(self.x, self.y), validation=self.validation, test=self.test, seed=self.split_seed)
         if not self.transform.is_fitted:
             self.transform.fit(source.train.x)
         splits = (source.train, source.validation, source.test)

@@ -3,17 +3,16 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.checks import check_inputs, check_labels
+from aepretrain.data.division import missing_classes
+from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.file_rows import WINDOW
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
@@ -21,53 +20,8 @@ from aepretrain.data.transforms import NoTransform, Transform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.noise import derive_seed
 
-
-@dataclass(frozen=True)
-class Examples:
-    """Inputs ``x`` of shape ``(N, *in_shape)``, float32, and optional labels ``y`` of shape ``(N,)``.
-
-    Inputs larger than memory are :class:`~aepretrain.data.rows.Rows`.
-    """
-
-    x: Inputs
-    y: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, rows: Tensor) -> "Examples":
-        return Examples(choose(self.x, rows), None if self.y is None else self.y[rows])
-
-    def tensors(self) -> list[Inputs]:
-        """The inputs, followed by the labels if they exist."""
-        return [self.x] if self.y is None else [self.x, self.y]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set before label budgets are applied: three fixed splits, and optional inputs without labels."""
-
-    train: Examples
-    validation: Examples
-    test: Examples
-    unlabelled: Inputs | None = None
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The examples of one run, by their use.
-
-    Args:
-        unlabelled: Inputs for pretraining, shape ``(U, *in_shape)``. Validation and test examples are excluded.
-        train: Labelled examples for the classifier.
-        validation: Examples for choosing epochs and settings.
-        test: Examples for the final test, read once.
-    """
-
-    unlabelled: Inputs
-    train: Examples
-    validation: Examples
-    test: Examples
+DIVISIONS, DIVISIONS_BYTES = 8, 2**28
+"""So many other divisions of a data set are kept in memory if they take at most so many bytes together; else one."""
 
 
 class DataModule(LightningDataModule, ABC):
@@ -82,6 +36,8 @@ class DataModule(LightningDataModule, ABC):
         unlabelled: Number of training examples set aside for pretraining alone. Pretraining then sees only these and
             the inputs that came without labels; label budgets exclude them. ``None``: pretraining sees the inputs of
             all training examples.
+        split_seed: Seed of the division into training, validation and test data, where the data have no splits of
+            their own.
     """
 
     in_shape: tuple[int, ...]
@@ -98,6 +54,8 @@ class DataModule(LightningDataModule, ABC):
     """Names of the columns that are neither features nor labels."""
     class_names: list[str] | None = None
     """Class names, indexed by label; ``None``: the classes have no names."""
+    own_splits: bool = False
+    """Whether the data come with splits of their own, which no seed changes."""
     memory_limit: int | None = None
     """Memory limit for inputs and codes, in bytes; ``None``: no limit."""
 
@@ -107,7 +65,7 @@ class DataModule(LightningDataModule, ABC):
         most = WINDOWS * WINDOW
         return most if self.memory_limit is None else min(most, self.memory_limit // 8)
 
-    def __init__(self, *, labels: int | None = None, unlabelled: int | None = None) -> None:
+    def __init__(self, *, labels: int | None = None, unlabelled: int | None = None, split_seed: int = 0) -> None:
         super().__init__()
         self.name: str = type(self).__name__
         for name, value in (("labels", labels), ("unlabelled", unlabelled)):
@@ -115,12 +73,14 @@ class DataModule(LightningDataModule, ABC):
                 raise ConfigError(f"data.{name} must be >= 1, but got {value}. Leave it out to use all.")
         self.labels = labels
         self.unlabelled = unlabelled
+        self.split_seed = split_seed
         self.transform = NoTransform()
         self.notes: list[str] = []
         """Sentences on what was read: files, rows, columns or classes, and what was left out and why."""
         self.warnings: list[str] = []
         """Sentences on what looks wrong with the data, each with the way out; complete after :meth:`source`."""
         self._source: Source | None = None
+        self._redivided: dict[int, Self] = {}
 
     @abstractmethod
     def load(self) -> Source:
@@ -141,6 +101,9 @@ class DataModule(LightningDataModule, ABC):
                     check_labels(examples.y, len(examples), self.num_classes, f"{self.name}, {split} split")
             if source.unlabelled is not None:
                 check_inputs(source.unlabelled, self.in_shape, f"{self.name}, unlabelled inputs")
+            if self.num_classes is not None:
+                missing = missing_classes(source, self.class_names)
+                self.warnings += [each for each in missing if each not in self.warnings]
             self._source = source
         return self._source
 
@@ -167,9 +130,27 @@ class DataModule(LightningDataModule, ABC):
         data.labels = labels
         return data
 
+    def with_split(self, seed: int) -> Self:
+        """The same data set, divided anew by another ``split_seed``; itself if it has splits of its own."""
+        if self.own_splits or seed == self.split_seed:
+            return self
+        if seed not in self._redivided:
+            data = copy.copy(self)
+            data._source, data._redivided, data.split_seed = None, {}, seed
+            data.transform = type(self.transform)(**self.transform.arguments())
+            data.notes, data.warnings = list(self.notes), list(self.warnings)
+            kept = DIVISIONS if self._nbytes() * DIVISIONS <= DIVISIONS_BYTES else 1
+            self._redivided = {**dict(list(self._redivided.items())[1 - kept :] if kept > 1 else ()), seed: data}
+        return self._redivided[seed]
+
+    def _nbytes(self) -> int:
+        source = self.source()
+        parts = (source.train.x, source.validation.x, source.test.x, source.unlabelled)
+        return sum(x.nbytes for x in parts if isinstance(x, Tensor))
+
     def __getstate__(self) -> dict[str, Any]:
         """The settings without the data: another process loads the data itself."""
-        return {**vars(self), "_source": None}
+        return {**vars(self), "_source": None, "_redivided": {}}
 
     def for_pretraining(self, seed: int = 0, *, batch_size: int | None = None) -> "PretrainingData":
         """The inputs for pretraining, for a stock Lightning Trainer: ``Trainer().fit(layer, this)``.
@@ -280,52 +261,3 @@ def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
             )
         ranks[members] = torch.arange(len(members)) * len(classes) + turn
     return shuffled[ranks.argsort()[:count]]
-
-
-def divide(examples: Examples, *, validation: float, test: float) -> Source:
-    """Divide a data set without predefined splits: at random with a fixed seed, stratified by class.
-
-    Args:
-        examples: All examples.
-        validation: Share for validation, in ``(0, 1)``.
-        test: Share for testing, in ``(0, 1)``.
-
-    Raises:
-        ConfigError: If the shares leave nothing to train on.
-        DataError: If there are too few examples to divide.
-    """
-    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
-        raise ConfigError(
-            f"validation and test shares must be positive and leave training data, but got {validation} and {test}. "
-            "Usual are 0.1 to 0.2 each."
-        )
-    parts = divide_rows(len(examples), examples.y, validation / (1 - test), test)
-    train, held_out, tested = (examples[rows] for rows in parts)
-    return Source(train, held_out, tested)
-
-
-def divide_rows(
-    count: int, y: Tensor | None, validation: float | int, test: float | int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of the training, validation and test examples: at random with a fixed seed.
-
-    Args:
-        count: Number of examples.
-        y: Labels to stratify by; ``None``: no stratification.
-        validation: Number of validation examples, or their share of the examples that are not for testing.
-        test: Number of test examples, or their share of all examples.
-
-    Raises:
-        DataError: If there are too few examples to divide.
-
-    Example:
-        >>> [len(rows) for rows in divide_rows(10, None, validation=3, test=0.2)]
-        [5, 3, 2]
-    """
-    try:
-        rest, tested = train_test_split(np.arange(count), test_size=test, stratify=y, random_state=0)
-        rest_y = None if y is None else y[rest]
-        train, held_out = train_test_split(rest, test_size=validation, stratify=rest_y, random_state=0)
-    except ValueError as error:
-        raise DataError(f"{count} examples cannot be divided into three splits: {error}") from error
-    return torch.from_numpy(train), torch.from_numpy(held_out), torch.from_numpy(tested)

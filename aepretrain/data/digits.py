@@ -3,7 +3,9 @@
 import torch
 from sklearn.datasets import load_digits
 
-from aepretrain.data.base import DataModule, Examples, Source, divide
+from aepretrain.data.base import DataModule
+from aepretrain.data.division import divide
+from aepretrain.data.examples import Examples, Source
 from aepretrain.data.transforms import Scale
 
 
@@ -15,6 +17,7 @@ class Digits(DataModule):
     Args:
         labels: Number of labelled training examples, balanced; ``None`` is all.
         unlabelled: Number of training examples set aside for pretraining alone.
+        split_seed: Seed of the division into training, validation and test data.
 
     Reference:
         Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI repository (1998).
@@ -30,11 +33,11 @@ class Digits(DataModule):
     preprocessing = "grey values 0 to 16, divided by 16"
     class_names = [str(digit) for digit in range(10)]
 
-    def __init__(self, *, labels: int | None = None, unlabelled: int | None = None) -> None:
-        super().__init__(labels=labels, unlabelled=unlabelled)
+    def __init__(self, *, labels: int | None = None, unlabelled: int | None = None, split_seed: int = 0) -> None:
+        super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
         self.transform = Scale(16)
 
     def load(self) -> Source:
         pixels, y = load_digits(return_X_y=True)
         x = self.transform(torch.from_numpy(pixels).reshape(-1, *self.in_shape))
-        return divide(Examples(x, torch.from_numpy(y).long()), validation=1 / 6, test=1 / 6)
+        return divide(Examples(x, torch.from_numpy(y).long()), validation=1 / 6, test=1 / 6, seed=self.split_seed)

@@ -1,5 +1,6 @@
 """Division of a data set without splits of its own: at random, stratified by class."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from aepretrain.data.base import Examples, Source
+from aepretrain.data.examples import Examples, Source
 from aepretrain.errors import ConfigError, DataError
 
 LEAST_STRATIFIED = 3
@@ -51,6 +52,7 @@ def divide_rows(
         y: Labels to stratify by; ``None``: no stratification.
         validation: Number of validation examples, or their share of the examples that are not for testing.
         test: Number of test examples, or their share of all examples.
+        seed: Chooses the split.
 
     Raises:
         DataError: If there are too few examples to divide.
@@ -61,11 +63,9 @@ def divide_rows(
     """
     labels = None if y is None else y.numpy()
     common = np.arange(count) if labels is None else np.flatnonzero(_counts(labels)[labels] >= LEAST_STRATIFIED)
-    stratify = None if labels is None else labels[common]
     try:
-        rest, tested = train_test_split(common, test_size=test, stratify=stratify, random_state=seed)
-        stratify = None if labels is None else labels[rest]
-        train, held_out = train_test_split(rest, test_size=validation, stratify=stratify, random_state=seed)
+        rest, tested = _draw(common, test, labels, seed)
+        train, held_out = _draw(rest, validation, labels, seed)
     except ValueError as error:
         raise DataError(f"{count} examples cannot be divided into three splits: {error}") from error
     if labels is not None:
@@ -75,6 +75,19 @@ def divide_rows(
         first = np.isin(rare, rare[np.unique(labels[rare], return_index=True)[1]])
         train, tested = np.concatenate([train, rare[first]]), np.concatenate([tested, rare[~first]])
     return torch.from_numpy(train), torch.from_numpy(held_out), torch.from_numpy(tested)
+
+
+def _draw(
+    rows: NDArray[np.int64], size: float | int, labels: NDArray[np.int64] | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw ``size`` rows, stratified by their labels: (rest, drawn). A class with a single row keeps it in the rest."""
+    if labels is None:
+        return tuple(train_test_split(rows, test_size=size, random_state=seed))
+    single = _counts(labels[rows])[labels[rows]] < 2
+    number = math.ceil(size * len(rows)) if isinstance(size, float) and single.any() else size
+    several = rows[~single]
+    rest, drawn = train_test_split(several, test_size=number, stratify=labels[several], random_state=seed)
+    return np.concatenate([rest, rows[single]]), drawn
 
 
 def _counts(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -90,7 +103,7 @@ def _give_every_class(train: NDArray[np.int64], part: NDArray[np.int64], labels:
 
 
 def missing_classes(source: Source, names: Sequence[str] | None = None) -> list[str]:
-    """One sentence per split in which a class of the training data does not occur.
+    """One sentence per split in which a class does not occur.
 
     Args:
         source: The data set, with labels.
@@ -100,22 +113,14 @@ def missing_classes(source: Source, names: Sequence[str] | None = None) -> list[
         >>> train = Examples(torch.zeros(3, 1), torch.tensor([0, 1, 2]))
         >>> rest = Examples(torch.zeros(2, 1), torch.tensor([0, 1]))
         >>> missing_classes(Source(train, rest, train), ["cat", "dog", "cow"])
-        ["class 'cow' does not occur in the validation split, so nothing is known of it there. Give more examples of it, \
-or merge it with another class."]
+        ["validation split: no example of 'cow'. Give more examples, or merge rare classes."]
     """
-    found = []
-    classes = set() if source.train.y is None else set(source.train.y.unique().tolist())
-    for split, examples in (("validation", source.validation), ("test", source.test)):
-        if examples.y is None:
-            continue
-        missing = sorted(classes - set(examples.y.unique().tolist()))
-        if missing:
-            several = len(missing) > 1
+    splits = {"training": source.train, "validation": source.validation, "test": source.test}
+    labels = {split: set(examples.y.unique().tolist()) for split, examples in splits.items() if examples.y is not None}
+    found, occurring = [], set().union(*labels.values())
+    for split, own in labels.items():
+        if missing := sorted(occurring - own):
             listed = ", ".join(repr(names[each] if names else each) for each in missing[:10])
-            found.append(
-                f"{'classes' if several else 'class'} {listed}{', …' if len(missing) > 10 else ''} "
-                f"{'do' if several else 'does'} not occur in the {split} split, so nothing is known of "
-                f"{'them' if several else 'it'} there. Give more examples of {'them' if several else 'it'}, or merge "
-                f"{'them' if several else 'it'} with another class."
-            )
+            more = f" and {len(missing) - 10} other classes" if len(missing) > 10 else ""
+            found.append(f"{split} split: no example of {listed}{more}. Give more examples, or merge rare classes.")
     return found

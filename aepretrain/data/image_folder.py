@@ -52,6 +52,7 @@ class ImageFolder(DecodedData):
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
         unlabelled: Number of training examples set aside for pretraining alone.
+        split_seed: Seed of the division into training, validation and test data.
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
 
     Raises:
@@ -80,6 +81,7 @@ class ImageFolder(DecodedData):
         test: int | None = None,
         labels: int | None = None,
         unlabelled: int | None = None,
+        split_seed: int = 0,
         memory_budget: str | int | None = None,
     ) -> None:
         super().__init__(
@@ -89,6 +91,7 @@ class ImageFolder(DecodedData):
             test=test,
             labels=labels,
             unlabelled=unlabelled,
+            split_seed=split_seed,
             memory_budget=memory_budget,
         )
         if size is not None and size < 1:
@@ -108,6 +111,7 @@ class ImageFolder(DecodedData):
             self.num_classes = len(self._tree.classes)
             self.y = torch.tensor(self._tree.labels)
             self.class_names = list(self._tree.classes)
+        self.own_splits = {"validation", "test"} <= set(self._tree.folders)
         self.in_shape = self._first_shape()
 
     def _check_splits(self) -> None:
@@ -224,7 +228,9 @@ class ImageFolder(DecodedData):
         """Take a split that has no folder from the training examples: (rest, taken)."""
         number, classes = self._held_out(split, len(train)), None if y is None else y[train]
         try:
-            rest, taken = train_test_split(train.numpy(), test_size=number, stratify=classes, random_state=0)
+            rest, taken = train_test_split(
+                train.numpy(), test_size=number, stratify=classes, random_state=self.split_seed
+            )
         except ValueError as error:
             raise DataError(
                 f"{self._tree.folders['train']}: {number} of {len(train)} pictures cannot be set apart for {split}: "

@@ -11,7 +11,8 @@ import torch
 import torchvision.datasets
 from torch import Tensor
 
-from aepretrain.data.base import DataModule, Examples, Source
+from aepretrain.data.base import DataModule
+from aepretrain.data.examples import Examples, Source
 from aepretrain.data.lock import locked
 from aepretrain.data.transforms import Scale
 from aepretrain.errors import DataError
@@ -31,6 +32,7 @@ class TorchvisionImages(DataModule):
     """
 
     preprocessing = "pixel values 0 to 255, divided by 255"
+    own_splits = True
     held_out = 10_000
     """Number of training examples, taken from the end, that are held out for validation."""
 

@@ -29,6 +29,7 @@ class MappedArray(StoredData):
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
         unlabelled: Number of training examples set aside for pretraining alone.
+        split_seed: Seed of the division into training, validation and test data.
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit. The
             model, its batches and the program itself need memory in addition.
 
@@ -56,6 +57,7 @@ class MappedArray(StoredData):
         test: int | None = None,
         labels: int | None = None,
         unlabelled: int | None = None,
+        split_seed: int = 0,
         memory_budget: str | int | None = None,
     ) -> None:
         super().__init__(
@@ -64,6 +66,7 @@ class MappedArray(StoredData):
             test=test,
             labels=labels,
             unlabelled=unlabelled,
+            split_seed=split_seed,
             memory_budget=memory_budget,
         )
         self.x = NpyHeader.read(x)

@@ -2,7 +2,8 @@
 
 import torch
 
-from aepretrain.data.base import DataModule, Examples, Source
+from aepretrain.data.base import DataModule
+from aepretrain.data.examples import Examples, Source
 from aepretrain.errors import ConfigError
 
 
@@ -27,6 +28,7 @@ class OneHotPatterns(DataModule):
     """
 
     num_classes = None
+    own_splits = True
     preprocessing = "one-hot patterns, as they are"
 
     def __init__(self, patterns: int = 8) -> None:

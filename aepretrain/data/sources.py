@@ -1,9 +1,10 @@
 """All data sources by name: importing this module registers them for configs."""
 
 from aepretrain.data.arrays import Arrays
-from aepretrain.data.base import DataModule, Examples, Source, Splits, balanced_subset
+from aepretrain.data.base import DataModule, balanced_subset
 from aepretrain.data.batches import Batches
 from aepretrain.data.digits import Digits
+from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.image_folder import ImageFolder
 from aepretrain.data.images import CIFAR10, MNIST, FashionMNIST
 from aepretrain.data.mapped import MappedArray

@@ -5,8 +5,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from aepretrain.data.base import DataModule, Examples, Source, divide_rows
+from aepretrain.data.base import DataModule
 from aepretrain.data.budget import format_bytes, parse_budget
+from aepretrain.data.division import divide_rows
+from aepretrain.data.examples import Examples, Source
 from aepretrain.data.file_rows import FileRows
 from aepretrain.errors import ConfigError
 
@@ -23,6 +25,7 @@ class StoredData(DataModule):
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
         unlabelled: Number of training examples set aside for pretraining alone.
+        split_seed: Seed of the division into training, validation and test data.
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
     """
 
@@ -34,9 +37,10 @@ class StoredData(DataModule):
         test: int | None = None,
         labels: int | None = None,
         unlabelled: int | None = None,
+        split_seed: int = 0,
         memory_budget: str | int | None = None,
     ) -> None:
-        super().__init__(labels=labels, unlabelled=unlabelled)
+        super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
         self.num_classes = num_classes
         self.validation = validation
         self.test = test
@@ -60,7 +64,8 @@ class StoredData(DataModule):
 
     def split_rows(self, count: int, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Indices of the training, validation and test examples; a source with given splits overrides this."""
-        return divide_rows(count, y, *(self._held_out(name, count) for name in ("validation", "test")))
+        validation, test = (self._held_out(name, count) for name in ("validation", "test"))
+        return divide_rows(count, y, validation, test, self.split_seed)
 
     def _held_out(self, name: str, count: int) -> int:
         number: int | None = getattr(self, name)

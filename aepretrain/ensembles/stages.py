@@ -19,7 +19,7 @@ from aepretrain.training.stage import train_stage
 
 def pretrain_stacks(
     stacks: Sequence[GreedyStack],
-    data: DataModule,
+    data: DataModule | Sequence[DataModule],
     pretraining: Pretraining,
     contexts: Sequence[RunContext],
     *,
@@ -30,7 +30,7 @@ def pretrain_stacks(
 
     Args:
         stacks: The stacks, which differ only in their weights.
-        data: As for :meth:`GreedyStack.fit`.
+        data: As for :meth:`GreedyStack.fit`; one data set for all stacks, or one for each.
         pretraining: As for :meth:`GreedyStack.fit`.
         contexts: One per stack; they differ in seed, directory and loggers.
         vectorize: Whether to train a layer of all stacks at once: where possible and faster (``auto``), always unless
@@ -43,8 +43,8 @@ def pretrain_stacks(
     """
     ends: Sequence[StageEnd | None] = on_stage_ends or [None] * len(stacks)
     trainings = [
-        GreedyTraining(stack, data, pretraining, context, on_stage_end=end)
-        for stack, context, end in zip(stacks, contexts, ends, strict=True)
+        GreedyTraining(stack, own, pretraining, context, on_stage_end=end)
+        for stack, own, context, end in zip(stacks, _each(data, stacks), contexts, ends, strict=True)
     ]
     for k in range(len(stacks[0].layers)):
         for training, record in zip(trainings, _train_layer(trainings, k, vectorize), strict=True):
@@ -77,9 +77,13 @@ def _tensors(inputs: Sequence[Inputs]) -> list[Tensor]:
     return [each for each in inputs if isinstance(each, Tensor)]
 
 
+def _each(data: DataModule | Sequence[DataModule], seeds: Sequence[object]) -> Sequence[DataModule]:
+    return [data] * len(seeds) if isinstance(data, DataModule) else data
+
+
 def finetune_ensemble(
     classifiers: Sequence[Classifier],
-    data: DataModule,
+    data: DataModule | Sequence[DataModule],
     finetuning: FineTuning,
     contexts: Sequence[RunContext],
     *,
@@ -90,7 +94,7 @@ def finetune_ensemble(
 
     Args:
         classifiers: One per seed; they differ only in their weights. ``reason_impossible`` must return ``None``.
-        data: As for ``finetune``; inputs in files are read into memory.
+        data: As for ``finetune``; one data set for all, or one for each. Inputs in files are read into memory.
         finetuning: As for ``finetune``. Each seed has its own best epoch and its own patience.
         contexts: One per seed; they differ in seed, directory and loggers.
         pretrained: Per seed, the encoder that the classifier must hold bit for bit before the first step; or none.
@@ -101,7 +105,7 @@ def finetune_ensemble(
         DivergedError: If a metric of any seed is not finite.
         AEPretrainError: If the pretrained weights are not in the batched model.
     """
-    splits = [labelled(data, context) for context in contexts]
+    splits = [labelled(own, context) for own, context in zip(_each(data, contexts), contexts, strict=True)]
     for classifier, (examples, _) in zip(classifiers, splits, strict=True):
         prepare_head(classifier, finetuning, examples)
     train, validation = (

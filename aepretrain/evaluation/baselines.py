@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from aepretrain.data import Splits
-from aepretrain.data.base import Examples
+from aepretrain.data.examples import Examples
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,12 @@ class FineTuned:
     record: StageRecord
     weights_arrived: bool | None
 
+    @property
+    def score(self) -> tuple[float, float]:
+        """The metrics that chose the kept epoch, larger is better: the monitored one, then the negative loss."""
+        metrics, sign = self.record.metrics, {"min": -1.0, "max": 1.0}[self.head.mode]
+        return sign * metrics[self.head.monitor], -metrics["val/loss"]
+
     def result(self, validation: Measurement, test: Measurement) -> ClassifierResult:
         """The result of fine-tuning, with the given measurements of the classifier."""
         return ClassifierResult(

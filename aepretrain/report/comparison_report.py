@@ -111,6 +111,7 @@ def _verdict(files: ComparisonFiles) -> list[str]:
     if not cards:
         return [missing("No verdict: it needs the arms pretrained and random, and one of them was left out.")]
     sentences = [_better_baselines(files), "Brackets are 95% intervals of the mean paired difference over seeds."]
+    sentences.append(f"{files.summary.splits_text[0].upper()}{files.summary.splits_text[1:]}.")
     if others[0]:
         sentences.insert(0, "Equal compute: random weights are fine-tuned for as long as pretraining took, too.")
     return [

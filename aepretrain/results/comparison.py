@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from aepretrain.results.cell import Labels
-from aepretrain.results.records import read_record, write_record
+from aepretrain.results.records import absent, read_record, write_record
 from aepretrain.results.statistics import PairedDifference
 
 
@@ -76,6 +76,7 @@ class ComparisonResult:
         validation_examples: Number of labelled examples on which settings and epochs were chosen.
         test_examples: Number of examples on which every cell was tested, once.
         budgets: One result per label budget.
+        splits: ``per-seed`` or ``fixed``; ``None`` in files of earlier versions, whose splits were fixed.
 
     Example:
         >>> knn = BudgetResult(labels=50, arms={"knn": ArmResult(0.9, 0.01, 0.02, 3)}, differences={}, verdict=None,
@@ -91,6 +92,13 @@ class ComparisonResult:
     validation_examples: int
     test_examples: int
     budgets: tuple[BudgetResult, ...]
+    splits: str | None = absent()
+
+    @property
+    def splits_text(self) -> str:
+        """The division of the data in words."""
+        anew = "every seed divides the data anew into training, validation and test examples"
+        return anew if self.splits == "per-seed" else "all seeds share one division of the data"
 
     @classmethod
     def read(cls, path: Path) -> Self:

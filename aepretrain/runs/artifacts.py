@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepretrain.data.base import Examples
+from aepretrain.data.examples import Examples
 from aepretrain.layers.base import Layer
 from aepretrain.parts.noise import Noise, derive_seed
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows, write_picture

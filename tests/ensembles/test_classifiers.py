@@ -192,7 +192,7 @@ def test_auto_does_the_same_where_it_gains_and_says_why_where_not(tmp_path, monk
 def test_every_setting_that_may_be_chosen_has_to_be_one_for_many_seeds(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ensembles, "finetune_ensemble", None)
     grid = {"classifier.scheduler": [None, ReduceLROnPlateau]}
-    comparison = replace(COMPARISON, labels=[50], arms=["random"], grid=grid)
+    comparison = replace(COMPARISON, labels=[50], arms=["random"], grid=grid, splits="fixed")
     settings = [{"classifier.scheduler": scheduler} for scheduler in ("none", "plateau")]
     networks = [experiment(), experiment(classifier=partial(Classifier, scheduler=ReduceLROnPlateau))]
     trials = [Trial(network, settings=own) for network, own in zip(networks, settings, strict=True)]
@@ -202,7 +202,7 @@ def test_every_setting_that_may_be_chosen_has_to_be_one_for_many_seeds(tmp_path,
 
 def test_the_first_seed_chooses_the_settings_alone(tmp_path):
     grid = {"finetune.epochs": [1, 4]}
-    comparison = replace(COMPARISON, labels=[50], arms=["random"], grid=grid)
+    comparison = replace(COMPARISON, labels=[50], arms=["random"], grid=grid, splits="fixed")
     for name in ("on", "off"):
         trials = [
             Trial(experiment(finetune=FineTuning(epochs, 16)), settings={"finetune.epochs": epochs})
@@ -257,3 +257,14 @@ def test_cells_are_trained_one_by_one_where_a_seed_diverges(tmp_path, capsys):
     with pytest.raises(DivergedError, match=r"classifier: the loss of epoch .* examples are listed"):
         leave_in(tmp_path, "on", replace(COMPARISON, arms=["random"]), classifier=steep)
     assert "one seed after another, because with all at once one diverged" in capsys.readouterr().out
+
+
+def test_with_a_division_of_its_own_every_seed_chooses_its_settings(tmp_path):
+    comparison = replace(COMPARISON, labels=[50], arms=["random"], grid={"finetune.epochs": [1, 4]})
+    trials = [
+        Trial(experiment(finetune=FineTuning(epochs, 16)), settings={"finetune.epochs": epochs}) for epochs in (1, 4)
+    ]
+    with pytest.raises(ConfigError, match=r"every seed chooses its own settings\. Use compare\.splits fixed"):
+        compare(experiment(), comparison, tmp_path / "on", trials=trials, vectorize="on")
+    compare(experiment(), comparison, tmp_path / "off", trials=trials)
+    assert (tmp_path / "off/runs/random-50-seed1/trials").is_dir()

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from aepretrain import ConfigError, Dense, GreedyStack, PlainAutoencoder, Pretraining, RunContext, StorageError
-from aepretrain.data.base import DataModule, Examples, Source
+from aepretrain.data.base import DataModule
+from aepretrain.data.examples import Examples, Source
 from aepretrain.data.rows import Rows
 from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes
 from aepretrain.pretraining.encoding import encode_dataset

@@ -27,7 +27,7 @@ with more seeds or budgets, only the new cells are run.
 
 
 WORKERS = ("workers", "backend", "address")
-FIXED = ("grid", "longer_by")
+FIXED = ("grid", "longer_by", "splits")
 """Settings of ``compare`` that determine the result of a cell; the others may change between runs."""
 
 
