@@ -14,6 +14,7 @@ from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.division import missing_classes
 from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.file_rows import WINDOW
+from aepretrain.data.inspection import inspect
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
 from aepretrain.data.transforms import NoTransform, Transform
@@ -81,6 +82,7 @@ class DataModule(LightningDataModule, ABC):
         """Sentences on what looks wrong with the data, each with the way out; complete after :meth:`source`."""
         self._source: Source | None = None
         self._redivided: dict[int, Self] = {}
+        self._inspected = False
 
     @abstractmethod
     def load(self) -> Source:
@@ -104,6 +106,9 @@ class DataModule(LightningDataModule, ABC):
             if self.num_classes is not None:
                 missing = missing_classes(source, self.class_names)
                 self.warnings += [each for each in missing if each not in self.warnings]
+            if not self._inspected:
+                self.warnings += inspect(source, self.columns)
+                self._inspected = True
             self._source = source
         return self._source
 

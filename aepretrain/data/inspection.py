@@ -1,0 +1,111 @@
+"""What looks wrong with data that can be trained on: features of unequal scale, and rows that are in two splits."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from aepretrain.data.examples import Source
+from aepretrain.data.rows import Inputs, pieces
+from aepretrain.parts.moments import Moments
+
+LARGE = 30.0
+"""A feature is far from unit scale if its root mean square exceeds this."""
+SMALL = 0.01
+"""Features hardly vary if no standard deviation reaches this."""
+STANDARDIZE = "Set data.transform standardize, which is fitted on the training rows and kept with the encoder."
+MOST_BYTES = 2**30
+"""Rows are compared across splits if all inputs take at most so many bytes."""
+NAMED = 3
+
+
+def inspect(source: Source, columns: Sequence[str] | None = None) -> list[str]:
+    """One sentence for each thing that looks wrong, with the way out.
+
+    Args:
+        source: The data set, as a network sees it.
+        columns: Names of the features; ``None``: their numbers.
+    """
+    return [*unscaled_features(source.train.x, columns), *shared_rows(source)]
+
+
+def unscaled_features(x: Inputs, columns: Sequence[str] | None = None) -> list[str]:
+    """Name the features whose values are far from unit scale: they dominate the loss, and saturate the units.
+
+    Args:
+        x: Training inputs, shape ``(N, ...)``.
+        columns: Names of the features; ``None``: their numbers.
+
+    Example:
+        >>> unscaled_features(torch.tensor([[0.0, 32700.0], [1.0, 32800.0]]), ["ratio", "counter"])
+        ["1 of 2 features is far from unit scale: 'counter' (mean 3.28e+04, deviation 50). Set data.transform \
+standardize, which is fitted on the training rows and kept with the encoder."]
+    """
+    moments = None
+    for part in pieces(x):
+        own = Moments.of(part.flatten(1).double())
+        moments = own if moments is None else moments.combine(own)
+    if moments is None:
+        return []
+    size = (moments.mean.square() + moments.variance).sqrt()
+    widest = moments.variance.max().sqrt().item()
+    if 0 < widest < SMALL:
+        return [f"no feature varies by more than {widest:.2g} (standard deviation). {STANDARDIZE}"]
+    large = (size > LARGE).nonzero().flatten()
+    if not len(large):
+        return []
+    named = ", ".join(
+        f"{_name(int(feature), columns)} (mean {moments.mean[feature]:.3g}, "
+        f"deviation {moments.variance[feature].sqrt():.3g})"
+        for feature in large[size[large].argsort(descending=True)][:NAMED]
+    )
+    more, verb = ", …" if len(large) > NAMED else "", "is" if len(large) == 1 else "are"
+    return [f"{len(large)} of {len(size)} features {verb} far from unit scale: {named}{more}. {STANDARDIZE}"]
+
+
+def _name(feature: int, columns: Sequence[str] | None) -> str:
+    return repr(columns[feature]) if columns is not None and feature < len(columns) else f"number {feature}"
+
+
+def shared_rows(source: Source) -> list[str]:
+    """Count the held-out examples that are also in the training data, byte for byte.
+
+    Rows are compared by a 64-bit hash; a chance agreement among a million rows has a probability below 1e-7.
+
+    Args:
+        source: The data set.
+
+    Example:
+        >>> from aepretrain.data.examples import Examples
+        >>> rows = torch.arange(12.0).reshape(6, 2)
+        >>> shared_rows(Source(Examples(rows[:4]), Examples(rows[3:5]), Examples(rows[5:])))
+        ['1 of 2 validation examples is in the training data too, byte for byte, so figures on them say too much. \
+Remove duplicates, or keep rows that belong together in one split.']
+    """
+    train = source.train.x
+    held_out = {"validation": source.validation.x, "test": source.test.x}
+    inputs = [train, *held_out.values(), *([] if source.unlabelled is None else [source.unlabelled])]
+    if sum(x.nbytes for x in inputs) > MOST_BYTES:
+        return []
+    known = _hashes(train)
+    if source.unlabelled is not None:
+        known = torch.cat([known, _hashes(source.unlabelled)])
+    found = []
+    for split, x in held_out.items():
+        if x is train:
+            continue
+        if count := int(torch.isin(_hashes(x), known).sum()):
+            found.append(
+                f"{count} of {len(x)} {split} examples {'is' if count == 1 else 'are'} in the training data too, byte "
+                "for byte, so figures on them say too much. Remove duplicates, or keep rows that belong together in "
+                "one split."
+            )
+    return found
+
+
+def _hashes(x: Inputs) -> Tensor:
+    """A 64-bit hash of the bytes of every row, in any order: shape ``(N,)``."""
+    width = torch.Size(x.shape[1:]).numel()
+    weights = torch.randint(-(2**62), 2**62, (width,), generator=torch.Generator().manual_seed(0)) | 1
+    parts = [(part.flatten(1).contiguous().view(torch.int32) * weights).sum(dim=1) for part in pieces(x)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
