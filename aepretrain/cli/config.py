@@ -1,5 +1,6 @@
 """Configs: YAML files and dotted arguments, parsed into an :class:`~aepretrain.runs.experiment.Experiment`."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -11,8 +12,10 @@ from pathlib import Path
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from aepretrain.cli.class_changes import check_order, files_first, start_named_classes_afresh
 from aepretrain.cli.config_errors import CALLBACK, FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
 from aepretrain.cli.import_allowlist import confine_imports
+from aepretrain.cli.repeated_keys import repeated_keys
 from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
@@ -57,6 +60,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         add_own: Adds the verb's own arguments, which are not part of the config.
     """
     confine_imports()
+    start_named_classes_afresh()
     parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
     add_own(parser)
@@ -114,8 +118,10 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         ConfigError: If a file cannot be read, or a key, a class or a value is not accepted.
     """
     files = _config_files(arguments)
+    arguments = files_first(arguments)
     try:
-        settings = parser.parse_args(list(arguments))
+        settings = parser.parse_args(arguments)
+        check_order(parser, arguments)
         built = parser.instantiate(settings)
         text = _resolved(parser, settings, own, built.data.columns)
         experiment = _experiment(built, built)
@@ -223,13 +229,27 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     named += [value for word, value in pairwise(arguments) if word == "--config"]
     for name in named:
         try:
-            values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+            text = Path(name).read_text(encoding="utf-8")
+            values, repeated = yaml.safe_load(text), repeated_keys(text)
         except OSError as error:
             raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"the config {name} is no valid YAML: {' '.join(str(error).split())}.") from error
         if not isinstance(values, dict):
             raise ConfigError(f"the config {name} must hold keys and values, but holds {type(values).__name__}.")
-        for problem in problems(values):
+        for problem in (*repeated, *problems(values)):
             raise ConfigError(f"{name}: {problem}")
+    _check_values(arguments)
     return [Path(name) for name in named]
+
+
+def _check_values(arguments: Sequence[str]) -> None:
+    """Raise a ConfigError where a key stands twice in a value in braces, or in a further YAML file that one names."""
+    for word, following in pairwise([*arguments, ""]):
+        value = word.split("=", 1)[1] if word.startswith("--") and "=" in word else following
+        if not word.startswith("--") or not value.endswith((".yaml", ".yml", ".json", "}", "]")):
+            continue
+        option, path = word.split("=")[0], Path(value)
+        with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
+            for problem in repeated_keys(path.read_text(encoding="utf-8") if path.suffix[1:].isalpha() else value):
+                raise ConfigError(f"{option} {value}: {problem}")
