@@ -28,6 +28,7 @@ from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
+from aepretrain.runs.directory import check_unused
 from aepretrain.storage.json_files import finite
 from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
@@ -142,7 +143,12 @@ class Experiment:
 
         Returns:
             What the run found, as ``results.json`` has it.
+
+        Raises:
+            ConfigError: If ``out`` holds a run already, and ``resume`` is not set.
         """
+        if not resume:
+            check_unused(out)
         with open_run(self.tracking, out, job_type="fit") as run:
             results = self._run(out, stack, run, resume=resume)
             run.log_outcome(results, encoder=out / "encoder")
@@ -182,7 +188,12 @@ class Experiment:
 
         Returns:
             The stack, and what was found so far: without a classifier.
+
+        Raises:
+            ConfigError: If ``out`` holds a run already, and ``resume`` is not set.
         """
+        if not resume:
+            check_unused(out)
         stack = stack or self.prepare()
         context = self.context(out, resume=resume, run=run)
         save_inputs(self.data.splits(self.seed).validation, out)
@@ -218,6 +229,9 @@ class Experiment:
             pretrained: What the encoder must be, bit for bit, before the first step.
             resume: Take up what ``out`` holds.
             run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
+
+        Raises:
+            ConfigError: If ``out`` holds a classifier already, and ``resume`` is not set.
         """
         classifier, context = self.build_classifier(encoder), self.context(out, resume=resume, run=run)
         tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)

@@ -1,5 +1,6 @@
 """One stage: what it needs is put together, its epochs run, and its record is written."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from lightning.fabric import Fabric
@@ -61,7 +62,8 @@ def train_stage(
         The record of the stage. The module lies on the CPU and is in evaluation mode.
 
     Raises:
-        ConfigError: If there are no epochs, or Lightning refuses the devices, the strategy or the precision.
+        ConfigError: If there are no epochs, the run directory holds the stage already and is not resumed, or Lightning
+            refuses the devices, the strategy or the precision.
         DivergedError: If the loss is not finite.
         OutOfMemoryError: If memory ran out; the message names a setting that needs less.
         StoppedError: If a signal asked the run to stop; where it stands is saved.
@@ -74,6 +76,8 @@ def train_stage(
         print_line(f"{stage}  finished before, {finished.epochs} epochs: taken as it is")
         module.eval()
         return finished
+    if not context.resume and files is not None:
+        files.state.check_unused(re.escape(stage))
     stop_if_asked(f"before {stage}")
     if trainer is not None or context.trainer.engine == "lightning":
         return train_by_lightning(
