@@ -120,7 +120,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
     files = _config_files(arguments)
     arguments = files_first(arguments)
     try:
-        settings = parser.parse_args(arguments)
+        settings = _parse(parser, arguments)
         check_order(parser, arguments)
         built = parser.instantiate(settings)
         text = _resolved(parser, settings, own, built.data.columns)
@@ -139,6 +139,19 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
     trials = _trials(parser, arguments, built.compare) if built.compare.grid else ()
     return Parsed(experiment, built.compare, control, trials, text, settings)
+
+
+def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    """The settings of these words, as they train: a plateau's mode that nobody gave is that of what it watches."""
+    settings = parser.parse_args(list(words))
+    for prefix in ("", "control."):
+        key = f"{prefix}classifier.scheduler"
+        named = settings[key]
+        if named is not None and named.class_path.endswith(".ReduceLROnPlateau"):
+            given = parser.parse_args(list(words), defaults=False).get(f"{key}.init_args") or {}
+            if "mode" not in given:
+                settings[f"{key}.init_args.mode"] = Classifier.mode
+    return settings
 
 
 def _experiment(built: Namespace, network: Namespace) -> Experiment:
@@ -173,7 +186,7 @@ def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Compar
             for prefix in (("", "control.") if comparison.has_control else ("",))
         ]
         try:
-            built = parser.instantiate(parser.parse_args([*arguments, *words]))
+            built = parser.instantiate(_parse(parser, [*arguments, *words]))
         except (ArgumentError, ValueError, TypeError) as error:
             message = explain(error, [], words) if isinstance(error, ArgumentError) else error
             raise ConfigError(f"compare.grid {settings}: {message}") from error
@@ -190,7 +203,7 @@ def resolve(path: Path) -> str:
     """
     parser = build_parser("fit", "", lambda parser: None)
     try:
-        return _resolved(parser, parser.parse_args(["--config", str(path)]), own=(), columns=None)
+        return _resolved(parser, _parse(parser, ["--config", str(path)]), own=(), columns=None)
     except ArgumentError as error:
         raise ConfigError(explain(error, [path], [])) from error
 

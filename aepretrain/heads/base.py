@@ -26,7 +26,10 @@ class Head(StageModule, ABC):
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
             Sequentials, as ``GreedyStack.encoder`` is, has one layer per entry; anything else counts as one layer.
         outputs: Values that the head gives per example.
-        freeze_encoder: Train the output alone (a linear probe); else the whole is fine-tuned end to end.
+        freeze_encoder: Train the output alone (a linear probe); else all of the encoder is fine-tuned that requires
+            gradients when the head is built. ``stack.encoder`` is a copy that does, even where a probe froze another.
+        freeze_layers: Leave the lowest so many layers as they are. What is frozen, also by ``requires_grad``, stays in
+            evaluation mode.
         optimizer: Makes the optimizer from the parameter groups.
         scheduler: Makes the learning-rate scheduler from the optimizer.
         dropout: Probability that a unit of a layer's code is dropped in training, in ``[0, 1)``.
@@ -60,6 +63,7 @@ class Head(StageModule, ABC):
         outputs: int,
         *,
         freeze_encoder: bool = False,
+        freeze_layers: int = 0,
         optimizer: OptimizerFactory = Adam,
         scheduler: SchedulerFactory | None = None,
         dropout: float = 0.0,
@@ -81,7 +85,14 @@ class Head(StageModule, ABC):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.freeze_encoder = freeze_encoder
-        self.encoder.requires_grad_(not freeze_encoder)
+        self.freeze_layers = freeze_layers
+        if not 0 <= freeze_layers <= len(self.layers):
+            raise ValueError(
+                f"freeze_layers must lie between 0 and the encoder's {len(self.layers)} layers, but got "
+                f"{freeze_layers}. 0 trains all of them."
+            )
+        for module in [self.encoder] if freeze_encoder else self.layers[:freeze_layers]:
+            module.requires_grad_(False)
         self.input_dropout = Dropout(input_dropout)
         self.dropout = Dropout(dropout)
         self.max_norm = max_norm
@@ -100,10 +111,14 @@ class Head(StageModule, ABC):
         return children if stacked else [self.encoder]
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; a frozen encoder stays in evaluation mode."""
+        """Set the mode; what is frozen of the encoder stays in evaluation mode."""
         super().train(mode)
-        if self.freeze_encoder:
-            self.encoder.eval()
+        for module in [self.encoder] if self.freeze_encoder else self.layers[: self.freeze_layers]:
+            module.eval()
+        for module in self.encoder.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,11 +149,10 @@ class Head(StageModule, ABC):
         return optimizer
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Weights and biases of every trained layer, with ``depth`` counted down from the output."""
-        trained = [self.head] if self.freeze_encoder else [self.head, *reversed(self.layers)]
+        """Weights and biases of every layer that are trained, with ``depth`` counted down from the output."""
         groups = []
-        for depth, module in enumerate(trained):
-            named = list(module.named_parameters())
+        for depth, module in enumerate([self.head, *reversed(self.layers)]):
+            named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
             weights = {"params": [p for name, p in named if _is_decayed(name, p)], "depth": depth}
             biases = {"params": [p for name, p in named if not _is_decayed(name, p)], "depth": depth}
             if self.weight_decay is not None:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from aepretrain.errors import ConfigError
 from aepretrain.parts.noise import Noise
 
 Shape = tuple[int, ...]
@@ -32,7 +34,8 @@ class StageModule(LightningModule, ABC):
     Args:
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the learning-rate scheduler from the optimizer. One of :data:`STEPWISE` steps after every
-            update, ``ReduceLROnPlateau`` after every validation by ``val/loss``, any other after every epoch.
+            update, ``ReduceLROnPlateau`` after every validation by the figure that decides, ``monitor``, any other
+            after every epoch.
     """
 
     monitor: str
@@ -65,17 +68,37 @@ class StageModule(LightningModule, ABC):
 
     def make_optimizer(self) -> Optimizer:
         """The optimizer of what is trained."""
-        return self.optimizer(self.parameters())
+        return self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
 
     def configure_optimizers(self) -> Any:
+        """The optimizer, and the scheduler with when it steps and what it watches, as Lightning expects them.
+
+        Raises:
+            ConfigError: If a ``ReduceLROnPlateau`` was given a mode that contradicts :attr:`mode`.
+        """
         optimizer = self.make_optimizer()
         if self.scheduler is None:
             return optimizer
         scheduler = self.scheduler(optimizer)
         how = {"interval": "step" if isinstance(scheduler, STEPWISE) else "epoch"}
         if isinstance(scheduler, ReduceLROnPlateau):
-            how["monitor"] = "val/loss"
+            self._watch(scheduler)
+            how["monitor"] = self.monitor
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **how}}
+
+    def _watch(self, scheduler: ReduceLROnPlateau) -> None:
+        """Let a scheduler take the monitored figure for better when it is, where its factory left that open."""
+        given = self.scheduler.keywords.get("mode") if isinstance(self.scheduler, partial) else None
+        if scheduler.mode == self.mode:
+            return
+        if given is not None or scheduler.mode == "max":  # torch's default is min
+            larger = "larger" if self.mode == "max" else "smaller"
+            raise ConfigError(
+                f"ReduceLROnPlateau has mode {scheduler.mode}, but watches {self.monitor}, which decides and is better "
+                f"when {larger}. Leave mode out, or set it to {self.mode}."
+            )
+        scheduler.mode = self.mode
+        scheduler.best = scheduler.mode_worse = -float("inf")
 
     # What follows is for a stock Trainer; our own loop calls the methods above.
 

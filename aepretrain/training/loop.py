@@ -74,16 +74,16 @@ def run_epochs(
         row = state.log.close_epoch(state.epoch, state.step - 1, validated)
         if validated:
             state.best.update(module, validated, state.epoch)
-        schedule(state.scheduler, validated)
+        schedule(state.scheduler, validated, module.monitor)
         progress.close_epoch(state.epoch, row)
         state.epoch, state.position = state.epoch + 1, 0
 
 
-def schedule(scheduler: LRScheduler | None, validated: Metrics) -> None:
-    """Step a scheduler at the end of an epoch; one that asks for a figure where there is one."""
+def schedule(scheduler: LRScheduler | None, validated: Metrics, monitor: str) -> None:
+    """Step a scheduler at the end of an epoch; one that asks for a figure, by the monitored one where there is one."""
     if isinstance(scheduler, ReduceLROnPlateau):
         if validated:
-            scheduler.step(float(validated["val/loss"]))
+            scheduler.step(float(validated[monitor]))
     elif scheduler is not None and not isinstance(scheduler, STEPWISE):
         scheduler.step()
 
