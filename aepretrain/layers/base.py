@@ -42,6 +42,8 @@ class StageModule(LightningModule, ABC):
     """The validation figure that chooses the epoch, such as ``val/loss``."""
     mode: Literal["min", "max"] = "min"
     """Whether the monitored figure is better when it is smaller or larger."""
+    share_weight = 1.0
+    """Factor on the loss of a batch in a Trainer: not 1 where processes share an odd batch, 0 for no share of it."""
 
     def __init__(self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None) -> None:
         super().__init__()
@@ -104,8 +106,9 @@ class StageModule(LightningModule, ABC):
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         loss = self.mean(self.loss(*batch))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
-        return loss
+        examples = self._logged_size(len(batch[0]) if self.share_weight else 0)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=examples, sync_dist=True)
+        return loss * self.share_weight
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         self._log_means("val", self.validation_values(*batch), len(batch[0]))
@@ -121,7 +124,11 @@ class StageModule(LightningModule, ABC):
 
     def _log_means(self, split: str, values: Mapping[str, Tensor], examples: int) -> None:
         means = {f"{split}/{name}": value.float().mean() for name, value in values.items()}
-        self.log_dict(means, batch_size=examples, sync_dist=True)
+        self.log_dict(means, batch_size=self._logged_size(examples), sync_dist=True)
+
+    def _logged_size(self, examples: int) -> int:
+        """What Lightning weighs a mean by: it takes the mean over processes of their sizes, and rounds that down."""
+        return examples * self.trainer.world_size
 
 
 class Layer(StageModule, ABC):
