@@ -165,7 +165,8 @@ class OptimizerStep:
         parts = list(zip(*(tensor.tensor_split(self.options.accumulate) for tensor in batch), strict=True))
         if self.fabric.world_size == 1:
             parts = [part for part in parts if len(part[0])]
-        # Gradients meet in every part, so all processes have equally many: an empty one is the batch, and counts nothing.
+        # Gradients meet in every part, so all processes have equally many: instead of an empty one the whole batch,
+        # which counts nothing.
         losses = [
             self._backward(part if len(part[0]) else batch, len(part[0]) / len(batch[0]), weight) for part in parts
         ]
