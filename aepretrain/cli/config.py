@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -180,9 +181,10 @@ def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Compar
     """
     trials = []
     for settings in comparison.settings():
+        # A class stands before its arguments, in whatever order the grid has them.
         words = [
-            f"--{prefix}{key}={json.dumps(value)}"
-            for key, value in settings.items()
+            f"--{prefix}{key}={_word(value)}"
+            for key, value in sorted(settings.items(), key=lambda setting: setting[0].count("."))
             for prefix in (("", "control.") if comparison.has_control else ("",))
         ]
         try:
@@ -193,6 +195,11 @@ def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Compar
         control = _experiment(built, built.control) if built.control.layers else None
         trials.append(Trial(_experiment(built, built), control, settings))
     return trials
+
+
+def _word(value: Any) -> str:
+    """A value as an argument: the name of a class as it is, anything else as JSON."""
+    return value if isinstance(value, str) and value.replace(".", "").isidentifier() else json.dumps(value)
 
 
 def resolve(path: Path) -> str:

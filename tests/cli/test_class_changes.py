@@ -179,6 +179,16 @@ def test_an_argument_before_the_class_that_it_is_for_anyway_holds(read):
     assert resolved(read(*words), "classifier", "optimizer", "init_args", "lr") == 0.1
 
 
+def test_a_grid_gives_a_class_its_arguments_in_whatever_order(read):
+    lr, named = "classifier.optimizer.init_args.lr", "classifier.optimizer"
+    grids = ({lr: [0.5, 0.25], named: ["SGD", "AdamW"]}, {named: ["SGD", "AdamW"], lr: [0.5, 0.25]})
+    for grid in grids:
+        tried = read(files=({"compare": {"grid": grid}},)).trials
+        made = [trial.experiment.classifier(nn.Linear(3, 2), 2).make_optimizer() for trial in tried]
+        found = {(type(each).__name__, each.defaults["lr"], each.defaults["weight_decay"]) for each in made}
+        assert found == {(name, lr, decay) for name, decay in (("SGD", 0.0), ("AdamW", 0.01)) for lr in (0.5, 0.25)}
+
+
 def test_arguments_override_files_wherever_they_stand(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({**BASE, "seed": 5}))
