@@ -26,10 +26,9 @@ class Head(StageModule, ABC):
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
             Sequentials, as ``GreedyStack.encoder`` is, has one layer per entry; anything else counts as one layer.
         outputs: Values that the head gives per example.
-        freeze_encoder: Train the output alone (a linear probe); else all of the encoder is fine-tuned that requires
-            gradients when the head is built. ``stack.encoder`` is a copy that does, even where a probe froze another.
-        freeze_layers: Leave the lowest so many layers as they are. What is frozen, also by ``requires_grad``, stays in
-            evaluation mode.
+        freeze_encoder: Train the output alone (a linear probe); else the whole is fine-tuned end to end, but for what
+            was frozen by ``requires_grad`` before. What another head froze is not.
+        freeze_layers: Leave the lowest so many layers as they are. All that is frozen stays in evaluation mode.
         optimizer: Makes the optimizer from the parameter groups.
         scheduler: Makes the learning-rate scheduler from the optimizer.
         dropout: Probability that a unit of a layer's code is dropped in training, in ``[0, 1)``.
@@ -91,8 +90,9 @@ class Head(StageModule, ABC):
                 f"freeze_layers must lie between 0 and the encoder's {len(self.layers)} layers, but got "
                 f"{freeze_layers}. 0 trains all of them."
             )
+        _thaw(encoder)
         for module in [self.encoder] if freeze_encoder else self.layers[:freeze_layers]:
-            module.requires_grad_(False)
+            _freeze(module)
         self.input_dropout = Dropout(input_dropout)
         self.dropout = Dropout(dropout)
         self.max_norm = max_norm
@@ -159,6 +159,22 @@ class Head(StageModule, ABC):
                 weights["weight_decay"], biases["weight_decay"] = self.weight_decay, 0.0
             groups += [weights, biases]
         return [group for group in groups if group["params"]]
+
+
+def _freeze(module: nn.Module) -> None:
+    """Switch off the gradients of a module, and remember where that was done here and not by the user."""
+    for part in module.modules():
+        own = [name for name, weights in part.named_parameters(recurse=False) if weights.requires_grad]
+        if own:
+            part.frozen_by_head = own  # type: ignore[assignment]
+    module.requires_grad_(False)
+
+
+def _thaw(module: nn.Module) -> None:
+    """Take back what another head froze of a module, such as a probe before fine-tuning."""
+    for part in module.modules():
+        for name in vars(part).pop("frozen_by_head", ()):
+            part.get_parameter(name).requires_grad_(True)
 
 
 def _is_decayed(name: str, parameter: Tensor) -> bool:

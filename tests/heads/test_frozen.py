@@ -116,6 +116,20 @@ def test_a_copied_encoder_of_a_stack_is_trained_even_after_a_probe():
     assert not torch.equal(model.encoder[1][0].weight, stack.encoder[1][0].weight)
 
 
+@pytest.mark.parametrize("copies", [False, True])
+def test_what_a_probe_froze_is_trained_by_the_next_head_but_not_what_the_user_froze(copies):
+    f = encoder()
+    f[1][0].bias.requires_grad_(False)
+    Classifier(f, 10, freeze_encoder=True)
+    assert not any(weights.requires_grad for weights in f.parameters())
+    f = copy.deepcopy(f) if copies else f
+    flags = {name for name, weights in Classifier(f, 10).encoder.named_parameters() if not weights.requires_grad}
+    assert flags == {"1.0.bias"}
+    Classifier(f, 10, freeze_layers=1)
+    flags = {name for name, weights in f.named_parameters() if not weights.requires_grad}
+    assert flags == {"0.1.weight", "0.1.bias", "0.2.weight", "0.2.bias", "1.0.bias"}
+
+
 def test_frozen_layers_are_a_reason_against_many_seeds_at_once():
     f = nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.Tanh()), nn.Sequential(nn.Linear(4, 3), nn.Tanh()))
     assert reason_against(Classifier(copy.deepcopy(f), 2)) is None
