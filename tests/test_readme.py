@@ -26,13 +26,17 @@ def test_the_root_readme_is_short():
 
 
 @pytest.mark.parametrize("path", READMES, ids=name_of)
-def test_the_python_of_a_readme_runs(path, tmp_path):
+def test_the_python_of_a_readme_runs_and_finds_the_same_again(path, tmp_path):
     for program in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
-        answer = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
-        )
-        assert answer.returncode == 0, answer.stderr
-        assert float(answer.stdout.splitlines()[-1]) > 0.8
+        found = set()
+        for _ in range(2):
+            answer = subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
+            )
+            assert answer.returncode == 0, answer.stderr
+            found.add(answer.stdout.splitlines()[-1])
+        assert len(found) == 1
+        assert float(found.pop()) > 0.8
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 """Configs: YAML files and dotted arguments, parsed into an :class:`~aepretrain.runs.experiment.Experiment`."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -7,12 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from aepretrain.cli.class_changes import check_order, files_first, start_named_classes_afresh
 from aepretrain.cli.config_errors import CALLBACK, FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
 from aepretrain.cli.import_allowlist import confine_imports
+from aepretrain.cli.repeated_keys import repeated_keys
 from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
@@ -57,6 +61,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         add_own: Adds the verb's own arguments, which are not part of the config.
     """
     confine_imports()
+    start_named_classes_afresh()
     parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
     add_own(parser)
@@ -114,8 +119,10 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         ConfigError: If a file cannot be read, or a key, a class or a value is not accepted.
     """
     files = _config_files(arguments)
+    arguments = files_first(arguments)
     try:
-        settings = parser.parse_args(list(arguments))
+        settings = _parse(parser, arguments)
+        check_order(parser, arguments)
         built = parser.instantiate(settings)
         text = _resolved(parser, settings, own, built.data.columns)
         experiment = _experiment(built, built)
@@ -133,6 +140,19 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
     trials = _trials(parser, arguments, built.compare) if built.compare.grid else ()
     return Parsed(experiment, built.compare, control, trials, text, settings)
+
+
+def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    """The settings of these words, as they train: a plateau's mode that nobody gave is that of what it watches."""
+    settings = parser.parse_args(list(words))
+    for prefix in ("", "control."):
+        key = f"{prefix}classifier.scheduler"
+        named = settings[key]
+        if named is not None and named.class_path.endswith(".ReduceLROnPlateau"):
+            given = parser.parse_args(list(words), defaults=False).get(f"{key}.init_args") or {}
+            if "mode" not in given:
+                settings[f"{key}.init_args.mode"] = Classifier.mode
+    return settings
 
 
 def _experiment(built: Namespace, network: Namespace) -> Experiment:
@@ -161,19 +181,25 @@ def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Compar
     """
     trials = []
     for settings in comparison.settings():
+        # A class stands before its arguments, in whatever order the grid has them.
         words = [
-            f"--{prefix}{key}={json.dumps(value)}"
-            for key, value in settings.items()
+            f"--{prefix}{key}={_word(value)}"
+            for key, value in sorted(settings.items(), key=lambda setting: setting[0].count("."))
             for prefix in (("", "control.") if comparison.has_control else ("",))
         ]
         try:
-            built = parser.instantiate(parser.parse_args([*arguments, *words]))
+            built = parser.instantiate(_parse(parser, [*arguments, *words]))
         except (ArgumentError, ValueError, TypeError) as error:
             message = explain(error, [], words) if isinstance(error, ArgumentError) else error
             raise ConfigError(f"compare.grid {settings}: {message}") from error
         control = _experiment(built, built.control) if built.control.layers else None
         trials.append(Trial(_experiment(built, built), control, settings))
     return trials
+
+
+def _word(value: Any) -> str:
+    """A value as an argument: the name of a class as it is, anything else as JSON."""
+    return value if isinstance(value, str) and value.replace(".", "").isidentifier() else json.dumps(value)
 
 
 def resolve(path: Path) -> str:
@@ -184,7 +210,7 @@ def resolve(path: Path) -> str:
     """
     parser = build_parser("fit", "", lambda parser: None)
     try:
-        return _resolved(parser, parser.parse_args(["--config", str(path)]), own=(), columns=None)
+        return _resolved(parser, _parse(parser, ["--config", str(path)]), own=(), columns=None)
     except ArgumentError as error:
         raise ConfigError(explain(error, [path], [])) from error
 
@@ -223,13 +249,27 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     named += [value for word, value in pairwise(arguments) if word == "--config"]
     for name in named:
         try:
-            values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+            text = Path(name).read_text(encoding="utf-8")
+            values, repeated = yaml.safe_load(text), repeated_keys(text)
         except OSError as error:
             raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"the config {name} is no valid YAML: {' '.join(str(error).split())}.") from error
         if not isinstance(values, dict):
             raise ConfigError(f"the config {name} must hold keys and values, but holds {type(values).__name__}.")
-        for problem in problems(values):
+        for problem in (*repeated, *problems(values)):
             raise ConfigError(f"{name}: {problem}")
+    _check_values(arguments)
     return [Path(name) for name in named]
+
+
+def _check_values(arguments: Sequence[str]) -> None:
+    """Raise a ConfigError where a key stands twice in a value in braces, or in a further YAML file that one names."""
+    for word, following in pairwise([*arguments, ""]):
+        value = word.split("=", 1)[1] if word.startswith("--") and "=" in word else following
+        if not word.startswith("--") or not value.endswith((".yaml", ".yml", ".json", "}", "]")):
+            continue
+        option, path = word.split("=")[0], Path(value)
+        with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
+            for problem in repeated_keys(path.read_text(encoding="utf-8") if path.suffix[1:].isalpha() else value):
+                raise ConfigError(f"{option} {value}: {problem}")

@@ -52,9 +52,10 @@ class EpochOrder:
 class Batches:
     """Batches of examples from tensors, gathered by index on the tensors' device.
 
-    ``batch_size`` counts the examples of one optimizer step over all processes. Each process takes an equal share of
-    every batch, so the batches and their order do not depend on the number of processes. Examples at the end of a
-    shuffled epoch that cannot be shared equally (fewer than processes) are left out of that epoch.
+    ``batch_size`` counts the examples of one optimizer step over all processes. The processes share every batch, so the
+    batches and their order do not depend on the number of processes. Shares are equal but for the last batch of a
+    shuffled epoch: there :meth:`weight` makes the mean over processes that of the batch. A process that gets no example
+    of it computes the whole, which then counts nothing, since all processes take every step together.
 
     Args:
         tensors: One or more tensors, or :class:`~aepretrain.data.rows.Rows`, of shape ``(N, ...)``; rows with the same
@@ -117,6 +118,26 @@ class Batches:
         order.set_epoch(epoch)
         return order.indices(self.count)[batch * self.batch_size : (batch + 1) * self.batch_size]
 
+    def size(self, batch: int) -> int:
+        """The number of examples of a batch of a shuffled epoch, over all processes."""
+        return min(self.batch_size, self.count - batch * self.batch_size)
+
+    def own_examples(self, batch: int) -> int:
+        """How many of them belong to this process."""
+        rank, world_size = rank_and_world_size()
+        return self.size(batch) // world_size + (rank < self.size(batch) % world_size)
+
+    def weight(self, batch: int) -> float:
+        """Factor on this process's mean over a batch that makes the mean over processes that of the whole batch.
+
+        Example:
+            >>> Batches([torch.arange(5)], batch_size=2).weight(2)
+            1.0
+        """
+        if self.size(batch) == self.batch_size:
+            return 1.0
+        return self.own_examples(batch) * rank_and_world_size()[1] / self.size(batch)
+
     def shares(self) -> list[tuple[int, int]]:
         """For each batch, begin and end of this process's share in the epoch's order."""
         rank, world_size = rank_and_world_size()
@@ -127,12 +148,14 @@ class Batches:
     def _training_shares(self, rank: int, world_size: int) -> list[tuple[int, int]]:
         if self.batch_size % world_size:
             raise ConfigError(SHARE_EQUALLY.format(batch_size=self.batch_size, processes=world_size))
-        shares = []
-        for begin in range(0, self.count, self.batch_size):
-            size = min(self.batch_size, self.count - begin) // world_size
-            if size:
-                shares.append((begin + rank * size, begin + (rank + 1) * size))
-        return shares
+        return [self._training_share(batch, rank, world_size) for batch in range(-(-self.count // self.batch_size))]
+
+    def _training_share(self, batch: int, rank: int, world_size: int) -> tuple[int, int]:
+        begin, size, own = batch * self.batch_size, self.size(batch), self.own_examples(batch)
+        if not own:
+            return begin, begin + size
+        begin += rank * (size // world_size) + min(rank, size % world_size)
+        return begin, begin + own
 
     def _whole_shares(self, rank: int, world_size: int) -> list[tuple[int, int]]:
         batches = min(-(-self.count // self.batch_size), self.count // world_size)

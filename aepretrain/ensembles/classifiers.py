@@ -25,6 +25,8 @@ def reason_against(classifier: Classifier) -> str | None:
         return "class_weights differ from seed to seed"
     if classifier.monitor == "val/average_precision":
         return "average_precision ranks the examples of one seed"
+    if not classifier.freeze_encoder and not all(weight.requires_grad for weight in classifier.encoder.parameters()):
+        return "a part of the encoder is frozen"
     for module in classifier.encoder.modules():
         if type(module) is not nn.Sequential and type(module) not in LAYERS.values():
             return f"the encoder's {type(module).__name__} is not known to treat examples by themselves"

@@ -25,9 +25,11 @@ class Head(StageModule, ABC):
 
     Args:
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
-            Sequentials, such as ``GreedyStack.encoder``, has one layer per entry; any other encoder is one layer.
-        outputs: Number of outputs per example.
-        freeze_encoder: Train the output layer alone (a linear probe) instead of fine-tuning end to end.
+            Sequentials, as ``GreedyStack.encoder`` is, has one layer per entry; anything else counts as one layer.
+        outputs: Values that the head gives per example.
+        freeze_encoder: Train the output alone (a linear probe); else the whole is fine-tuned end to end, but for what
+            was frozen by ``requires_grad`` before. What another head froze is not.
+        freeze_layers: Leave the lowest so many layers as they are. All that is frozen stays in evaluation mode.
         optimizer: Makes the optimizer from the parameter groups.
         scheduler: Makes the learning-rate scheduler from the optimizer.
         dropout: Probability that a unit of a layer's code is dropped in training, in ``[0, 1)``.
@@ -63,6 +65,7 @@ class Head(StageModule, ABC):
         outputs: int,
         *,
         freeze_encoder: bool = False,
+        freeze_layers: int = 0,
         optimizer: OptimizerFactory = Adam,
         scheduler: SchedulerFactory | None = None,
         dropout: float = 0.0,
@@ -84,7 +87,15 @@ class Head(StageModule, ABC):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.freeze_encoder = freeze_encoder
-        self.encoder.requires_grad_(not freeze_encoder)
+        self.freeze_layers = freeze_layers
+        if not 0 <= freeze_layers <= len(self.layers):
+            raise ValueError(
+                f"freeze_layers must lie between 0 and the encoder's {len(self.layers)} layers, but got "
+                f"{freeze_layers}. 0 trains all of them."
+            )
+        _thaw(encoder)
+        for module in [self.encoder] if freeze_encoder else self.layers[:freeze_layers]:
+            _freeze(module)
         self.input_dropout = Dropout(input_dropout)
         self.dropout = Dropout(dropout)
         self.max_norm = max_norm
@@ -116,10 +127,14 @@ class Head(StageModule, ABC):
         return children if stacked else [self.encoder]
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; a frozen encoder stays in evaluation mode."""
+        """Set the mode; what is frozen of the encoder stays in evaluation mode."""
         super().train(mode)
-        if self.freeze_encoder:
-            self.encoder.eval()
+        for module in [self.encoder] if self.freeze_encoder else self.layers[: self.freeze_layers]:
+            module.eval()
+        for module in self.encoder.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,17 +165,32 @@ class Head(StageModule, ABC):
         return optimizer
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Group the weights and biases of every trained layer, with its ``depth`` below the output."""
-        trained = [self.head] if self.freeze_encoder else [self.head, *reversed(self.layers)]
+        """Weights and biases of every layer that are trained, with ``depth`` counted down from the output."""
         groups = []
-        for depth, module in enumerate(trained):
-            named = list(module.named_parameters())
+        for depth, module in enumerate([self.head, *reversed(self.layers)]):
+            named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
             weights = {"params": [p for name, p in named if _is_decayed(name, p)], "depth": depth}
             biases = {"params": [p for name, p in named if not _is_decayed(name, p)], "depth": depth}
             if self.weight_decay is not None:
                 weights["weight_decay"], biases["weight_decay"] = self.weight_decay, 0.0
             groups += [weights, biases]
         return [group for group in groups if group["params"]]
+
+
+def _freeze(module: nn.Module) -> None:
+    """Switch off the gradients of a module, and remember where that was done here and not by the user."""
+    for part in module.modules():
+        own = [name for name, weights in part.named_parameters(recurse=False) if weights.requires_grad]
+        if own:
+            part.frozen_by_head = own  # type: ignore[assignment]
+    module.requires_grad_(False)
+
+
+def _thaw(module: nn.Module) -> None:
+    """Take back what another head froze of a module, such as a probe before fine-tuning."""
+    for part in module.modules():
+        for name in vars(part).pop("frozen_by_head", ()):
+            part.get_parameter(name).requires_grad_(True)
 
 
 def _is_decayed(name: str, parameter: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from aepretrain.errors import ConfigError
 from aepretrain.parts.noise import Noise
 
 Shape = tuple[int, ...]
@@ -30,14 +32,17 @@ class StageModule(LightningModule, ABC):
 
     Args:
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the learning-rate scheduler from the optimizer. Those in :data:`STEPWISE` step after
-            every update, ``ReduceLROnPlateau`` on ``val/loss`` after every validation, all others after every epoch.
+        scheduler: Makes the learning-rate scheduler from the optimizer. One of :data:`STEPWISE` steps after every
+            update, ``ReduceLROnPlateau`` after every validation by the figure that decides, ``monitor``, any other
+            after every epoch.
     """
 
     monitor: str
     """The validation metric that selects the best epoch, such as ``val/loss``."""
     mode: Literal["min", "max"] = "min"
-    """Whether a smaller or a larger value of the monitored metric is better."""
+    """Whether the monitored figure is better when it is smaller or larger."""
+    share_weight = 1.0
+    """Factor on the loss of a batch in a Trainer: not 1 where processes share an odd batch, 0 for no share of it."""
 
     def __init__(self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None) -> None:
         super().__init__()
@@ -63,25 +68,46 @@ class StageModule(LightningModule, ABC):
         return values.mean()
 
     def make_optimizer(self) -> Optimizer:
-        """Make the optimizer of the trained parameters."""
-        return self.optimizer(self.parameters())
+        """The optimizer of what is trained."""
+        return self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
 
     def configure_optimizers(self) -> Any:
+        """The optimizer, and the scheduler with when it steps and what it watches, as Lightning expects them.
+
+        Raises:
+            ConfigError: If a ``ReduceLROnPlateau`` was given a mode that contradicts :attr:`mode`.
+        """
         optimizer = self.make_optimizer()
         if self.scheduler is None:
             return optimizer
         scheduler = self.scheduler(optimizer)
         how = {"interval": "step" if isinstance(scheduler, STEPWISE) else "epoch"}
         if isinstance(scheduler, ReduceLROnPlateau):
-            how["monitor"] = "val/loss"
+            self._watch(scheduler)
+            how["monitor"] = self.monitor
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **how}}
 
-    # The hooks below are for a stock Trainer; our own loop calls the methods above.
+    def _watch(self, scheduler: ReduceLROnPlateau) -> None:
+        """Let a scheduler take the monitored figure for better when it is, where its factory left that open."""
+        given = self.scheduler.keywords.get("mode") if isinstance(self.scheduler, partial) else None
+        if scheduler.mode == self.mode:
+            return
+        if given is not None or scheduler.mode == "max":  # torch's default is min
+            larger = "larger" if self.mode == "max" else "smaller"
+            raise ConfigError(
+                f"ReduceLROnPlateau has mode {scheduler.mode}, but watches {self.monitor}, which decides and is better "
+                f"when {larger}. Leave mode out, or set it to {self.mode}."
+            )
+        scheduler.mode = self.mode
+        scheduler.best = scheduler.mode_worse = -float("inf")
+
+    # What follows is for a stock Trainer; our own loop calls the methods above.
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         loss = self.mean(self.loss(*batch))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
-        return loss
+        examples = self._logged_size(len(batch[0]) if self.share_weight else 0)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=examples, sync_dist=True)
+        return loss * self.share_weight
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         self._log_means("val", self.validation_values(*batch), len(batch[0]))
@@ -97,7 +123,11 @@ class StageModule(LightningModule, ABC):
 
     def _log_means(self, split: str, values: Mapping[str, Tensor], examples: int) -> None:
         means = {f"{split}/{name}": value.float().mean() for name, value in values.items()}
-        self.log_dict(means, batch_size=examples, sync_dist=True)
+        self.log_dict(means, batch_size=self._logged_size(examples), sync_dist=True)
+
+    def _logged_size(self, examples: int) -> int:
+        """What Lightning weighs a mean by: it takes the mean over processes of their sizes, and rounds that down."""
+        return examples * self.trainer.world_size
 
 
 class Layer(StageModule, ABC):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -22,6 +23,7 @@ from aepretrain.storage.json_files import finite
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import Pretraining
 from aepretrain.training.out_of_memory import memory_advice
+from aepretrain.training.recovery.run_state import RunState
 from aepretrain.training.stage import train_stage
 from aepretrain.training.stock import TrainerFactory
 
@@ -32,6 +34,8 @@ StageEnd = Callable[[Layer, StageRecord, Tensor], None]
 """Called with a layer, its record and its first 1000 validation inputs when a stage closes."""
 
 IDENTITY_EXAMPLES = 1000
+LAYER_STAGES = r"\d+-.*"
+"""Pattern of the names of layers' stages."""
 
 
 class GreedyStack(nn.Module):
@@ -107,11 +111,12 @@ class GreedyStack(nn.Module):
     def encoder(self) -> nn.Sequential:
         r"""A copy of the encoder :math:`f_n \circ \ldots \circ f_1`: plain torch modules, one entry per layer.
 
-        Because it is a copy, fine-tuning does not change the stack. Its ``in_shape`` is that of the stack.
+        It is a copy, so that fine-tuning leaves the stack as it was pretrained. Its ``in_shape`` is that of the stack,
+        and all of it requires gradients.
         """
         encoder = nn.Sequential(*(deepcopy(layer.encoder) for layer in self))
         encoder.in_shape = self.in_shape  # type: ignore[assignment]
-        return encoder
+        return encoder.requires_grad_(True)
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of the last layer: ``(B, *in_shape)`` to ``(B, *code_shape)``."""
@@ -173,7 +178,7 @@ class GreedyStack(nn.Module):
 
         Raises:
             DataError: If the inputs do not fit the stack or the first layer.
-            ConfigError: If a setting is out of range.
+            ConfigError: If a setting is out of range, or the run directory holds layers already and is not resumed.
         """
         training = GreedyTraining(self, data, pretraining, context, on_stage_end=on_stage_end)
         for k, layer in enumerate(self):
@@ -261,7 +266,7 @@ class GreedyTraining:
 
     Raises:
         DataError: If the inputs do not fit the stack or the first layer.
-        ConfigError: If a setting is out of range.
+        ConfigError: If a setting is out of range, or the run directory holds layers already and is not resumed.
     """
 
     def __init__(
@@ -273,6 +278,8 @@ class GreedyTraining:
         *,
         on_stage_end: StageEnd | None = None,
     ) -> None:
+        if context.out is not None and not context.resume:
+            RunState(Path(context.out)).check_unused(LAYER_STAGES)
         stack.check(data, context.seed)
         if context.out is None and (size := stack.disk_for_codes(data, pretraining, context.seed)):
             raise ConfigError(missing_run_directory(size))

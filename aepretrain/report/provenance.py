@@ -68,10 +68,12 @@ def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bo
         )
         for k, layer in enumerate(layers)
     ]
-    frozen = config.get("classifier", {}).get("freeze_encoder")
+    frozen, lowest = (config.get("classifier", {}).get(name) for name in ("freeze_encoder", "freeze_layers"))
     labelled = None if data is None else data.labelled
     if _has_classes(data):
         words = "head on the frozen encoder" if frozen else "whole network, fine-tuned"
+        if lowest and not frozen:
+            words = f"fine-tuned above layer {lowest}"
         lengths = (
             str(finetune.get("epochs", "-")),
             str(finetune.get("batch_size", "-")),

@@ -17,10 +17,11 @@ from aepretrain.console import console
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.processes import is_first_process
 from aepretrain.storage.files import PART, append_whole, make_folder, storing, write_whole
-from aepretrain.training.recovery.run_state import METRICS
+from aepretrain.training.recovery.run_state import METRICS, RunState
 
 # Processes launched by the first one read the directory here, since their own time stamps would differ.
 VARIABLE = "AEPRETRAIN_RUN_DIR"
+RESULTS = "results.json"
 LOCK, OWNER = ".lock", ".lock-owner.json"
 
 
@@ -91,6 +92,21 @@ def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
 def holds_files(folder: Path) -> bool:
     """Whether a directory holds more than a lock and the empty or partial files that a killed run may leave."""
     return folder.is_dir() and any(not _is_bare(path) for path in folder.iterdir())
+
+
+def check_unused(folder: Path) -> None:
+    """See that no run left stages, metrics or results in a directory, with which another one would mix.
+
+    Raises:
+        ConfigError: If one did; the first process alone looks.
+    """
+    RunState(folder).check_unused(".*")
+    used = [name for name in (METRICS, RESULTS) if is_first_process() and (folder / name).is_file()]
+    if any((folder / name).stat().st_size for name in used):
+        raise ConfigError(
+            f"{folder} holds {' and '.join(used)} of a run already, and a run never mixes with another. Name a new "
+            "directory, or give resume=True to go on with that run."
+        )
 
 
 def _is_bare(path: Path) -> bool:

@@ -29,6 +29,7 @@ from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
+from aepretrain.runs.directory import check_unused
 from aepretrain.storage.json_files import finite
 from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
@@ -145,8 +146,13 @@ class Experiment:
             resume: Resume from ``out``, which must hold a run of the same experiment.
 
         Returns:
-            The results, as written to ``results.json``.
+            What the run found, as ``results.json`` has it.
+
+        Raises:
+            ConfigError: If ``out`` holds a run already, and ``resume`` is not set.
         """
+        if not resume:
+            check_unused(out)
         with open_run(self.tracking, out, job_type="fit") as run:
             results = self._run(out, stack, run, resume=resume)
             run.log_outcome(results, encoder=out / "encoder")
@@ -188,8 +194,13 @@ class Experiment:
             run: The tracked run; ``None``: write ``metrics.jsonl`` alone.
 
         Returns:
-            The stack, and the results so far, without a classifier.
+            The stack, and what was found so far: without a classifier.
+
+        Raises:
+            ConfigError: If ``out`` holds a run already, and ``resume`` is not set.
         """
+        if not resume:
+            check_unused(out)
         stack = stack or self.prepare()
         context = self.context(out, resume=resume, run=run)
         save_inputs(self.data.splits(self.seed).validation, out)
@@ -220,11 +231,14 @@ class Experiment:
         """Train a classifier on an encoder. The test data are not used.
 
         Args:
-            encoder: The initial encoder.
-            out: The existing run directory.
-            pretrained: The module that the encoder must equal, bit for bit, before the first step.
-            resume: Resume from ``out``.
-            run: The tracked run; ``None``: write ``metrics.jsonl`` alone.
+            encoder: What it starts from.
+            out: The run directory, which exists.
+            pretrained: What the encoder must be, bit for bit, before the first step.
+            resume: Take up what ``out`` holds.
+            run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
+
+        Raises:
+            ConfigError: If ``out`` holds a classifier already, and ``resume`` is not set.
         """
         classifier, context = self.build_classifier(encoder), self.context(out, resume=resume, run=run)
         tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)

@@ -42,8 +42,8 @@ class Chunk:
 
     @property
     def sizes(self) -> list[int]:
-        """Number of examples of each batch in this process."""
-        return [end - begin for begin, end in self.shares]
+        """How many examples of each batch belong to this process."""
+        return [self.batches.own_examples(batch) for batch in range(self.start, self.start + len(self))]
 
 
 class ChunkLength:

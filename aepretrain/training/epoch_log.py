@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from aepretrain.errors import DivergedError
-from aepretrain.training.devices import gather, mean_over_processes, wait_for
+from aepretrain.training.devices import gather, mean_over_processes, sum_over_processes, wait_for
 from aepretrain.training.divergence import ADVICE
 from aepretrain.training.validation import Metrics
 
@@ -52,9 +52,9 @@ class EpochLog:
         start = time.perf_counter()
         wait_for(self.fabric.device)
         self.seconds += time.perf_counter() - start
-        device = self.fabric.device
-        own = torch.stack([self._mean_loss(), torch.tensor(self.seconds, device=device)])
-        train_loss, seconds = mean_over_processes(self.fabric, own).tolist()
+        loss, examples = sum_over_processes(self.fabric, torch.stack(self._sums())).unbind()
+        train_loss = (loss / examples).float().item()
+        seconds = mean_over_processes(self.fabric, torch.tensor(self.seconds, device=self.fabric.device)).item()
         names = list(validated)
         values = torch.stack([validated[name] for name in names]).tolist() if names else []
         row = {**dict(zip(names, values, strict=True)), "train/loss": train_loss, "epoch_seconds": seconds}
@@ -69,7 +69,12 @@ class EpochLog:
         self.losses, self.examples, self.seconds = [], [], 0.0
 
     def _mean_loss(self) -> Tensor:
-        """Mean over the examples of this process, summed in the same order for any chunk length."""
+        """Over the examples of this process."""
+        loss, examples = self._sums()
+        return (loss / examples).float()
+
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        """The loss and the number of this process's examples: sums in one order, however steps were grouped."""
         losses = torch.cat(self.losses).double()
         examples = torch.tensor(self.examples, device=losses.device)
         if losses.ndim == 2:
@@ -77,7 +82,8 @@ class EpochLog:
         if self.skips:
             examples = examples * losses.isfinite()
             losses = losses.nan_to_num(0.0, 0.0, 0.0)
-        return ((losses * examples).sum(dim=0) / examples.sum(dim=0)).float()
+        counts = examples.sum(dim=0).expand(losses.shape[1:])
+        return (losses * examples).sum(dim=0), counts.to(losses.dtype)
 
     def _check_finite(self, row: Mapping[str, float], epoch: int) -> None:
         for name in ("train/loss", "val/loss", "val/reconstruction"):
@@ -85,7 +91,10 @@ class EpochLog:
                 raise DivergedError(f"{self.stage}: {name} of epoch {epoch + 1} is {row[name]}. {ADVICE}")
 
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint; it holds the losses of all processes, which have equally many steps and examples."""
+        """Plain values for a checkpoint; every process has losses of its own, of equally many steps and examples.
+
+        Shares differ in the last batch of an epoch alone, which nothing is saved after before the epoch is closed.
+        """
         losses = torch.cat([torch.empty(0, device=self.fabric.device), *self.losses])
         return {
             "history": self.history,

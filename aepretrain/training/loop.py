@@ -58,7 +58,7 @@ def run_epochs(
             start = time.perf_counter()
             step_losses = []
             for position, batch in chunk:
-                step_losses.append(take_step(batch, state.epoch, position))
+                step_losses.append(take_step(batch, state.epoch, position, batches.weight(position)))
                 if isinstance(state.scheduler, STEPWISE):
                     state.scheduler.step()
             chunk_length.learn(len(chunk), start, fabric)
@@ -74,16 +74,16 @@ def run_epochs(
         row = state.log.close_epoch(state.epoch, state.step - 1, validated)
         if validated:
             state.best.update(module, validated, state.epoch)
-        schedule(state.scheduler, validated)
+        schedule(state.scheduler, validated, module.monitor)
         progress.close_epoch(state.epoch, row)
         state.epoch, state.position = state.epoch + 1, 0
 
 
-def schedule(scheduler: LRScheduler | None, validated: Metrics) -> None:
-    """Step a scheduler at the end of an epoch; ``ReduceLROnPlateau`` only if the epoch was validated."""
+def schedule(scheduler: LRScheduler | None, validated: Metrics, monitor: str) -> None:
+    """Step a scheduler at the end of an epoch; one that asks for a figure, by the monitored one where there is one."""
     if isinstance(scheduler, ReduceLROnPlateau):
         if validated:
-            scheduler.step(float(validated["val/loss"]))
+            scheduler.step(float(validated[monitor]))
     elif scheduler is not None and not isinstance(scheduler, STEPWISE):
         scheduler.step()
 
@@ -133,13 +133,20 @@ class OptimizerStep:
         self.options = options
         self.skips = skips
 
-    def __call__(self, batch: Sequence[Tensor], epoch: int, position: int) -> Tensor:
-        """Perform a step; return the loss of the batch before the update, shape ``()``; for an ensemble ``(S,)``."""
+    def __call__(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float = 1.0) -> Tensor:
+        """The loss of a batch before the update that it leads to, shape ``()``; of an ensemble ``(S,)``.
+
+        Args:
+            batch: This process's share of the batch.
+            epoch: The epoch.
+            position: The number of the batch in its epoch.
+            weight: Factor on the gradient of this share: see :meth:`~aepretrain.data.batches.Batches.weight`.
+        """
 
         def loss_and_gradients() -> Tensor:
             self.noise.key(epoch, position)
             self.optimizer.zero_grad()
-            loss = self.backward(batch)
+            loss = self.backward(batch, weight)
             self.unscale_and_clip()
             return loss
 
@@ -151,20 +158,27 @@ class OptimizerStep:
         self.state.scaler.update()
         return loss
 
-    def backward(self, batch: Sequence[Tensor]) -> Tensor:
-        """Compute the gradients of a batch in ``accumulate`` parts; return its loss."""
+    def backward(self, batch: Sequence[Tensor], weight: float = 1.0) -> Tensor:
+        """The gradients of the loss of a batch, in so many parts as ``accumulate`` says."""
         if self.options.accumulate == 1:
-            return self._backward(batch, 1.0)
+            return self._backward(batch, 1.0, weight)
         parts = list(zip(*(tensor.tensor_split(self.options.accumulate) for tensor in batch), strict=True))
-        losses = [self._backward(part, len(part[0]) / len(batch[0])) for part in parts if len(part[0])]
+        if self.fabric.world_size == 1:
+            parts = [part for part in parts if len(part[0])]
+        # Gradients meet in every part, so all processes have equally many: instead of an empty one the whole batch,
+        # which counts nothing.
+        losses = [
+            self._backward(part if len(part[0]) else batch, len(part[0]) / len(batch[0]), weight) for part in parts
+        ]
         return torch.stack(losses).sum(dim=0)
 
-    def _backward(self, batch: Sequence[Tensor], share: float) -> Tensor:
+    def _backward(self, batch: Sequence[Tensor], share: float, weight: float) -> Tensor:
         with self.fabric.autocast():
             loss = self.loss_of(*batch)
         if share != 1.0:
             loss = loss * share
-        self.fabric.backward(loss.sum() if loss.ndim else loss)
+        weighted = loss if weight == 1.0 else loss * weight
+        self.fabric.backward(weighted.sum() if weighted.ndim else weighted)
         return loss.detach()
 
     def unscale_and_clip(self) -> None:

@@ -1,5 +1,6 @@
 """Train one stage: set it up, run its epochs and write its record."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from lightning.fabric import Fabric
@@ -61,8 +62,9 @@ def train_stage(
         The record of the stage. The module is on the CPU and in evaluation mode.
 
     Raises:
-        ConfigError: If there are no epochs, or Lightning refuses the devices, the strategy or the precision.
-        DivergedError: If a loss or a weight is not finite.
+        ConfigError: If there are no epochs, the run directory holds the stage already and is not resumed, or Lightning
+            refuses the devices, the strategy or the precision.
+        DivergedError: If the loss is not finite.
         OutOfMemoryError: If memory ran out; the message names a setting that needs less.
         StoppedError: If a signal asked the run to stop; with a run directory, the built-in loop saves its state first.
     """
@@ -74,6 +76,8 @@ def train_stage(
         print_line(f"{stage}  finished before, {finished.epochs} epochs: taken as it is")
         module.eval()
         return finished
+    if not context.resume and files is not None:
+        files.state.check_unused(re.escape(stage))
     stop_if_asked(f"before {stage}")
     if trainer is not None or context.trainer.engine == "lightning":
         return train_by_lightning(

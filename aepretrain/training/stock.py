@@ -66,10 +66,10 @@ def train_by_lightning(
     """
     stage, files = settings.name, context.files(settings.name)
     keeps = settings.keep_best and trainer is None
-    follow = FollowStage(context.seed, stage, BestWeights(module.monitor, module.mode), keeps=keeps)
+    batches = Batches(train, settings.batch_size, seed=derive_seed(context.seed, stage))
+    follow = FollowStage(context.seed, stage, BestWeights(module.monitor, module.mode), batches, keeps=keeps)
     fitting = build_trainer(settings, context, module) if trainer is None else trainer(stage)
     fitting.callbacks.append(follow)  # type: ignore[attr-defined]
-    batches = Batches(train, settings.batch_size, seed=derive_seed(context.seed, stage))
     held_out = Batches(validation, EVALUATION_BATCH, shuffle=False)
     if files is not None and is_first_process():
         files.begin(resume=context.resume)
@@ -141,16 +141,18 @@ class FollowStage(Callback):
         seed: The run's seed.
         stage: The stage's name.
         best: The best weights so far.
-        keeps: Whether they are kept and restored at the end.
+        batches: What is trained on.
+        keeps: Whether they are put back at the end.
 
     Raises:
         DivergedError: At the end of an epoch whose training loss is not finite.
     """
 
-    def __init__(self, seed: int, stage: str, best: BestWeights, *, keeps: bool) -> None:
+    def __init__(self, seed: int, stage: str, best: BestWeights, batches: Batches, *, keeps: bool) -> None:
         self.seed = seed
         self.stage = stage
         self.best = best
+        self.batches = batches
         self.keeps = keeps
         self.history: list[dict[str, float]] = []
         self._until_teardown = contextlib.ExitStack()
@@ -160,12 +162,15 @@ class FollowStage(Callback):
         assert isinstance(pl_module, StageModule)
         self.noise = KeyedNoise(self.seed, self.stage, pl_module.device, trainer.global_rank)
         self._until_teardown.enter_context(self.noise.attached_to(pl_module))
+        self._until_teardown.callback(vars(pl_module).pop, "share_weight", None)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start, self._validated, self._validation_seconds = time.perf_counter(), False, 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.noise.key(trainer.current_epoch, batch_idx)
+        assert isinstance(pl_module, StageModule)
+        pl_module.share_weight = self.batches.weight(batch_idx)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from distributed import LocalCluster
+from safetensors.torch import load_file
 from sklearn.neighbors import KNeighborsClassifier
 from torch.optim import SGD
 
@@ -30,6 +31,7 @@ from aepretrain import (
     Experiment,
     FineTuning,
     Pretraining,
+    load_encoder,
 )
 from aepretrain.cli.main import main
 from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
@@ -104,6 +106,19 @@ def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path)
         assert same == (arm == "probe")
     random = experiment(seed=3).build_stack().encoder[0][1].weight
     assert torch.equal(seen["random"].start["encoder.0.1.weight"], random)
+
+
+@pytest.mark.parametrize("vectorize", ["off", "auto"])
+def test_the_arms_freeze_the_same_layers(tmp_path, vectorize):
+    frozen = experiment(classifier=partial(Classifier, freeze_layers=1), finetune=FineTuning(3, 16))
+    comparison = Comparison(arms=["pretrained", "random"], seeds=2, labels=[50], baselines=[])
+    compare(frozen, comparison, tmp_path, vectorize=vectorize)
+    for seed in (0, 1):
+        pretrained = load_encoder(tmp_path / "runs" / f"pretraining-seed{seed}" / "encoder").layers
+        random = replace(frozen, seed=seed).build_stack().encoder
+        for arm, start in (("pretrained", pretrained), ("random", random)):
+            weights = tmp_path / "runs" / f"{arm}-50-seed{seed}" / "stages" / "classifier" / "model.safetensors"
+            assert torch.equal(load_file(weights)["encoder.0.1.weight"], start[0][1].weight)
 
 
 def test_pretraining_runs_once_per_seed_and_is_shared_by_arms_and_budgets(tmp_path):

@@ -51,19 +51,25 @@ def test_rows_of_all_tensors_stay_together():
         assert torch.equal(10 * a, b)
 
 
-@pytest.mark.parametrize("count", [8, 9, 21])
-def test_processes_share_every_batch_without_overlap_and_see_the_batches_of_one(world, count):
-    whole = epoch(Batches([torch.arange(count)], 4, seed=5))
-    shares = []
-    for rank in (0, 1):
-        world(rank, 2)
-        shares.append(epoch(Batches([torch.arange(count)], 4, seed=5)))
-    assert len(shares[0]) == len(shares[1])
-    for batch, first, second in zip(whole, *shares, strict=False):
-        assert len(first) == len(second)
-        assert not set(first) & set(second)
-        assert set(first) | set(second) <= set(batch)
-        assert len(batch) - len(first + second) < 2
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("count", [12, 13, 14, 15, 23])
+def test_processes_share_every_batch_so_that_the_mean_of_weighted_means_is_that_of_the_batch(world, count, processes):
+    whole = epoch(Batches([torch.arange(count)], 6, seed=5))
+    shares, weights, own = [], [], []
+    for rank in range(processes):
+        world(rank, processes)
+        batches = Batches([torch.arange(count)], 6, seed=5)
+        shares.append(epoch(batches))
+        weights.append([batches.weight(batch) for batch in range(len(batches))])
+        own.append([batches.own_examples(batch) for batch in range(len(batches))])
+    for k, batch in enumerate(whole):
+        parts = [share[k] for share in shares]
+        mine = [part if own[rank][k] else [] for rank, part in enumerate(parts)]
+        assert list(chain(*mine)) == batch
+        assert all(len(part) == own[rank][k] or part == batch for rank, part in enumerate(parts))
+        means = [weights[rank][k] * sum(part) / len(part) for rank, part in enumerate(parts)]
+        assert sum(means) / processes == pytest.approx(sum(batch) / len(batch))
+    assert {len(share) for share in shares} == {len(whole)}
 
 
 @settings(max_examples=50, deadline=None)

@@ -137,16 +137,6 @@ def test_label_smoothing_is_that_of_torch():
     torch.testing.assert_close(model.train().loss(x, y).mean(), nn.CrossEntropyLoss(label_smoothing=0.1)(model(x), y))
 
 
-def test_a_scheduler_that_asks_for_a_figure_gets_the_validation_loss():
-    def plateau(optimizer):  # no loss is ever better by a factor of a thousand, so every epoch lowers the rate
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0, threshold=1e3)
-
-    made = []
-    model = Classifier(encoder(), 10, optimizer=lambda p: kept(torch.optim.SGD(p, lr=1.0), made), scheduler=plateau)
-    train(model, epochs=3)
-    assert made[0].param_groups[0]["lr"] == pytest.approx(1e-3)
-
-
 def kept(optimizer, made):
     made.append(optimizer)
     return optimizer

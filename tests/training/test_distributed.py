@@ -40,7 +40,7 @@ def test_ranks_see_disjoint_shares_and_end_every_stage_with_equal_weights(launch
         per_epoch = len(ranks[0]["rows"]) // 2
         seen = Counter(value for rank in ranks for batch in rank["rows"][:per_epoch] for value in batch)
         assert set(seen.values()) == {1}
-        assert len(seen) == 60  # of the 61 training examples, one cannot be shared out
+        assert len(seen) == 61
     figures = json.loads((tmp_path / "figures.json").read_text())
     for name in ("loss", "accuracy", "error"):  # of 21 examples, 11 and 10 to each
         assert figures["together"][name] == pytest.approx(figures["alone"][name], rel=1e-5)

@@ -173,7 +173,7 @@ def test_schedulers_step_once_an_epoch_and_a_plateau_only_where_there_was_a_figu
     assert list(rates.values()) == pytest.approx([1, 1, 0.1, 0.1])
     rates.clear()
     plateau = lambda o: ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=1e9)  # noqa: E731
-    train(make("classifier", optimizer=sgd, scheduler=plateau), epochs=6, every=2)
+    train(make(optimizer=sgd, scheduler=plateau), epochs=6, every=2)
     assert list(rates.values()) == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25])
 
 

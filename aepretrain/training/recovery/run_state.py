@@ -69,6 +69,24 @@ class RunState:
         entry = self.read()["stages"].get(stage, {})
         return dict(entry)
 
+    def check_unused(self, names: str) -> None:
+        """See that the directory holds no stage of another run, with which this one would mix.
+
+        The first process alone looks: soon it records stages of its own.
+
+        Args:
+            names: Pattern of the stages' names that this run uses.
+
+        Raises:
+            ConfigError: If it holds such a stage.
+        """
+        held = [stage for stage in self.read()["stages"] if re.fullmatch(names, stage)] if is_first_process() else []
+        if held:
+            raise ConfigError(
+                f"{self.out} holds a run already, with {', '.join(held)}, and a run never mixes with another. Name a "
+                "new directory, or give resume=True to go on with that run."
+            )
+
     def begin(self, stage: str) -> None:
         """Record that a stage starts from its beginning, and where its metrics begin in the metrics file."""
         self._update(
