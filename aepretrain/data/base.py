@@ -2,8 +2,9 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,11 +16,13 @@ from torch import Tensor
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.file_rows import WINDOW
+from aepretrain.data.fingerprint import take_fingerprint
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
 from aepretrain.data.transforms import NoTransform, Transform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.noise import derive_seed
+from aepretrain.results.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,33 @@ class Examples:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set before label budgets are applied: three fixed splits, and optional inputs without labels."""
+    """A data set before label budgets are applied: three fixed splits, and optional inputs without labels.
+
+    Args:
+        train: Training examples.
+        validation: Validation examples.
+        test: Test examples.
+        unlabelled: Inputs without labels, for pretraining alone.
+        content: What the splits were made from, before they were divided and scaled, by name and in the order of the
+            files; the fingerprint is taken from it. ``None``: the splits themselves.
+        files: The user's files, in a fixed order; empty: unknown.
+    """
 
     train: Examples
     validation: Examples
     test: Examples
     unlabelled: Inputs | None = None
+    content: Mapping[str, Inputs | None] | None = None
+    files: Sequence[Path] = ()
+
+    def parts(self) -> Mapping[str, Inputs | None]:
+        """The content by name, such as ``labels``, or ``labels of the training split``."""
+        if self.content is not None:
+            return self.content
+        splits = {"training": self.train, "validation": self.validation, "test": self.test}
+        inputs = {f"inputs of the {name} split": split.x for name, split in splits.items()}
+        labels = {f"labels of the {name} split": split.y for name, split in splits.items()}
+        return {**inputs, **labels, "inputs without labels": self.unlabelled}
 
 
 @dataclass(frozen=True)
@@ -121,6 +145,7 @@ class DataModule(LightningDataModule, ABC):
         self.warnings: list[str] = []
         """Sentences on what looks wrong with the data, each with the way out; complete after :meth:`source`."""
         self._source: Source | None = None
+        self._fingerprint: Fingerprint | None = None
 
     @abstractmethod
     def load(self) -> Source:
@@ -143,6 +168,19 @@ class DataModule(LightningDataModule, ABC):
                 check_inputs(source.unlabelled, self.in_shape, f"{self.name}, unlabelled inputs")
             self._source = source
         return self._source
+
+    def fingerprint(self) -> Fingerprint:
+        """What the data are, whatever the label budget, the seed, the memory budget and the paths; taken once.
+
+        Raises:
+            DataError: As :meth:`source`.
+        """
+        if self._fingerprint is None:
+            source = self.source()
+            splits = [len(each) for each in (source.train, source.validation, source.test)]
+            names = {"columns": self.columns, "classes": self.class_names}
+            self._fingerprint = take_fingerprint(source.parts(), splits, files=source.files, **names)
+        return self._fingerprint
 
     def splits(self, seed: int = 0) -> Splits:
         """The examples of a run with this seed.
@@ -169,7 +207,7 @@ class DataModule(LightningDataModule, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """The settings without the data: another process loads the data itself."""
-        return {**vars(self), "_source": None}
+        return {**vars(self), "_source": None, "_fingerprint": None}
 
     def for_pretraining(self, seed: int = 0, *, batch_size: int | None = None) -> "PretrainingData":
         """The inputs for pretraining, for a stock Lightning Trainer: ``Trainer().fit(layer, this)``.

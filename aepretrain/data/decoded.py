@@ -50,10 +50,6 @@ class DecodedData(StoredData):
         self.y: Tensor | None = None
 
     @abstractmethod
-    def files(self) -> Sequence[Path]:
-        """All files that are decoded, in a fixed order."""
-
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The settings, other than the files, that determine the decoded values."""
 

@@ -1,6 +1,8 @@
 """The base class of sources that leave their inputs in a file if they do not fit into memory."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -46,6 +48,10 @@ class StoredData(DataModule):
     def read(self) -> tuple[FileRows, Tensor | None]:
         """All inputs as rows of a file, to which ``transform`` is applied on reading, and the labels or ``None``."""
 
+    @abstractmethod
+    def files(self) -> Sequence[Path]:
+        """The user's files, in a fixed order."""
+
     def load(self) -> Source:
         x, y = self.read()
         rows = divide_rows(len(x), y, *(self._held_out(name, len(x)) for name in ("validation", "test")))
@@ -56,7 +62,8 @@ class StoredData(DataModule):
             self._check_held_out(x.nbytes // len(x) * (len(validation) + len(test)))
         else:
             train = _in_memory(train)
-        return Source(train, _in_memory(validation), _in_memory(test))
+        content = {"inputs": x.raw(), "labels": y}
+        return Source(train, _in_memory(validation), _in_memory(test), content=content, files=self.files())
 
     def _held_out(self, name: str, count: int) -> int:
         number: int | None = getattr(self, name)
