@@ -3,7 +3,8 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,14 +68,15 @@ class Source:
     content: Mapping[str, Inputs | None] | None = None
     files: Sequence[Path] = ()
 
-    def parts(self) -> Mapping[str, Inputs | None]:
-        """The content by name, such as ``labels``, or ``labels of the training split``."""
-        if self.content is not None:
-            return self.content
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What the data are, without the names of columns and classes; taken once, and shared by all label budgets."""
         splits = {"training": self.train, "validation": self.validation, "test": self.test}
         inputs = {f"inputs of the {name} split": split.x for name, split in splits.items()}
         labels = {f"labels of the {name} split": split.y for name, split in splits.items()}
-        return {**inputs, **labels, "inputs without labels": self.unlabelled}
+        parts = {**inputs, **labels, "inputs without labels": self.unlabelled}
+        counts = [len(split) for split in splits.values()]
+        return take_fingerprint(parts if self.content is None else self.content, counts, self.files)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,6 @@ class DataModule(LightningDataModule, ABC):
         self.warnings: list[str] = []
         """Sentences on what looks wrong with the data, each with the way out; complete after :meth:`source`."""
         self._source: Source | None = None
-        self._fingerprint: Fingerprint | None = None
 
     @abstractmethod
     def load(self) -> Source:
@@ -170,17 +171,13 @@ class DataModule(LightningDataModule, ABC):
         return self._source
 
     def fingerprint(self) -> Fingerprint:
-        """What the data are, whatever the label budget, the seed, the memory budget and the paths; taken once.
+        """What the data are, whatever the label budget, the seed, the memory budget and the paths.
 
         Raises:
             DataError: As :meth:`source`.
         """
-        if self._fingerprint is None:
-            source = self.source()
-            splits = [len(each) for each in (source.train, source.validation, source.test)]
-            names = {"columns": self.columns, "classes": self.class_names}
-            self._fingerprint = take_fingerprint(source.parts(), splits, files=source.files, **names)
-        return self._fingerprint
+        columns, classes = (None if names is None else tuple(names) for names in (self.columns, self.class_names))
+        return replace(self.source().fingerprint, columns=columns, classes=classes)
 
     def splits(self, seed: int = 0) -> Splits:
         """The examples of a run with this seed.
@@ -207,7 +204,7 @@ class DataModule(LightningDataModule, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """The settings without the data: another process loads the data itself."""
-        return {**vars(self), "_source": None, "_fingerprint": None}
+        return {**vars(self), "_source": None}
 
     def for_pretraining(self, seed: int = 0, *, batch_size: int | None = None) -> "PretrainingData":
         """The inputs for pretraining, for a stock Lightning Trainer: ``Trainer().fit(layer, this)``.

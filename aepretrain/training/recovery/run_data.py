@@ -24,8 +24,8 @@ def record_or_check_data(out: Path | None, data: DataModule, *, resume: bool) ->
     if out is None:
         return
     state = RunState(out)
-    recorded = state.data if resume else None
+    recorded = state.data
     if resume and (recorded is not None or state.read()["stages"]):
         check_data(data, recorded, str(out), "Put the old data back to go on, or start a new run by another --out.")
-    if recorded is None:
+    if recorded is None or (not resume and recorded != data.fingerprint()):
         state.record_data(data.fingerprint())
