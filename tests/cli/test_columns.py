@@ -110,7 +110,9 @@ def test_the_resolved_config_gives_the_same_encoder_where_columns_changed_places
 def test_other_rows_are_scaled_by_what_the_run_learnt(finished, table, capsys):
     """All values 100 times as large: if the transform were fitted again, the loss would be the same."""
     write(table, [*NAMES, "kind"], {name: values * 100 if name != "kind" else values for name, values in TABLE.items()})
-    assert main(["evaluate", str(finished / "run")]) == 0
+    assert main(["evaluate", str(finished / "run")]) == 3
+    assert "the inputs (other values) changed" in " ".join(capsys.readouterr().err.split())
+    assert main(["evaluate", str(finished / "run"), "--other_data"]) == 0
     results = json.loads((finished / "run" / "results.json").read_text())
     assert f"{results['classifier']['test']['loss']:.4f}" not in capsys.readouterr().out
 
