@@ -142,6 +142,23 @@ def test_a_source_gives_columns_in_the_order_that_is_asked_for(tmp_path):
         ParquetFolder(str(tmp_path / "x.parquet"), "kind", columns=["sort"], **settings)
 
 
+def test_the_fingerprint_is_of_the_columns_in_the_order_that_is_asked_for(tmp_path):
+    write(tmp_path / "x.parquet", [*NAMES, "kind"])
+    settings = {"target": "kind", "cache": str(tmp_path / "cache"), "validation": 9, "test": 9}
+    before = ParquetFolder(str(tmp_path / "x.parquet"), **settings).fingerprint()
+    assert before.columns == tuple(NAMES)
+    write(tmp_path / "x.parquet", ["kind", *reversed(NAMES)])
+    named = ParquetFolder(str(tmp_path / "x.parquet"), columns=NAMES, **settings).fingerprint()
+    assert named == before
+    as_they_lie = ParquetFolder(str(tmp_path / "x.parquet"), **settings).fingerprint()
+    words = ["the column names (in another order)", "the inputs (other values)"]
+    assert before.changes(as_they_lie) == words
+    write(tmp_path / "x.parquet", [*NAMES, "kind"], {**TABLE, "kind": (Y + 1) % 3})
+    assert before.changes(ParquetFolder(str(tmp_path / "x.parquet"), **settings).fingerprint()) == [
+        "the labels (other values)"
+    ]
+
+
 def test_a_run_of_a_version_that_wrote_no_columns_down_may_go_on(finished, tmp_path):
     from aepretrain.cli.resume import changed_keys
 
