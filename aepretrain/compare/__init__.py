@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aepretrain.compare.arms import ARMS
 from aepretrain.compare.cells import Bench, Trial
+from aepretrain.compare.data_record import check_recorded, record_data
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.summary import summarize
 from aepretrain.compare.workers import Workers
@@ -54,6 +55,7 @@ def compare(
     Raises:
         ConfigError: If the data have no classes, the experiment uses several processes, or a control or trials that
             the comparison needs are missing.
+        DataError: If the data changed since a cell was run.
 
     Example:
         >>> import tempfile
@@ -127,10 +129,13 @@ def _set_up(
         raise ConfigError(
             f"compare.grid has {len(comparison.settings())} combinations, but {len(trials)} trials are given."
         )
-    experiment.data.source()
-    make_folder(out / "runs")
     trials = trials or [Trial(experiment, control)]
-    return Bench(comparison, trials, (out / "runs").absolute(), settle_mode(experiment.tracking))
+    data = trials[0].experiment.data
+    check_recorded(out, data)
+    make_folder(out / "runs")
+    record_data(out, data)
+    tracking = settle_mode(experiment.tracking)
+    return Bench(comparison, trials, (out / "runs").absolute(), tracking, data.fingerprint())
 
 
 def _seed_groups(comparison: Comparison, workers: Workers, *, tuned: bool) -> Iterator[list[int]]:

@@ -10,15 +10,18 @@ from typing import Any
 
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
+from aepretrain.compare.data_record import WAY_OUT
 from aepretrain.compare.ensembles import finetune_seeds, pretrain_seeds, reason_finetuning_not_batched, starting_point
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.data import DataModule
+from aepretrain.data.fingerprint import check_data
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import DivergedError
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.results.cell import CellResult
+from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
@@ -55,12 +58,22 @@ class Bench:
         trials: One per combination of settings.
         runs: The parent directory of the cells' run directories.
         tracking: Which loggers follow the comparison.
+        data: What the data were when the comparison began; workers, which load them again, check theirs against it.
     """
 
     comparison: Comparison
     trials: Sequence[Trial]
     runs: Path
     tracking: Tracking = Tracking(loggers=())
+    data: Fingerprint | None = None
+
+    @property
+    def _own_data(self) -> DataModule:
+        return self.trials[0].experiment.data
+
+    def _check_data(self) -> None:
+        if self.data is not None:
+            check_data(self._own_data, self.data, str(self.runs.parent), WAY_OUT)
 
     def finished(self, cell: Cell) -> CellResult | None:
         """The cell's row of ``results.csv``, or ``None`` if the cell has not finished."""
@@ -85,8 +98,7 @@ class Bench:
         return len(self.trials) > 1 and self.comparison.splits == "per-seed"
 
     def _data(self, seed: int) -> DataModule:
-        data = self.trials[0].experiment.data
-        return data.with_split(seed) if self.comparison.splits == "per-seed" else data
+        return self._own_data.with_split(seed) if self.comparison.splits == "per-seed" else self._own_data
 
     def run(self, cell: Cell, tuned: FineTuned | None = None) -> CellResult:
         """Run a cell, unless it finished before.
@@ -111,7 +123,7 @@ class Bench:
             row = CellResult(cell.arm, cell.seed, cell.budget, **asdict(measured))
         else:
             row = self._train(cell, folder, tuned)
-        row.write(folder / "row.json")
+        replace(row, data=self._own_data.fingerprint().digest).write(folder / "row.json")
         return CellResult.read(folder / "row.json")
 
     def pretrain(self, seed: int, *, control: bool) -> Path:
@@ -191,10 +203,12 @@ class Bench:
 
     def cell_job(self, cell: Cell) -> tuple[Cell, CellResult]:
         """Run a cell in a worker. The cell is returned too, because results arrive in any order."""
+        self._check_data()
         return cell, self.run(cell)
 
     def pretrain_job(self, job: tuple[int, bool]) -> tuple[int, bool]:
         """Pretrain the stack of (seed, whether of the control network) in a worker."""
+        self._check_data()
         self.pretrain(job[0], control=job[1])
         return job
 

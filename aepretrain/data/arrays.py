@@ -72,7 +72,8 @@ class Arrays(DataModule):
         splits = (source.train, source.validation, source.test)
         train, validation, test = (Examples(self.transform(split.x), split.y) for split in splits)
         more_inputs = None if self.more_inputs is None else self.transform(self.more_inputs)
-        return Source(train, validation, test, more_inputs)
+        content = {"inputs": self.x, "labels": self.y, "inputs without labels": self.more_inputs}
+        return Source(train, validation, test, more_inputs, content=content)
 
 
 def _tensor(values: Any, name: str) -> Tensor:

@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -20,6 +21,7 @@ from aepretrain.data.rows import Inputs, choose
 from aepretrain.data.transforms import NoTransform, Transform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.noise import derive_seed
+from aepretrain.results.fingerprint import Fingerprint
 
 DIVISIONS, DIVISIONS_BYTES = 8, 2**28
 """So many other divisions of a data set are kept in memory if they take at most so many bytes together; else one."""
@@ -111,6 +113,15 @@ class DataModule(LightningDataModule, ABC):
                 self._inspected = True
             self._source = source
         return self._source
+
+    def fingerprint(self) -> Fingerprint:
+        """What the data are, whatever the label budget, the seed, the memory budget and the paths.
+
+        Raises:
+            DataError: As :meth:`source`.
+        """
+        columns, classes = (None if names is None else tuple(names) for names in (self.columns, self.class_names))
+        return replace(self.source().fingerprint, columns=columns, classes=classes)
 
     def splits(self, seed: int = 0) -> Splits:
         """The examples of a run with this seed.

@@ -62,10 +62,6 @@ class DecodedData(StoredData):
         """What :meth:`decode` learnt beside the rows, as JSON has it; kept beside the cache file."""
 
     @abstractmethod
-    def files(self) -> Sequence[Path]:
-        """All files that are decoded, in a fixed order."""
-
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The settings, other than the files, that determine the decoded values."""
 

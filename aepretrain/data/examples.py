@@ -1,10 +1,15 @@
 """Examples, and what they are used for."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from torch import Tensor
 
+from aepretrain.data.fingerprint import take_fingerprint
 from aepretrain.data.rows import Inputs, choose
+from aepretrain.results.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,34 @@ class Examples:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set before label budgets are applied: three fixed splits, and optional inputs without labels."""
+    """A data set before label budgets are applied: three fixed splits, and optional inputs without labels.
+
+    Args:
+        train: Training examples.
+        validation: Validation examples.
+        test: Test examples.
+        unlabelled: Inputs without labels, for pretraining alone.
+        content: What the splits were made from, before they were divided and scaled, by name and in the order of the
+            files; the fingerprint is taken from it. ``None``: the splits themselves.
+        files: The user's files, in a fixed order; empty: unknown.
+    """
 
     train: Examples
     validation: Examples
     test: Examples
     unlabelled: Inputs | None = None
+    content: Mapping[str, Inputs | None] | None = None
+    files: Sequence[Path] = ()
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What the data are, without the names of columns and classes; taken once, and shared by all label budgets."""
+        splits = {"training": self.train, "validation": self.validation, "test": self.test}
+        inputs = {f"inputs of the {name} split": split.x for name, split in splits.items()}
+        labels = {f"labels of the {name} split": split.y for name, split in splits.items()}
+        parts = {**inputs, **labels, "inputs without labels": self.unlabelled}
+        counts = [len(split) for split in splits.values()]
+        return take_fingerprint(parts if self.content is None else self.content, counts, self.files)
 
 
 @dataclass(frozen=True)

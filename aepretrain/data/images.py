@@ -100,7 +100,8 @@ class TorchvisionImages(DataModule):
         examples, test = self.read(folder, train=True), self.read(folder, train=False)
         rows = torch.arange(len(examples))
         first_held_out = len(examples) - min(self.held_out, len(examples) // 5)
-        return Source(examples[rows[:first_held_out]], examples[rows[first_held_out:]], test)
+        train, validation = examples[rows[:first_held_out]], examples[rows[first_held_out:]]
+        return Source(train, validation, test, files=(folder,))
 
 
 class MNIST(TorchvisionImages):

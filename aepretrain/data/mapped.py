@@ -1,6 +1,8 @@
 """An array in a ``.npy`` file, of any size."""
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -70,6 +72,7 @@ class MappedArray(StoredData):
             memory_budget=memory_budget,
         )
         self.x = NpyHeader.read(x)
+        self._files = [Path(path).expanduser() for path in (x, y) if path is not None]
         if len(self.x.shape) < 2:
             raise DataError(f"{x}: inputs need the shape (N, ...), but have {self.x.shape}. One row is one example.")
         if not self.x.dtype.isnative or self.x.dtype.name not in TYPES:
@@ -85,6 +88,9 @@ class MappedArray(StoredData):
         self.y = None if self.y is None else self.y.long()
         is_bytes = self.x.dtype.name == "uint8"
         self.transform = Scale(255) if is_bytes and transform == "none" else make_transform(transform)
+
+    def files(self) -> Sequence[Path]:
+        return self._files
 
     def read(self) -> tuple[FileRows, Tensor | None]:
         header = self.x

@@ -1,6 +1,8 @@
 """The base class of sources that leave their inputs in a file if they do not fit into memory."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -50,6 +52,10 @@ class StoredData(DataModule):
     def read(self) -> tuple[FileRows, Tensor | None]:
         """All inputs as rows of a file, to which ``transform`` is applied on reading, and the labels or ``None``."""
 
+    @abstractmethod
+    def files(self) -> Sequence[Path]:
+        """The user's files, in a fixed order."""
+
     def load(self) -> Source:
         x, y = self.read()
         rows = self.split_rows(len(x), y)
@@ -60,7 +66,8 @@ class StoredData(DataModule):
             self._check_held_out(x.nbytes // len(x) * (len(validation) + len(test)))
         else:
             train = _in_memory(train)
-        return Source(train, _in_memory(validation), _in_memory(test))
+        content = {"inputs": x.raw(), "labels": y}
+        return Source(train, _in_memory(validation), _in_memory(test), content=content, files=self.files())
 
     def split_rows(self, count: int, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Indices of the training, validation and test examples; a source with given splits overrides this."""

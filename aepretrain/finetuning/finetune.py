@@ -14,6 +14,7 @@ from aepretrain.results.classifier import ClassifierResult, Measurement
 from aepretrain.results.stage import StageRecord
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import FineTuning
+from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.stage import train_stage
 from aepretrain.training.stock import TrainerFactory
 
@@ -78,7 +79,7 @@ def finetune(
 
     Raises:
         ConfigError: If there are no epochs, or ``pretrained`` is the head's own encoder.
-        DataError: If the data have no labels.
+        DataError: If the data have no labels, or changed since the run was started.
         AEPretrainError: If the head does not hold the pretrained weights.
 
     Example:
@@ -89,6 +90,7 @@ def finetune(
     """
     if pretrained is head.encoder:
         raise ConfigError("pretrained must be a copy, not the head's own encoder. Pass stack.encoder once more.")
+    record_or_check_data(context.out, data, resume=context.resume)
     train, validation = labelled(data, context)
     prepare_head(head, finetuning, train)
     check = None if pretrained is None else partial(check_arrival, pretrained=pretrained)

@@ -23,6 +23,7 @@ from aepretrain.storage.json_files import finite
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import Pretraining
 from aepretrain.training.out_of_memory import memory_advice
+from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
 from aepretrain.training.stage import train_stage
 from aepretrain.training.stock import TrainerFactory
@@ -177,7 +178,7 @@ class GreedyStack(nn.Module):
             The stack itself; ``records`` holds one record per layer.
 
         Raises:
-            DataError: If the inputs do not fit the stack or the first layer.
+            DataError: If the inputs do not fit the stack or the first layer, or changed since the run was started.
             ConfigError: If a setting is out of range, or the run directory holds layers already and is not resumed.
         """
         training = GreedyTraining(self, data, pretraining, context, on_stage_end=on_stage_end)
@@ -283,6 +284,7 @@ class GreedyTraining:
         stack.check(data, context.seed)
         if context.out is None and (size := stack.disk_for_codes(data, pretraining, context.seed)):
             raise ConfigError(missing_run_directory(size))
+        record_or_check_data(context.out, data, resume=context.resume)
         if stack.records:
             stack.reset_parameters()
         self.stack = stack

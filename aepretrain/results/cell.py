@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from aepretrain.errors import StorageError
-from aepretrain.results.records import from_plain, read_record, to_plain, write_record
+from aepretrain.results.records import absent, from_plain, read_record, to_plain, write_record
 from aepretrain.storage.files import write_whole
 
 Labels = int | Literal["all"]
@@ -30,6 +30,7 @@ class CellResult:
         steps: Optimizer steps of fine-tuning; ``None`` for a baseline.
         seconds: Wall-clock time of fine-tuning, or of a baseline with its search; ``None`` if unknown.
         hyperparameters: Values chosen on validation data, by name; they are text if read from ``results.csv``.
+        data: Digest of the fingerprint of the data, in ``row.json`` alone; ``None`` if unknown.
 
     Example:
         >>> cell = CellResult("knn", 0, 50, 0.88, 0.86, seconds=0.01, hyperparameters={"k": 1})
@@ -46,6 +47,7 @@ class CellResult:
     steps: int | None = None
     seconds: float | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = absent()
 
     @property
     def settings(self) -> str:
@@ -70,7 +72,7 @@ class CellResult:
         write_record(path, self)
 
 
-COLUMNS = tuple(each.name for each in fields(CellResult))
+COLUMNS = tuple(each.name for each in fields(CellResult) if each.name != "data")
 
 
 def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
@@ -80,7 +82,7 @@ def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
         StorageError: If it cannot be written.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({**to_plain(row), "hyperparameters": row.settings} for row in rows)
     write_whole(path, text.getvalue().encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aepretrain.results.classifier import ClassifierResult
+from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.records import absent, read_record, write_record
 from aepretrain.results.stage import StageResult
 
@@ -22,6 +23,7 @@ class DataFacts:
         labelled: Number of examples used for fine-tuning.
         validation: Number of validation examples.
         test: Number of test examples.
+        fingerprint: What the data were; ``None`` in files of versions that did not record it.
 
     Example:
         >>> DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=50, validation=300, test=300).labelled
@@ -35,6 +37,7 @@ class DataFacts:
     labelled: int
     validation: int
     test: int
+    fingerprint: Fingerprint | None = absent()
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.training.context import CallbackFactory, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
+from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.stage import check_training
 
 ClassifierFactory = Callable[..., Classifier]
@@ -203,6 +204,7 @@ class Experiment:
             check_unused(out)
         stack = stack or self.prepare()
         context = self.context(out, resume=resume, run=run)
+        record_or_check_data(out, self.data, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
         return stack, self.close_pretraining(stack, out)
@@ -265,7 +267,7 @@ class Experiment:
         return RunResult(
             stages=(),
             classifier=None,
-            data=self.describe_data(),
+            data=replace(self.describe_data(), fingerprint=self.data.fingerprint()),
             versions=versions(),
             seed=self.seed,
             device=record.device,
@@ -335,12 +337,13 @@ def versions() -> dict[str, str]:
 
 @rank_zero_only
 def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: RunResult, state: str) -> None:
+    known = results.data.fingerprint
     provenance = {
         "weights": state,
         "variants": [stage.variant for stage in results.stages],
         "data set": results.data.name,
         "seed": results.seed,
-        "data": to_plain(results.data),
+        "data": {**to_plain(replace(results.data, fingerprint=None)), "sha256": known and known.digest},
         "metrics": finite(_metrics(results)),
         "versions": to_plain(results.versions),
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def log_comparison(tracking: Tracking, folder: Path, summary: ComparisonResult, 
     """
     with open_run(tracking, folder, job_type="summary", group=folder.absolute().name, tags=["summary"]) as run:
         # A table column has one type, but a label budget is a number or "all".
-        run.log_table("results", [{**to_plain(row), "labels": str(row.labels)} for row in rows])
+        run.log_table("results", [{**to_plain(replace(row, data=None)), "labels": str(row.labels)} for row in rows])
         run.log_figures(scalar_metrics(summary))
         run.log_pictures()
         run.publish_report()

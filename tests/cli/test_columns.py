@@ -110,7 +110,9 @@ def test_the_resolved_config_gives_the_same_encoder_where_columns_changed_places
 def test_other_rows_are_scaled_by_what_the_run_learnt(finished, table, capsys):
     """All values 100 times as large: if the transform were fitted again, the loss would be the same."""
     write(table, [*NAMES, "kind"], {name: values * 100 if name != "kind" else values for name, values in TABLE.items()})
-    assert main(["evaluate", str(finished / "run")]) == 0
+    assert main(["evaluate", str(finished / "run")]) == 3
+    assert "the inputs (other values) changed" in " ".join(capsys.readouterr().err.split())
+    assert main(["evaluate", str(finished / "run"), "--other_data"]) == 0
     results = json.loads((finished / "run" / "results.json").read_text())
     assert f"{results['classifier']['test']['loss']:.4f}" not in capsys.readouterr().out
 
@@ -138,6 +140,23 @@ def test_a_source_gives_columns_in_the_order_that_is_asked_for(tmp_path):
             ParquetFolder(str(tmp_path / "x.parquet"), "kind", columns=order, **settings)
     with pytest.raises(DataError, match=r"has no column 'sort'.* Add the column to the file"):
         ParquetFolder(str(tmp_path / "x.parquet"), "kind", columns=["sort"], **settings)
+
+
+def test_the_fingerprint_is_of_the_columns_in_the_order_that_is_asked_for(tmp_path):
+    write(tmp_path / "x.parquet", [*NAMES, "kind"])
+    settings = {"target": "kind", "cache": str(tmp_path / "cache"), "validation": 9, "test": 9}
+    before = ParquetFolder(str(tmp_path / "x.parquet"), **settings).fingerprint()
+    assert before.columns == tuple(NAMES)
+    write(tmp_path / "x.parquet", ["kind", *reversed(NAMES)])
+    named = ParquetFolder(str(tmp_path / "x.parquet"), columns=NAMES, **settings).fingerprint()
+    assert named == before
+    as_they_lie = ParquetFolder(str(tmp_path / "x.parquet"), **settings).fingerprint()
+    words = ["the column names (in another order)", "the inputs (other values)"]
+    assert before.changes(as_they_lie) == words
+    write(tmp_path / "x.parquet", [*NAMES, "kind"], {**TABLE, "kind": (Y + 1) % 3})
+    assert before.changes(ParquetFolder(str(tmp_path / "x.parquet"), **settings).fingerprint()) == [
+        "the labels (other values)"
+    ]
 
 
 def test_a_run_of_a_version_that_wrote_no_columns_down_may_go_on(finished, tmp_path):

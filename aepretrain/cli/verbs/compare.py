@@ -12,6 +12,7 @@ from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.resume import changed_keys
 from aepretrain.cli.terminal import print_comparison, print_data
 from aepretrain.compare import Workers, compare
+from aepretrain.compare.data_record import check_recorded, has_data
 from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, OutOfMemoryError, StoppedError, UnwritableError
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     workers = Workers(own.workers, own.backend, own.address)
     out = Path(own.out)
     with locked(out), _listening(workers), _name_resume_command(arguments):
-        _prepare_directory(out, parsed.yaml)
+        _prepare_directory(out, parsed)
         record_command(out, "compare", arguments)
         _run(parsed, workers, own.vectorize, out)
 
@@ -107,14 +108,16 @@ def _add_own(parser: ArgumentParser) -> None:
     parser.add_argument("--address", type=str | None, default=None, help=address_help)
 
 
-def _prepare_directory(out: Path, text: str) -> None:
+def _prepare_directory(out: Path, parsed: Parsed) -> None:
     """Create the directory, or check that it holds the same comparison; seeds and budgets may differ."""
-    config = out / "config.yaml"
+    config, text = out / "config.yaml", parsed.yaml
     if config.is_file():
-        if changed := [key for key in changed_keys(out, text) if not _may_change(key)]:
+        changed = changed_keys(out, text, data_recorded=has_data(out))
+        if changed := [key for key in changed if not _may_change(key)]:
             raise ConfigError(
                 f"{out} holds a comparison with other settings: {', '.join(changed)} changed. Name a new --out."
             )
+        check_recorded(out, (parsed.trials[0].experiment if parsed.trials else parsed.experiment).data)
     elif holds_files(out):
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     # The config is written first, so that an interrupted directory is recognized as that of a comparison.

@@ -9,8 +9,10 @@ from aepretrain.cli.config import load_experiment
 from aepretrain.cli.terminal import print_classifier
 from aepretrain.console import print_line
 from aepretrain.data import DataModule
+from aepretrain.data.fingerprint import check_data
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
+from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import load_classifier, measure
 
 DESCRIPTION = "Measure the classifier of a finished run again on validation and test data, from the run's files."
@@ -20,8 +22,11 @@ def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
     parser = ArgumentParser(prog="aepretrain evaluate", description=DESCRIPTION, exit_on_error=False)
     parser.add_argument("run", type=Path, help="a run directory")
+    other_help = "measure although the data changed since the run; the names of the classes must be the same"
+    parser.add_argument("--other_data", action="store_true", help=other_help)
     try:
-        folder: Path = parser.parse_args(list(arguments)).run
+        parsed = parser.parse_args(list(arguments))
+        folder: Path = parsed.run
     except ArgumentError as error:
         raise ConfigError(f"{' '.join(str(error).split())}. Usage: aepretrain evaluate RUN") from error
     if not (folder / "config.yaml").is_file():
@@ -35,6 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     if not experiment.has_classifier:
         raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
     _restore_transform(experiment.data, folder)
+    _check_data(experiment.data, folder, other_data=parsed.other_data)
     print_classifier(*measure(load_classifier(experiment, folder), experiment.data, experiment.seed))
 
 
@@ -59,3 +65,22 @@ def _restore_transform(data: DataModule, folder: Path) -> None:
         )
     if not data.transform.is_fitted:
         data.transform = encoder.transform
+
+
+def _check_data(data: DataModule, folder: Path, *, other_data: bool) -> None:
+    """Check that the data are those of the run.
+
+    Raises:
+        DataError: If they changed; with ``other_data``, only if the classes have other names.
+    """
+    if not (folder / "results.json").is_file():
+        return  # without results there is no finished classifier, which is reported when it is loaded
+    recorded = RunResult.read(folder / "results.json").data.fingerprint
+    if not other_data or recorded is None:
+        way_out = "Put the data of the run back, or measure on these by --other_data."
+        check_data(data, recorded, str(folder), way_out)
+    elif recorded.classes != data.fingerprint().classes:
+        way_out = "Name and number the classes as they were: the classifier answers with their numbers."
+        check_data(data, recorded, str(folder), way_out)
+    elif changes := recorded.changes(data.fingerprint()):
+        print_line(f"warning: these are not the data of the run: {', '.join(changes)} changed")

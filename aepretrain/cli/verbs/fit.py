@@ -17,6 +17,7 @@ from aepretrain.processes import is_first_process, is_lost_process, leave_proces
 from aepretrain.runs.directory import choose_run_directory, locked, log_to, record_command
 from aepretrain.storage.files import probe, sweep, write_whole
 from aepretrain.training.recovery.checkpoints import disk_for_training
+from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
 from aepretrain.training.recovery.signals import remembering_signals
 
@@ -56,8 +57,9 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
 
     Raises:
         ConfigError: If the config changed, or another process uses the directory.
+        DataError: If the data changed.
     """
-    if changed := changed_keys(out, parsed.yaml):
+    if changed := changed_keys(out, parsed.yaml, data_recorded=RunState(out).data is not None):
         raise ConfigError(
             f"{out} was started with other settings: {', '.join(changed)} changed. Leave them out to go on, or start "
             "a new run by --out."
@@ -67,6 +69,7 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
             print_line(f"{out} is finished: there is nothing left to do. Its results are in {out / 'results.json'}")
             return
         stack = parsed.experiment.prepare()
+        record_or_check_data(out, parsed.experiment.data, resume=True)
         if is_first_process():
             stale = sweep(out)
             probe(out, _disk_needed(parsed, stack))

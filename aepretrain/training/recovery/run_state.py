@@ -13,6 +13,8 @@ from torch import nn
 
 from aepretrain.errors import ConfigError, DivergedError, StoppedError, StorageError
 from aepretrain.processes import is_first_process
+from aepretrain.results.fingerprint import Fingerprint
+from aepretrain.results.records import from_plain, to_plain
 from aepretrain.results.stage import StageRecord
 from aepretrain.storage.files import make_folder, sha256_of, storing, write_whole
 from aepretrain.storage.weight_files import read_weights, write_weights
@@ -58,6 +60,23 @@ class RunState:
         if not isinstance(state, dict) or not isinstance(state.get("stages"), dict):
             raise StorageError(f"{self.path} is no record of a run. Start the run again in a new --out.")
         return state
+
+    @property
+    def data(self) -> Fingerprint | None:
+        """The fingerprint of the run's data; ``None`` if none is recorded.
+
+        Raises:
+            StorageError: If it is damaged.
+        """
+        try:
+            return from_plain(Fingerprint, plain) if (plain := self.read().get("data")) is not None else None
+        except ValueError as error:
+            raise StorageError(f"{self.path}: data.{error}. Start the run again in a new --out.") from error
+
+    def record_data(self, data: Fingerprint) -> None:
+        """Record the fingerprint of the run's data."""
+        if is_first_process():
+            self._write({**self.read(), "data": to_plain(data)})
 
     @property
     def status(self) -> str:

@@ -1,0 +1,86 @@
+"""``evaluate`` measures on the data of the run, and says so where they are others."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aepretrain.cli.main import main
+from tests.support.tables import X, Y, changed, save, write_config
+
+
+def said(capsys):
+    captured = capsys.readouterr()
+    return " ".join(captured.out.split()), " ".join(captured.err.split())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run on files that its config names without a folder."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    save(folder)
+    data = {"x": "x.npy", "y": "y.npy", "validation": 40, "test": 40, "transform": "standardize"}
+    config = write_config(folder, {"class_path": "MappedArray", "init_args": data}, finetune={"epochs": 30})
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        assert main(["fit", "--config", str(config), "--out", "run"]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+def test_another_file_of_the_same_name_in_the_current_folder_is_refused(finished, tmp_path, monkeypatch, capsys):
+    save(tmp_path, x=X[::-1].copy())
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", str(finished / "run")]) == 3
+    _, error = said(capsys)
+    assert (
+        f"{finished / 'run'} was made with other data than MappedArray in x.npy, y.npy: the inputs (other values) "
+        "changed. Put the data of the run back, or measure on these by --other_data." in error
+    )
+    save(tmp_path)
+    assert main(["evaluate", str(finished / "run")]) == 0
+    accuracy = json.loads((finished / "run" / "results.json").read_text())["classifier"]["test"]["accuracy"]
+    assert f"{accuracy:.2%}" in said(capsys)[0]
+
+
+def test_other_data_are_measured_if_that_is_asked_for(finished, tmp_path, monkeypatch, capsys):
+    save(tmp_path, y=changed(Y, slice(60), 1))
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", str(finished / "run")]) == 3
+    assert main(["evaluate", str(finished / "run"), "--other_data"]) == 0
+    assert "warning: these are not the data of the run: the labels (other values) changed" in said(capsys)[0]
+
+
+def test_a_run_of_a_version_that_recorded_no_data_is_measured_and_says_so(finished, tmp_path, monkeypatch, capsys):
+    shutil.copytree(finished / "run", tmp_path / "run")
+    path = tmp_path / "run" / "results.json"
+    values = json.loads(path.read_text())
+    del values["data"]["fingerprint"]
+    path.write_text(json.dumps(values))
+    monkeypatch.chdir(finished)
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert "whether they changed since cannot be checked" in said(capsys)[0]
+
+
+@pytest.mark.parametrize("name", ["cats", "zebra"])
+def test_a_class_folder_with_another_name_is_refused(name, tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    for k, kind in enumerate(("cat", "dog")):
+        (tmp_path / "pictures" / kind).mkdir(parents=True)
+        for number in range(20):
+            pixels = generator.integers(100 * k, 100 * k + 100, (4, 4), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / kind / f"{number}.png")
+    arguments = {"root": str(tmp_path / "pictures"), "grey": True, "cache": str(tmp_path / "cache")}
+    config = write_config(tmp_path, {"class_path": "ImageFolder", "init_args": arguments})
+    assert main(["fit", "--config", str(config), "--out", str(tmp_path / "run")]) == 0
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    (tmp_path / "pictures" / "cat").rename(tmp_path / "pictures" / name)
+    capsys.readouterr()
+    for other_data in ([], ["--other_data"]):
+        assert main(["evaluate", str(tmp_path / "run"), *other_data]) == 3
+        assert f"ImageFolder in {tmp_path / 'pictures'}: the class names ({name} instead of cat)" in said(capsys)[1]
