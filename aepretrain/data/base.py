@@ -15,6 +15,7 @@ from torch import Tensor
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.file_rows import WINDOW
+from aepretrain.data.origin import Origin
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
 from aepretrain.data.transforms import NoTransform, Transform
@@ -134,15 +135,27 @@ class DataModule(LightningDataModule, ABC):
         """
         if self._source is None:
             source = self.load()
-            for split in ("train", "validation", "test"):
-                examples: Examples = getattr(source, split)
-                check_inputs(examples.x, self.in_shape, f"{self.name}, {split} split")
-                if self.num_classes is not None:
-                    check_labels(examples.y, len(examples), self.num_classes, f"{self.name}, {split} split")
-            if source.unlabelled is not None:
-                check_inputs(source.unlabelled, self.in_shape, f"{self.name}, unlabelled inputs")
+            self.check(source)
             self._source = source
         return self._source
+
+    def check(self, source: Source) -> None:
+        """Raise a DataError unless what :meth:`load` gave can be trained on.
+
+        Rows are named by their number in the split: a source that divides the user's rows checks them before, by their
+        own numbers.
+        """
+        for split in ("train", "validation", "test"):
+            examples: Examples = getattr(source, split)
+            check_inputs(examples.x, self.in_shape, Origin(f"{self.name}, {split} split"))
+            if self.num_classes is not None:
+                check_labels(examples.y, len(examples), self.num_classes, f"{self.name}, {split} split")
+        if source.unlabelled is not None:
+            check_inputs(source.unlabelled, self.in_shape, Origin(f"{self.name}, unlabelled inputs"))
+
+    def add_warnings(self, sentences: Sequence[str]) -> None:
+        """Add what looks wrong to ``warnings``, once: a copy for another process loads the data again."""
+        self.warnings += [each for each in sentences if each not in self.warnings]
 
     def splits(self, seed: int = 0) -> Splits:
         """The examples of a run with this seed.
