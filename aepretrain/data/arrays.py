@@ -114,9 +114,9 @@ class Arrays(DataModule):
         if scipy.sparse.issparse(values) or (isinstance(values, Tensor) and values.layout != torch.strided):
             x = _densify(values, origin)
             self.notes.append(
-                f"{origin.name} were sparse, and were made dense: {tuple(x.shape)} values in {format_bytes(x.nbytes)}."
+                f"{origin.name}: sparse inputs of shape {tuple(x.shape)} were made dense, {format_bytes(x.nbytes)}."
             )
-            return x, False
+            return x, str(values.dtype).removeprefix("torch.") == "uint8"
         if isinstance(values, Tensor):
             _check_rows(values, origin)
             values = values.detach().cpu()
@@ -152,20 +152,23 @@ def _check_same_scale(x: Tensor, origin: Origin) -> None:
 def _array(values: Any, origin: Origin) -> NDArray[Any]:
     """Numbers of one type as an array."""
     if isinstance(values, np.ma.MaskedArray):
-        masked: NDArray[Any] = np.ma.getmaskarray(values)
-        if masked.any():
-            rows = masked.reshape(len(values), -1).any(axis=1)
-            raise DataError(
-                f"{origin.name}: inputs must not be masked, but {int(rows.sum())} of {len(rows)} examples have masked "
-                f"values, the first in {origin.row(int(rows.argmax()))} (the first row is 0). Impute or drop them."
-            )
+        _refuse_masked(np.asarray(np.ma.getmaskarray(values)), origin)
         values = values.data
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(f"{origin.name}: inputs must be numbers in an array or a tensor: {reason}.") from error
     return _from_objects(array, origin) if array.dtype.kind == "O" else array
+
+
+def _refuse_masked(mask: NDArray[np.bool_], origin: Origin) -> None:
+    if mask.any():
+        rows = mask.reshape(len(mask), -1).any(axis=1)
+        raise DataError(
+            f"{origin.name}: inputs must not be masked, but {int(rows.sum())} of {len(rows)} examples have masked "
+            f"values, the first in {origin.row(int(rows.argmax()))} (the first row is 0). Impute or drop them."
+        )
 
 
 def _from_objects(array: NDArray[Any], origin: Origin) -> NDArray[Any]:

@@ -170,7 +170,7 @@ class DataModule(LightningDataModule, ABC):
         if source.unlabelled is not None:
             pool = torch.cat([pool[:], source.unlabelled[:]])
         if self.labels is not None and train.y is not None:
-            train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"))]
+            train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"), self.class_names)]
         return Splits(pool, train, source.validation, source.test)
 
     def with_labels(self, labels: int | None) -> Self:
@@ -255,13 +255,14 @@ def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Inputs
     return train[order[count:]], choose(train.x, order[:count])
 
 
-def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
+def balanced_subset(y: Tensor, count: int, seed: int, names: Sequence[str] | None = None) -> Tensor:
     """Choose a subset in which class counts differ by at most 1.
 
     Args:
         y: Labels, shape ``(N,)``.
         count: Number of examples to choose; at least one per class.
         seed: Determines the choice. With the same seed, a smaller subset is part of a larger one.
+        names: Names of the classes for messages; ``None``: their numbers.
 
     Returns:
         Indices of the chosen examples, shape ``(count,)``.
@@ -288,8 +289,8 @@ def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
         needed = len(range(turn, count, len(classes)))
         if len(members) < needed:
             raise DataError(
-                f"class {label.item()} has {len(members)} training examples, but a balanced choice of {count} labels "
-                f"needs {needed}. Lower data.labels."
+                f"class {names[label] if names else label.item()} has {len(members)} training examples, but a balanced "
+                f"choice of {count} labels needs {needed}. Lower data.labels."
             )
         ranks[members] = torch.arange(len(members)) * len(classes) + turn
     return shuffled[ranks.argsort()[:count]]

@@ -42,7 +42,10 @@ def choose_transform(
         raise ConfigError(f"data.scale byte and data.transform {transform} both scale the data. Leave one of them out.")
     if scale == "byte":
         return Scale(255), [f"all values of {origin.name} are divided by 255, as data.scale byte says."], []
-    if scale == "none" or transform != "none" or largest is None:
+    if scale == "none":
+        notes = [f"values of {origin.name} are not divided by 255, as data.scale none says."]
+        return make_transform(transform), notes, []
+    if transform != "none" or largest is None:
         return make_transform(transform), [], []
     if largest >= COUNTS:
         return Scale(255), [f"{origin.name} holds bytes of {COUNTS} and more, which are divided by 255."], []

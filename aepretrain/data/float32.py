@@ -90,7 +90,7 @@ def check_digits(sample: NDArray[Any], origin: Origin, first_column: int = 0) ->
         >>> check_digits(clock - clock.min(), Origin("x"))
         >>> check_digits(clock, Origin("x"))  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):
-        DataError: x: column 0 has numbers too long for float32
+        DataError: x: column 0 has values too close for float32
     """
     if not _may_collapse(sample):
         return
@@ -104,10 +104,10 @@ def check_digits(sample: NDArray[Any], origin: Origin, first_column: int = 0) ->
         if lost.any():
             column = int(lost.argmax())
             raise DataError(
-                f"{origin.name}: {origin.column(first_column + begin + column)} has numbers too long for float32, "
+                f"{origin.name}: {origin.column(first_column + begin + column)} has values too close for float32, "
                 f"which keeps 7 digits: of {before[column]} different values, such as {part[0, column]!s} and "
                 f"{part[-1, column]!s}, only {after[column]} {'is' if after[column] == 1 else 'are'} left. Subtract "
-                "the least value, or standardize the column, before."
+                "the least value, or standardize the column, before it is given here."
             )
 
 

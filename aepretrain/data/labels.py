@@ -74,7 +74,7 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
     column, missing = _column(values, origin)
     _check_shape(column, count, origin)
     column = _one_kind(column, missing, origin)
-    found, y = np.unique(column, return_inverse=True)
+    found, y, counts = np.unique(column, return_inverse=True, return_counts=True)
     if len(found) < 2:
         raise DataError(
             f"{origin.name}: labels must name at least 2 classes, but all are {found[0]!s}. Leave them out."
@@ -86,6 +86,11 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
         raise DataError(
             f"{origin.name}: labels look like an id or a measurement: {len(found):,} different values in {count:,} "
             f"examples, such as {listed(found.tolist(), 3)}. Name the classes, or leave the labels out."
+        )
+    if counts.min() == 1:
+        raise DataError(
+            f"{origin.name}: every class needs an example in each of the three splits, but there is only one of "
+            f"{listed(found[counts == 1].tolist(), 5)}. Join it with another class, or leave it out."
         )
     if is_number and found[0] == 0 and found[-1] == len(found) - 1:
         return Labels(torch.from_numpy(y.astype(np.int64)), len(found))
@@ -149,7 +154,7 @@ def _column(values: Any, origin: Origin) -> tuple[NDArray[Any], NDArray[np.bool_
         if array.dtype.kind in "US" and not isinstance(values, np.ndarray):
             array = np.asarray(values, dtype=object)  # a list of text and NaN or numbers would become text
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(f"{origin.name}: labels must be one value per example: {reason}. Give shape (N,).") from error
     return array, None
 
@@ -179,10 +184,10 @@ def _one_kind(column: NDArray[Any], missing: NDArray[np.bool_] | None, origin: O
     if column.dtype.kind in "USTO":
         column = _objects(column.astype(object), origin)
     if column.dtype.kind == "f":
-        return _whole(column, origin)
+        return _whole(column.astype(np.float64), origin)
     if column.dtype.kind not in "biuO":
         kind = {"M": "dates", "m": "times", "c": "complex numbers"}.get(column.dtype.kind, str(column.dtype))
-        raise DataError(f"{origin.name}: labels must be whole numbers or names, but are {kind}. Name the classes.")
+        raise DataError(f"{origin.name}: labels must be whole numbers or names, but are {kind}. Make them so.")
     return column
 
 
@@ -243,7 +248,7 @@ def _objects(column: NDArray[Any], origin: Origin) -> NDArray[Any]:
     if kind not in CONVERT:
         raise DataError(
             f"{origin.name}: labels must be whole numbers, strings or booleans, but {origin.row(0)} (the first row is "
-            f"0) holds {kind}. Name the classes."
+            f"0) holds {kind}. Make them so."
         )
     return CONVERT[kind](column.tolist())
 

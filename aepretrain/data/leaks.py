@@ -94,8 +94,7 @@ class _Counters:
     def see(self, numbers: Tensor, part: Tensor) -> None:
         if not len(self.columns) or not len(part):
             return
-        part = part[:, self.columns]
-        if self.start is None:
-            self.start = part[0].double() - numbers[0]
-        keep = (part == (self.start + numbers[:, None]).float()).all(dim=0)
+        start = part[:, self.columns].double() - numbers[:, None]
+        self.start = start[0] if self.start is None else self.start
+        keep = (start == self.start).all(dim=0)
         self.columns, self.start = self.columns[keep], self.start[keep]

@@ -135,7 +135,7 @@ class ParquetFolder(DecodedData):
         names, index = self._files[0].schema.names, self._files[0].index_columns()
         others = [name for name in names if name not in features and name != self.target]
         self.unused = [name for name in others if name not in index]
-        self.notes.append(f"features: {len(features)} columns, {listed(features)}.")
+        self.notes.append(f"features: {listed(features)}.")
         if found := [name for name in others if name in index]:
             self.notes.append(f"left out: {listed(found)}, the index of a pandas table, which numbers or names rows.")
         if self.unused:

@@ -115,11 +115,11 @@ def _first_length(name: str, files: Sequence[TableFile]) -> int:
         try:
             for batch in open_file(file.path).iter_batches(64, columns=[name], use_threads=False):
                 lengths = [len(value) for value in batch.column(name).drop_null()]
-                if lengths:
+                if lengths and lengths[0]:
                     return lengths[0]
         except (OSError, ValueError) as error:
             raise unreadable(file.path, error) from error
-    raise DataError(f"column {name} holds no list in any row. Name the features by data.columns.")
+    raise DataError(f"column {name} holds no list of numbers in any row. Name the features by data.columns.")
 
 
 def read_target(name: str, files: Sequence[TableFile]) -> NDArray[Any]:

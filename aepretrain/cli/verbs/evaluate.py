@@ -9,10 +9,12 @@ from aepretrain.cli.config import load_experiment
 from aepretrain.cli.terminal import print_classifier
 from aepretrain.console import print_line
 from aepretrain.data import DataModule
+from aepretrain.data.origin import listed
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
 from aepretrain.runs.experiment import load_classifier, measure
 
+NUMBERED = ("numbers from 0",)
 DESCRIPTION = "Measure the classifier of a finished run again on validation and test data, from the run's files."
 
 
@@ -39,12 +41,12 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _restore_transform(data: DataModule, folder: Path) -> None:
-    """Apply the run's fitted transform to the data, and check that the shape of the examples is unchanged.
+    """Apply the run's transform to the data, and check that the shape of the examples and the classes are unchanged.
 
     The order of columns needs no check: the run's config names them.
 
     Raises:
-        DataError: If examples have another shape.
+        DataError: If examples have another shape, or the labels name other classes.
     """
     if data.unused:
         names = ", ".join(data.unused[:20]) + (", …" if len(data.unused) > 20 else "")
@@ -57,5 +59,9 @@ def _restore_transform(data: DataModule, folder: Path) -> None:
             f"{data.name} gives examples of shape {tuple(data.in_shape)}, but the run in {folder} was trained on "
             f"{encoder.in_shape}. Name data whose columns are as many and as wide as they were."
         )
-    if not data.transform.is_fitted:
-        data.transform = encoder.transform
+    if encoder.class_names != data.class_names:
+        raise DataError(
+            f"{data.name} has labels of the classes {listed(data.class_names or NUMBERED)}, but the run in {folder} "
+            f"was trained on {listed(encoder.class_names or NUMBERED)}. Name data with the same classes."
+        )
+    data.transform = encoder.transform
