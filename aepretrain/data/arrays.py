@@ -25,6 +25,8 @@ from aepretrain.errors import DataError
 
 SPARSE_ROWS = 4096
 """Rows of a sparse matrix that are made dense at once."""
+NUMBERS = (Real, Decimal, np.bool_, type(None))
+"""Python's numbers; None is a missing one."""
 MORE = Origin("Arrays, more_inputs")
 
 
@@ -164,7 +166,7 @@ def _array(values: Any, origin: Origin) -> NDArray[Any]:
 
 def _refuse_masked(mask: NDArray[np.bool_], origin: Origin) -> None:
     if mask.any():
-        rows = mask.reshape(len(mask), -1).any(axis=1)
+        rows = np.asarray(mask.reshape(len(mask), -1).any(axis=1))
         raise DataError(
             f"{origin.name}: inputs must not be masked, but {int(rows.sum())} of {len(rows)} examples have masked "
             f"values, the first in {origin.row(int(rows.argmax()))} (the first row is 0). Impute or drop them."
@@ -174,10 +176,12 @@ def _refuse_masked(mask: NDArray[np.bool_], origin: Origin) -> None:
 def _from_objects(array: NDArray[Any], origin: Origin) -> NDArray[Any]:
     """Python's numbers as float64; missing ones are NaN."""
     _check_rows(array, origin)
+    if all(issubclass(each, NUMBERS) for each in set(map(type, array.flat))):
+        return array.astype(np.float64)
     values = np.empty(array.shape)
     for place, value in np.ndenumerate(array):
-        if isinstance(value, Real | Decimal | np.bool_):
-            values[place] = float(value)
+        if isinstance(value, NUMBERS):
+            values[place] = np.nan if value is None else value
         elif is_missing(value) and not isinstance(value, str | bytes):
             values[place] = np.nan
         else:
