@@ -65,7 +65,7 @@ def test_the_largest_byte_may_be_the_last_of_the_file(tmp_path):
 
 def test_two_scalings_are_refused_and_a_transform_goes_before_auto(tmp_path):
     np.save(tmp_path / "x.npy", COUNTS)
-    with pytest.raises(ConfigError, match="scale byte and data.transform minmax both scale the data"):
+    with pytest.raises(ConfigError, match=r"scale byte and data\.transform minmax both scale the data"):
         MappedArray(str(tmp_path / "x.npy"), scale="byte", transform="minmax")
     with pytest.raises(ConfigError, match="scale must be one of auto, none, byte, but is 'bytes'"):
         Arrays(COUNTS, scale="bytes")

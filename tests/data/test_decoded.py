@@ -175,7 +175,11 @@ def test_a_command_pretrains_on_a_table_within_a_budget(tmp_path):
         ({}, {"target": "sort"}, "has no column 'sort'. It has height, number, kind, vector"),
         ({}, {"target": "height"}, "labels must be whole numbers"),
         ({}, {"target": "vector"}, "labels must be one number per row"),
-        ({"hole": [1.0] * 59 + [None]}, {}, "1 of 60 examples have NaN or infinity, the first in row 19 of .*2.parquet, column hole"),
+        (
+            {"hole": [1.0] * 59 + [None]},
+            {},
+            "1 of 60 examples .* the first in row 19 of .*2.parquet, column hole",
+        ),
     ],
 )
 def test_bad_tables_are_refused_by_what_is_wrong_with_them(extra, arguments, message, tmp_path):

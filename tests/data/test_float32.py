@@ -97,7 +97,7 @@ def test_sparse_inputs_beyond_the_memory_are_refused_in_bytes():
 
 
 def test_the_row_of_an_input_without_a_label_is_named():
-    with pytest.raises(DataError, match="Arrays, more_inputs: .* the first in row 13, column 2 "):
+    with pytest.raises(DataError, match=r"Arrays, more_inputs: .* the first in row 13, column 2 "):
         Arrays(X, more_inputs=changed(13, 2, np.inf))
 
 

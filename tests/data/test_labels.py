@@ -153,7 +153,9 @@ def test_marks_of_missing_labels_that_may_be_classes_are_warned_of():
     assert Arrays(X, np.array([-1, 1])[K % 2]).warnings == []
 
 
-@pytest.mark.parametrize("values", [np.array(["b", "a"])[K % 2], np.array([b"b", b"a"])[K % 2], K % 2 == 0, K % 2 * 2.0])
+@pytest.mark.parametrize(
+    "values", [np.array(["b", "a"])[K % 2], np.array([b"b", b"a"])[K % 2], K % 2 == 0, K % 2 * 2.0]
+)
 def test_a_file_of_labels_may_hold_what_an_array_may(values, tmp_path):
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "y.npy", values)

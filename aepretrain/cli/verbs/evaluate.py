@@ -12,6 +12,7 @@ from aepretrain.data import DataModule
 from aepretrain.data.origin import listed
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
+from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import load_classifier, measure
 
 NUMBERED = ("numbers from 0",)
@@ -59,9 +60,14 @@ def _restore_transform(data: DataModule, folder: Path) -> None:
             f"{data.name} gives examples of shape {tuple(data.in_shape)}, but the run in {folder} was trained on "
             f"{encoder.in_shape}. Name data whose columns are as many and as wide as they were."
         )
-    if encoder.class_names != data.class_names:
+    classes = RunResult.read(folder / "results.json").data.classes
+    if (classes, encoder.class_names) != (data.num_classes, data.class_names):
         raise DataError(
-            f"{data.name} has labels of the classes {listed(data.class_names or NUMBERED)}, but the run in {folder} "
-            f"was trained on {listed(encoder.class_names or NUMBERED)}. Name data with the same classes."
+            f"{data.name} has {_words(data.num_classes, data.class_names)}, but the run in {folder} was trained on "
+            f"{_words(classes, encoder.class_names)}. Name data with the same labels."
         )
     data.transform = encoder.transform
+
+
+def _words(classes: int | None, names: Sequence[str] | None) -> str:
+    return f"{classes} classes numbered from 0" if names is None else f"the classes {listed(names)}"
