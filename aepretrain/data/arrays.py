@@ -82,6 +82,7 @@ class Arrays(DataModule):
         self.test = test
         self.in_shape = tuple(self.x.shape[1:])
         check_inputs(self.x, self.in_shape, Origin("Arrays"))
+        self.notes.append(f"Arrays: {len(self.x):,} rows of shape {self.in_shape}.")
         largest = int(self.x.max()) if is_bytes else None
         if more_inputs is not None:
             self.more_inputs, more_are_bytes = self._inputs(more_inputs, MORE)
@@ -124,7 +125,8 @@ class Arrays(DataModule):
             values = values.detach().cpu()
             if values.dtype in (torch.float32, torch.float16, torch.bfloat16):
                 return values.float(), False
-            values = values.resolve_conj().numpy()
+            check_real(_numpy_type(values, origin), origin)
+            values = values.numpy()
         array = _array(values, origin)
         _check_rows(array, origin)
         narrow = to_float32(array, origin)
@@ -149,6 +151,14 @@ def _check_same_scale(x: Tensor, origin: Origin) -> None:
             f"{origin.name}: x and more_inputs must be of one scale, but only one of them holds bytes, of {COUNTS} and "
             "more. Give both as bytes, or set scale to none or byte."
         )
+
+
+def _numpy_type(x: Tensor, origin: Origin) -> np.dtype:
+    """NumPy's type of a tensor; a DataError if it has none, as for quantized values."""
+    try:
+        return np.dtype(str(x.dtype).removeprefix("torch."))
+    except TypeError as error:
+        raise DataError(f"{origin.name}: inputs must be plain numbers, but are {x.dtype}. Give x.float().") from error
 
 
 def _array(values: Any, origin: Origin) -> NDArray[Any]:
@@ -177,7 +187,12 @@ def _from_objects(array: NDArray[Any], origin: Origin) -> NDArray[Any]:
     """Python's numbers as float64; missing ones are NaN."""
     _check_rows(array, origin)
     if all(issubclass(each, NUMBERS) for each in set(map(type, array.flat))):
-        return array.astype(np.float64)
+        try:
+            return array.astype(np.float64)
+        except OverflowError as error:
+            raise DataError(
+                f"{origin.name}: inputs must fit float32, but a whole number is too large. Divide the column."
+            ) from error
     values = np.empty(array.shape)
     for place, value in np.ndenumerate(array):
         if isinstance(value, NUMBERS):
@@ -203,7 +218,7 @@ def _densify(values: Any, origin: Origin) -> Tensor:
             "MappedArray."
         )
     if isinstance(values, Tensor):
-        check_real(np.dtype(str(values.dtype).removeprefix("torch.")), origin)
+        check_real(_numpy_type(values, origin), origin)
         array = values.detach().cpu().to_dense().numpy()
         check_digits(array[sampled_rows(len(array))], origin)
         return torch.from_numpy(to_float32(array, origin))

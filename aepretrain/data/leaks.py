@@ -6,7 +6,7 @@ from torch import Tensor
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.rows import Inputs, scan
 
-MOST = 1 << 24
+MOST = 1 << 20
 """Values of one example per class that are kept at most; data with more are not searched for copies of the labels."""
 FEW = 64
 """Rows of each piece that are looked at first."""

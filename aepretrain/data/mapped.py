@@ -79,6 +79,7 @@ class MappedArray(StoredData):
         self.x = NpyHeader.read(x)
         _check_header(self.x, x)
         self.in_shape = tuple(self.x.shape[1:])
+        self.notes.append(f"{x}: {self.x.shape[0]:,} rows of shape {self.in_shape}, {self.x.dtype}.")
         self.y, self.num_classes = None, None
         if y is not None:
             found = number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(y))

@@ -71,12 +71,14 @@ def read_files(root: Path, paths: Sequence[Path]) -> list[TableFile]:
         ConfigError: If pyarrow is missing.
         DataError: If a file is damaged.
     """
-    files = [open_file(path) for path in paths]
+    facts = [_rows_and_schema(path) for path in paths]
     keys = _partition_keys(root, paths)
-    return [
-        TableFile(path, file.metadata.num_rows, file.schema_arrow, each)
-        for path, file, each in zip(paths, files, keys, strict=True)
-    ]
+    return [TableFile(path, *fact, each) for path, fact, each in zip(paths, facts, keys, strict=True)]
+
+
+def _rows_and_schema(path: Path) -> tuple[int, Any]:
+    with open_file(path) as file:  # closed again: a folder may hold more files than may be open
+        return file.metadata.num_rows, file.schema_arrow
 
 
 def open_file(path: Path) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aepretrain.data.base import DataModule, Examples, Source, divide_rows
 from aepretrain.data.budget import format_bytes, parse_budget
-from aepretrain.data.checks import check_inputs
+from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.file_rows import FileRows
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.origin import Origin
@@ -60,6 +60,8 @@ class StoredData(DataModule):
         if x.file.dtype != torch.uint8:
             check_inputs(x.raw(), self.in_shape, self.origin)
             self.add_warnings(find_leaks(x.raw(), y, self.origin))
+        if self.num_classes is not None:
+            check_labels(y, len(x), self.num_classes, self.name)
         rows = divide_rows(len(x), y, *(self._held_out(name, len(x)) for name in ("validation", "test")))
         if not self.transform.is_fitted:
             self.transform.fit(x.raw().subset(rows[0]))

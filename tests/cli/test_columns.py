@@ -130,6 +130,16 @@ def test_labels_of_other_classes_are_refused(kinds, finished, table, capsys):
     assert "was trained on 3 classes numbered from 0" in " ".join(capsys.readouterr().err.split())
 
 
+def test_names_of_classes_reach_the_results_and_the_encoder(finished, tmp_path, capsys):
+    write(tmp_path / "x.parquet", [*NAMES, "kind"], {**TABLE, "kind": np.array(["fig", "kiwi", "lime"])[Y]})
+    words = ["--data.root", str(tmp_path / "x.parquet"), "--finetune.epochs", "1", "--out", str(tmp_path / "run")]
+    assert main(["fit", "--config", str(finished / "config.yaml"), *words]) == 0
+    facts = json.loads((tmp_path / "run" / "results.json").read_text())["data"]
+    assert (facts["classes"], facts["class_names"]) == (3, ["fig", "kiwi", "lime"])
+    assert load_encoder(tmp_path / "run" / "encoder").class_names == ["fig", "kiwi", "lime"]
+    assert "data: the labels name 3 classes, numbered from 0 in this order: fig, kiwi, lime." in capsys.readouterr().out
+
+
 def test_a_source_gives_columns_in_the_order_that_is_asked_for(tmp_path):
     write(tmp_path / "x.parquet", [*NAMES, "kind"])
     settings = {"cache": str(tmp_path / "cache"), "validation": 9, "test": 9}
