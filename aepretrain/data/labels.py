@@ -87,15 +87,15 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
             f"{origin.name}: labels look like an id or a measurement: {len(found):,} different values in {count:,} "
             f"examples, such as {listed(found.tolist(), 3)}. Name the classes, or leave the labels out."
         )
+    names = [str(value) for value in found.tolist()]
+    warnings = _doubts(names, found, is_number, origin)
     if counts.min() == 1:
         raise DataError(
             f"{origin.name}: every class needs an example in each of the three splits, but there is only one of "
             f"{listed(found[counts == 1].tolist(), 5)}. Join it with another class, or leave it out."
         )
-    if is_number and found[0] == 0 and found[-1] == len(found) - 1:
-        return Labels(torch.from_numpy(y.astype(np.int64)), len(found))
-    names = [str(value) for value in found.tolist()]
-    return Labels(torch.from_numpy(y.astype(np.int64)), len(found), names, _doubts(names, found, is_number, origin))
+    is_numbered = is_number and found[0] == 0 and found[-1] == len(found) - 1
+    return Labels(torch.from_numpy(y.astype(np.int64)), len(found), None if is_numbered else names, warnings)
 
 
 def _in_range(
