@@ -103,14 +103,16 @@ class Arrays(DataModule):
         self.add_warnings(find_leaks(self.x, self.y, Origin("Arrays")))
 
     def load(self) -> Source:
-        shares = {"validation": self.validation, "test": self.test}
         if not self.transform.is_fitted:
-            self.transform.fit(divide(Examples(self.x, self.y), **shares).train.x)
+            self.transform.fit(self._divide(self.x).train.x)
         x = self.transform(self.x)
         if self.transform.statistics:
             check_inputs(x, self.in_shape, Origin(f"Arrays, {self.transform.words}"))
         more_inputs = None if self.more_inputs is None else self.transform(self.more_inputs)
-        return replace(divide(Examples(x, self.y), **shares), unlabelled=more_inputs)
+        return replace(self._divide(x), unlabelled=more_inputs)
+
+    def _divide(self, x: Tensor) -> Source:
+        return divide(Examples(x, self.y), validation=self.validation, test=self.test, names=self.class_names)
 
     def _inputs(self, values: Any, origin: Origin) -> tuple[Tensor, bool]:
         """Inputs as float32, and whether they were bytes."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.file_rows import WINDOW
-from aepretrain.data.origin import Origin
+from aepretrain.data.origin import Origin, listed
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
 from aepretrain.data.transforms import NoTransform, Transform
@@ -296,30 +296,31 @@ def balanced_subset(y: Tensor, count: int, seed: int, names: Sequence[str] | Non
     return shuffled[ranks.argsort()[:count]]
 
 
-def divide(examples: Examples, *, validation: float, test: float) -> Source:
+def divide(examples: Examples, *, validation: float, test: float, names: Sequence[str] | None = None) -> Source:
     """Divide a data set without predefined splits: at random with a fixed seed, stratified by class.
 
     Args:
         examples: All examples.
         validation: Share for validation, in ``(0, 1)``.
         test: Share for testing, in ``(0, 1)``.
+        names: Names of the classes for messages; ``None``: their numbers.
 
     Raises:
         ConfigError: If the shares leave nothing to train on.
-        DataError: If there are too few examples to divide.
+        DataError: If there are too few examples to divide, in all or of a class.
     """
     if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
         raise ConfigError(
             f"validation and test shares must be positive and leave training data, but got {validation} and {test}. "
             "Usual are 0.1 to 0.2 each."
         )
-    parts = divide_rows(len(examples), examples.y, validation / (1 - test), test)
+    parts = divide_rows(len(examples), examples.y, validation / (1 - test), test, names)
     train, held_out, tested = (examples[rows] for rows in parts)
     return Source(train, held_out, tested)
 
 
 def divide_rows(
-    count: int, y: Tensor | None, validation: float | int, test: float | int
+    count: int, y: Tensor | None, validation: float | int, test: float | int, names: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Indices of the training, validation and test examples: at random with a fixed seed.
 
@@ -328,14 +329,22 @@ def divide_rows(
         y: Labels to stratify by; ``None``: no stratification.
         validation: Number of validation examples, or their share of the examples that are not for testing.
         test: Number of test examples, or their share of all examples.
+        names: Names of the classes for messages; ``None``: their numbers.
 
     Raises:
-        DataError: If there are too few examples to divide.
+        DataError: If there are too few examples to divide, in all or of a class.
 
     Example:
         >>> [len(rows) for rows in divide_rows(10, None, validation=3, test=0.2)]
         [5, 3, 2]
     """
+    if y is not None:
+        classes, counts = y.unique(return_counts=True)
+        if rare := [names[label] if names else label for label in classes[counts == 1].tolist()]:
+            raise DataError(
+                f"{count} examples cannot be divided into three splits: every class needs an example in each, but "
+                f"there is only one of {listed(rare, 5)}. Join it with another class, or leave it out."
+            )
     try:
         rest, tested = train_test_split(np.arange(count), test_size=test, stratify=y, random_state=0)
         rest_y = None if y is None else y[rest]

@@ -74,7 +74,7 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
     column, missing = _column(values, origin)
     _check_shape(column, count, origin)
     column = _one_kind(column, missing, origin)
-    found, y, counts = np.unique(column, return_inverse=True, return_counts=True)
+    found, y = np.unique(column, return_inverse=True)
     if len(found) < 2:
         raise DataError(
             f"{origin.name}: labels must name at least 2 classes, but all are {found[0]!s}. Leave them out."
@@ -89,11 +89,6 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
         )
     names = [str(value) for value in found.tolist()]
     warnings = _doubts(names, found, is_number, origin)
-    if counts.min() == 1:
-        raise DataError(
-            f"{origin.name}: every class needs an example in each of the three splits, but there is only one of "
-            f"{listed(found[counts == 1].tolist(), 5)}. Join it with another class, or leave it out."
-        )
     is_numbered = is_number and found[0] == 0 and found[-1] == len(found) - 1
     return Labels(torch.from_numpy(y.astype(np.int64)), len(found), None if is_numbered else names, warnings)
 

@@ -62,7 +62,8 @@ class StoredData(DataModule):
             self.add_warnings(find_leaks(x.raw(), y, self.origin))
         if self.num_classes is not None:
             check_labels(y, len(x), self.num_classes, self.name)
-        rows = divide_rows(len(x), y, *(self._held_out(name, len(x)) for name in ("validation", "test")))
+        sizes = {name: self._held_out(name, len(x)) for name in ("validation", "test")}
+        rows = divide_rows(len(x), y, **sizes, names=self.class_names)
         if not self.transform.is_fitted:
             self.transform.fit(x.raw().subset(rows[0]))
         if self.transform.statistics:

@@ -112,7 +112,6 @@ WRONG = {
     "one word": (["a"] * 60, "at least 2 classes, but all are a. Leave them out"),
     "an id": (K, "look like an id or a measurement: 60 different values in 60 examples, such as 0, 1, 2"),
     "an id in words": ([f"n{k}" for k in K], "look like an id or a measurement"),
-    "once": (np.where(K == 5, 9, K % 2), "there is only one of 9. Join it with another class"),
     "a column": ((K % 3)[:, None], r"shape \(60,\), but have \(60, 1\). Flatten them: y.ravel\(\)"),
     "one-hot": (np.eye(3)[K % 3], r"shape \(60,\), but have \(60, 3\). They are one-hot: give y.argmax\(axis=1\)"),
     "two columns": (np.ones((60, 2)), r"shape \(60,\), but have \(60, 2\). Give one label per example"),
@@ -170,6 +169,11 @@ def test_a_class_that_is_too_small_for_a_balanced_choice_is_named_as_the_user_do
     y = np.where(K % 10 == 0, "rare", "usual")
     with pytest.raises(DataError, match="class rare has 4 training examples"):
         Arrays(X, y, labels=20).splits()
+
+
+def test_a_class_of_one_example_is_named_as_the_user_does():
+    with pytest.raises(DataError, match=r"60 examples cannot be divided .* only one of rare. Join it"):
+        Arrays(X, np.where(K == 5, "rare", np.array(["a", "b"])[K % 2])).splits()
 
 
 def test_rows_of_several_files_are_numbered_in_their_own_file():
