@@ -59,9 +59,9 @@ class StoredData(DataModule):
         x, y = self.read()
         if x.file.dtype != torch.uint8:
             check_inputs(x.raw(), self.in_shape, self.origin)
-            self.add_warnings(find_leaks(x.raw(), y, self.origin))
         if self.num_classes is not None:
             check_labels(y, len(x), self.num_classes, self.name)
+        self.add_warnings(find_leaks(x.raw(), y, self.origin))
         sizes = {name: self._held_out(name, len(x)) for name in ("validation", "test")}
         rows = divide_rows(len(x), y, **sizes, names=self.class_names)
         if not self.transform.is_fitted:
