@@ -96,10 +96,7 @@ class Arrays(DataModule):
         self.add_warnings(warnings)
         self.num_classes, self.y = None, None
         if y is not None:
-            found = number_classes(y, len(self.x), num_classes, Origin("Arrays"))
-            self.y, self.num_classes, self.class_names = found.y, found.num_classes, found.names
-            self.notes.append(found.note)
-            self.add_warnings(found.warnings)
+            self.y = self.set_classes(number_classes(y, len(self.x), num_classes, Origin("Arrays")))
         self.add_warnings(find_leaks(self.x, self.y, Origin("Arrays")))
 
     def load(self) -> Source:

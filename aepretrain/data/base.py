@@ -15,6 +15,7 @@ from torch import Tensor
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.file_rows import WINDOW
+from aepretrain.data.labels import Labels
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
@@ -152,6 +153,13 @@ class DataModule(LightningDataModule, ABC):
                 check_labels(examples.y, len(examples), self.num_classes, f"{self.name}, {split} split")
         if source.unlabelled is not None:
             check_inputs(source.unlabelled, self.in_shape, Origin(f"{self.name}, unlabelled inputs"))
+
+    def set_classes(self, found: Labels) -> Tensor:
+        """Keep what labels name, with its note and warnings; returns the numbers of the classes, shape ``(N,)``."""
+        self.num_classes, self.class_names = found.num_classes, found.names
+        self.notes.append(found.note)
+        self.add_warnings(found.warnings)
+        return found.y
 
     def add_warnings(self, sentences: Sequence[str]) -> None:
         """Add what looks wrong to ``warnings``, once: a copy for another process loads the data again."""

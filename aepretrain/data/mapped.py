@@ -82,10 +82,7 @@ class MappedArray(StoredData):
         self.notes.append(f"{x}: {self.x.shape[0]:,} rows of shape {self.in_shape}, {self.x.dtype}.")
         self.y, self.num_classes = None, None
         if y is not None:
-            found = number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(y))
-            self.y, self.num_classes, self.class_names = found.y, found.num_classes, found.names
-            self.notes.append(found.note)
-            self.add_warnings(found.warnings)
+            self.y = self.set_classes(number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(y)))
         largest = self._largest() if self.x.dtype == np.uint8 and (scale, transform) == ("auto", "none") else None
         self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
         self.notes += notes

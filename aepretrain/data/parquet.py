@@ -103,10 +103,8 @@ class ParquetFolder(DecodedData):
             self.add_warnings(self._partial_columns())
         self.num_classes = None
         if target is not None:
-            found = number_classes(read_target(target, self._files), self.count(), num_classes, self._target_origin())
-            self.y, self.num_classes, self.class_names = found.y, found.num_classes, found.names
-            self.notes.append(found.note)
-            self.add_warnings(found.warnings)
+            labels_read = read_target(target, self._files)
+            self.y = self.set_classes(number_classes(labels_read, self.count(), num_classes, self._target_origin()))
 
     @property
     def origin(self) -> Origin:
