@@ -45,7 +45,8 @@ class Likelihood(ABC):
         if least < low - slack or most > high + slack:
             raise ValueError(
                 f"{type(self).__name__} takes values in [{low:g}, {high:g}], but the data reach from "
-                f"{_digits(least, low)} to {_digits(most, high)}. Scale the data, or use Gaussian."
+                f"{_digits(least, low)} to {_digits(most, high)}. Scale the data, for "
+                "example by data.transform minmax or data.scale byte, or use Gaussian."
             )
 
     def check_codes(self, below: str, low: float, high: float) -> None:
