@@ -1,28 +1,49 @@
 """Arrays and tensors in memory, for use from Python."""
 
+import math
+from dataclasses import replace
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.base import DataModule
-from aepretrain.data.checks import check_classes, check_inputs
+from aepretrain.data.budget import available_memory, format_bytes
+from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
+from aepretrain.data.checks import check_inputs
 from aepretrain.data.division import divide
 from aepretrain.data.examples import Examples, Source
-from aepretrain.data.transforms import TransformName, make_transform
+from aepretrain.data.float32 import check_digits, check_real, sampled_rows, to_float32
+from aepretrain.data.labels import is_missing, number_classes
+from aepretrain.data.leaks import find_leaks
+from aepretrain.data.origin import Origin
+from aepretrain.data.transforms import TransformName
 from aepretrain.errors import DataError
+
+SPARSE_ROWS = 4096
+"""Rows of a sparse matrix that are made dense at once."""
+NUMBERS = (Real, Decimal, np.bool_, type(None))
+"""Python's numbers; None is a missing one."""
+MORE = Origin("Arrays, more_inputs")
 
 
 class Arrays(DataModule):
     """Arrays or tensors in memory, divided into fixed splits that are stratified by class.
 
     Args:
-        x: Inputs, shape ``(N, ...)``: a NumPy array or a tensor of real numbers.
-        y: Labels, whole numbers from 0, shape ``(N,)``; ``None`` for data without classes.
-        num_classes: Number of classes; ``None`` is the largest label plus 1.
+        x: Inputs, shape ``(N, ...)``: a NumPy array, a tensor, a sparse matrix or a table of real numbers.
+        y: Labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes, in sorted
+            order. ``None`` for data without classes.
+        num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
         transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
             the training rows alone.
+        scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
+            none or byte (always).
         more_inputs: Inputs without labels, shape ``(U, ...)``, for pretraining alone.
         validation: Share of the examples for validation.
         test: Share of the examples for testing.
@@ -31,12 +52,16 @@ class Arrays(DataModule):
         split_seed: Seed of the division into training, validation and test data.
 
     Raises:
-        DataError: If the arrays are empty, do not belong together, are not finite, or hold labels out of range.
+        DataError: If the arrays are empty, do not belong together, are not finite, do not fit float32, or hold labels
+            that are missing or no classes.
+        ConfigError: If ``scale`` and ``transform`` both scale the data.
 
     Example:
         >>> data = Arrays(np.random.rand(60, 4), np.arange(60) % 3)
         >>> data.in_shape, data.num_classes, len(data.splits().train)
         ((4,), 3, 36)
+        >>> Arrays(np.random.rand(60, 4), ["cat", "dog", "cow"] * 20).class_names
+        ['cat', 'cow', 'dog']
     """
 
     def __init__(
@@ -46,6 +71,7 @@ class Arrays(DataModule):
         *,
         num_classes: int | None = None,
         transform: TransformName = "none",
+        scale: ScaleName = "auto",
         more_inputs: Any = None,
         validation: float = 0.2,
         test: float = 0.2,
@@ -54,37 +80,156 @@ class Arrays(DataModule):
         split_seed: int = 0,
     ) -> None:
         super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
-        self.x = _inputs(x)
-        self.y = None if y is None else _tensor(y, "labels")
-        self.more_inputs = None if more_inputs is None else _inputs(more_inputs)
+        self.x, is_bytes = self._inputs(x, Origin("Arrays"))
+        self.more_inputs = None
         self.validation = validation
         self.test = test
         self.in_shape = tuple(self.x.shape[1:])
-        self.transform = make_transform(transform)
-        check_inputs(self.x, self.in_shape, "Arrays")
-        self.num_classes = check_classes(self.y, len(self.x), num_classes, "Arrays")
-        self.y = None if self.y is None else self.y.long()
+        check_inputs(self.x, self.in_shape, Origin("Arrays"))
+        self.notes.append(f"Arrays: {len(self.x):,} rows of shape {self.in_shape}.")
+        largest = int(self.x.max()) if is_bytes else None
+        if more_inputs is not None:
+            self.more_inputs, more_are_bytes = self._inputs(more_inputs, MORE)
+            check_inputs(self.more_inputs, self.in_shape, MORE)
+            if scale == "auto" and transform == "none" and is_bytes != more_are_bytes:
+                _check_same_scale(self.x if is_bytes else self.more_inputs, MORE)
+            if is_bytes:
+                largest = max(int(self.x.max()), int(self.more_inputs.max()))
+        self.transform, notes, warnings = choose_transform(transform, scale, largest, Origin("Arrays"))
+        self.notes += notes
+        self.add_warnings(warnings)
+        self.num_classes, self.y = None, None
+        if y is not None:
+            self.y = self.set_classes(number_classes(y, len(self.x), num_classes, Origin("Arrays")))
+        self.add_warnings(find_leaks(self.x, self.y, Origin("Arrays")))
 
     def load(self) -> Source:
-        source = divide(Examples(self.x, self.y), validation=self.validation, test=self.test, seed=self.split_seed)
         if not self.transform.is_fitted:
-            self.transform.fit(source.train.x)
-        splits = (source.train, source.validation, source.test)
-        train, validation, test = (Examples(self.transform(split.x), split.y) for split in splits)
+            self.transform.fit(self._divide(self.x).train.x)
+        x = self.transform(self.x)
+        if self.transform.statistics:
+            check_inputs(x, self.in_shape, Origin(f"Arrays, {self.transform.words}"))
         more_inputs = None if self.more_inputs is None else self.transform(self.more_inputs)
         content = {"inputs": self.x, "labels": self.y, "inputs without labels": self.more_inputs}
-        return Source(train, validation, test, more_inputs, content=content)
+        return replace(self._divide(x), unlabelled=more_inputs, content=content)
+
+    def _divide(self, x: Tensor) -> Source:
+        return divide(Examples(x, self.y), validation=self.validation, test=self.test, seed=self.split_seed)
+
+    def _inputs(self, values: Any, origin: Origin) -> tuple[Tensor, bool]:
+        """Inputs as float32, and whether they were bytes."""
+        if scipy.sparse.issparse(values) or (isinstance(values, Tensor) and values.layout != torch.strided):
+            x = _densify(values, origin)
+            self.notes.append(
+                f"{origin.name}: sparse inputs of shape {tuple(x.shape)} were made dense, {format_bytes(x.nbytes)}."
+            )
+            return x, str(values.dtype).removeprefix("torch.") == "uint8"
+        if isinstance(values, Tensor):
+            _check_rows(values, origin)
+            values = values.detach().cpu()
+            if values.dtype in (torch.float32, torch.float16, torch.bfloat16):
+                return values.float(), False
+            check_real(_numpy_type(values, origin), origin)
+            values = values.numpy()
+        array = _array(values, origin)
+        _check_rows(array, origin)
+        narrow = to_float32(array, origin)
+        if len(array):
+            check_digits(array[sampled_rows(len(array))], origin)
+        # torch warns of arrays that cannot be written, and takes none that runs backwards.
+        usable = narrow.flags.writeable and min(narrow.strides) >= 0
+        return torch.from_numpy(narrow if usable else narrow.copy()), array.dtype == np.uint8
 
 
-def _tensor(values: Any, name: str) -> Tensor:
-    try:
-        return values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"Arrays: {name} must be numbers in an array or a tensor: {error}") from error
-
-
-def _inputs(values: Any) -> Tensor:
-    x = _tensor(values, "inputs")
+def _check_rows(x: Tensor | NDArray[Any], origin: Origin) -> None:
     if x.ndim < 2:
-        raise DataError(f"Arrays: inputs need the shape (N, ...), but have {tuple(x.shape)}. One row is one example.")
-    return x.float()
+        raise DataError(
+            f"{origin.name}: inputs need the shape (N, ...), but have {tuple(x.shape)}. One row is one example."
+        )
+
+
+def _check_same_scale(x: Tensor, origin: Origin) -> None:
+    """Raise a DataError if bytes would be divided by 255 where the other inputs are no bytes."""
+    if x.max() >= COUNTS:
+        raise DataError(
+            f"{origin.name}: x and more_inputs must be of one scale, but only one of them holds bytes, of {COUNTS} and "
+            "more. Give both as bytes, or set scale to none or byte."
+        )
+
+
+def _numpy_type(x: Tensor, origin: Origin) -> np.dtype:
+    """NumPy's type of a tensor; a DataError if it has none, as for quantized values."""
+    try:
+        return np.dtype(str(x.dtype).removeprefix("torch."))
+    except TypeError as error:
+        raise DataError(f"{origin.name}: inputs must be plain numbers, but are {x.dtype}. Give x.float().") from error
+
+
+def _array(values: Any, origin: Origin) -> NDArray[Any]:
+    """Numbers of one type as an array."""
+    if isinstance(values, np.ma.MaskedArray):
+        _refuse_masked(np.asarray(np.ma.getmaskarray(values)), origin)
+        values = values.data
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"{origin.name}: inputs must be numbers in an array or a tensor: {reason}.") from error
+    return _from_objects(array, origin) if array.dtype.kind == "O" else array
+
+
+def _refuse_masked(mask: NDArray[np.bool_], origin: Origin) -> None:
+    if mask.any():
+        rows = np.asarray(mask.reshape(len(mask), -1).any(axis=1))
+        raise DataError(
+            f"{origin.name}: inputs must not be masked, but {int(rows.sum())} of {len(rows)} examples have masked "
+            f"values, the first in {origin.row(int(rows.argmax()))} (the first row is 0). Impute or drop them."
+        )
+
+
+def _from_objects(array: NDArray[Any], origin: Origin) -> NDArray[Any]:
+    """Python's numbers as float64; missing ones are NaN."""
+    _check_rows(array, origin)
+    if all(issubclass(each, NUMBERS) for each in set(map(type, array.flat))):
+        try:
+            return array.astype(np.float64)
+        except OverflowError as error:
+            raise DataError(
+                f"{origin.name}: inputs must fit float32, but a whole number is too large. Divide the column."
+            ) from error
+    values = np.empty(array.shape)
+    for place, value in np.ndenumerate(array):
+        if isinstance(value, NUMBERS):
+            values[place] = np.nan if value is None else value
+        elif is_missing(value) and not isinstance(value, str | bytes):
+            values[place] = np.nan
+        else:
+            raise DataError(
+                f"{origin.name}: inputs must be numbers, but {origin.row(place[0])} (the first row is 0) holds "
+                f"{value!r:.40}, which is a {type(value).__name__}. Encode it as numbers."
+            )
+    return values
+
+
+def _densify(values: Any, origin: Origin) -> Tensor:
+    """A sparse matrix as a dense tensor, if that and its splits fit into memory."""
+    _check_rows(values, origin)
+    needed, free = 2 * math.prod(values.shape) * 4, available_memory()
+    if needed > free:
+        raise DataError(
+            f"{origin.name}: sparse inputs of shape {tuple(values.shape)} need {needed:,} bytes as dense float32 with "
+            f"their splits, but {free:,} are free. Choose fewer columns, or save the rows to a .npy file for "
+            "MappedArray."
+        )
+    if isinstance(values, Tensor):
+        check_real(_numpy_type(values, origin), origin)
+        array = values.detach().cpu().to_dense().numpy()
+        check_digits(array[sampled_rows(len(array))], origin)
+        return torch.from_numpy(to_float32(array, origin))
+    check_real(values.dtype, origin)
+    rows = values.tocsr()
+    dense = np.empty(values.shape, np.float32)
+    for begin in range(0, len(dense), SPARSE_ROWS):
+        dense[begin : begin + SPARSE_ROWS] = to_float32(rows[begin : begin + SPARSE_ROWS].toarray(), origin, begin)
+    check_digits(rows[sampled_rows(len(dense))].toarray(), origin)
+    return torch.from_numpy(dense)

@@ -16,6 +16,8 @@ from aepretrain.data.division import missing_classes
 from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.file_rows import WINDOW
 from aepretrain.data.inspection import inspect
+from aepretrain.data.labels import Labels
+from aepretrain.data.origin import Origin
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
 from aepretrain.data.transforms import NoTransform, Transform
@@ -98,18 +100,11 @@ class DataModule(LightningDataModule, ABC):
         """
         if self._source is None:
             source = self.load()
-            for split in ("train", "validation", "test"):
-                examples: Examples = getattr(source, split)
-                check_inputs(examples.x, self.in_shape, f"{self.name}, {split} split")
-                if self.num_classes is not None:
-                    check_labels(examples.y, len(examples), self.num_classes, f"{self.name}, {split} split")
-            if source.unlabelled is not None:
-                check_inputs(source.unlabelled, self.in_shape, f"{self.name}, unlabelled inputs")
+            self.check(source)
             if self.num_classes is not None:
-                missing = missing_classes(source, self.class_names)
-                self.warnings += [each for each in missing if each not in self.warnings]
+                self.add_warnings(missing_classes(source, self.class_names))
             if not self._inspected:
-                self.warnings += inspect(source, self.columns)
+                self.add_warnings(inspect(source, self.columns))
                 self._inspected = True
             self._source = source
         return self._source
@@ -122,6 +117,31 @@ class DataModule(LightningDataModule, ABC):
         """
         columns, classes = (None if names is None else tuple(names) for names in (self.columns, self.class_names))
         return replace(self.source().fingerprint, columns=columns, classes=classes)
+
+    def check(self, source: Source) -> None:
+        """Raise a DataError unless what :meth:`load` returned can be trained on.
+
+        Rows are named by their number in the split: a source that divides the user's rows checks them before, by their
+        own numbers.
+        """
+        for split in ("train", "validation", "test"):
+            examples: Examples = getattr(source, split)
+            check_inputs(examples.x, self.in_shape, Origin(f"{self.name}, {split} split"))
+            if self.num_classes is not None:
+                check_labels(examples.y, len(examples), self.num_classes, f"{self.name}, {split} split")
+        if source.unlabelled is not None:
+            check_inputs(source.unlabelled, self.in_shape, Origin(f"{self.name}, unlabelled inputs"))
+
+    def set_classes(self, found: Labels) -> Tensor:
+        """Keep what labels name, with its note and warnings; returns the numbers of the classes, shape ``(N,)``."""
+        self.num_classes, self.class_names = found.num_classes, found.names
+        self.notes.append(found.note)
+        self.add_warnings(found.warnings)
+        return found.y
+
+    def add_warnings(self, sentences: Sequence[str]) -> None:
+        """Add what looks wrong to ``warnings``, once: a copy for another process loads the data again."""
+        self.warnings += [each for each in sentences if each not in self.warnings]
 
     def splits(self, seed: int = 0) -> Splits:
         """The examples of a run with this seed.
@@ -136,7 +156,7 @@ class DataModule(LightningDataModule, ABC):
         if source.unlabelled is not None:
             pool = torch.cat([pool[:], source.unlabelled[:]])
         if self.labels is not None and train.y is not None:
-            train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"))]
+            train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"), self.class_names)]
         return Splits(pool, train, source.validation, source.test)
 
     def with_labels(self, labels: int | None) -> Self:
@@ -239,13 +259,14 @@ def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Inputs
     return train[order[count:]], choose(train.x, order[:count])
 
 
-def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
+def balanced_subset(y: Tensor, count: int, seed: int, names: Sequence[str] | None = None) -> Tensor:
     """Choose a subset in which class counts differ by at most 1.
 
     Args:
         y: Labels, shape ``(N,)``.
         count: Number of examples to choose; at least one per class.
         seed: Determines the choice. With the same seed, a smaller subset is part of a larger one.
+        names: Names of the classes for messages; ``None``: their numbers.
 
     Returns:
         Indices of the chosen examples, shape ``(count,)``.
@@ -272,8 +293,8 @@ def balanced_subset(y: Tensor, count: int, seed: int) -> Tensor:
         needed = len(range(turn, count, len(classes)))
         if len(members) < needed:
             raise DataError(
-                f"class {label.item()} has {len(members)} training examples, but a balanced choice of {count} labels "
-                f"needs {needed}. Lower data.labels."
+                f"class {names[label] if names else label.item()} has {len(members)} training examples, but a balanced "
+                f"choice of {count} labels needs {needed}. Lower data.labels."
             )
         ranks[members] = torch.arange(len(members)) * len(classes) + turn
     return shuffled[ranks.argsort()[:count]]

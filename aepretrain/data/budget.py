@@ -1,6 +1,8 @@
-"""Memory sizes as text, such as 2GB."""
+"""Memory sizes as text, such as 2GB, and the memory that is free."""
 
+import os
 import re
+from pathlib import Path
 
 from aepretrain.errors import ConfigError
 
@@ -41,3 +43,10 @@ def format_bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def available_memory() -> int:
+    """Bytes of memory that a program may still take: on Linux what is free or can be freed, elsewhere all."""
+    facts = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s*(\d+) kB", facts.read_text()) if facts.is_file() else None
+    return int(found[1]) * 1024 if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

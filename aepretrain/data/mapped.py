@@ -4,14 +4,19 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from aepretrain.data.checks import check_classes
+from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
+from aepretrain.data.float32 import check_real
+from aepretrain.data.labels import number_classes
 from aepretrain.data.npy import NpyHeader, read_labels
+from aepretrain.data.origin import Origin
+from aepretrain.data.rows import pieces
 from aepretrain.data.stored import TYPES, StoredData
-from aepretrain.data.transforms import Scale, TransformName, make_transform
+from aepretrain.data.transforms import TransformName
 from aepretrain.errors import DataError
 
 
@@ -23,10 +28,13 @@ class MappedArray(StoredData):
 
     Args:
         x: File with the inputs, shape ``(N, ...)``: float32, float16, or uint8.
-        y: File with the labels, whole numbers from 0, shape ``(N,)``; ``None`` for data without classes.
-        transform: none (but uint8 is divided by 255), standardize (mean 0, standard deviation 1) or minmax (to
-            [0, 1]) of every feature, fitted on the training rows alone.
-        num_classes: Number of classes; ``None`` is the largest label plus 1.
+        y: File with the labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes,
+            in sorted order. ``None`` for data without classes.
+        transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
+            the training rows alone.
+        scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
+            none or byte (always).
+        num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
@@ -36,8 +44,9 @@ class MappedArray(StoredData):
             model, its batches and the program itself need memory in addition.
 
     Raises:
-        DataError: If a file is missing, truncated, pickled or of another type, or the two files do not match.
-        ConfigError: If the budget is not a size.
+        DataError: If a file is missing, truncated, pickled or of another type, the two files do not match, or labels
+            are missing or no classes.
+        ConfigError: If the budget is not a size, or ``scale`` and ``transform`` both scale the data.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -54,6 +63,7 @@ class MappedArray(StoredData):
         y: str | None = None,
         *,
         transform: TransformName = "none",
+        scale: ScaleName = "auto",
         num_classes: int | None = None,
         validation: int | None = None,
         test: int | None = None,
@@ -73,28 +83,54 @@ class MappedArray(StoredData):
         )
         self.x = NpyHeader.read(x)
         self._files = [Path(path).expanduser() for path in (x, y) if path is not None]
-        if len(self.x.shape) < 2:
-            raise DataError(f"{x}: inputs need the shape (N, ...), but have {self.x.shape}. One row is one example.")
-        if not self.x.dtype.isnative or self.x.dtype.name not in TYPES:
-            raise DataError(
-                f"{x}: inputs must be float32, float16 or uint8, but are {self.x.dtype}. "
-                "Save them with np.save(path, array.astype(np.float32))."
-            )
-        if not math.prod(self.x.shape):
-            raise DataError(f"{x}: there are no examples, or they hold no values: its shape is {self.x.shape}.")
+        _check_header(self.x, x)
         self.in_shape = tuple(self.x.shape[1:])
-        self.y = None if y is None else read_labels(y)
-        self.num_classes = check_classes(self.y, self.x.shape[0], num_classes, str(y))
-        self.y = None if self.y is None else self.y.long()
-        is_bytes = self.x.dtype.name == "uint8"
-        self.transform = Scale(255) if is_bytes and transform == "none" else make_transform(transform)
+        self.notes.append(f"{x}: {self.x.shape[0]:,} rows of shape {self.in_shape}, {self.x.dtype}.")
+        self.y, self.num_classes = None, None
+        if y is not None:
+            self.y = self.set_classes(number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(y)))
+        largest = self._largest() if self.x.dtype == np.uint8 and (scale, transform) == ("auto", "none") else None
+        self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
+        self.notes += notes
+        self.add_warnings(warnings)
 
     def files(self) -> Sequence[Path]:
         return self._files
 
-    def read(self) -> tuple[FileRows, Tensor | None]:
+    @property
+    def origin(self) -> Origin:
+        return Origin(str(self.x.path))
+
+    def _rows(self) -> FileRows:
         header = self.x
         file = RowFile(header.path, self.in_shape, TYPES[header.dtype.name], header.offset)
-        numbers = torch.arange(header.shape[0])
-        identity = identity_of(header.path)
-        return FileRows(file, numbers, identity, transform=self.transform, budget=self.read_ahead), self.y
+        return FileRows(file, torch.arange(header.shape[0]), identity_of(header.path), budget=self.read_ahead)
+
+    def _largest(self) -> int:
+        """The largest of the bytes, or the first piece's that is no count: pictures need not be read to the end."""
+        largest = 0
+        for part in pieces(self._rows()):
+            largest = max(largest, int(part.max()))
+            if largest >= COUNTS:
+                break
+        return largest
+
+    def read(self) -> tuple[FileRows, Tensor | None]:
+        rows = self._rows()
+        rows.transform = self.transform
+        return rows, self.y
+
+
+def _check_header(header: NpyHeader, path: str) -> None:
+    """Raise a DataError unless the file holds inputs of a supported type."""
+    if len(header.shape) < 2:
+        raise DataError(f"{path}: inputs need the shape (N, ...), but have {header.shape}. One row is one example.")
+    check_real(header.dtype, Origin(path))
+    if not header.dtype.isnative or header.dtype.name not in TYPES:
+        raise DataError(
+            f"{path}: inputs must be float32, float16 or uint8, but are {header.dtype}. "
+            "Save them with np.save(path, array.astype(np.float32)), which keeps 7 digits: subtract the start of a "
+            "clock before."
+        )
+    if not math.prod(header.shape):
+        raise DataError(f"{path}: there are no examples, or they hold no values: its shape is {header.shape}.")

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from aepretrain.errors import DataError
 
@@ -57,16 +57,10 @@ class NpyHeader:
         return cls(path, shape, dtype, offset)
 
 
-def read_labels(path: str | Path) -> Tensor:
-    """The labels in a ``.npy`` file, shape ``(N,)``: integers as int64, other numbers as float32.
+def read_labels(path: str | Path) -> NDArray[Any]:
+    """The labels in a ``.npy`` file as they are: numbers, booleans or text, in any shape.
 
     Raises:
-        DataError: If the file cannot be read as an array of numbers.
+        DataError: If the file cannot be read as an array.
     """
-    header = NpyHeader.read(path)
-    if header.dtype.kind not in "iufb":
-        raise DataError(f"{header.path}: labels must be whole numbers, but are {header.dtype}. Number the classes.")
-    y = np.load(header.path, allow_pickle=False)
-    if header.dtype.kind in "iu":
-        return torch.from_numpy(y.astype(np.int64))
-    return torch.from_numpy(y.astype(np.float32))
+    return np.load(NpyHeader.read(path).path, allow_pickle=False)

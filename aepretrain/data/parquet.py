@@ -2,37 +2,47 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from aepretrain.data.checks import check_classes
 from aepretrain.data.decoded import DecodedData
+from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
+from aepretrain.data.labels import number_classes
+from aepretrain.data.origin import Origin, listed
+from aepretrain.data.parquet_columns import describe_column, read_target
+from aepretrain.data.parquet_files import TableFile, find_files, open_file, read_files, unreadable
 from aepretrain.data.transforms import TransformName, make_transform
-from aepretrain.errors import ConfigError, DataError
+from aepretrain.errors import DataError
 
 PIECE = 4 << 20
 """Bytes decoded at once."""
+CHECKS = 2
+"""Version of what is checked while decoding: a cache that was checked for less is decoded again."""
 
 
 class ParquetFolder(DecodedData):
     """A table in one Parquet file or a folder of Parquet files, whose numeric columns are the features.
 
     The table is decoded once into a float32 cache file, so it may be larger than memory. Decoding holds one row group
-    of one file in memory. Needs ``pip install 'aepretrain[table]'``.
+    of one file in memory. Needs ``pip install 'aepretrain[table]'``. The index of a pandas table is no feature, and
+    hidden or temporary files are left out; notes say so.
 
     Args:
-        root: The folder, whose ``.parquet`` files are read in the order of their names, or one file.
-        target: Column with the labels, whole numbers from 0; ``None`` for data without classes.
-        columns: Feature columns, which hold numbers or lists of a fixed length, in this order whatever their order in
-            a file; ``None`` is all but the target, in the order of the first file.
+        root: The folder, whose ``.parquet`` files are read in the order of their paths, those in sub-folders too, or
+            one file.
+        target: Column or partition key with the labels: whole numbers, strings or booleans; those that occur are the
+            classes, in sorted order. ``None`` for data without classes.
+        columns: Feature columns, which hold numbers or lists of one length, in this order whatever their order in a
+            file, and partition keys that are numbers (``year=2025``); ``None`` is all columns but the target, in the
+            order of the first file.
         transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
             the training rows alone.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
-        num_classes: Number of classes; ``None`` is the largest label plus 1.
+        num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
@@ -41,7 +51,8 @@ class ParquetFolder(DecodedData):
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
 
     Raises:
-        DataError: If a file cannot be read, columns differ or are not numeric, or labels are out of range.
+        DataError: If a file cannot be read, columns differ or are not numeric, numbers do not fit float32, or labels
+            are missing or no classes.
         ConfigError: If pyarrow is missing.
 
     Example:
@@ -80,72 +91,119 @@ class ParquetFolder(DecodedData):
         )
         self.transform = make_transform(transform)
         self.target = target
-        self._paths = [self.root] if self.root.is_file() else sorted(self.root.glob("*.parquet"))
-        if not self._paths:
-            raise DataError(f"{root} holds no .parquet files. Name a folder that does, or one file.")
-        schema = _open(self._paths[0]).schema_arrow
-        features = [name for name in schema.names if name != target] if columns is None else list(columns)
-        _check_names(features, target, self._paths[0])
-        self.columns = features
-        self.unused = [name for name in schema.names if name not in features and name != target]
-        self._schema = {name: _type(schema, name, self._paths[0]) for name in features}
+        paths, left_out = find_files(self.root)
+        self._files = read_files(self.root, paths)
+        self._note_files(left_out)
+        features = self._default_columns() if columns is None else list(columns)
+        _check_names(features, target, paths[0])
         if not features:
-            raise DataError(f"{self._paths[0]} has no columns of features. Name some by data.columns.")
-        self.in_shape = (sum(_width(type_, name) for name, type_ in self._schema.items()),)
+            raise DataError(f"{paths[0]} has no columns of features. Name some by data.columns.")
+        self._columns = [describe_column(name, self._files) for name in features]
+        self.columns = features
+        self.in_shape = (sum(column.width for column in self._columns),)
+        self._note_columns(features)
+        if columns is None:
+            self.add_warnings(self._partial_columns())
         self.num_classes = None
         if target is not None:
-            self.y = torch.from_numpy(np.concatenate([_labels(path, target) for path in self._paths]))
-            self.num_classes = check_classes(self.y, len(self.y), num_classes, f"{root}, column {target}")
-            self.y = self.y.long()
+            labels_read = read_target(target, self._files)
+            self.y = self.set_classes(number_classes(labels_read, self.count(), num_classes, self._target_origin()))
+
+    @property
+    def origin(self) -> Origin:
+        features = [feature for column in self._columns for feature in column.features]
+        return Origin(str(self.root), self._row_counts(), features)
+
+    def _target_origin(self) -> Origin:
+        return Origin(f"{self.root}, column {self.target}", self._row_counts())
+
+    def _row_counts(self) -> list[tuple[str, int]]:
+        return [(str(file.path), file.rows) for file in self._files]
+
+    def _default_columns(self) -> list[str]:
+        """The columns of the first file that are neither labels nor the index of a pandas table."""
+        index = self._files[0].index_columns()
+        return [name for name in self._files[0].schema.names if name != self.target and name not in index]
+
+    def _note_files(self, left_out: Sequence[Path]) -> None:
+        rows, files = self.count(), len(self._files)
+        self.notes.append(f"{self.root}: {rows:,} rows in {files} {'file' if files == 1 else 'files'}.")
+        if left_out:
+            names = listed([path.relative_to(self.root) for path in left_out], 5)
+            self.notes.append(f"files left out, as hidden, temporary or not .parquet: {names}.")
+
+    def _note_columns(self, features: Sequence[str]) -> None:
+        names, index = self._files[0].schema.names, self._files[0].index_columns()
+        others = [name for name in names if name not in features and name != self.target]
+        self.unused = [name for name in others if name not in index]
+        self.notes.append(f"features: {listed(features)}.")
+        if found := [name for name in others if name in index]:
+            self.notes.append(f"left out: {listed(found)}, the index of a pandas table, which numbers or names rows.")
+        if self.unused:
+            self.notes.append(f"left out, not in data.columns: {listed(self.unused)}.")
+        if keys := [name for name in self._files[0].keys if name not in (*features, self.target)]:
+            self.notes.append(f"left out: the partition keys {listed(keys)}. Numbers among them may be data.columns.")
+
+    def _partial_columns(self) -> list[str]:
+        """Warnings on columns that the first file does not have."""
+        known = {*self._files[0].schema.names, self.target, *self._files[0].keys}
+        having: dict[str, list[Path]] = {}
+        for file in self._files:
+            for name in file.schema.names:
+                if name not in known and name not in file.index_columns():
+                    having.setdefault(name, []).append(file.path)
+        return [
+            f"column {name} is in {len(paths)} of {len(self._files)} files ({listed(paths, 3)}), but not in "
+            f"{self._files[0].path}: it is left out. Add it to all files, or name the features by data.columns."
+            for name, paths in having.items()
+        ]
 
     def files(self) -> Sequence[Path]:
-        return self._paths
+        return [file.path for file in self._files]
 
     def settings(self) -> dict[str, Any]:
-        return {"columns": self.columns}
+        return {"columns": self.columns, "checks": CHECKS}
 
     def count(self) -> int:
-        return sum(_open(path).metadata.num_rows for path in self._paths)
+        return sum(file.rows for file in self._files)
 
     def decode(self) -> Iterator[NDArray[Any]]:
-        rows, names = max(1, PIECE // (4 * self.in_shape[0])), list(self._schema)
-        for path in self._paths:
-            file = _open(path)
-            for name, type_ in self._schema.items():
-                if _type(file.schema_arrow, name, path) != type_:
-                    raise DataError(f"{path}: column {name} has not the type that it has in {self._paths[0]}.")
-            try:
-                for batch in file.iter_batches(rows, columns=names, use_threads=False):
-                    yield np.concatenate([_values(batch.column(name)) for name in names], axis=1)
-            except (OSError, ValueError) as error:
-                raise DataError(f"{path} cannot be read: {_line(error)}. Write it again.") from error
+        step, first = max(1, PIECE // (4 * self.in_shape[0])), 0
+        sampled = sampled_rows(self.count())
+        samples: list[list[NDArray[Any]]] = [[] for _ in self._columns]
+        origins = [replace(self.origin, columns=column.features) for column in self._columns]
+        names = [column.name for column in self._columns if not column.is_key]
+        for file in self._files:
+            for batch in _batches(file, step, names):
+                parts = [
+                    np.full((len(batch), 1), file.keys[column.name])
+                    if column.is_key
+                    else column.read(batch.column(column.name), origin, first)
+                    for column, origin in zip(self._columns, origins, strict=True)
+                ]
+                chosen = sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + len(batch))] - first
+                for sample, part in zip(samples, parts, strict=True):
+                    sample.append(part[chosen])
+                yield np.concatenate(
+                    [to_float32(part, origin, first) for part, origin in zip(parts, origins, strict=True)], axis=1
+                )
+                first += len(batch)
+        for sample, origin in zip(samples, origins, strict=True):
+            if sample:
+                check_digits(np.concatenate(sample), origin)
 
 
-def _open(path: Path) -> Any:
-    """A Parquet file.
-
-    Raises:
-        ConfigError: If pyarrow is missing.
-        DataError: If the file is damaged.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError("Parquet files need pyarrow. Install it by pip install 'aepretrain[table]'.") from error
-    try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {_line(error)}. Write it again.") from error
-
-
-def _type(schema: Any, name: str, path: Path) -> Any:
-    if name not in schema.names:
-        found = ", ".join(schema.names[:20]) + (", …" if len(schema.names) > 20 else "")
-        raise DataError(
-            f"{path} has no column {name!r}. It has {found}. Add the column to the file, or name others by "
-            "data.columns and data.target."
-        )
-    return schema.field(name).type
+def _batches(file: TableFile, step: int, names: Sequence[str]) -> Iterator[Any]:
+    """The rows of a file, ``step`` at a time."""
+    batches = open_file(file.path).iter_batches(step, columns=list(names), use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, ValueError) as error:
+            raise unreadable(file.path, error) from error
+        if batch is None:
+            return
+        yield batch
 
 
 def _check_names(columns: Sequence[str], target: str | None, path: Path) -> None:
@@ -155,38 +213,3 @@ def _check_names(columns: Sequence[str], target: str | None, path: Path) -> None
         raise DataError(f"{path}: the column {twice[0]!r} is there twice. Name every feature once by data.columns.")
     if target in columns:
         raise DataError(f"{path}: the column {target!r} holds the labels, and cannot be a feature. Leave it out.")
-
-
-def _width(type_: Any, name: str) -> int:
-    """Number of features in a column; a DataError if the column is not numeric."""
-    from pyarrow import types
-
-    numbers = type_.value_type if types.is_fixed_size_list(type_) else type_
-    if not (types.is_floating(numbers) or types.is_integer(numbers) or types.is_boolean(numbers)):
-        raise DataError(
-            f"column {name} holds {type_} and no numbers. Encode it as numbers, or name the features by data.columns."
-        )
-    return type_.list_size if types.is_fixed_size_list(type_) else 1
-
-
-def _values(column: Any) -> NDArray[np.float32]:
-    """A column as float32, shape ``(n, width)``; missing values are NaN."""
-    from pyarrow import types
-
-    width = column.type.list_size if types.is_fixed_size_list(column.type) else 1
-    if width > 1 and column.null_count:
-        raise ValueError(f"a list is missing in {column.null_count} rows")
-    flat = column.flatten() if types.is_fixed_size_list(column.type) else column
-    return flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
-
-
-def _labels(path: Path, target: str) -> NDArray[Any]:
-    file = _open(path)
-    type_ = _type(file.schema_arrow, target, path)
-    if _width(type_, target) != 1:
-        raise DataError(f"{path}: labels must be one number per row. Name a column of whole numbers by data.target.")
-    return file.read(columns=[target]).column(target).to_numpy()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

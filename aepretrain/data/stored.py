@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,9 +10,12 @@ from torch import Tensor
 
 from aepretrain.data.base import DataModule
 from aepretrain.data.budget import format_bytes, parse_budget
+from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.division import divide_rows
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.file_rows import FileRows
+from aepretrain.data.leaks import find_leaks
+from aepretrain.data.origin import Origin
 from aepretrain.errors import ConfigError
 
 HELD_OUT = 10_000
@@ -22,7 +26,7 @@ class StoredData(DataModule):
     """A data set in one file of rows: loaded into memory if twice its size fits the budget, else read during training.
 
     Args:
-        num_classes: Number of classes; ``None`` is the largest label plus 1.
+        num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
@@ -56,11 +60,23 @@ class StoredData(DataModule):
     def files(self) -> Sequence[Path]:
         """The user's files, in a fixed order."""
 
+    @property
+    def origin(self) -> Origin:
+        """Names rows and columns in messages as the user knows them."""
+        return Origin(self.name)
+
     def load(self) -> Source:
         x, y = self.read()
+        if x.file.dtype != torch.uint8:
+            check_inputs(x.raw(), self.in_shape, self.origin)
+        if self.num_classes is not None:
+            check_labels(y, len(x), self.num_classes, self.name)
+        self.add_warnings(find_leaks(x.raw(), y, self.origin))
         rows = self.split_rows(len(x), y)
         if not self.transform.is_fitted:
             self.transform.fit(x.raw().subset(rows[0]))
+        if self.transform.statistics:
+            check_inputs(x, self.in_shape, replace(self.origin, name=f"{self.origin.name}, {self.transform.words}"))
         train, validation, test = (Examples(x, y)[part] for part in rows)
         if self.memory_limit is not None and 2 * x.nbytes > self.memory_limit:
             self._check_held_out(x.nbytes // len(x) * (len(validation) + len(test)))
@@ -73,6 +89,9 @@ class StoredData(DataModule):
         """Indices of the training, validation and test examples; a source with given splits overrides this."""
         validation, test = (self._held_out(name, count) for name in ("validation", "test"))
         return divide_rows(count, y, validation, test, self.split_seed)
+
+    def check(self, source: Source) -> None:
+        """Do nothing: :meth:`load` checks all rows before they are divided, by their numbers in the user's files."""
 
     def _held_out(self, name: str, count: int) -> int:
         number: int | None = getattr(self, name)

@@ -13,13 +13,15 @@ from aepretrain.parts.precision import at_least_float32
 
 LEAST_PROBABILITY = 1e-6
 """Means are kept this far from 0 and 1 where a logit is taken."""
+ROUNDING = 1e-5
+"""Share of the interval by which float32 may round a value out of it: scikit-learn's MinMaxScaler gives 1.0000001."""
 
 
 class Likelihood(ABC):
     r"""Base class of distributions :math:`p(x \mid y)` of the input, given the decoder output y."""
 
     support: tuple[float, float] = (-math.inf, math.inf)
-    """The closed interval of valid values of x."""
+    """The closed interval of valid values of x, up to rounding."""
 
     @abstractmethod
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -45,10 +47,12 @@ class Likelihood(ABC):
         """Raise a ValueError if ``x``, shape ``(B, ...)``, has values that the distribution cannot produce."""
         low, high = self.support
         least, most = x.min().item(), x.max().item()
-        if least < low or most > high:
+        slack = ROUNDING * (high - low)
+        if least < low - slack or most > high + slack:
             raise ValueError(
-                f"{type(self).__name__} takes values in [{low:g}, {high:g}], but the data reach from {least:.4g} to "
-                f"{most:.4g}. Scale the data, or use Gaussian."
+                f"{type(self).__name__} takes values in [{low:g}, {high:g}], but the data reach from "
+                f"{_digits(least, low)} to {_digits(most, high)}. Scale the data, for "
+                "example by data.transform minmax or data.scale byte, or use Gaussian."
             )
 
     def check_codes(self, below: str, low: float, high: float) -> None:
@@ -183,3 +187,9 @@ class Categorical(Likelihood):
                     f"every group of Categorical must add up to 1, but one adds up to {worst:.4g}. "
                     "Encode each choice as one-hot, and name the groups by their sizes."
                 )
+
+
+def _digits(value: float, bound: float) -> str:
+    """A value with four digits, or with as many as tell it from a bound."""
+    texts = (f"{value:.{digits}g}" for digits in range(4, 18))
+    return next((text for text in texts if value == bound or float(text) != bound), repr(value))

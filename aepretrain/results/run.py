@@ -24,6 +24,7 @@ class DataFacts:
         validation: Number of validation examples.
         test: Number of test examples.
         fingerprint: What the data were; ``None`` in files of versions that did not record it.
+        class_names: Names of the classes, by their numbers; ``None``: they have no names.
 
     Example:
         >>> DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=50, validation=300, test=300).labelled
@@ -38,6 +39,7 @@ class DataFacts:
     validation: int
     test: int
     fingerprint: Fingerprint | None = absent()
+    class_names: tuple[str, ...] | None = absent()
 
 
 @dataclass(frozen=True)

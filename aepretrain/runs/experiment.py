@@ -285,6 +285,7 @@ class Experiment:
             labelled=len(splits.train),
             validation=len(splits.validation),
             test=len(splits.test),
+            class_names=None if self.data.class_names is None else tuple(self.data.class_names),
         )
 
 

@@ -124,6 +124,24 @@ def test_a_column_that_became_a_list_is_refused(finished, table, capsys):
     assert "shape (7,)" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("kinds", [(10, 20, 30), ("a", "b", "c"), (0, 1, 0)])
+def test_labels_of_other_classes_are_refused(kinds, finished, table, capsys):
+    """Else a class would be compared with the number that another class had."""
+    write(table, [*NAMES, "kind"], {**TABLE, "kind": np.array(kinds)[Y]})
+    assert main(["evaluate", str(finished / "run")]) == 3
+    assert "was trained on 3 classes numbered from 0" in " ".join(capsys.readouterr().err.split())
+
+
+def test_names_of_classes_reach_the_results_and_the_encoder(finished, tmp_path, capsys):
+    write(tmp_path / "x.parquet", [*NAMES, "kind"], {**TABLE, "kind": np.array(["fig", "kiwi", "lime"])[Y]})
+    words = ["--data.root", str(tmp_path / "x.parquet"), "--finetune.epochs", "1", "--out", str(tmp_path / "run")]
+    assert main(["fit", "--config", str(finished / "config.yaml"), *words]) == 0
+    facts = json.loads((tmp_path / "run" / "results.json").read_text())["data"]
+    assert (facts["classes"], facts["class_names"]) == (3, ["fig", "kiwi", "lime"])
+    assert load_encoder(tmp_path / "run" / "encoder").class_names == ["fig", "kiwi", "lime"]
+    assert "data: the labels name 3 classes, numbered from 0 in this order: fig, kiwi, lime." in capsys.readouterr().out
+
+
 def test_a_source_gives_columns_in_the_order_that_is_asked_for(tmp_path):
     write(tmp_path / "x.parquet", [*NAMES, "kind"])
     settings = {"cache": str(tmp_path / "cache"), "validation": 9, "test": 9}

@@ -183,7 +183,9 @@ BAD_FILES = {
     "no rows": (bad(np.zeros((0, 4), FLOAT)), "there are no examples"),
     "no values": (bad(np.zeros((50, 0), FLOAT)), "they hold no values"),
     "few": (bad(np.zeros((2, 4), FLOAT)), "cannot be divided into three splits"),
-    "NaN": (with_nan, "NaN or infinity"),
+    "NaN": (with_nan, "2 of 60 examples have NaN or infinity, the first in row 17, column 2"),
+    "complex": (bad(np.zeros((50, 4), complex)), "must be real numbers, but are complex128"),
+    "text": (bad(np.full((50, 4), "a")), "must be numbers, but are text (<U1)"),
     "outside [0, 1]": (bad(array(50, (4,)) * 2), "Bernoulli takes values in [0, 1], but the data reach"),
 }
 
@@ -212,9 +214,10 @@ def test_bad_files_are_one_line_and_code_3_before_the_first_stage(name, budget, 
     ("y", "message"),
     [
         (np.arange(49) % 2, "50 examples need as many labels, but there are 49"),
-        (np.arange(50) % 2 - 1, "reach from -1 to 0"),
+        (np.where(np.arange(50) == 7, np.nan, np.arange(50) % 2), "must not be missing, but 1 of 50 are, .* row 7 "),
         (np.full(50, 0.5), "labels must be whole numbers"),
-        (np.array(["a"] * 50), "labels must be whole numbers, but are <U1"),
+        (np.array(["a"] * 50), "at least 2 classes, but all are a"),
+        (np.arange(50) % 2 * 1j, "labels must be whole numbers or names, but are complex numbers"),
         (np.zeros(50, int), "at least 2 classes"),
     ],
 )

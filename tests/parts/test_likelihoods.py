@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,6 +58,22 @@ def test_data_outside_the_support_are_refused_with_their_range():
     with pytest.raises(ValueError, match=r"Bernoulli takes values in \[0, 1\], but the data reach from -3 to 0.5"):
         Bernoulli().check(torch.tensor([[-3.0, 0.5]]))
     Gaussian().check(torch.tensor([[-3.0, 0.5]]))
+
+
+def test_values_that_float32_rounds_out_of_the_interval_are_taken():
+    """As those of scikit-learn's MinMaxScaler are."""
+    x = torch.tensor([[1.0000001, -1e-7, 0.5]])
+    Bernoulli().check(x)
+    torch.testing.assert_close(Bernoulli()(x, torch.ones(1, 3)), Bernoulli()(x.clamp(0, 1), torch.ones(1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(1.00002, "from 0 to 1.00002"), (1.0001, "from 0 to 1.0001"), (-2e-5, "from -2e-05 to 1. S"), (3.25, "to 3.25.")],
+)
+def test_values_outside_are_told_with_the_digits_that_show_it(value, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        Bernoulli().check(torch.tensor([[0.0, 1.0, value]]))
 
 
 def test_groups_that_are_no_choices_are_refused():

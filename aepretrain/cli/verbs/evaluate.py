@@ -10,11 +10,13 @@ from aepretrain.cli.terminal import print_classifier
 from aepretrain.console import print_line
 from aepretrain.data import DataModule
 from aepretrain.data.fingerprint import check_data
+from aepretrain.data.origin import listed
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import load_classifier, measure
 
+NUMBERED = ("numbers from 0",)
 DESCRIPTION = "Measure the classifier of a finished run again on validation and test data, from the run's files."
 
 
@@ -45,12 +47,12 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _restore_transform(data: DataModule, folder: Path) -> None:
-    """Apply the run's fitted transform to the data, and check that the shape of the examples is unchanged.
+    """Apply the run's transform to the data, and check that the shape of the examples and the classes are unchanged.
 
     The order of columns needs no check: the run's config names them.
 
     Raises:
-        DataError: If examples have another shape.
+        DataError: If examples have another shape, or the labels name other classes.
     """
     if data.unused:
         names = ", ".join(data.unused[:20]) + (", …" if len(data.unused) > 20 else "")
@@ -63,8 +65,7 @@ def _restore_transform(data: DataModule, folder: Path) -> None:
             f"{data.name} gives examples of shape {tuple(data.in_shape)}, but the run in {folder} was trained on "
             f"{encoder.in_shape}. Name data whose columns are as many and as wide as they were."
         )
-    if not data.transform.is_fitted:
-        data.transform = encoder.transform
+    data.transform = encoder.transform
 
 
 def _check_data(data: DataModule, folder: Path, *, other_data: bool) -> None:
@@ -75,12 +76,20 @@ def _check_data(data: DataModule, folder: Path, *, other_data: bool) -> None:
     """
     if not (folder / "results.json").is_file():
         return  # without results there is no finished classifier, which is reported when it is loaded
-    recorded = RunResult.read(folder / "results.json").data.fingerprint
+    facts = RunResult.read(folder / "results.json").data
+    recorded = facts.fingerprint
     if not other_data or recorded is None:
         way_out = "Put the data of the run back, or measure on these by --other_data."
         check_data(data, recorded, str(folder), way_out)
-    elif recorded.classes != data.fingerprint().classes:
-        way_out = "Name and number the classes as they were: the classifier answers with their numbers."
-        check_data(data, recorded, str(folder), way_out)
     elif changes := recorded.changes(data.fingerprint()):
         print_line(f"warning: these are not the data of the run: {', '.join(changes)} changed")
+    names = None if recorded is None or recorded.classes is None else list(recorded.classes)
+    if (facts.classes, names) != (data.num_classes, data.class_names) and recorded is not None:
+        raise DataError(
+            f"{data.name} has {_words(data.num_classes, data.class_names)}, but the run in {folder} was trained on "
+            f"{_words(facts.classes, names)}. Name and number the classes as they were."
+        )
+
+
+def _words(classes: int | None, names: Sequence[str] | None) -> str:
+    return f"{classes} classes numbered from 0" if names is None else f"the classes {listed(names)}"
