@@ -16,6 +16,7 @@ from aepretrain.errors import ConfigError
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.results.cell import CellResult, write_rows
 from aepretrain.results.comparison import ComparisonResult
+from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder
 from aepretrain.tracking.comparison import log_comparison
@@ -105,8 +106,8 @@ def compare(
     summary = summarize([rows[cell] for cell in cells], comparison, facts)
     summary.write(out / "summary.json")
     if bench.trials[0].experiment.report:
-        print_line("drawing the report")
-        write_comparison_report(out)
+        with drawing_report(out):
+            write_comparison_report(out)
     log_comparison(bench.tracking, out, summary, [rows[cell] for cell in cells])
     return summary
 

@@ -12,6 +12,7 @@ from aepretrain.data import DataModule
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
 from aepretrain.runs.experiment import load_classifier, measure
+from aepretrain.training.recovery.signals import stop_at_signal
 
 DESCRIPTION = "Measure the classifier of a finished run again on validation and test data, from the run's files."
 
@@ -35,7 +36,9 @@ def run(arguments: Sequence[str]) -> None:
     if not experiment.has_classifier:
         raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
     _restore_transform(experiment.data, folder)
-    print_classifier(*measure(load_classifier(experiment, folder), experiment.data, experiment.seed))
+    with stop_at_signal("while the classifier was measured"):
+        found = measure(load_classifier(experiment, folder), experiment.data, experiment.seed)
+    print_classifier(*found)
 
 
 def _restore_transform(data: DataModule, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: remembered when they come, obeyed at the next step."""
+"""SIGTERM, SIGHUP and Ctrl-C: remembered when they come, obeyed at the next step."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from aepretrain.errors import StoppedError
 from aepretrain.processes import is_first_process, kill_launched
+from aepretrain.stopping import answering, killing_signal, words, write_to_stderr
 
 Answer = TypeVar("Answer")
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 POLL_SECONDS = 0.1
 _received = 0
 _pass_on: Callable[[int], None] | None = None
@@ -23,16 +23,6 @@ _answer = ""
 def received() -> int:
     """The number of the signal that asks this process to stop; 0 if there is none."""
     return _received
-
-
-def words(signum: int) -> str:
-    """The signal as a person calls it.
-
-    Example:
-        >>> words(2), words(15)
-        ('Ctrl-C', 'SIGTERM')
-    """
-    return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
 def stop_if_asked(place: str) -> None:
@@ -77,7 +67,7 @@ def run_interruptibly(work: Callable[[], Answer], place: str) -> Answer:
 def remembering_signals(
     pass_on: Callable[[int], None] | None = None, *, answer: str = "saving at the next step"
 ) -> Iterator[None]:
-    """Remember SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C leaves at once.
+    """Remember SIGTERM, SIGHUP and Ctrl-C instead of dying of them; a second Ctrl-C leaves at once.
 
     In a thread other than the main one nothing changes: signals are the main thread's.
 
@@ -88,62 +78,75 @@ def remembering_signals(
     """
     global _received, _pass_on, _answer
     _received, _pass_on, _answer = 0, pass_on, answer
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {signum: signal.signal(signum, _remember) for signum in STOP_SIGNALS}
     try:
-        yield
+        with answering(_remember):
+            yield
     finally:
         _received, _pass_on = 0, None
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 @contextlib.contextmanager
-def stop_at_signal() -> Iterator[None]:
-    """Leave by an error where SIGTERM or Ctrl-C comes: for a process that has nothing of its own to save.
+def stop_at_signal(place: str = "") -> Iterator[None]:
+    """Leave by an error where SIGTERM, SIGHUP or Ctrl-C comes: for work that has nothing of its own to save.
+
+    Args:
+        place: What is interrupted, in words.
 
     Raises:
-        StoppedError: If one comes.
+        StoppedError: If one comes, or was remembered before. A library that makes another error of it, or swallows it,
+            delays it to the end of the block at most.
     """
+    came: list[int] = []
+
+    def stopped(signum: int) -> StoppedError:
+        return StoppedError(f"stopped by {words(signum)}{place and ' '}{place}.", signum)
 
     def leave(signum: int, frame: FrameType | None) -> None:
-        raise StoppedError(f"stopped by {words(signum)}.", signum)
+        if came and signum != signal.SIGINT:
+            return  # it is leaving already
+        if signum == signal.SIGINT and not is_first_process():
+            return  # the first process answers for all
+        came.append(signum)
+        raise stopped(signum)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {signum: signal.signal(signum, leave) for signum in STOP_SIGNALS}
+    if _received:
+        raise stopped(_received)
     try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        with answering(leave):
+            yield
+    except StoppedError:
+        raise
+    except BaseException as other:
+        if came:
+            raise stopped(came[0]) from other
+        raise
+    if came:
+        raise stopped(came[0])
 
 
 def follow_parent_signals() -> None:
-    """In a process that works for another one: remember that one's SIGTERM; Ctrl-C is the other's to answer."""
+    """In a process that works for another one: remember that one's SIGTERM; the rest is the other's to answer."""
 
     def remember(signum: int, frame: FrameType | None) -> None:
         global _received
         _received = signum
 
     signal.signal(signal.SIGTERM, remember)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _remember(signum: int, frame: FrameType | None) -> None:
     global _received
     if _received and signum == signal.SIGINT:
         if _pass_on is not None:
-            _pass_on(signal.SIGKILL)
+            _pass_on(killing_signal())
         kill_launched()
         os._exit(128 + signal.SIGINT)
     if not _received and is_first_process():
-        # Not by print: the signal may have come in the middle of one.
         hint = ", again to leave at once" if signum == signal.SIGINT else ""
-        os.write(2, f"\naepretrain: {words(signum)}: {_answer}{hint}\n".encode())
+        write_to_stderr(f"\naepretrain: {words(signum)}: {_answer}{hint}\n")
     first, _received = not _received, _received or signum
     if first and _pass_on is not None:
         _pass_on(signal.SIGTERM)
