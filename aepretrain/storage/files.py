@@ -109,18 +109,14 @@ def append_whole(path: Path, data: bytes) -> None:
         >>> path.read_bytes()
         b'one two'
     """
-    with storing(path, len(data)):
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    with storing(path, len(data)), path.open("ab", buffering=0) as file:
+        before, left = file.tell(), memoryview(data)
         try:
-            before, left = os.fstat(handle).st_size, memoryview(data)
-            try:
-                while left:
-                    left = left[os.write(handle, left) :]
-            except OSError:
-                os.ftruncate(handle, before)
-                raise
-        finally:
-            os.close(handle)
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def make_folder(folder: Path) -> None:

@@ -190,6 +190,8 @@ class StageFiles:
         """
         if not self.is_trained:
             return None
+        if is_first_process():
+            self._drop_checkpoints()  # a kill may have come before they went
         for name, digest in self.state.stage(self.stage)["files"].items():
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != digest:

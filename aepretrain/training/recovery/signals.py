@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -112,7 +113,7 @@ def stop_at_signal(place: str = "") -> Iterator[None]:
     if _received:
         raise stopped(_received)
     try:
-        with answering(leave):
+        with answering(leave), _raising_again(came):
             yield
     except StoppedError:
         raise
@@ -122,6 +123,24 @@ def stop_at_signal(place: str = "") -> Iterator[None]:
         raise
     if came:
         raise stopped(came[0])
+
+
+@contextlib.contextmanager
+def _raising_again(came: list[int]) -> Iterator[None]:
+    """Send a signal again whose error was raised in a destructor or a callback, where Python cannot pass it on."""
+    before = sys.unraisablehook
+
+    def send_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if isinstance(unraisable.exc_value, StoppedError) and came:
+            threading.Timer(0.01, signal.raise_signal, [came.pop()]).start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def follow_parent_signals() -> None:
