@@ -16,12 +16,14 @@ from filelock import FileLock, Timeout
 from aepretrain.console import console
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import PART, append_whole, make_folder, storing, write_whole
+from aepretrain.storage.files import PART, PROBE, append_whole, make_folder, storing, write_whole
 from aepretrain.training.recovery.run_state import METRICS
 
 # Processes that the first one launches read the directory here: a time stamp of their own would differ.
 VARIABLE = "AEPRETRAIN_RUN_DIR"
 LOCK, OWNER = ".lock", ".lock-owner.json"
+LOCK_PROBE = ".filelock-probe"
+"""What filelock makes for a moment to see what the disk can do."""
 
 
 def choose_run_directory(out: str | None, name: str) -> Path:
@@ -95,11 +97,11 @@ def holds_files(folder: Path) -> bool:
 
 def _is_bare(path: Path) -> bool:
     """Whether nothing is lost with a file or folder of a run directory."""
-    if path.name == "stages":
+    if path.name in ("stages", "runs"):
         return path.is_dir() and not any(path.iterdir())
     if path.name == METRICS:
         return path.stat().st_size == 0
-    return path.name in (LOCK, OWNER) or path.name.endswith(PART)
+    return path.name in (LOCK, OWNER, PROBE) or path.name.endswith(PART) or path.name.startswith(LOCK_PROBE)
 
 
 @contextlib.contextmanager

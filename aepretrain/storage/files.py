@@ -12,6 +12,8 @@ from aepretrain.errors import StorageError, UnwritableError
 
 PART = ".part"
 """What the name of an unfinished file ends with."""
+PROBE = ".probe"
+"""A file that is written and removed to see whether a folder can be written."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 INTACT = "What it held before is unchanged."
@@ -200,13 +202,38 @@ def probe(folder: Path, needed: int) -> None:
     Raises:
         StorageError: If not; the message says how much is needed and how much is free.
     """
-    write_whole(folder / ".probe", b"\0" * 4096)
+    write_whole(folder / PROBE, b"\0" * 4096)
     with storing(folder, needed):
-        (folder / ".probe").unlink()
+        (folder / PROBE).unlink()
     if needed > (free := free_bytes(folder)):
         raise StorageError(
             f"{folder} has too little room: about {needed:,} bytes needed, {free:,} free. Make room or name another."
         )
+
+
+def remove_folder(folder: Path, record: str) -> None:
+    """Remove a folder whose files a record knows; the record goes first, so that nothing left by a kill seems whole.
+
+    Args:
+        folder: The folder, which need not exist.
+        record: Name of the records, in the folder or below it.
+
+    Raises:
+        StorageError: If it cannot be removed.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_whole(folder / "state.json", b"{}")
+        >>> remove_folder(folder, "state.json")
+        >>> folder.exists()
+        False
+    """
+    with storing(folder, 0):
+        for path in folder.rglob(record):
+            path.unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def sweep(folder: Path) -> list[Path]:

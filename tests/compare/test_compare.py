@@ -561,3 +561,39 @@ def test_the_summary_names_what_was_best_and_answers_at_equal_compute_and_for_th
     assert budget.longer_verdict.startswith("hurts: -1.0 points")
     assert budget.control_verdict.startswith("hurts: -2.0 points")
     assert budget.differences["pretrained - control-random"].mean == pytest.approx(-0.04)
+
+
+def test_a_worker_that_the_system_ends_is_one_line_that_names_its_cells_and_what_needs_less(undisturbed_long, tmp_path):
+    out = tmp_path / "out"
+    words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(out), "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aepretrain", *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline, places = time.monotonic() + 120, [out / "runs" / f"pretraining-seed{seed}" for seed in (0, 1)]
+    while not all(_size(place / "metrics.jsonl") for place in places):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(_worker(process), signal.SIGKILL)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert said == (
+        "aepretrain: error: a worker was ended by the system (SIGKILL) while pretraining-seed0, pretraining-seed1 ran, "
+        "as happens when memory runs out. Fewer --workers than 2, or a smaller data.memory_budget, need less. Finished "
+        f"cells and checkpoints are intact. Go on with: aepretrain {' '.join(words)} --workers 1\n"
+    )
+    assert all_left(process)
+    assert main([*words, "--workers", "1"]) == 0
+    assert rows(out) == rows(undisturbed_long)
+
+
+def _size(path):
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _worker(process):
+    """The id of a worker of a comparison: a process of its group that holds one of its runs open, or runs a job."""
+    for pid in members(process):
+        if pid != process.pid and "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text():
+            return pid
+    raise AssertionError(members(process))

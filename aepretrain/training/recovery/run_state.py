@@ -17,7 +17,7 @@ from aepretrain.results.stage import StageRecord
 from aepretrain.storage.files import make_folder, sha256_of, storing, write_whole
 from aepretrain.storage.weight_files import read_weights, write_weights
 
-METRICS = "metrics.jsonl"
+METRICS, STATE = "metrics.jsonl", "state.json"
 WEIGHTS, RECORD = "model.safetensors", "record.json"
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -41,7 +41,7 @@ class RunState:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.path = out / "state.json"
+        self.path = out / STATE
 
     def read(self) -> dict[str, Any]:
         """The record; an empty one where there is none yet.
