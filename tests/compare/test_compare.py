@@ -38,7 +38,7 @@ from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.results.cell import CellResult
 from aepretrain.results.run import DataFacts
 from aepretrain.training.loop import OptimizerStep
-from tests.support.runs import all_left, members
+from tests.support.runs import all_left, differences, members
 
 SMALL = {
     "report": False,
@@ -312,6 +312,61 @@ def test_seeds_that_were_killed_together_begin_again_together_and_end_with_the_s
         name = f"runs/pretraining-seed{seed}/encoder/encoder.safetensors"
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "golden" / name).read_bytes()
     assert not list((tmp_path / "out" / "runs").glob("together*"))
+
+
+@pytest.fixture(scope="module")
+def together(runner, tmp_path_factory):
+    """The words of a comparison that trains its seeds at once, and its undisturbed directory."""
+    folder = tmp_path_factory.mktemp("together")
+    file = write(folder, compare={**SMALL["compare"], "labels": [50], "arms": ["pretrained"]}, loggers=["csv"])
+    words = ("compare", "--config", file, "--vectorize", "on", "--out")
+    code, said = runner.run(*words, folder / "out")
+    assert code == 0, said
+    return words, folder / "out"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "together.json",
+        "pretraining-seed0/results.json",
+        "pretraining-seed1/encoder/config.json",
+        "pretraining-seed1/results.json",
+        "together-pretrained-50.json",
+        "pretrained-50-seed0/results.json",
+        "pretrained-50-seed1/row.json",
+        "summary.json",
+    ],
+)
+def test_seeds_that_were_killed_together_at_any_write_leave_nothing_behind(file, together, runner, tmp_path):
+    words, golden = together
+    out = tmp_path / "out"
+    assert runner.run(*words, out, file=file)[0] == -signal.SIGKILL
+    code, said = runner.run(*words, out)
+    assert code == 0, said
+    timed = ("state.json", "results.csv", "metrics.csv")
+    assert [name for name in differences(golden, out) if Path(name).name not in timed] == []
+    assert rows(out) == rows(golden)
+    for path in golden.rglob("metrics.csv"):  # each logger was told every row once
+        assert _lines(path) == _lines(out / path.relative_to(golden))
+
+
+def _lines(path):
+    return len(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("verb", ["compare", "fit"])
+@pytest.mark.parametrize("file", [".lock-owner.json", "config.yaml"])
+def test_a_kill_before_the_config_is_written_leaves_a_directory_that_the_same_command_takes(
+    file, verb, runner, tmp_path
+):
+    small = {"compare": {"seeds": 1, "labels": [50], "arms": ["random"], "baselines": ["knn"]}}
+    words = (verb, "--config", write(tmp_path, **small), "--out", tmp_path / "out")
+    assert runner.run(*words, file=file)[0] == -signal.SIGKILL
+    for name in (".filelock-probe-0", ".probe"):  # what stands there for a moment only
+        (tmp_path / "out" / name).touch()
+    code, said = runner.run(*words)
+    assert code == 0, said
 
 
 def test_workers_leave_with_a_comparison_that_is_killed(tmp_path):

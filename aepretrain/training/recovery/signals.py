@@ -132,7 +132,7 @@ def _raising_again(came: list[int]) -> Iterator[None]:
 
     def send_again(unraisable: "sys.UnraisableHookArgs") -> None:
         if isinstance(unraisable.exc_value, StoppedError) and came:
-            threading.Timer(0.01, signal.raise_signal, [came.pop()]).start()
+            threading.Timer(0.01, _interrupt_main_thread, [came.pop()]).start()
         else:
             before(unraisable)
 
@@ -141,6 +141,13 @@ def _raising_again(came: list[int]) -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _interrupt_main_thread(signum: int) -> None:
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signum)
+    else:  # Windows
+        signal.raise_signal(signum)
 
 
 def follow_parent_signals() -> None:
