@@ -56,7 +56,9 @@ class OutOfMemoryError(AEPretrainError, MemoryError):
 
 
 class StoppedError(AEPretrainError):
-    """A run stopped by a signal: exit code 128 + the signal, 130 for Ctrl-C and 143 for SIGTERM.
+    """A run stopped by a signal: exit code 128 + the signal.
+
+    These are 129 for a closed terminal (SIGHUP), 130 for Ctrl-C and 143 for SIGTERM.
 
     Args:
         message: Where the run stopped.
@@ -67,3 +69,7 @@ class StoppedError(AEPretrainError):
         super().__init__(message)
         self.signal = signal
         self.exit_code = 128 + signal
+
+
+class DrawingStoppedError(StoppedError):
+    """A run or comparison that is finished and was asked to stop while its report was drawn."""

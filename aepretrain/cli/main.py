@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Sequence
 
 from aepretrain import __version__
+from aepretrain.cli.streams import outlive_readers
 from aepretrain.errors import AEPretrainError, ConfigError, StoppedError, StorageError
+from aepretrain.stopping import answering, leave_at_once, take_signals
 
 VERBS = {
     "fit": "pretrain greedily, attach the head, fine-tune, test; writes a run directory",
@@ -43,7 +45,7 @@ options:
   --debug     show the traceback of an error
   --trust-module PKG  let configs name classes of a package of your own
 
-exit codes: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 130 Ctrl-C, 143 SIGTERM
+exit codes: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -61,7 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         aepretrain 0.1.0
         0
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # a program of its own, until its very end
+        take_signals(leave_at_once)
+        outlive_readers()
+        return _run(sys.argv[1:])
+    with answering(leave_at_once):
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    words = list(arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     # Otherwise every line that cannot be logged, such as by W&B on a full disk, prints a traceback.

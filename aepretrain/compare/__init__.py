@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from itertools import product
+from operator import attrgetter
 from pathlib import Path
 
 from aepretrain.compare.arms import ARMS
@@ -17,6 +18,7 @@ from aepretrain.errors import ConfigError
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.results.cell import CellResult, write_rows
 from aepretrain.results.comparison import ComparisonResult
+from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder
 from aepretrain.tracking.comparison import log_comparison
@@ -76,7 +78,9 @@ def compare(
     start, before = time.perf_counter(), len(rows)
 
     def pretrain(needing: Sequence[Cell]) -> None:
-        for seed, control_network in workers.run(bench.pretrain_job, _pretrainings(bench, needing)):
+        for seed, control_network in workers.run(
+            bench.pretrain_job, _pretrainings(bench, needing), bench.name_of_pretraining
+        ):
             print_line(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
 
     def close(cell: Cell, row: CellResult) -> None:
@@ -100,15 +104,16 @@ def compare(
         for longer in (False, True):
             left = [cell for cell in missing if cell not in rows]
             jobs = [cell for cell in left if cell.seed in seeds and _is_longer(cell) == longer]
-            for cell, row in workers.run(bench.cell_job, jobs):
+            for cell, row in workers.run(bench.cell_job, jobs, attrgetter("name")):
                 close(cell, row)
+    bench.remove_groups()
     write_rows(out / "results.csv", [rows[cell] for cell in cells])
     facts = bench.trials[0].experiment.describe_data()
     summary = summarize([rows[cell] for cell in cells], comparison, facts)
     summary.write(out / "summary.json")
     if bench.trials[0].experiment.report:
-        print_line("drawing the report")
-        write_comparison_report(out)
+        with drawing_report(out):
+            write_comparison_report(out)
     log_comparison(bench.tracking, out, summary, [rows[cell] for cell in cells])
     return summary
 

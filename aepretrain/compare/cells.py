@@ -26,11 +26,11 @@ from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
 from aepretrain.runs.experiment import Experiment, measure
-from aepretrain.storage.files import append_whole, make_folder, storing, sweep
+from aepretrain.storage.files import append_whole, make_folder, remove_folder, storing, sweep
 from aepretrain.storage.json_files import read_json, write_json
 from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.recovery.run_state import METRICS
+from aepretrain.training.recovery.run_state import METRICS, STATE
 from aepretrain.training.recovery.signals import run_interruptibly
 
 
@@ -134,6 +134,8 @@ class Bench:
             experiment = self.network(Arm(control=control), Cell("pretrained", seed, None), self.trials[0])
             with open_pretraining(self.tracking, folder, seed) as run:
                 _, results = experiment.pretrain_stack(folder, resume=resume, run=run)
+                if resume and self._was_together(seed, control):
+                    run.replay()
                 run.log_outcome(results, encoder=folder / "encoder")
             self._write_config(folder, Cell("pretrained", seed, None), Arm(control=control, pretrained=True), {})
             results.write(folder / "results.json")
@@ -150,15 +152,28 @@ class Bench:
         """
         folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
         cells = [Cell("pretrained", seed, None) for seed in seeds]
-        with _seed_group(self.runs / f"together{'-control' if control else ''}.json", seeds, folders) as started:
+        with _seed_group(self._pretraining_group(control), seeds, folders) as started:
             if not started:
                 return False
-            experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
-            done = pretrain_seeds(experiments, folders, self.tracking, vectorize)
-        if done:
+            # A kill may come when the first seed is finished, which is then not run again.
             for cell, folder in zip(cells, folders, strict=True):
                 self._write_config(folder, cell, Arm(control=control, pretrained=True), {})
-        return done
+            experiments = [self.network(Arm(control=control), cell, self.trials[0]) for cell in cells]
+            return pretrain_seeds(experiments, folders, self.tracking, vectorize)
+
+    def remove_groups(self) -> None:
+        """Remove what seeds that were trained together leave if they are killed and go on one by one."""
+        with storing(self.runs, 0):
+            for path in self.runs.glob("together*.json*"):
+                path.unlink(missing_ok=True)
+
+    def _pretraining_group(self, control: bool) -> Path:
+        return self.runs / f"together{'-control' if control else ''}.json"
+
+    def _was_together(self, seed: int, control: bool) -> bool:
+        """Whether a seed was trained together with others, so that no logger has followed it yet."""
+        group = self._pretraining_group(control)
+        return group.is_file() and seed in read_json(group)["seeds"]
 
     def reason_not_batched(self, cells: Sequence[Cell], vectorize: Vectorize) -> str | None:
         """The reason to run cells that differ only in their seeds one by one; ``None`` if :meth:`run_many` can.
@@ -212,6 +227,10 @@ class Bench:
         self.pretrain(job[0], control=job[1])
         return job
 
+    def name_of_pretraining(self, job: tuple[int, bool]) -> str:
+        """The name of a pretraining job, which is that of its run directory."""
+        return self.pretraining_folder(job[0], control=job[1]).name
+
     def pretraining_folder(self, seed: int, *, control: bool) -> Path:
         """The run directory for pretraining the stack of a seed."""
         return self.runs / f"pretraining{'-control' if control else ''}-seed{seed}"
@@ -231,8 +250,7 @@ class Bench:
         encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
         tried, trials = [], self._candidates(cell)
         if len(trials) > 1 and holds_files(folder) and [path.name for path in folder.iterdir()] != ["trials"]:
-            with storing(folder, 0):
-                shutil.rmtree(folder)  # moving up the best trial was interrupted
+            remove_folder(folder, STATE)  # moving up the best trial was interrupted
         for number, trial in enumerate(trials):
             place = folder if len(trials) == 1 else folder / "trials" / str(number)
             resume = resume_or_create(place)
@@ -318,7 +336,7 @@ def _seed_group(group: Path, seeds: Sequence[int], folders: Sequence[Path]) -> I
     write_json(group, {"seeds": list(seeds)})
     yield True
     with storing(group, 0):
-        group.unlink()
+        group.unlink(missing_ok=True)
 
 
 def resume_or_create(folder: Path) -> bool:
@@ -331,7 +349,7 @@ def resume_or_create(folder: Path) -> bool:
         StorageError: If the directory cannot be written.
     """
     with storing(folder, 0):
-        if (folder / "state.json").is_file():
+        if (folder / STATE).is_file():
             sweep(folder)
             return True
         shutil.rmtree(folder, ignore_errors=True)

@@ -5,10 +5,13 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,8 +19,9 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 
 from aepretrain.console import console
-from aepretrain.errors import ConfigError, StoppedError
+from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError
 from aepretrain.processes import exit_with_parent
+from aepretrain.stopping import killing_signal
 from aepretrain.training.options import TrainerOptions
 from aepretrain.training.recovery.signals import POLL_SECONDS, follow_parent_signals, received, stop_if_asked
 
@@ -60,15 +64,18 @@ class Workers:
         """Whether the work leaves this process."""
         return self.count > 1 or self.backend != "local"
 
-    def run(self, work: Callable[[Any], Row], jobs: Sequence[Any]) -> Iterator[Row]:
+    def run(self, work: Callable[[Any], Row], jobs: Sequence[Any], name: Callable[[Any], str] = str) -> Iterator[Row]:
         """Apply a function to every job, and yield the results in order of completion.
 
         Args:
             work: A function of a job.
             jobs: Its arguments, one per call; calls run in sequence or in parallel.
+            name: The name of a job, for messages.
 
         Raises:
             StoppedError: If a signal asks this process to stop; the workers have saved their state.
+            OutOfMemoryError: If the system ended a worker of this machine, as it does when memory runs out.
+            LostProcessError: If a worker crashed.
         """
         if not self.is_parallel:
             for job in jobs:
@@ -76,7 +83,7 @@ class Workers:
                 yield work(job)
             return
         try:
-            for answer in self._answers(work, jobs):
+            for answer in self._answers(work, jobs, name):
                 if answer is not None:
                     yield answer
                 elif not received():
@@ -85,19 +92,43 @@ class Workers:
             if not received():  # workers fail after a signal because they were ended
                 raise
         if received():
-            signal_workers(signal.SIGKILL)  # idle workers would apply the old signal to the next job
+            signal_workers(killing_signal())  # idle workers would apply the old signal to the next job
         stop_if_asked("with its workers")
 
-    def _answers(self, work: Callable[[Any], Row], jobs: Sequence[Any]) -> Iterator[Row | None]:
+    def _answers(
+        self, work: Callable[[Any], Row], jobs: Sequence[Any], name: Callable[[Any], str]
+    ) -> Iterator[Row | None]:
         if self.backend == "ray":
             yield from _by_ray(work, jobs, self.address)
             return
-        with self._backend(), warnings.catch_warnings():
+        with self._backend(), warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="aepretrain-") as running:
             # joblib replaces workers whose memory grew, which happens when they load data, and warns about it.
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             parallel = Parallel(n_jobs=self.count if self.backend == "local" else -1, return_as="generator_unordered")
-            parent = os.getpid() if self.backend == "local" else None
-            yield from parallel(delayed(_in_worker)(work, job, parent) for job in jobs if not received())
+            master = Master(os.getpid(), Path(running)) if self.backend == "local" else None
+            calls = (delayed(_in_worker)(work, job, name(job), master) for job in jobs if not received())
+            try:
+                with _deaf_to_ctrl_c():
+                    answers = parallel(calls)
+                yield from answers
+            except BrokenProcessPool as error:
+                if "terminated" not in str(error):
+                    raise
+                names = sorted(path.read_text(encoding="utf-8") for path in Path(running).iterdir())
+                raise self._explain(str(error), names) from error
+
+    def _explain(self, text: str, names: Sequence[str]) -> Exception:
+        """The error for a worker that is gone, of what joblib says and of the jobs that ran."""
+        what = f"while {', '.join(names)} ran" if names else "between two jobs"
+        intact = "Finished cells and checkpoints are intact."
+        if "SIGKILL" not in text:
+            return LostProcessError(f"a worker crashed {what}. {intact} The same command goes on.")
+        fewer = f"--workers {self.count // 2}" if self.count > 1 else None
+        return OutOfMemoryError(
+            f"a worker was ended by the system (SIGKILL) {what}, as happens when memory runs out. Fewer --workers than "
+            f"{self.count}, or a smaller data.memory_budget, need less. {intact}",
+            fewer,
+        )
 
     @contextlib.contextmanager
     def _backend(self) -> Iterator[None]:
@@ -113,34 +144,74 @@ class Workers:
 def signal_workers(signum: int) -> None:
     """Send a signal to the workers of this machine, and kill those that still run after ``SECONDS_TO_SAVE`` seconds."""
     for process in multiprocessing.active_children():
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone; the latter is Windows's word
             os.kill(process.pid or 0, signum)
-    if signum != signal.SIGKILL:
-        timer = threading.Timer(SECONDS_TO_SAVE, signal_workers, [signal.SIGKILL])
+    if signum != killing_signal():
+        timer = threading.Timer(SECONDS_TO_SAVE, signal_workers, [killing_signal()])
         timer.daemon = True
         timer.start()
 
 
-def _in_worker(work: Callable[[Any], Row], job: Any, parent: int | None) -> Row | None:
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start workers in this block: a terminal sends them Ctrl-C, too, also before they can leave it to this process."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@dataclass(frozen=True)
+class Master:
+    """The process that workers of the same machine work for.
+
+    Args:
+        pid: Its exit and its signals end the workers.
+        running: Folder in which every worker names the job that it runs, for the case that it is killed.
+    """
+
+    pid: int
+    running: Path
+
+
+def _in_worker(work: Callable[[Any], Row], job: Any, name: str, master: Master | None) -> Row | None:
     """Run one job in a worker, without console output: several progress bars would overwrite one another.
 
     Args:
         work: The function to call.
         job: Its argument.
-        parent: The process whose exit and signals end this worker; ``None`` for workers of a cluster.
+        name: The job's name.
+        master: The process that the worker works for; ``None`` for workers of a cluster.
 
     Returns:
         The result; ``None`` if a signal stopped the job.
     """
     console.quiet = True
-    if parent is not None:
+    if master is not None:
         follow_parent_signals()
-        exit_with_parent(parent)
+        exit_with_parent(master.pid)
     try:
         stop_if_asked("before a cell")
-        return work(job)
+        with contextlib.nullcontext() if master is None else _naming(name, master.running / str(os.getpid())):
+            return work(job)
     except StoppedError:
         return None
+
+
+@contextlib.contextmanager
+def _naming(job: str, path: Path) -> Iterator[None]:
+    """Keep the name of a job in a file while it runs."""
+    with contextlib.suppress(OSError):
+        path.write_text(job, encoding="utf-8")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -164,7 +235,7 @@ def _by_ray(work: Callable[[Any], Row], jobs: Sequence[Any], address: str | None
     """Run jobs on Ray directly: joblib's Ray backend returns no result before the last (``return_as``)."""
     ray = _connect_to_ray(address)
     task, shared = ray.remote(num_cpus=1)(_in_worker), ray.put(work)
-    waiting = [task.remote(shared, job, None) for job in jobs]
+    waiting = [task.remote(shared, job, "", None) for job in jobs]
     try:
         while waiting:
             stop_if_asked("with its workers")

@@ -3,6 +3,7 @@
 import hashlib
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,10 +50,15 @@ class RowFile:
         self.offset = offset
         self.row_bytes = torch.Size(row_shape).numel() * dtype.itemsize
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            self._file = path.open("rb", buffering=0)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
-        weakref.finalize(self, os.close, self._file)
+        self._place = threading.Lock()
+        weakref.finalize(self, self._file.close)
+
+    def close(self) -> None:
+        """Close the file, which may be removed then, on Windows too; nothing is read any more."""
+        self._file.close()
 
     def read(self, numbers: Tensor) -> Tensor:
         """The rows with these indices, in this order, as float32: shape ``(len(numbers), *row_shape)``."""
@@ -87,12 +93,19 @@ class RowFile:
         place = self.offset + first * self.row_bytes
         while len(buffer):
             try:
-                count = os.preadv(self._file, [buffer], place)
+                count = self._read_at(place, buffer)
             except OSError as error:
                 raise DataError(f"{self.path} cannot be read: {error.strerror}. Check the disk.") from error
             if not count:
                 raise DataError(f"{self.path} ended while it was read: it became shorter. Leave it alone during a run.")
             buffer, place = buffer[count:], place + count
+
+    def _read_at(self, place: int, buffer: memoryview) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [buffer], place)
+        with self._place:  # Windows: the threads share one position in the file
+            self._file.seek(place)
+            return self._file.readinto(buffer) or 0
 
 
 def _memory(size: int) -> NDArray[np.uint8]:
@@ -176,6 +189,11 @@ class FileRows(Rows):
             whole[begin : begin + len(part)] = _read(self.file, part, self.transform)
             begin += len(part)
         return whole.to(self.device)
+
+    def close(self) -> None:
+        """Stop reading, and close the file."""
+        self._stop()
+        self.file.close()
 
     def raw(self) -> "FileRows":
         """The same rows without the transform."""

@@ -139,6 +139,8 @@ class FrozenCodes:
     def _take(self, x: Inputs, size: int, made: int) -> None:
         """Switch to these codes; release the memory and delete the files of earlier ones."""
         self.budget.release(self._size)
+        if isinstance(self._x, FileRows) and self._x is not self._first:
+            self._x.close()
         self._x, self._size, self._made = x, size, made
         if is_first_process():
             keep = self._path(made - 1) if isinstance(x, FileRows) and made else None

@@ -16,13 +16,15 @@ from filelock import FileLock, Timeout
 from aepretrain.console import console
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import PART, append_whole, make_folder, storing, write_whole
+from aepretrain.storage.files import PART, PROBE, append_whole, make_folder, storing, write_whole
 from aepretrain.training.recovery.run_state import METRICS, RunState
 
 # Processes launched by the first one read the directory here, since their own time stamps would differ.
 VARIABLE = "AEPRETRAIN_RUN_DIR"
 RESULTS = "results.json"
 LOCK, OWNER = ".lock", ".lock-owner.json"
+LOCK_PROBE = ".filelock-probe"
+"""What filelock makes for a moment to see what the disk can do."""
 
 
 def choose_run_directory(out: str | None, name: str) -> Path:
@@ -110,12 +112,12 @@ def check_unused(folder: Path) -> None:
 
 
 def _is_bare(path: Path) -> bool:
-    """Whether a path of a run directory holds no data: a lock, a partial file, empty metrics or empty ``stages``."""
-    if path.name == "stages":
+    """Whether a path of a run directory holds no data: a lock, a partial file, empty metrics or an empty folder."""
+    if path.name in ("stages", "runs"):
         return path.is_dir() and not any(path.iterdir())
     if path.name == METRICS:
         return path.stat().st_size == 0
-    return path.name in (LOCK, OWNER) or path.name.endswith(PART)
+    return path.name in (LOCK, OWNER, PROBE) or path.name.endswith(PART) or path.name.startswith(LOCK_PROBE)
 
 
 @contextlib.contextmanager

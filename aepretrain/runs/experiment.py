@@ -30,6 +30,7 @@ from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
+from aepretrain.runs.drawing import drawing_report
 from aepretrain.storage.json_files import finite
 from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
@@ -37,6 +38,7 @@ from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.training.context import CallbackFactory, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.recovery.run_data import record_or_check_data
+from aepretrain.training.recovery.run_state import RunState
 from aepretrain.training.stage import check_training
 
 ClassifierFactory = Callable[..., Classifier]
@@ -154,14 +156,14 @@ class Experiment:
         """
         if not resume:
             check_unused(out)
-        with open_run(self.tracking, out, job_type="fit") as run:
+        with RunState(out).recording_outcome(), open_run(self.tracking, out, job_type="fit") as run:
             results = self._run(out, stack, run, resume=resume)
             run.log_outcome(results, encoder=out / "encoder")
             run.publish_report()
             run.print_wandb_links()
         if self.report and is_first_process():
-            print_line("drawing the report")
-            write_run_report(out)
+            with drawing_report(out):
+                write_run_report(out)
         return results
 
     def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:

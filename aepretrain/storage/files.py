@@ -12,6 +12,8 @@ from aepretrain.errors import StorageError, UnwritableError
 
 PART = ".part"
 """Suffix of unfinished files."""
+PROBE = ".probe"
+"""A file that is written and removed to check whether a folder is writable."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 INTACT = "What it held before is unchanged."
@@ -109,18 +111,14 @@ def append_whole(path: Path, data: bytes) -> None:
         >>> path.read_bytes()
         b'one two'
     """
-    with storing(path, len(data)):
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    with storing(path, len(data)), path.open("ab", buffering=0) as file:
+        before, left = file.tell(), memoryview(data)
         try:
-            before, left = os.fstat(handle).st_size, memoryview(data)
-            try:
-                while left:
-                    left = left[os.write(handle, left) :]
-            except OSError:
-                os.ftruncate(handle, before)
-                raise
-        finally:
-            os.close(handle)
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def make_folder(folder: Path) -> None:
@@ -204,13 +202,38 @@ def probe(folder: Path, needed: int) -> None:
     Raises:
         StorageError: If the folder is not writable or has too little room; the latter gives needed and free bytes.
     """
-    write_whole(folder / ".probe", b"\0" * 4096)
+    write_whole(folder / PROBE, b"\0" * 4096)
     with storing(folder, needed):
-        (folder / ".probe").unlink()
+        (folder / PROBE).unlink()
     if needed > (free := free_bytes(folder)):
         raise StorageError(
             f"{folder} has too little room: about {needed:,} bytes needed, {free:,} free. Make room or name another."
         )
+
+
+def remove_folder(folder: Path, record: str) -> None:
+    """Remove a folder whose files a record knows; the record goes first, so that nothing left by a kill seems whole.
+
+    Args:
+        folder: The folder, which need not exist.
+        record: Name of the records, in the folder or below it.
+
+    Raises:
+        StorageError: If it cannot be removed.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_whole(folder / "state.json", b"{}")
+        >>> remove_folder(folder, "state.json")
+        >>> folder.exists()
+        False
+    """
+    with storing(folder, 0):
+        for path in folder.rglob(record):
+            path.unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def sweep(folder: Path) -> list[Path]:

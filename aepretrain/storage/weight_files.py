@@ -28,7 +28,7 @@ def write_weights(path: Path, module: nn.Module) -> None:
     with storing(path, sum(tensor.nbytes for tensor in module.state_dict().values())):
         try:
             save_model(module, str(part))
-            with part.open("rb") as file:
+            with part.open("r+b") as file:  # Windows forces no file onto the disk that is open for reading alone
                 os.fsync(file.fileno())
             part.replace(path)
         except (OSError, SafetensorError) as error:

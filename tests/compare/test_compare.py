@@ -40,7 +40,7 @@ from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.results.cell import CellResult
 from aepretrain.results.run import DataFacts
 from aepretrain.training.loop import OptimizerStep
-from tests.support.runs import all_left, members
+from tests.support.runs import all_left, differences, members
 
 SMALL = {
     "report": False,
@@ -329,6 +329,61 @@ def test_seeds_that_were_killed_together_begin_again_together_and_end_with_the_s
     assert not list((tmp_path / "out" / "runs").glob("together*"))
 
 
+@pytest.fixture(scope="module")
+def together(runner, tmp_path_factory):
+    """The words of a comparison that trains its seeds at once, and its undisturbed directory."""
+    folder = tmp_path_factory.mktemp("together")
+    file = write(folder, compare={**SMALL["compare"], "labels": [50], "arms": ["pretrained"]}, loggers=["csv"])
+    words = ("compare", "--config", file, "--vectorize", "on", "--out")
+    code, said = runner.run(*words, folder / "out")
+    assert code == 0, said
+    return words, folder / "out"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "together.json",
+        "pretraining-seed0/results.json",
+        "pretraining-seed1/encoder/config.json",
+        "pretraining-seed1/results.json",
+        "together-pretrained-50.json",
+        "pretrained-50-seed0/results.json",
+        "pretrained-50-seed1/row.json",
+        "summary.json",
+    ],
+)
+def test_seeds_that_were_killed_together_at_any_write_leave_nothing_behind(file, together, runner, tmp_path):
+    words, golden = together
+    out = tmp_path / "out"
+    assert runner.run(*words, out, file=file)[0] == -signal.SIGKILL
+    code, said = runner.run(*words, out)
+    assert code == 0, said
+    timed = ("state.json", "results.csv", "metrics.csv")
+    assert [name for name in differences(golden, out) if Path(name).name not in timed] == []
+    assert rows(out) == rows(golden)
+    for path in golden.rglob("metrics.csv"):  # each logger was told every row once
+        assert _lines(path) == _lines(out / path.relative_to(golden))
+
+
+def _lines(path):
+    return len(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("verb", ["compare", "fit"])
+@pytest.mark.parametrize("file", [".lock-owner.json", "config.yaml"])
+def test_a_kill_before_the_config_is_written_leaves_a_directory_that_the_same_command_takes(
+    file, verb, runner, tmp_path
+):
+    small = {"compare": {"seeds": 1, "labels": [50], "arms": ["random"], "baselines": ["knn"]}}
+    words = (verb, "--config", write(tmp_path, **small), "--out", tmp_path / "out")
+    assert runner.run(*words, file=file)[0] == -signal.SIGKILL
+    for name in (".filelock-probe-0", ".probe"):  # what stands there for a moment only
+        (tmp_path / "out" / name).touch()
+    code, said = runner.run(*words)
+    assert code == 0, said
+
+
 def test_workers_leave_with_a_comparison_that_is_killed(tmp_path):
     words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(tmp_path / "out"), "--workers", "2"]
     process = subprocess.Popen(
@@ -576,3 +631,39 @@ def test_the_summary_names_what_was_best_and_answers_at_equal_compute_and_for_th
     assert budget.longer_verdict.startswith("hurts: -1.0 points")
     assert budget.control_verdict.startswith("hurts: -2.0 points")
     assert budget.differences["pretrained - control-random"].mean == pytest.approx(-0.04)
+
+
+def test_a_worker_that_the_system_ends_is_one_line_that_names_its_cells_and_what_needs_less(undisturbed_long, tmp_path):
+    out = tmp_path / "out"
+    words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(out), "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aepretrain", *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline, places = time.monotonic() + 120, [out / "runs" / f"pretraining-seed{seed}" for seed in (0, 1)]
+    while not all(_size(place / "metrics.jsonl") for place in places):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(_worker(process), signal.SIGKILL)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert said == (
+        "aepretrain: error: a worker was ended by the system (SIGKILL) while pretraining-seed0, pretraining-seed1 ran, "
+        "as happens when memory runs out. Fewer --workers than 2, or a smaller data.memory_budget, need less. Finished "
+        f"cells and checkpoints are intact. Go on with: aepretrain {' '.join(words)} --workers 1\n"
+    )
+    assert all_left(process)
+    assert main([*words, "--workers", "1"]) == 0
+    assert rows(out) == rows(undisturbed_long)
+
+
+def _size(path):
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _worker(process):
+    """The id of a worker of a comparison: a process of its group that holds one of its runs open, or runs a job."""
+    for pid in members(process):
+        if pid != process.pid and "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text():
+            return pid
+    raise AssertionError(members(process))

@@ -10,7 +10,7 @@ import pytest
 from aepretrain.errors import StorageError, UnwritableError
 from aepretrain.report.pictures import draw_curves, write_picture
 from aepretrain.storage.array_files import write_arrays
-from aepretrain.storage.files import append_whole, storing, write_together, write_whole
+from aepretrain.storage.files import append_whole, remove_folder, storing, write_together, write_whole
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.tracking.other_files import CSVFile, TensorBoardEvents
 from tests.support.full_disk import largest_file
@@ -118,3 +118,18 @@ def test_the_table_of_a_stage_is_that_of_its_metrics(tmp_path):
     assert not table.exists()
     logger.finalize("success")
     assert table.read_text() == "epoch,step,train/loss,val/loss\n0,5,3.0,2.0\n1,10,1.5,\n"
+
+
+def test_of_a_folder_that_is_removed_the_records_go_first(tmp_path, monkeypatch):
+    """A kill in the middle leaves no record that vouches for files that are gone."""
+    for place in ("trials/0/state.json", "trials/0/weights", "trials/1/state.json", "state.json"):
+        (tmp_path / "cell" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cell" / place).touch()
+    seen = []
+    remove = shutil.rmtree
+    files = lambda path: [file.name for file in path.rglob("*") if file.is_file()]  # noqa: E731
+    monkeypatch.setattr(shutil, "rmtree", lambda path: (seen.extend(files(path)), remove(path)))
+    remove_folder(tmp_path / "cell", "state.json")
+    assert seen == ["weights"]
+    assert not (tmp_path / "cell").exists()
+    remove_folder(tmp_path / "cell", "state.json")

@@ -15,10 +15,10 @@ from aepretrain.compare import Workers, compare
 from aepretrain.compare.data_record import check_recorded, has_data
 from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
-from aepretrain.errors import ConfigError, OutOfMemoryError, StoppedError, UnwritableError
+from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.runs.directory import holds_files, locked, log_to, record_command, without_secrets
 from aepretrain.storage.files import make_folder, write_whole
-from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal
+from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
 DESCRIPTION = """\
 Does pretraining help on these data, by how much, and at how many labels? Runs arms x seeds x label budgets that share
@@ -35,16 +35,19 @@ FIXED = ("grid", "longer_by", "splits")
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
     parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out", "vectorize", *WORKERS))
-    for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
-        stack = experiment.prepare()
-        print_data(experiment, stack)
+    with stop_at_signal("while the data were looked at"):
+        for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
+            stack = experiment.prepare()
+            print_data(experiment, stack)
     own = parsed.arguments
     workers = Workers(own.workers, own.backend, own.address)
     out = Path(own.out)
-    with locked(out), _listening(workers), _name_resume_command(arguments):
-        _prepare_directory(out, parsed)
-        record_command(out, "compare", arguments)
-        _run(parsed, workers, own.vectorize, out)
+    with _listening(workers):
+        with locked(out), _name_resume_command(arguments):
+            _prepare_directory(out, parsed)
+            record_command(out, "compare", arguments)
+            _run(parsed, workers, own.vectorize, out)
+        stop_if_asked("when all was done: the comparison is finished")
 
 
 def _listening(workers: Workers) -> contextlib.AbstractContextManager[None]:
@@ -61,6 +64,8 @@ def _name_resume_command(arguments: Sequence[str]) -> Iterator[None]:
     """Append the command that resumes the comparison to errors that interrupt it."""
     try:
         yield
+    except DrawingStoppedError:
+        raise
     except StoppedError as error:
         command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
         raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error

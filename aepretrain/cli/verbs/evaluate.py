@@ -15,6 +15,7 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import load_classifier, measure
+from aepretrain.training.recovery.signals import stop_at_signal
 
 NUMBERED = ("numbers from 0",)
 DESCRIPTION = "Measure the classifier of a finished run again on validation and test data, from the run's files."
@@ -43,7 +44,9 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
     _restore_transform(experiment.data, folder)
     _check_data(experiment.data, folder, other_data=parsed.other_data)
-    print_classifier(*measure(load_classifier(experiment, folder), experiment.data, experiment.seed))
+    with stop_at_signal("while the classifier was measured"):
+        found = measure(load_classifier(experiment, folder), experiment.data, experiment.seed)
+    print_classifier(*found)
 
 
 def _restore_transform(data: DataModule, folder: Path) -> None:

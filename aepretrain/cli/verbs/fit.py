@@ -11,7 +11,14 @@ from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
 from aepretrain.cli.terminal import print_data, print_results
 from aepretrain.console import print_line
-from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError, UnwritableError
+from aepretrain.errors import (
+    ConfigError,
+    DrawingStoppedError,
+    LostProcessError,
+    OutOfMemoryError,
+    StoppedError,
+    UnwritableError,
+)
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.processes import is_first_process, is_lost_process, leave_process_group
 from aepretrain.runs.directory import choose_run_directory, locked, log_to, record_command
@@ -19,7 +26,7 @@ from aepretrain.storage.files import probe, sweep, write_whole
 from aepretrain.training.recovery.checkpoints import disk_for_training
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
-from aepretrain.training.recovery.signals import remembering_signals
+from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
 DESCRIPTION = """\
 Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it once.
@@ -36,13 +43,14 @@ def run(arguments: Sequence[str]) -> None:
             _start(parsed, arguments)
         else:
             _resume(parsed, Path(parsed.arguments.resume), arguments)
+        stop_if_asked("when all was done: the run is finished")
     leave_process_group()
 
 
 def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
     configs = parsed.arguments.config or []
     name = Path(str(configs[-1])).stem if configs else parsed.experiment.data.name.lower()
-    stack = parsed.experiment.prepare()
+    stack = _prepare(parsed)
     out = choose_run_directory(parsed.arguments.out, name)
     with locked(out):
         if is_first_process():
@@ -68,7 +76,7 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
         if RunState(out).status == "finished":
             print_line(f"{out} is finished: there is nothing left to do. Its results are in {out / 'results.json'}")
             return
-        stack = parsed.experiment.prepare()
+        stack = _prepare(parsed)
         record_or_check_data(out, parsed.experiment.data, resume=True)
         if is_first_process():
             stale = sweep(out)
@@ -81,6 +89,12 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
         _train(parsed, stack, out, resume=True)
 
 
+def _prepare(parsed: Parsed) -> GreedyStack:
+    """Build everything and look at the data; a signal leaves at once, because nothing has to be saved yet."""
+    with stop_at_signal("while the data were looked at"):
+        return parsed.experiment.prepare()
+
+
 def _disk_needed(parsed: Parsed, stack: GreedyStack) -> int:
     """Disk space of a run, in bytes: checkpoints, weights, and codes that do not fit the memory budget."""
     experiment = parsed.experiment
@@ -88,7 +102,7 @@ def _disk_needed(parsed: Parsed, stack: GreedyStack) -> int:
 
 
 def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> None:
-    with log_to(out / "train.log"), RunState(out).recording_outcome(), _name_resume_command(out):
+    with log_to(out / "train.log"), _name_resume_command(out):
         print_data(parsed.experiment, stack)
         print_line(f"run directory {out}{', resumed' if resume else ''}")
         results = parsed.experiment.run(out, stack, resume=resume)
@@ -101,6 +115,8 @@ def _name_resume_command(out: Path) -> Iterator[None]:
     command = f"aepretrain fit --resume {shlex.quote(str(out))}"
     try:
         yield
+    except DrawingStoppedError:
+        raise
     except StoppedError as error:
         raise StoppedError(f"{error} Go on with: {command}", error.signal) from error
     except OutOfMemoryError as error:

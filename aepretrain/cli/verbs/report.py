@@ -9,6 +9,7 @@ from aepretrain.console import print_line
 from aepretrain.errors import ConfigError
 from aepretrain.report.comparison_report import is_comparison, write_comparison_report
 from aepretrain.report.run_report import is_run, write_run_report
+from aepretrain.runs.drawing import drawing_report
 
 DESCRIPTION = """\
 Write report.html again from the files of a run or of a comparison: one file without outside references, with the
@@ -26,6 +27,6 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{' '.join(str(error).split())}. Usage: aepretrain report DIR") from error
     if not (is_comparison(folder) or is_run(folder)):
         raise ConfigError(f"{folder} is neither a run nor a comparison. Name a directory that fit or compare wrote.")
-    print_line("drawing the report")
-    path = write_comparison_report(folder) if is_comparison(folder) else write_run_report(folder)
+    with drawing_report(folder):
+        path = write_comparison_report(folder) if is_comparison(folder) else write_run_report(folder)
     print_line(f"report  {path}")

@@ -19,7 +19,7 @@ from aepretrain.results.stage import StageRecord
 from aepretrain.storage.files import make_folder, sha256_of, storing, write_whole
 from aepretrain.storage.weight_files import read_weights, write_weights
 
-METRICS = "metrics.jsonl"
+METRICS, STATE = "metrics.jsonl", "state.json"
 WEIGHTS, RECORD = "model.safetensors", "record.json"
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -43,7 +43,7 @@ class RunState:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.path = out / "state.json"
+        self.path = out / STATE
 
     def read(self) -> dict[str, Any]:
         """Read the record; return an empty one if there is none yet.
@@ -227,6 +227,8 @@ class StageFiles:
         """
         if not self.is_trained:
             return None
+        if is_first_process():
+            self._drop_checkpoints()  # a kill may have come before they went
         for name, digest in self.state.stage(self.stage)["files"].items():
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != digest:

@@ -1,8 +1,9 @@
-"""SIGTERM and Ctrl-C: recorded on arrival, acted on at the next step."""
+"""SIGTERM, SIGHUP and Ctrl-C: recorded on arrival, acted on at the next step."""
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -11,9 +12,9 @@ from typing import TypeVar
 
 from aepretrain.errors import StoppedError
 from aepretrain.processes import is_first_process, kill_launched
+from aepretrain.stopping import answering, killing_signal, words, write_to_stderr
 
 Answer = TypeVar("Answer")
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 POLL_SECONDS = 0.1
 _received = 0
 _pass_on: Callable[[int], None] | None = None
@@ -23,16 +24,6 @@ _answer = ""
 def received() -> int:
     """Number of the signal that asks this process to stop; 0 if there is none."""
     return _received
-
-
-def words(signum: int) -> str:
-    """The common name of a signal.
-
-    Example:
-        >>> words(2), words(15)
-        ('Ctrl-C', 'SIGTERM')
-    """
-    return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
 def stop_if_asked(place: str) -> None:
@@ -77,7 +68,7 @@ def run_interruptibly(work: Callable[[], Answer], place: str) -> Answer:
 def remembering_signals(
     pass_on: Callable[[int], None] | None = None, *, answer: str = "saving at the next step"
 ) -> Iterator[None]:
-    """Record SIGTERM and Ctrl-C instead of exiting; a Ctrl-C after a first signal exits at once.
+    """Record SIGTERM, SIGHUP and Ctrl-C instead of exiting; a Ctrl-C after a first signal exits at once.
 
     In a thread other than the main one nothing changes: only the main thread handles signals.
 
@@ -88,62 +79,100 @@ def remembering_signals(
     """
     global _received, _pass_on, _answer
     _received, _pass_on, _answer = 0, pass_on, answer
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {signum: signal.signal(signum, _remember) for signum in STOP_SIGNALS}
     try:
-        yield
+        with answering(_remember):
+            yield
     finally:
         _received, _pass_on = 0, None
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 @contextlib.contextmanager
-def stop_at_signal() -> Iterator[None]:
-    """Raise an error when SIGTERM or Ctrl-C arrives, in a process that has nothing to save.
+def stop_at_signal(place: str = "") -> Iterator[None]:
+    """Raise an error when SIGTERM, SIGHUP or Ctrl-C arrives, for work that has nothing to save.
+
+    Args:
+        place: What is interrupted, in words.
 
     Raises:
-        StoppedError: If a signal arrives.
+        StoppedError: If a signal arrives, or was recorded before. A library that turns it into another error, or
+            swallows it, delays it to the end of the block at most.
     """
+    came: list[int] = []
+
+    def stopped(signum: int) -> StoppedError:
+        return StoppedError(f"stopped by {words(signum)}{place and ' '}{place}.", signum)
 
     def leave(signum: int, frame: FrameType | None) -> None:
-        raise StoppedError(f"stopped by {words(signum)}.", signum)
+        if came and signum != signal.SIGINT:
+            return  # it is leaving already
+        if signum == signal.SIGINT and not is_first_process():
+            return  # the first process answers for all
+        came.append(signum)
+        raise stopped(signum)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {signum: signal.signal(signum, leave) for signum in STOP_SIGNALS}
+    if _received:
+        raise stopped(_received)
+    try:
+        with answering(leave), _raising_again(came):
+            yield
+    except StoppedError:
+        raise
+    except BaseException as other:
+        if came:
+            raise stopped(came[0]) from other
+        raise
+    if came:
+        raise stopped(came[0])
+
+
+@contextlib.contextmanager
+def _raising_again(came: list[int]) -> Iterator[None]:
+    """Send a signal again whose error was raised in a destructor or a callback, where Python cannot pass it on."""
+    before = sys.unraisablehook
+
+    def send_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if isinstance(unraisable.exc_value, StoppedError) and came:
+            threading.Timer(0.01, _interrupt_main_thread, [came.pop()]).start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        sys.unraisablehook = before
+
+
+def _interrupt_main_thread(signum: int) -> None:
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signum)
+    else:  # Windows
+        signal.raise_signal(signum)
 
 
 def follow_parent_signals() -> None:
-    """Record SIGTERM from the parent of this worker process, and ignore Ctrl-C, which the parent handles."""
+    """Record SIGTERM from the parent of this worker process; other signals are for the parent to handle."""
 
     def remember(signum: int, frame: FrameType | None) -> None:
         global _received
         _received = signum
 
     signal.signal(signal.SIGTERM, remember)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _remember(signum: int, frame: FrameType | None) -> None:
     global _received
     if _received and signum == signal.SIGINT:
         if _pass_on is not None:
-            _pass_on(signal.SIGKILL)
+            _pass_on(killing_signal())
         kill_launched()
         os._exit(128 + signal.SIGINT)
     if not _received and is_first_process():
-        # Not print: the signal may have interrupted one.
         hint = ", again to leave at once" if signum == signal.SIGINT else ""
-        os.write(2, f"\naepretrain: {words(signum)}: {_answer}{hint}\n".encode())
+        write_to_stderr(f"\naepretrain: {words(signum)}: {_answer}{hint}\n")
     first, _received = not _received, _received or signum
     if first and _pass_on is not None:
         _pass_on(signal.SIGTERM)

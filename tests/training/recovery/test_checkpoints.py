@@ -304,6 +304,18 @@ def test_listening_remembers_a_signal_and_gives_the_handlers_back():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_checkpoints_that_a_kill_left_beside_finished_weights_go_when_the_stage_is_taken_up(files, folder):
+    save(files, 1, 2)
+    left = {name: (folder / name).read_bytes() for name in (LAST, PREVIOUS)}
+    module = torch.nn.Linear(3, 2)
+    record = train(model(), folder / "elsewhere")
+    files.commit(module, record)
+    for name, data in left.items():  # killed before they went
+        (folder / name).write_bytes(data)
+    assert files.load(module) == record
+    assert not list(folder.glob("*.ckpt"))
+
+
 def test_a_damaged_state_is_an_error(tmp_path):
     state = RunState(tmp_path)
     assert state.status == "new"

@@ -7,8 +7,10 @@ import time
 
 import pytest
 
-from aepretrain.errors import StoppedError
-from aepretrain.training.recovery.signals import remembering_signals, run_interruptibly
+from aepretrain.compare.workers import signal_workers
+from aepretrain.errors import DrawingStoppedError, StoppedError
+from aepretrain.runs.drawing import drawing_report
+from aepretrain.training.recovery.signals import remembering_signals, run_interruptibly, stop_at_signal
 
 
 def test_work_that_never_looks_for_signals_is_left_where_it_is():
@@ -44,3 +46,72 @@ def test_the_first_signal_is_passed_on():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
     assert told == [signal.SIGTERM]
+
+
+def send(signum=signal.SIGTERM):
+    os.kill(os.getpid(), signum)
+    time.sleep(0.01)
+
+
+class Callback:
+    """A destructor, in which Python passes no error on."""
+
+    def __del__(self):
+        send()
+
+
+def swallow():
+    try:
+        send()
+    except Exception:
+        time.sleep(0.01)
+
+
+def turn_into_another_error():
+    try:
+        send()
+    except Exception as error:
+        raise ImportError("a library failed to load") from error
+
+
+def be_called_back():
+    Callback()
+    time.sleep(20)
+
+
+@pytest.mark.parametrize("work", [send, swallow, turn_into_another_error, be_called_back])
+def test_work_with_nothing_to_save_is_left_whatever_a_library_makes_of_the_error(work, capfd):
+    start, before = time.monotonic(), [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(StoppedError, match=r"^stopped by SIGTERM in a library\.$"), stop_at_signal("in a library"):
+        work()
+    assert time.monotonic() - start < 5
+    assert capfd.readouterr().err == ""
+    assert before == [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
+
+
+def test_a_signal_that_was_remembered_stops_before_the_report_is_drawn(tmp_path, capfd):
+    with remembering_signals():
+        send()
+        with pytest.raises(DrawingStoppedError, match=f"aepretrain report {tmp_path}$"), drawing_report(tmp_path):
+            raise AssertionError
+
+
+def test_a_closed_terminal_is_remembered_and_no_error_of_its_own(monkeypatch):
+    def gone(*args):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "write", gone)
+    with remembering_signals(), pytest.raises(StoppedError, match="stopped by SIGHUP") as error:
+        run_interruptibly(lambda: (os.kill(os.getpid(), signal.SIGHUP), time.sleep(20)), "in a test")
+    assert error.value.exit_code == 129
+
+
+def test_without_sigkill_workers_are_stopped_once(monkeypatch):
+    """Windows has no SIGKILL, and its SIGTERM is one."""
+    monkeypatch.delattr(signal, "SIGKILL")
+    told = []
+    with remembering_signals(told.append):
+        send()
+    signal_workers(signal.SIGTERM)
+    assert told == [signal.SIGTERM]
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
