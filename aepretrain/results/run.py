@@ -22,6 +22,7 @@ class DataFacts:
         labelled: Number of examples used for fine-tuning.
         validation: Number of validation examples.
         test: Number of test examples.
+        class_names: Names of the classes, in the order of their numbers; ``None`` if they have none.
 
     Example:
         >>> DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=50, validation=300, test=300).labelled
@@ -35,6 +36,7 @@ class DataFacts:
     labelled: int
     validation: int
     test: int
+    class_names: tuple[str, ...] | None = absent()
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def run(arguments: Sequence[str]) -> None:
     if not experiment.has_classifier:
         raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
     _restore_transform(experiment.data, folder)
-    print_classifier(*measure(load_classifier(experiment, folder), experiment.data, experiment.seed))
+    measured = measure(load_classifier(experiment, folder), experiment.data, experiment.seed)
+    print_classifier(*measured, experiment.data.class_names)
 
 
 def _restore_transform(data: DataModule, folder: Path) -> None:

@@ -28,4 +28,4 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{folder} is neither a run nor a comparison. Name a directory that fit or compare wrote.")
     print_line("drawing the report")
     path = write_comparison_report(folder) if is_comparison(folder) else write_run_report(folder)
-    print_line(f"report  {path}")
+    print_line(f"report   {path}")
