@@ -27,9 +27,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Row], *, word
         rows: Cells; text is printed as it is, without markup.
         words: Number of leading columns that hold words, which may be wrapped; the others hold figures.
     """
-    cells = [[_cell(cell) for cell in row] for row in rows]
+    columns, cells = [_encodable(column) for column in columns], [[_cell(cell) for cell in row] for row in rows]
     needed = [_needed(place, columns, cells, is_figure=place >= words) for place in range(len(columns))]
-    console.print(Text(title, "bold"))
+    console.print(Text(_encodable(title), "bold"))
     for block in _blocks(needed):
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for place, width in zip(block, _widths(block, needed, columns, cells), strict=True):
@@ -79,6 +79,9 @@ def _widths(
 
 
 def _cell(cell: str | Text) -> Text:
-    """The cell with what the terminal cannot show replaced: the name of a class must not end a run."""
-    text, style = (cell, "") if isinstance(cell, str) else (cell.plain, cell.style)
-    return Text(text.encode(console.encoding, "replace").decode(console.encoding), style)
+    return Text(_encodable(cell)) if isinstance(cell, str) else Text(_encodable(cell.plain), cell.style)
+
+
+def _encodable(text: str) -> str:
+    """The text with what the terminal cannot show replaced: the name of a class must not end a run."""
+    return text.encode(console.encoding, "replace").decode(console.encoding)

@@ -12,8 +12,8 @@ from aepretrain.report.tsne import Points
 
 MIN_POINTS = 10
 """Smallest number of examples for t-SNE."""
-ROUNDING = 1e-6
-"""Relative differences up to this are rounding errors of float32 sums."""
+ROUNDING = 8
+"""Differences of up to so many units in the last place are rounding errors."""
 SIDE = 200
 MARGIN = 12
 
@@ -54,16 +54,16 @@ def reason_not_embedded(x: NDArray[np.floating], name: str) -> str | None:
 
 
 def are_alike(x: NDArray[np.floating]) -> bool:
-    """Whether all rows are the same up to :data:`ROUNDING`, relative to the largest absolute value.
+    """Whether all rows are the same up to rounding, relative to the largest absolute value.
 
     The neighbours of such rows are rounding errors, which t-SNE cannot order.
 
     Example:
-        >>> are_alike(np.array([[1.0, 5.0], [1.0 + 1e-8, 5.0]])), are_alike(np.array([[1.0, 5.0], [1.1, 5.0]]))
+        >>> are_alike(np.array([[1.0, 5.0], [1.0 + 1e-15, 5.0]])), are_alike(np.array([[1.0, 5.0], [1.1, 5.0]]))
         (True, False)
     """
-    x = x.astype(np.float64)
-    return bool((x.max(axis=0) - x.min(axis=0)).max() <= ROUNDING * np.abs(x).max())
+    spread = (x.max(axis=0) - x.min(axis=0)).max()
+    return bool(spread <= ROUNDING * np.finfo(x.dtype).eps * np.abs(x).max())
 
 
 def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> float:

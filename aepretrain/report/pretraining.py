@@ -230,7 +230,8 @@ def embeddings(folder: Path) -> list[str]:
     for path in sorted(folder.glob("stages/*/samples.npz")):
         spaces[f"codes of {path.parent.name}"] = read_arrays(path)["codes"]
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
-    return [words, row(_principal_components(spaces, labels), "small"), *_neighbours(spaces, labels)]
+    neighbours = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels))
+    return [words, row(_principal_components(spaces, labels), "small"), neighbours]
 
 
 Spaces = Mapping[str, np.ndarray]
@@ -248,10 +249,10 @@ def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None) -> str:
     return _figure(name, "PCA", principal_components(x), labels)
 
 
-def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> list[str]:
+def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> str:
     """Figures of data by t-SNE; if they have no picture, the reason."""
     if len(spaces["raw inputs"]) < MIN_POINTS:
-        return [missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")]
+        return missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")
     reasons = {name: reason_not_embedded(x, _kind(name)) for name, x in spaces.items()}
     shown = [name for name, reason in reasons.items() if reason is None]
     found = dict(zip(shown, neighbour_embeddings([spaces[name] for name in shown]), strict=True))
@@ -265,7 +266,7 @@ def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> list[str]:
         else:
             draw = partial(_figure, name, "t-SNE", points, labels)
             parts.append(draw_or_explain(f"t-SNE of the {name}", draw))
-    return [row(parts, "small")]
+    return row(parts, "small")
 
 
 def _figure(name: str, method: str, points: np.ndarray, labels: np.ndarray | None) -> str:

@@ -5,6 +5,7 @@ that it starts fast, and it is started by its path, so that it needs no ``__main
 """
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from sklearn.manifold import TSNE
 Points = NDArray[np.floating]
 """Shape ``(N, 2)``."""
 
+ERROR = re.compile(r"[\w.]+(Error|Exception): ")
+"""The line of a traceback that names the error; further lines of its message may follow."""
 SECONDS = 300.0
 """Time limit of all embeddings of a report; 500 points take about 2 seconds each."""
 
@@ -86,7 +89,8 @@ def _reason(code: int, errors: bytes) -> str:
         names = {each.value: each.name for each in signal.Signals}
         return f"its process was ended by {names.get(-code, f'signal {-code}')}"
     lines = errors.decode(errors="replace").strip().splitlines()
-    return f"its process failed ({lines[-1] if lines else f'exit code {code}'})"
+    told = (line for line in reversed(lines) if ERROR.match(line))
+    return f"its process failed ({next(told, lines[-1] if lines else f'exit code {code}')})"
 
 
 def _arrays(stream: BinaryIO) -> Iterator[NDArray[np.floating]]:

@@ -82,7 +82,7 @@ class EpochLog:
     def _check_finite(self, row: Mapping[str, float], epoch: int) -> None:
         for name in ("train/loss", "val/loss", "val/reconstruction"):
             if not math.isfinite(row.get(name, 0.0)):
-                raise DivergedError(f"{self.stage}: {name} of epoch {epoch + 1} is {row[name]}. {ADVICE}")
+                raise DivergedError(f"{self.stage}: {name} of epoch {epoch} is {row[name]}. {ADVICE}")
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint; it holds the losses of all processes, which have equally many steps and examples."""
