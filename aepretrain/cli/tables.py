@@ -31,15 +31,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Row], *, word
     needed = [_needed(place, columns, cells, is_figure=place >= words) for place in range(len(columns))]
     console.print(Text(_encodable(title), "bold"))
     for block in _blocks(needed):
+        if sum(needed[place] + GAP for place in block) - GAP > console.width:
+            # Not even one figure fits: the terminal wraps plain lines, which cuts nothing.
+            for row in ([Text(column) for column in columns], *cells):
+                console.print(Text((" " * GAP).join(row[place].plain for place in block)))
+            continue
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for place, width in zip(block, _widths(block, needed, columns, cells), strict=True):
             justify: Literal["left", "right"] = "left" if place < words else "right"
             table.add_column(Text(columns[place]), justify=justify, width=width, overflow="fold")
         for row in cells:
             table.add_row(*(row[place] for place in block))
-        # A figure that is wider than the terminal is left to the terminal, which wraps it but cuts nothing.
-        width = max(console.width, sum(needed[place] for place in block) + GAP * len(block))
-        console.print(table, soft_wrap=False, crop=False, no_wrap=False, width=width)
+        console.print(table, soft_wrap=False, crop=False, no_wrap=False)
     console.print()
 
 

@@ -40,6 +40,7 @@ from aepretrain.results.run import RunResult
 from aepretrain.storage.files import make_folder, write_whole
 
 Interval = tuple[float, float]
+MOST_WARNINGS = 10
 
 
 def is_comparison(folder: Path) -> bool:
@@ -67,7 +68,7 @@ def write_comparison_report(folder: Path) -> Path:
     parts = [
         f"<h1>Does pretraining help on {escape(name)}?</h1>",
         paragraph(_counts(files), "facts"),
-        warnings_list(() if facts is None else facts.warnings or ()),
+        warnings_list(_warnings(folder)),
         *_verdict(files),
         section("Accuracy by labels", *_accuracy(files)),
         section("Learning curves: pretrained and random overlaid", _curves(files)),
@@ -99,6 +100,15 @@ def _facts(files: ComparisonFiles) -> RunResult | None:
         paths = sorted((files.folder / "runs").glob("*/results.json"))
         found = read_results(paths[0].parent) if paths else None
     return found
+
+
+def _warnings(folder: Path) -> list[str]:
+    """The different warnings of all runs, at most :data:`MOST_WARNINGS`."""
+    results = (read_results(path.parent) for path in sorted((folder / "runs").glob("*/results.json")))
+    found = list(dict.fromkeys(sentence for each in results if each for sentence in each.warnings or ()))
+    left = len(found) - MOST_WARNINGS
+    more = [f"{left} more are in results.json of the runs in {folder / 'runs'}."] if left > 0 else []
+    return found[:MOST_WARNINGS] + more
 
 
 def _counts(files: ComparisonFiles) -> str:

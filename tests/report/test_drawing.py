@@ -10,6 +10,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
+from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.embeddings import reason_not_embedded
 from aepretrain.report.run_report import write_run_report
 from aepretrain.report.tsne import neighbour_embeddings
@@ -78,6 +79,8 @@ def test_tsne_needs_no_guard_in_the_program_that_asks_for_it(as_file, tmp_path):
         (np.ones((20, 1)), "the codes have fewer than two dimensions or examples"),
         (1e6 + CLOUD, None),
         (1e-30 * CLOUD, None),
+        (np.hstack([np.full((20, 1), 1e20), CLOUD]), None),
+        (np.hstack([np.ones((20, 3)), 1e-30 * CLOUD[:, :2]]), "the codes are all alike"),
     ],
 )  # fmt: skip
 def test_codes_that_are_alike_up_to_rounding_are_not_embedded(x, reason):
@@ -167,6 +170,20 @@ def test_warnings_stand_at_the_top_of_the_report(run, copy):
     (folder / "results.json").write_text(json.dumps(results))
     text = write_run_report(folder).read_text()
     assert text.index("half of the &lt;rows&gt; are alike. Remove them.") < text.index('class="headline"')
+
+
+def test_different_warnings_of_the_runs_stand_at_the_top_of_a_comparison(comparison, copy):
+    folder = copy(comparison)
+    for seed in range(3):
+        path = folder / "runs" / f"pretraining-seed{seed}" / "results.json"
+        own = [f"layer {k} of seed {seed} is dead." for k in range(4)]
+        path.write_text(json.dumps({**json.loads(path.read_text()), "warnings": ["Rows are alike.", *own]}))
+    text = write_comparison_report(folder).read_text()
+    top = text[: text.index('class="headline"')]
+    assert top.count("Rows are alike.") == 1
+    assert "layer 0 of seed 2 is dead." in top
+    assert "layer 3 of seed 2 is dead." not in top
+    assert "3 more are in results.json of the runs" in top
 
 
 def test_the_kept_epoch_has_one_number_in_files_report_and_terminal(tmp_path, capsys):
