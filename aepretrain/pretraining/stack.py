@@ -209,7 +209,7 @@ class GreedyStack(nn.Module):
         )
         if "val/dead_units" in record.metrics:
             line += f"dead units {record.metrics['val/dead_units']:.0f} of {units}  "
-        return f"{line}identity {self.identity_scores[k]:.2f}"
+        return f"{line}identity {figures.number(self.identity_scores[k], '.2f')}"
 
     def results(self) -> list[StageResult]:
         """Training results of every layer."""

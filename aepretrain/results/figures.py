@@ -7,6 +7,8 @@ from aepretrain.results.classifier import Measurement
 from aepretrain.results.comparison import BudgetResult
 from aepretrain.results.stage import StageResult
 
+LARGE = 1e6
+"""Absolute values from here on are written with an exponent."""
 LONGEST_NAME = 40
 """Maximum number of characters of a name of the user's data in a table."""
 MAX_CLASSES = 20
@@ -16,13 +18,15 @@ NAMES = {"kl": "KL (nats)", "jacobian_norm": "‖J‖"}
 
 
 def number(value: float | None, form: str) -> str:
-    """Format a figure; one that is not defined is a dash.
+    """Format a figure; one that is not defined is a dash, and a very large one has an exponent.
 
     Example:
-        >>> number(0.256, ".1%"), number(None, ".1%"), number(math.nan, ".1%")
-        ('25.6%', '-', '-')
+        >>> number(0.256, ".1%"), number(None, ".1%"), number(math.nan, ".1%"), number(-2.5e9, ".2f")
+        ('25.6%', '-', '-', '-2.5e+09')
     """
-    return "-" if value is None or math.isnan(value) else f"{value:{form}}"
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:{'.4g' if abs(value) >= LARGE else form}}"
 
 
 def nats(value: float) -> str:
