@@ -6,16 +6,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 from torch import nn
 
+from aepretrain.cli.tables import Row, print_table
 from aepretrain.console import console, print_line
 from aepretrain.data.budget import format_bytes
 from aepretrain.pretraining.stack import GreedyStack
+from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
-from aepretrain.results.comparison import ArmResult, ComparisonResult
+from aepretrain.results.comparison import BudgetResult, ComparisonResult
 from aepretrain.results.run import PatternCode, RunResult
 from aepretrain.runs.experiment import Experiment
 
@@ -24,49 +24,45 @@ COPIES_WHILE_TRAINING = 4
 """Copies of the parameters during training: weights, gradients, and the two moments of Adam."""
 
 
+IN_STAGES = ("epochs", "kept epoch", "seconds", "reconstruction", "active", "dead", "identity")
+"""The figures of a stage on the terminal; the report has all."""
+
+
 @rank_zero_only
 def print_results(results: RunResult, out: Path) -> None:
-    """Print the results of a run: a table of the stages, the classifier's metrics, and the paths of the files."""
-    columns = ("stage", "shape", "epochs", "time", "nats", "active", "dead", "identity")
-    table = _table("greedy pretraining: reconstruction in nats on validation data", columns, words=2)
-    for stage in results.stages:
-        table.add_row(
-            stage.stage,
-            f"{_shape(stage.in_shape)} > {_shape(stage.code_shape)}",
-            str(stage.epochs),
-            f"{stage.seconds:.0f} s",
-            f"{stage.losses.reconstruction:.4g}",
-            _number(stage.diagnostics.get("active_share"), ".0%"),
-            _number(stage.diagnostics.get("dead_units"), ".0f"),
-            _number(stage.diagnostics.get("identity_score"), ".2f"),
-        )
-    console.print(table)
+    """Print the results of a run: a table of the stages, the classifier's metrics, warnings, and the paths of files."""
+    columns, rows = figures.stage_table(results.stages, IN_STAGES)
+    columns = [column.replace("reconstruction", "nats").replace("‖", "|") for column in columns]
+    for stage, row in zip(results.stages, rows, strict=True):
+        row[:0] = [stage.stage, f"{figures.shape(stage.in_shape)} > {figures.shape(stage.code_shape)}"]
+    title = "greedy pretraining: reconstruction in nats on validation data; epochs are counted from 0"
+    print_table(title, ["stage", "shape", *columns], rows, words=2)
     if results.patterns is not None:
         _print_patterns(results.patterns)
     if (classifier := results.classifier) is not None:
-        print_classifier(classifier.validation, classifier.test)
+        print_classifier(classifier.validation, classifier.test, results.data.class_names)
+        print_line(f"the weights of epoch {classifier.kept_epoch} of 0 to {classifier.epochs - 1} were kept")
         if classifier.weights_arrived:
-            console.print("the pretrained weights were in the classifier before its first step, bit for bit")
-    console.print(f"encoder  {out / 'encoder'}", markup=False)
-    console.print(f"results  {out / 'results.json'}", markup=False)
-    _print_report(out)
+            print_line("the pretrained weights were in the classifier before its first step, bit for bit")
+    for warning in results.warnings or ():
+        print_line(f"warning: {warning}")
+    print_line(f"encoder  {out / 'encoder'}")
+    print_line(f"results  {out / 'results.json'}")
 
 
 @rank_zero_only
-def print_classifier(validation: Measurement, test: Measurement) -> None:
-    """Print accuracy, error and loss of a classifier on validation and test data."""
-    table = _table("classifier", ("data", "examples", "accuracy", "error", "loss"), words=1)
-    for split, found in (("validation", validation), ("test", test)):
-        metrics = (f"{found.accuracy:.2%}", f"{found.error:.2%}", f"{found.loss:.4f}")
-        table.add_row(split, str(found.examples), *metrics)
-    console.print(table)
+def print_classifier(validation: Measurement, test: Measurement, class_names: Sequence[str] | None = None) -> None:
+    """Print metrics of a classifier on validation and test data, and the recall of each class if they are few."""
+    columns, rows = figures.measurement_table({"validation": validation, "test": test})
+    print_table("classifier", columns, rows)
+    columns, rows = figures.recall_table(validation, test, class_names)
+    if rows:
+        print_table("recall of each class", columns, rows)
 
 
 def _print_patterns(patterns: Sequence[PatternCode]) -> None:
-    table = _table("codes", ("pattern", "code", "answer"), words=2)
-    for row in patterns:
-        table.add_row(str(row.pattern), "  ".join(f"{value:5.2f}" for value in row.code), str(row.answer))
-    console.print(table)
+    rows = [[str(row.pattern), "  ".join(f"{value:5.2f}" for value in row.code), str(row.answer)] for row in patterns]
+    print_table("codes", ("pattern", "code", "answer"), rows, words=2)
     solved = sum(row.solved for row in patterns)
     console.print(f"{solved} of {len(patterns)} patterns come back as they went in")
 
@@ -87,20 +83,20 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
         f"{facts.name}: {facts.unlabelled:,} unlabelled, {facts.labelled:,} labelled, "
         f"{facts.validation:,} validation, {facts.test:,} test examples of shape {facts.in_shape}"
     )
-    table = _table("plan", ("stage", "shape", "parameters", "epochs", "batch", "steps"), words=2)
-    parameters = []
+    rows, parameters = [], []
     for k, (stage, layer) in enumerate(zip(stack.stages, stack, strict=True)):
         epochs, batch_size, _ = experiment.pretrain.of_layer(k, len(stack.layers))
         parameters.append(_count(layer))
-        shape = f"{_shape(layer.in_shape)} > {_shape(layer.code_shape)}"
-        _add_stage(table, stage, shape, parameters[-1], epochs, batch_size, facts.unlabelled)
+        shape = f"{figures.shape(layer.in_shape)} > {figures.shape(layer.code_shape)}"
+        rows.append(_plan_of_stage(stage, shape, parameters[-1], epochs, batch_size, facts.unlabelled))
     if experiment.has_classifier:
         classifier = experiment.build_classifier(stack.encoder)
         parameters.append(_count(classifier))
-        shape = f"{_shape(stack.in_shape)} > {classifier.num_classes} classes"
+        shape = f"{figures.shape(stack.in_shape)} > {classifier.num_classes} classes"
         finetune = experiment.finetune
-        _add_stage(table, "classifier", shape, parameters[-1], finetune.epochs, finetune.batch_size, facts.labelled)
-    console.print(table)
+        lengths = (finetune.epochs, finetune.batch_size, facts.labelled)
+        rows.append(_plan_of_stage("classifier", shape, parameters[-1], *lengths))
+    print_table("plan", ("stage", "shape", "parameters", "epochs", "batch", "steps"), rows, words=2)
     codes = stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
     disk = sum(parameters) * (COPIES_WHILE_TRAINING + 1) * BYTES_PER_VALUE + codes
     examples = facts.unlabelled + facts.validation + facts.test
@@ -117,37 +113,17 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
         )
 
 
-def _table(title: str, columns: Sequence[str], *, words: int) -> Table:
-    """A table that fits 80 columns; the first ``words`` columns are text, the others numbers."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < words else "right", no_wrap=True)
-    return table
-
-
-def _add_stage(
-    table: Table, stage: str, shape: str, parameters: int, epochs: int, batch_size: int, examples: int
-) -> None:
+def _plan_of_stage(stage: str, shape: str, parameters: int, epochs: int, batch_size: int, examples: int) -> list[str]:
     steps = -(-examples // batch_size) * epochs
-    table.add_row(stage, shape, f"{parameters:,}", str(epochs), str(batch_size), f"{steps:,}")
+    return [stage, shape, f"{parameters:,}", str(epochs), str(batch_size), f"{steps:,}"]
 
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}"
-
-
 def print_comparison(summary: ComparisonResult, out: Path) -> None:
-    """Print the verdicts, then a table of all arms per label budget."""
+    """Print the verdicts, then tables of all arms per label budget and of their paired differences."""
     budgets = summary.budgets
     for budget in budgets:
         for verdict, subject in (
@@ -158,16 +134,18 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
             if verdict:
                 says = "" if verdict.startswith(("helps", "hurts")) else ":"
                 console.print(f"{subject}{says} {verdict}", markup=False)
+    rows: list[Row] = [
+        [arm, *(_mean_and_spread(budget, arm) for budget in budgets)]
+        for arm in dict.fromkeys(arm for budget in budgets for arm in budget.arms)
+    ]
+    rows.append(["sampling error", *(figures.sampling_error(budget) for budget in budgets)])
+    rows.append(["seeds", *(str(max(row.seeds for row in budget.arms.values())) for budget in budgets)])
     title = "test accuracy in %: mean ± standard deviation over seeds"
-    table = _table(title, ["labels", *(str(budget.labels) for budget in budgets)], words=1)
-    for arm in budgets[0].arms:
-        best = ["bold" if budget.best == arm else "" for budget in budgets]
-        means = [_mean_and_spread(budget.arms[arm]) for budget in budgets]
-        table.add_row(arm, *(Text(mean, style) for mean, style in zip(means, best, strict=True)))
-    table.add_section()
-    table.add_row("sampling error", *(f"± {100 * budget.sampling_error:.1f}" for budget in budgets))
-    table.add_row("seeds", *(str(max(row.seeds for row in budget.arms.values())) for budget in budgets))
-    console.print(table)
+    print_table(title, ["labels", *(str(budget.labels) for budget in budgets)], rows)
+    columns, differences = figures.differences_table(budgets)
+    if differences:
+        named = [[f"{labels} labels: {name}", *values] for labels, name, *values in differences]
+        print_table("paired differences of test accuracy in points", ["difference", *columns[2:]], named)
     chosen = f"{summary.combinations} settings and the epoch" if summary.combinations > 1 else "the epoch"
     console.print(
         f"{chosen} chosen on {summary.validation_examples:,} validation labels; "
@@ -176,14 +154,8 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
     )
     console.print(summary.splits_text, markup=False)
     console.print(f"results  {out / 'results.csv'}", markup=False)
-    _print_report(out)
 
 
-def _print_report(out: Path) -> None:
-    if (out / "report.html").is_file():
-        console.print(f"report   {out / 'report.html'}", markup=False)
-
-
-def _mean_and_spread(row: ArmResult) -> str:
-    spread = "" if math.isnan(row.std) else f" ± {100 * row.std:.1f}"
-    return f"{100 * row.mean:.1f}{spread}"
+def _mean_and_spread(budget: BudgetResult, arm: str) -> Text:
+    found = budget.arms[arm]
+    return Text(figures.mean_and_spread(found.mean, found.std), "bold" if budget.best == arm else "")

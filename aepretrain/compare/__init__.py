@@ -1,7 +1,7 @@
 """Paired comparisons of pretraining and random initialization, over arms x seeds x label budgets, with a verdict."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
@@ -16,6 +16,7 @@ from aepretrain.console import format_duration, print_line
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError
 from aepretrain.report.comparison_report import write_comparison_report
+from aepretrain.report.drawing import draw_report
 from aepretrain.results.cell import CellResult, write_rows
 from aepretrain.results.comparison import ComparisonResult
 from aepretrain.runs.drawing import drawing_report
@@ -36,6 +37,7 @@ def compare(
     trials: Sequence[Trial] = (),
     workers: Workers = Workers(),
     vectorize: Vectorize = "off",
+    on_summary: Callable[[ComparisonResult], None] | None = None,
 ) -> ComparisonResult:
     """Run the missing cells of a comparison, and summarize it.
 
@@ -50,6 +52,7 @@ def compare(
         workers: The processes that share the work.
         vectorize: Whether one process trains all seeds at once: if possible and faster (``auto``), always (``on``), or
             never (``off``). Results agree within rounding.
+        on_summary: Called with the summary as soon as it is written, before the loggers and the report.
 
     Returns:
         Means, differences and verdicts, as in ``summary.json``.
@@ -111,10 +114,16 @@ def compare(
     facts = bench.trials[0].experiment.describe_data()
     summary = summarize([rows[cell] for cell in cells], comparison, facts)
     summary.write(out / "summary.json")
-    if bench.trials[0].experiment.report:
-        with drawing_report(out):
-            write_comparison_report(out)
-    log_comparison(bench.tracking, out, summary, [rows[cell] for cell in cells])
+    if on_summary is not None:
+        on_summary(summary)
+
+    def draw() -> None:
+        if bench.trials[0].experiment.report:
+            with drawing_report(out):
+                draw_report(write_comparison_report, out)
+
+    # Results are printed and logged before anything is drawn: pictures cannot cost them.
+    log_comparison(bench.tracking, out, summary, [rows[cell] for cell in cells], draw=draw)
     return summary
 
 

@@ -133,7 +133,7 @@ class SeedLog(EpochLog):
         for name, value in row.items():
             if not math.isfinite(value):
                 where = f"{self.stage}, seed {self.seeds[place]}"
-                raise DivergedError(f"{where}: {name} of epoch {epoch + 1} is {value}. {ADVICE}")
+                raise DivergedError(f"{where}: {name} of epoch {epoch} is {value}. {ADVICE}")
 
     def finish(self) -> None:
         """Close the loggers."""

@@ -17,6 +17,7 @@ from aepretrain.layers.base import Layer, Shape
 from aepretrain.layers.diagnostics import StageDiagnostics, diagnose
 from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, missing_run_directory
+from aepretrain.results import figures
 from aepretrain.results.findings import stage_findings
 from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 from aepretrain.storage.json_files import finite
@@ -216,7 +217,7 @@ class GreedyStack(nn.Module):
         monitored = record.metrics.get(layer.monitor, math.nan)
         line = (
             f"{record.stage}  {inputs} to {units}  {record.epochs} epochs in {format_duration(record.seconds)}  "
-            f"{layer.monitor.removeprefix('val/')} {monitored:.4g} nats  "
+            f"{layer.monitor.removeprefix('val/')} {figures.nats(monitored)} nats  "
         )
         if "val/dead_units" in record.metrics:
             line += f"dead units {record.metrics['val/dead_units']:.0f} of {units}  "

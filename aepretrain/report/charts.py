@@ -39,8 +39,8 @@ def new_chart(width: float, height: float, colours: Colours) -> tuple[Figure, Ax
 
 
 def count_epochs(axes: Axes, name: str) -> None:
-    """Label the x axis and put its ticks at whole epochs, even if there is only one."""
-    axes.set_xlabel(name)
+    """Label the x axis, whose epochs count from 0, and put its ticks at whole epochs, even if there is only one."""
+    axes.set_xlabel(f"{name}, counted from 0")
     if axes.dataLim.width == 0:
         axes.set_xlim(axes.dataLim.x0 - 1, axes.dataLim.x0 + 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -145,11 +145,11 @@ def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours
         colour = paint[arm]
         for curve in curves[arm]:
             errors = 100 * np.array(list(curve.values()))
-            axes.plot([epoch + 1 for epoch in curve], errors, color=colour, linewidth=0.8, alpha=0.45)
+            axes.plot(list(curve), errors, color=colour, linewidth=0.8, alpha=0.45)
         common = [epoch for epoch in curves[arm][0] if all(epoch in curve for curve in curves[arm])]
         mean = 100 * np.array([[curve[epoch] for epoch in common] for curve in curves[arm]]).mean(axis=0)
         marker = "o" if len(common) == 1 else None
-        axes.plot([epoch + 1 for epoch in common], mean, color=colour, linewidth=2.2, label=arm, marker=marker)
+        axes.plot(common, mean, color=colour, linewidth=2.2, label=arm, marker=marker)
     count_epochs(axes, "epoch of fine-tuning")
     axes.set_ylabel("validation error in %")
     chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)

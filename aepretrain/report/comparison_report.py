@@ -1,32 +1,46 @@
 """The HTML report of a comparison, which begins with the verdict."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from aepretrain.evaluation.baselines import BASELINES
-from aepretrain.report.colours import LIGHT, STAND_INS, arm_colours
+from aepretrain.report.colours import LIGHT, STAND_INS, Colours, arm_colours
 from aepretrain.report.comparison_files import ComparisonFiles, read_comparison
 from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences, draw_overlaid_curves
 from aepretrain.report.comparison_tables import differences_table, means_table, seeds_table
-from aepretrain.report.confusion import MAX_CLASSES, confusion_table, most_confused
+from aepretrain.report.confusion import confusion_table, most_confused
+from aepretrain.report.drawing import attempt_picture, draw_or_explain
 from aepretrain.report.inline import WITHOUT_PROGRAM, inline_svg, svg_text
-from aepretrain.report.page import figure, fold, headline, missing, page, paragraph, row, section, write_page
+from aepretrain.report.page import (
+    figure,
+    fold,
+    headline,
+    missing,
+    page,
+    paragraph,
+    row,
+    section,
+    warnings_list,
+    write_page,
+)
 from aepretrain.report.pictures import write_picture
 from aepretrain.report.pretraining import pretraining_sections
 from aepretrain.report.provenance import provenance_section
-from aepretrain.report.run_files import read_results
+from aepretrain.report.run_files import Curve, read_results
 from aepretrain.results.cell import Labels
 from aepretrain.results.comparison import BudgetResult
+from aepretrain.results.figures import MAX_CLASSES
 from aepretrain.results.run import RunResult
 from aepretrain.storage.files import make_folder, write_whole
 
 Interval = tuple[float, float]
+MOST_WARNINGS = 10
 
 
 def is_comparison(folder: Path) -> bool:
@@ -54,10 +68,14 @@ def write_comparison_report(folder: Path) -> Path:
     parts = [
         f"<h1>Does pretraining help on {escape(name)}?</h1>",
         paragraph(_counts(files), "facts"),
+        warnings_list(_warnings(folder)),
         *_verdict(files),
         section("Accuracy by labels", *_accuracy(files)),
         section("Learning curves: pretrained and random overlaid", _curves(files)),
-        section("Confusion on test data, summed over seeds", _confusion(files)),
+        section(
+            "Confusion on test data, summed over seeds",
+            draw_or_explain("the confusion matrices", lambda: _confusion(files)),
+        ),
         *_pretraining(files),
         section("Every seed", *_seeds(files)),
         provenance_section(folder, facts, seeds=files.seeds),
@@ -82,6 +100,15 @@ def _facts(files: ComparisonFiles) -> RunResult | None:
         paths = sorted((files.folder / "runs").glob("*/results.json"))
         found = read_results(paths[0].parent) if paths else None
     return found
+
+
+def _warnings(folder: Path) -> list[str]:
+    """The different warnings of all runs, at most :data:`MOST_WARNINGS`."""
+    results = (read_results(path.parent) for path in sorted((folder / "runs").glob("*/results.json")))
+    found = list(dict.fromkeys(sentence for each in results if each for sentence in each.warnings or ()))
+    left = len(found) - MOST_WARNINGS
+    more = [f"{left} more are in results.json of the runs in {folder / 'runs'}."] if left > 0 else []
+    return found[:MOST_WARNINGS] + more
 
 
 def _counts(files: ComparisonFiles) -> str:
@@ -155,12 +182,12 @@ def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[Labels, In
     return found
 
 
-def _charts(files: ComparisonFiles, colours: Any) -> dict[str, Figure]:
-    """The charts that both the report and ``pictures/`` contain, by name."""
-    charts = {"accuracy-by-labels": draw_accuracy_by_labels(files, colours)}
+def _charts(files: ComparisonFiles, colours: Colours) -> dict[str, Callable[[], Figure]]:
+    """The charts that both the report and ``pictures/`` contain, by name; each is drawn when it is called."""
+    charts: dict[str, Callable[[], Figure]] = {"accuracy-by-labels": partial(draw_accuracy_by_labels, files, colours)}
     for pair in files.pairs:
         name = "differences" if pair[0] == "pretrained" else f"differences-{pair[0]}"
-        charts[name] = draw_differences(files, pair, _intervals(files, pair), colours)
+        charts[name] = partial(draw_differences, files, pair, _intervals(files, pair), colours)
     return charts
 
 
@@ -173,11 +200,8 @@ def _accuracy(files: ComparisonFiles) -> list[str]:
         "accuracy-by-labels": ("Test accuracy, mean over seeds.", f"{spread} Baselines are thin and dashed."),
     }
     figures = [
-        figure(
-            inline_svg(chart, name, f"Chart: {name.replace('-', ' ')}"),
-            *captions.get(name, ("Paired difference.", DIFFERENCES)),
-        )
-        for name, chart in _charts(files, STAND_INS).items()
+        _chart(name, draw, *captions.get(name, ("Paired difference.", DIFFERENCES)))
+        for name, draw in _charts(files, STAND_INS).items()
     ]
     if not files.pairs:
         figures.append(missing("No paired difference: the arms pretrained and random are not both here."))
@@ -187,6 +211,13 @@ def _accuracy(files: ComparisonFiles) -> list[str]:
         means_table(files),
         differences_table(files),
     ]
+
+
+def _chart(name: str, draw: Callable[[], Figure], title: str, caption: str) -> str:
+    words = name.replace("-", " ")
+    return draw_or_explain(
+        f"the chart {words}", lambda: figure(inline_svg(draw(), name, f"Chart: {words}"), title, caption)
+    )
 
 
 DIFFERENCES = "Each dot is a seed, the diamond their mean with its 95% interval. Above zero, pretraining is better."
@@ -199,18 +230,24 @@ def _curves(files: ComparisonFiles) -> str:
         for labels in files.labels:
             curves = {arm: files.curves(arm, labels, "val/error") for arm in pair}
             if all(curves.values()):
-                chart = draw_overlaid_curves(curves, STAND_INS, files.arms)
-                name = f"curves-{pair[0]}-{labels}"
-                figures.append(
-                    figure(inline_svg(chart, name, f"Validation error of {' and '.join(pair)} at {labels} labels"),
-                           f"{labels} labels.", _curve_words(curves))
-                )  # fmt: skip
+                figures.append(_curve(files, pair, labels, curves))
     if not figures:
         return missing("No curves: they need the arms pretrained and random, with at least one finished seed each.")
     return row(figures) + paragraph("Thin lines are seeds; a thick line is their mean until the first seed stopped.")
 
 
-def _curve_words(curves: Mapping[str, Any]) -> str:
+def _curve(files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves: Mapping[str, Sequence[Curve]]) -> str:
+    words = f"{' and '.join(pair)} at {labels} labels"
+
+    def draw() -> str:
+        chart = draw_overlaid_curves(curves, STAND_INS, files.arms)
+        svg = inline_svg(chart, f"curves-{pair[0]}-{labels}", f"Validation error of {words}")
+        return figure(svg, f"{labels} labels.", _curve_words(curves))
+
+    return draw_or_explain(f"the learning curves of {words}", draw)
+
+
+def _curve_words(curves: Mapping[str, Sequence[Curve]]) -> str:
     words = [
         f"{arm} goes from {_mean(next(iter(curve.values())) for curve in found):.1%} "
         f"to {_mean(min(curve.values()) for curve in found):.1%}"
@@ -267,6 +304,11 @@ def _write_pictures(files: ComparisonFiles) -> None:
     """Write the charts in light colours, as SVG and PNG, for a README or slides."""
     folder = files.folder / "pictures"
     make_folder(folder)
-    for name, chart in _charts(files, LIGHT).items():
-        write_whole(folder / f"{name}.svg", svg_text(chart, name).encode())
-        write_picture(folder / f"{name}.png", chart, dpi=150, metadata=WITHOUT_PROGRAM)
+    for name, draw in _charts(files, LIGHT).items():
+        attempt_picture(folder / f"{name}.svg", partial(_write_picture, folder, name, draw))
+
+
+def _write_picture(folder: Path, name: str, draw: Callable[[], Figure]) -> None:
+    chart = draw()
+    write_whole(folder / f"{name}.svg", svg_text(chart, name).encode())
+    write_picture(folder / f"{name}.png", chart, dpi=150, metadata=WITHOUT_PROGRAM)

@@ -7,7 +7,9 @@ from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.colours import STAND_INS, arm_colours, use_variables
 from aepretrain.report.comparison_files import ComparisonFiles
 from aepretrain.report.page import table
+from aepretrain.results import figures
 from aepretrain.results.cell import CellResult, Labels
+from aepretrain.results.figures import mean_and_spread, sampling_error
 
 
 def means_table(files: ComparisonFiles) -> str:
@@ -18,10 +20,11 @@ def means_table(files: ComparisonFiles) -> str:
         [_arm(arm, colours[arm]), *(_mean_cell(files, arm, labels, best[labels]) for labels in files.labels)]
         for arm in files.arms
     ]
-    errors = [100 * budget.sampling_error for budget in files.budgets]
-    words = (
-        f" The sampling error of one accuracy on the test set is up to {max(errors):.1f} points." if any(errors) else ""
-    )
+    errors = {budget.labels: sampling_error(budget) for budget in files.budgets}
+    if errors:
+        rows.append(["sampling error of one accuracy", *(errors.get(labels, "-") for labels in files.labels)])
+    worst = max((100 * budget.sampling_error for budget in files.budgets), default=0)
+    words = f" The sampling error of one accuracy on the test set is up to {worst:.1f} points." if worst else ""
     return (
         "<h3>Test accuracy in %</h3>"
         + table(["arm", *(f"{labels} labels" for labels in files.labels)], rows)
@@ -36,9 +39,7 @@ def _mean(files: ComparisonFiles, arm: str, labels: Labels) -> float:
 
 def _mean_cell(files: ComparisonFiles, arm: str, labels: Labels, best: float) -> str:
     mean, spread = files.spread(arm, labels)
-    if math.isnan(mean):
-        return "-"
-    text = f"{100 * mean:.2f}" + ("" if math.isnan(spread) else f" ± {100 * spread:.2f}")
+    text = mean_and_spread(mean, spread)
     return f"<b>{text}</b>" if mean == best else text
 
 
@@ -49,35 +50,11 @@ def _arm(arm: str, colour: str) -> str:
 
 def differences_table(files: ComparisonFiles) -> str:
     """Table with a row per label budget and difference: mean, intervals, seeds won."""
-    rows = [
-        (
-            f"{budget.labels} labels",
-            name.replace(" - ", "\u00a0−\u00a0"),  # noqa: RUF001
-            f"{100 * found.mean:+.2f}",
-            _interval(found.interval),
-            "-" if found.joint is None else _interval(found.joint),
-            _interval(found.bootstrap),
-            f"{found.wins} of {found.pairs}",
-        )
-        for budget in files.budgets
-        for name, found in budget.differences.items()
-    ]
-    if not rows:
-        return ""
-    columns = (
-        "budget",
-        "difference",
-        "mean",
-        "95% interval (Student)",
-        "jointly over budgets",
-        "95% interval (bootstrap)",
-        "seeds won",
-    )
-    return "<h3>Paired differences of test accuracy in points</h3>" + table(columns, rows, words=2)
-
-
-def _interval(ends: tuple[float, float]) -> str:
-    return f"[{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]" if all(map(math.isfinite, ends)) else "-"
+    columns, rows = figures.differences_table(files.budgets)
+    for row in rows:
+        row[1] = row[1].replace(" - ", "\u00a0−\u00a0")  # noqa: RUF001
+    title = "<h3>Paired differences of test accuracy in points</h3>"
+    return title + table(columns, rows, words=2) if rows else ""
 
 
 def seeds_table(files: ComparisonFiles) -> str:

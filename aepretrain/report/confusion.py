@@ -5,9 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_CLASSES = 20
-"""Largest number of classes shown; the cells of larger matrices would be too small to read."""
-
 
 def confusion_table(matrix: NDArray[np.integer], colour: str) -> str:
     """HTML table with true classes as rows, shaded by the share of the row; errors are shaded more strongly.

@@ -1,19 +1,19 @@
-"""Two-dimensional embeddings of inputs and codes by PCA and t-SNE, and their scatter plots."""
+"""Two-dimensional embeddings of inputs and codes: PCA, whether there is anything to embed, and scatter plots."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
 from aepretrain.report.colours import LIGHT
-
-Points = NDArray[np.floating]
-"""Shape ``(N, 2)``."""
+from aepretrain.report.tsne import Points
 
 MIN_POINTS = 10
+"""Smallest number of examples for t-SNE."""
+ROUNDING = 8
+"""Differences of up to so many units in the last place are rounding errors."""
 SIDE = 200
 MARGIN = 12
 
@@ -34,26 +34,37 @@ def principal_components(x: NDArray[np.floating]) -> Points:
     return PCA(2, svd_solver="full").fit_transform(x)
 
 
-def neighbour_embedding(x: NDArray[np.floating]) -> Points:
-    """Embed by t-SNE, which preserves neighbourhoods; distances between clusters mean nothing.
+def reason_not_embedded(x: NDArray[np.floating], name: str) -> str | None:
+    """The reason why data have no picture in two dimensions; ``None`` if they have one.
 
     Args:
-        x: Shape ``(N, D)``, with N at least :data:`MIN_POINTS`.
-
-    Reference:
-        van der Maaten, Hinton: Visualizing Data using t-SNE (2008).
+        x: Shape ``(N, D)``.
+        name: What the data are, such as ``codes``.
 
     Example:
-        >>> neighbour_embedding(np.random.default_rng(0).random((12, 4))).shape
-        (12, 2)
+        >>> reason_not_embedded(np.full((20, 3), 0.7, dtype=np.float32), "codes")
+        'the codes are all alike'
+        >>> reason_not_embedded(np.eye(20), "codes")
     """
-    perplexity = min(30.0, (len(x) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=500).fit_transform(x)
+    if x.ndim != 2 or min(x.shape) < 2:
+        return f"the {name} have fewer than two dimensions or examples"
+    if not np.isfinite(x).all():
+        return f"the {name} are not all finite"
+    return f"the {name} are all alike" if are_alike(x) else None
 
 
-def can_embed(x: NDArray[np.floating]) -> bool:
-    """Whether the data have at least two examples and two features, are finite and vary."""
-    return x.ndim == 2 and min(x.shape) >= 2 and bool(np.isfinite(x).all()) and bool(x.std(axis=0).any())
+def are_alike(x: NDArray[np.floating]) -> bool:
+    """Whether all rows are the same up to rounding, relative to the size of each feature and of the median feature.
+
+    The neighbours of such rows are rounding errors, which t-SNE cannot order.
+
+    Example:
+        >>> are_alike(np.array([[1.0, 5.0], [1.0 + 1e-15, 5.0]])), are_alike(np.array([[1.0, 5.0], [1.1, 5.0]]))
+        (True, False)
+    """
+    sizes = np.abs(x).max(axis=0)
+    spread = x.max(axis=0) - x.min(axis=0)
+    return bool((spread <= ROUNDING * np.finfo(x.dtype).eps * np.maximum(sizes, np.median(sizes))).all())
 
 
 def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> float:

@@ -66,6 +66,19 @@ def missing(text: str) -> str:
     return paragraph(text, "missing")
 
 
+def warnings_list(sentences: Sequence[str]) -> str:
+    """Build the list of warnings that stands at the top of a report; empty without warnings.
+
+    Example:
+        >>> warnings_list([])
+        ''
+        >>> warnings_list(["a < b"]).splitlines()[1]
+        '<li><b>Warning:</b> a &lt; b</li>'
+    """
+    items = "\n".join(f"<li><b>Warning:</b> {escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="warnings">\n{items}\n</ul>' if items else ""
+
+
 def figure(body: str, title: str, caption: str = "") -> str:
     """Build a figure from a picture, a title and a caption."""
     return f"<figure>\n{body}\n<figcaption><b>{escape(title)}</b> {escape(caption)}</figcaption>\n</figure>"

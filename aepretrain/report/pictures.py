@@ -71,17 +71,17 @@ def draw_curves(epochs: Sequence[Mapping[str, float]], *, kept_epoch: int | None
 
     Example:
         >>> draw_curves([{"train/loss": 2.0}, {"train/loss": 1.0}]).axes[0].get_xlabel()
-        'epoch'
+        'epoch, counted from 0'
     """
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.add_subplot()
     for name, label in CURVE_NAMES.items():
-        points = [(number, epoch[name]) for number, epoch in enumerate(epochs, 1) if name in epoch]
+        points = [(number, epoch[name]) for number, epoch in enumerate(epochs) if name in epoch]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, marker="o" if len(points) == 1 else None)
     if kept_epoch is not None:
-        axes.axvline(kept_epoch + 1, color="grey", linewidth=0.8, linestyle="--", label="kept")
-    axes.set_xlabel("epoch")
+        axes.axvline(kept_epoch, color="grey", linewidth=0.8, linestyle="--", label="kept")
+    axes.set_xlabel("epoch, counted from 0")
     axes.set_ylabel("nats per example")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

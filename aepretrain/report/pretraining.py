@@ -1,26 +1,28 @@
 """Report sections on pretraining: stages, curves, filters, reconstructions, units, embeddings."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from aepretrain.report.charts import SMALL, count_epochs, new_chart
 from aepretrain.report.colours import STAND_INS, Colours
+from aepretrain.report.drawing import draw_or_explain, explain
 from aepretrain.report.embeddings import (
     MIN_POINTS,
-    can_embed,
-    neighbour_embedding,
     neighbours_agree,
     principal_components,
+    reason_not_embedded,
     scatter,
 )
 from aepretrain.report.inline import COARSE, inline_png, inline_svg, mosaic
 from aepretrain.report.page import figure, missing, row, section, table
 from aepretrain.report.run_files import Curve, read_arrays, read_curves, read_results
+from aepretrain.report.tsne import neighbour_embeddings
+from aepretrain.results import figures
 from aepretrain.results.stage import StageResult
 
 LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
@@ -41,9 +43,9 @@ def pretraining_sections(folder: Path) -> list[str]:
     return [
         section("Stages", stage_table(stages)),
         section("Learning curves of pretraining", stage_curves(curves, kept)),
-        section("Layer 1: filters", *_with_samples(folder, filters)),
-        section("Layer 1: reconstructions", *_with_samples(folder, reconstructions)),
-        section("How the codes use their units", units(stages)),
+        section("Layer 1: filters", _with_samples(folder, "the filters of layer 1", filters)),
+        section("Layer 1: reconstructions", _with_samples(folder, "the reconstructions of layer 1", reconstructions)),
+        section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
         section("Inputs and codes in two dimensions", *embeddings(folder)),
     ]
 
@@ -52,29 +54,16 @@ def stage_table(stages: Sequence[StageResult]) -> str:
     """Table with a row per stage: shapes, duration, losses, and diagnostics on validation data."""
     if not stages:
         return missing("The run has not finished: results.json, which holds these figures, is not there yet.")
-    columns = (
-        "stage", "shape", "epochs", "steps", "seconds", "training", "validation", "reconstruction",
-        "active", "dead", "informative", "identity",
-    )  # fmt: skip
-    rows = [
-        (
-            stage.stage,
-            f"{_shape(stage.in_shape)}{NO_BREAK}→{NO_BREAK}{_shape(stage.code_shape)}",
-            str(stage.epochs),
-            f"{stage.steps:,}",
-            f"{stage.seconds:.1f}",
-            *(_number(x, ".2f") for x in (stage.losses.train, stage.losses.validation, stage.losses.reconstruction)),
-            _number(stage.diagnostics.get("active_share"), ".1%"),
-            _number(stage.diagnostics.get("dead_units"), ".0f"),
-            _number(stage.diagnostics.get("informative_units"), ".0f"),
-            _number(stage.diagnostics.get("identity_score"), ".2f"),
-        )
-        for stage in stages
-    ]
-    return table(columns, rows, words=2) + (
+    names, rows = figures.stage_table(stages, tuple(figures.STAGE_FIGURES))
+    shapes = (
+        f"{figures.shape(stage.in_shape)}{NO_BREAK}→{NO_BREAK}{figures.shape(stage.code_shape)}" for stage in stages
+    )
+    cells = [[stage.stage, shape, *row] for stage, shape, row in zip(stages, shapes, rows, strict=True)]
+    return table(["stage", "shape", *names], cells, words=2) + (
         "<p>Training loss, validation loss and reconstruction are in nats per example, summed over features; "
-        "reconstruction is without noise or penalty. All figures but the training loss are of validation data. "
-        "Identity: the share of off-data noise that comes back; 1 is a layer that copies anything.</p>"
+        "reconstruction is without noise or penalty. All figures but the training loss are of validation data and of "
+        "the kept epoch; epochs are counted from 0. Identity: the share of off-data noise that comes back; 1 is a "
+        "layer that copies anything.</p>"
     )
 
 
@@ -88,19 +77,16 @@ def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, i
     shown = {stage: {name: c for name, c in found.items() if name in LOSSES} for stage, found in curves.items()}
     if not any(shown.values()):
         return missing("There are no curves: metrics.jsonl is empty or missing.")
-    return row(
-        figure(
-            inline_svg(
-                draw_losses(found, STAND_INS, kept_epoch=kept.get(stage)),
-                f"curves-{stage}",
-                f"Losses of stage {stage} over its epochs",
-            ),
-            stage,
-            _curve_caption(found, kept.get(stage)),
-        )
-        for stage, found in shown.items()
-        if found
-    )
+    return row(_stage_curve(stage, found, kept.get(stage)) for stage, found in shown.items() if found)
+
+
+def _stage_curve(stage: str, curves: Mapping[str, Curve], kept: int | None) -> str:
+    def draw() -> str:
+        chart = draw_losses(curves, STAND_INS, kept_epoch=kept)
+        svg = inline_svg(chart, f"curves-{stage}", f"Losses of stage {stage} over its epochs")
+        return figure(svg, stage, _curve_caption(curves, kept))
+
+    return draw_or_explain(f"the learning curves of {stage}", draw)
 
 
 def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: int | None = None) -> Figure:
@@ -114,17 +100,16 @@ def draw_losses(curves: Mapping[str, Curve], colours: Colours, *, kept_epoch: in
     Example:
         >>> from aepretrain.report.colours import LIGHT
         >>> draw_losses({"train/loss": {0: 2.0, 1: 1.5}, "val/loss": {1: 1.0}}, LIGHT).axes[0].lines[1].get_xdata()
-        array([2])
+        array([1])
     """
     chart, axes = new_chart(4.4, 2.9, colours)
     order = [name for name in LOSSES if name in curves]
     for name, colour, style in zip(order, (colours.muted, *colours.series), ("-", "-", "--"), strict=False):
         values = curves[name]
         marker = "o" if len(values) == 1 else None
-        epochs = [epoch + 1 for epoch in values]
-        axes.plot(epochs, list(values.values()), style, color=colour, marker=marker, label=LOSSES[name])
+        axes.plot(list(values), list(values.values()), style, color=colour, marker=marker, label=LOSSES[name])
     if kept_epoch is not None and len(curves[order[0]]) > 1:
-        axes.axvline(kept_epoch + 1, color=colours.muted, linewidth=0.8, linestyle=":")
+        axes.axvline(kept_epoch, color=colours.muted, linewidth=0.8, linestyle=":")
     count_epochs(axes, "epoch")
     axes.set_ylabel("nats per example")
     chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
@@ -137,15 +122,16 @@ def _curve_caption(curves: Mapping[str, Curve], kept: int | None) -> str:
     if len(values) == 1:
         return f"{LOSSES[name].capitalize()} is {values[0]:.3g} nats after one epoch."
     words = f"{LOSSES[name].capitalize()} goes from {values[0]:.3g} to {values[-1]:.3g} nats in {len(values)} epochs."
-    return words + ("" if kept is None else f" The weights of epoch {kept + 1} were kept (dotted line).")
+    return words + ("" if kept is None else f" The weights of epoch {kept}, counted from 0, were kept (dotted line).")
 
 
-def _with_samples(folder: Path, draw: Any) -> list[str]:
+def _with_samples(folder: Path, what: str, draw: Callable[[Mapping[str, np.ndarray]], str]) -> str:
     """Apply a function to the arrays of the first stage; if there are none, give the reason."""
     paths = sorted(folder.glob("stages/00-*/samples.npz"))
     if not paths:
-        return [missing("No arrays of the first stage were kept: the run has not come that far, or is an older one.")]
-    return [draw(read_arrays(paths[0]))]
+        return missing("No arrays of the first stage were kept: the run has not come that far, or is an older one.")
+    arrays = read_arrays(paths[0])
+    return draw_or_explain(what, lambda: draw(arrays))
 
 
 def filters(arrays: Mapping[str, np.ndarray]) -> str:
@@ -191,7 +177,7 @@ def units(stages: Sequence[StageResult]) -> str:
     """Figure of active, informative and dead units per layer."""
     if not stages:
         return missing("The run has not finished: its diagnostics are not there yet.")
-    dead = [f"{_number(stage.diagnostics.get('dead_units'), '.0f')} in {stage.stage}" for stage in stages]
+    dead = [f"{figures.number(stage.diagnostics.get('dead_units'), '.0f')} in {stage.stage}" for stage in stages]
     return figure(
         inline_svg(
             draw_units(stages, STAND_INS), "units", "Active, informative and dead units of each layer in percent"
@@ -243,22 +229,56 @@ def embeddings(folder: Path) -> list[str]:
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
         spaces[f"codes of {path.parent.name}"] = read_arrays(path)["codes"]
-    parts = [row((_scatter(name, x, labels, "PCA") for name, x in spaces.items()), "small")]
-    if len(inputs["inputs"]) >= MIN_POINTS:
-        parts.append(row((_scatter(name, x, labels, "t-SNE") for name, x in spaces.items()), "small"))
-    else:
-        parts.append(missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples."))
-    return [_embedding_words(spaces, labels), *parts]
+    words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
+    neighbours = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels))
+    return [words, row(_principal_components(spaces, labels), "small"), neighbours]
 
 
-def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None, method: str) -> str:
-    if not can_embed(x):
-        return figure("", f"{method}, {name}.", "Left out: the data have fewer than two dimensions, or do not vary.")
-    points = principal_components(x) if method == "PCA" else neighbour_embedding(x)
+Spaces = Mapping[str, np.ndarray]
+"""Data of shape ``(N, D)`` by name."""
+
+
+def _principal_components(spaces: Spaces, labels: np.ndarray | None) -> list[str]:
+    return [draw_or_explain(f"PCA of the {name}", partial(_scatter, name, x, labels)) for name, x in spaces.items()]
+
+
+def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None) -> str:
+    """Figure of data by PCA; if they have no picture, the reason."""
+    if (reason := reason_not_embedded(x, _kind(name))) is not None:
+        return figure("", f"PCA, {name}.", f"Left out: {reason}.")
+    return _figure(name, "PCA", principal_components(x), labels)
+
+
+def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> str:
+    """Figures of data by t-SNE; if they have no picture, the reason."""
+    if len(spaces["raw inputs"]) < MIN_POINTS:
+        return missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")
+    reasons = {name: reason_not_embedded(x, _kind(name)) for name, x in spaces.items()}
+    shown = [name for name, reason in reasons.items() if reason is None]
+    found = dict(zip(shown, neighbour_embeddings([spaces[name] for name in shown]), strict=True))
+    parts = []
+    for name, reason in reasons.items():
+        points = found.get(name)
+        if reason is not None or points is None:
+            parts.append(figure("", f"t-SNE, {name}.", f"Left out: {reason}."))
+        elif isinstance(points, str):
+            parts.append(explain(f"t-SNE of the {name} could not be drawn: {points}."))
+        else:
+            draw = partial(_figure, name, "t-SNE", points, labels)
+            parts.append(draw_or_explain(f"t-SNE of the {name}", draw))
+    return row(parts, "small")
+
+
+def _figure(name: str, method: str, points: np.ndarray, labels: np.ndarray | None) -> str:
     return figure(scatter(points, labels, f"{method} of {name}"), method, name)
 
 
-def _embedding_words(spaces: Mapping[str, np.ndarray], labels: np.ndarray | None) -> str:
+def _kind(name: str) -> str:
+    """What data of this name are: codes or raw inputs."""
+    return name.split(" of ")[0]
+
+
+def _embedding_words(spaces: Spaces, labels: np.ndarray | None) -> str:
     count = len(spaces["raw inputs"])
     if labels is None:
         return f"<p>{count} validation examples. The data have no labels, so the points have one colour.</p>"
@@ -268,11 +288,3 @@ def _embedding_words(spaces: Mapping[str, np.ndarray], labels: np.ndarray | None
         f"example, in all dimensions, has the same label for {', '.join(agree)}. In t-SNE, distances between clusters "
         "mean nothing.</p>"
     )
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:{form}}"

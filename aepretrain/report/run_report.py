@@ -8,12 +8,25 @@ from pathlib import Path
 import numpy as np
 
 from aepretrain.report.colours import STAND_INS
-from aepretrain.report.confusion import MAX_CLASSES, confusion_table, most_confused
+from aepretrain.report.confusion import confusion_table, most_confused
+from aepretrain.report.drawing import draw_or_explain
 from aepretrain.report.inline import inline_svg
-from aepretrain.report.page import figure, headline, missing, page, paragraph, row, section, table, write_page
+from aepretrain.report.page import (
+    figure,
+    headline,
+    missing,
+    page,
+    paragraph,
+    row,
+    section,
+    table,
+    warnings_list,
+    write_page,
+)
 from aepretrain.report.pretraining import draw_losses, pretraining_sections
 from aepretrain.report.provenance import provenance_section
 from aepretrain.report.run_files import Curve, read_curves, read_results
+from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.run import RunResult
 from aepretrain.results.statistics import sampling_error
@@ -47,6 +60,7 @@ def write_run_report(folder: Path) -> Path:
     parts = [
         f"<h1>{escape(name)}: pretrained layer by layer</h1>",
         paragraph(_facts(results), "facts"),
+        warnings_list(() if results is None else results.warnings or ()),
         *_answer(results),
         *pretraining_sections(folder),
         section("Classifier", *_classifier(results, curves)),
@@ -102,17 +116,24 @@ def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[
     if results is None or results.classifier is None:
         return [missing(_no_classifier(results))]
     found = results.classifier
-    columns = ("data", "examples", "accuracy", "error", "loss (nats)")
-    rows = [
-        (name, f"{part.examples:,}", f"{part.accuracy:.2%}", f"{part.error:.2%}", f"{part.loss:.4f}")
-        for name, part in (("validation", found.validation), ("test", found.test))
-    ]
+    columns, rows = figures.measurement_table({"validation": found.validation, "test": found.test})
     words = "frozen encoder, head alone trained" if found.frozen_encoder else "fine-tuned end to end"
-    sentence = f"{found.epochs} epochs, {words}; the weights of epoch {found.kept_epoch + 1} were kept."
+    sentence = f"{found.epochs} epochs, {words}; the weights of epoch {found.kept_epoch}, counted from 0, were kept."
     if found.weights_arrived:
         sentence += " Before its first step it held the pretrained weights, bit for bit."
-    figures = [_curves(curves, found.kept_epoch), _confusion(found.test.confusion_matrix)]
-    return [table(columns, rows), paragraph(sentence), row(figures, "wide")]
+    pictures = [
+        draw_or_explain("the learning curves of the classifier", lambda: _curves(curves, found.kept_epoch)),
+        draw_or_explain("the confusion matrix", lambda: _confusion(found.test.confusion_matrix)),
+    ]
+    return [table(columns, rows), paragraph(sentence), _recall(results), row(pictures, "wide")]
+
+
+def _recall(results: RunResult) -> str:
+    """Table of recall per class; empty if there are too many classes."""
+    assert results.classifier is not None
+    found = results.classifier
+    columns, rows = figures.recall_table(found.validation, found.test, results.data.class_names)
+    return f"<h3>Recall of each class</h3>{table(columns, rows)}" if rows else ""
 
 
 def _curves(curves: Mapping[str, Curve], kept: int) -> str:
@@ -124,15 +145,15 @@ def _curves(curves: Mapping[str, Curve], kept: int) -> str:
     if "val/error" in curves:
         errors = curves["val/error"]
         first = next(iter(errors))
-        words = f"Validation error is {errors[first]:.1%} after epoch {first + 1}"
+        words = f"Validation error is {errors[first]:.1%} after epoch {first}"
         if kept in errors:
-            words += f" and {errors[kept]:.1%} after epoch {kept + 1}, whose weights were kept"
-        words += "."
+            words += f" and {errors[kept]:.1%} after epoch {kept}, whose weights were kept"
+        words += "; epochs are counted from 0."
     return figure(inline_svg(chart, "curves-classifier", "Losses of the classifier over its epochs"), "Loss.", words)
 
 
 def _confusion(matrix: list[list[int]]) -> str:
-    if len(matrix) > MAX_CLASSES:
+    if len(matrix) > figures.MAX_CLASSES:
         return missing(f"{len(matrix)} classes are too many for a matrix. {most_confused(matrix)}")
     body = confusion_table(np.array(matrix), "series-0")
     words = f"Rows are the true classes, columns the answers. {most_confused(matrix)}"

@@ -1,16 +1,19 @@
 """Artifacts of a run: arrays of validation examples for the report, and pictures of each stage."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepretrain.data.examples import Examples
 from aepretrain.layers.base import Layer
 from aepretrain.parts.noise import Noise, derive_seed
+from aepretrain.report.drawing import attempt_picture
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows, write_picture
 from aepretrain.results.stage import StageRecord
 from aepretrain.storage.array_files import write_arrays
@@ -40,8 +43,12 @@ def save_inputs(validation: Examples, out: Path) -> None:
 
 @rank_zero_only
 def save_curves(record: StageRecord, folder: Path) -> None:
-    """Plot the learning curves of a stage and save them in its folder."""
-    write_picture(folder / "curves.png", draw_curves(record.history, kept_epoch=record.kept_epoch))
+    """Plot the learning curves of a stage and save them in its folder; if that fails, the run goes on."""
+    _save_picture(folder / "curves.png", lambda: draw_curves(record.history, kept_epoch=record.kept_epoch))
+
+
+def _save_picture(path: Path, draw: Callable[[], Figure]) -> None:
+    attempt_picture(path, lambda: write_picture(path, draw()))
 
 
 @rank_zero_only
@@ -62,14 +69,24 @@ def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tens
     arrays = {"codes": layer.encode(x[:EXAMPLES]).flatten(1).numpy()}
     if len(layer.in_shape) == 3 and layer.in_shape[0] in (1, 3):
         generator = torch.Generator().manual_seed(derive_seed(context.seed, record.stage, "pictures"))
-        rows = {name: images.numpy() for name, images in layer.pictures(x[:PICTURES], Noise(generator)).items()}
-        write_picture(folder / "reconstructions.png", draw_image_rows(rows))
-        arrays |= rows
+        arrays |= _save_reconstructions(layer, x[:PICTURES], Noise(generator), folder / "reconstructions.png")
         filters = _filters(layer)
         if filters is not None:
-            write_picture(folder / "filters.png", draw_filters(filters))
+            _save_picture(folder / "filters.png", lambda: draw_filters(filters))
             arrays |= {"filters": filters[:FILTERS], "units": np.array(len(filters))}
     write_arrays(folder / "samples.npz", arrays)
+
+
+def _save_reconstructions(layer: Layer, x: Tensor, noise: Noise, path: Path) -> dict[str, NDArray[np.float32]]:
+    """Draw rows of images and their reconstructions, and return them; none if the layer cannot make them."""
+    rows: dict[str, NDArray[np.float32]] = {}
+
+    def draw() -> None:
+        rows.update({name: images.numpy() for name, images in layer.pictures(x, noise).items()})
+        write_picture(path, draw_image_rows(rows))
+
+    attempt_picture(path, draw)
+    return rows
 
 
 def _filters(layer: Layer) -> NDArray[np.float32] | None:

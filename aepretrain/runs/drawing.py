@@ -5,14 +5,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from aepretrain.console import print_line
 from aepretrain.errors import DrawingStoppedError, StoppedError
 from aepretrain.training.recovery.signals import stop_at_signal
 
 
 @contextlib.contextmanager
 def drawing_report(folder: Path) -> Iterator[None]:
-    """Say that the report of a directory is drawn in this block, which a signal leaves at once.
+    """Exit this block at once when a signal arrives: the report of a directory is drawn in it.
 
     Raises:
         DrawingStoppedError: If a signal comes; the message names the command that draws the report.
@@ -20,11 +19,9 @@ def drawing_report(folder: Path) -> Iterator[None]:
     Example:
         >>> with drawing_report(Path("runs/a")):
         ...     pass
-        drawing the report
     """
     try:
         with stop_at_signal("while the report was drawn; all else is finished"):
-            print_line("drawing the report")
             yield
     except StoppedError as error:
         command = f"aepretrain report {shlex.quote(str(folder))}"

@@ -22,6 +22,7 @@ from aepretrain.heads import Classifier, Head
 from aepretrain.layers.base import StageModule
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
 from aepretrain.processes import is_first_process
+from aepretrain.report.drawing import draw_report
 from aepretrain.report.run_report import write_run_report
 from aepretrain.results.classifier import ClassifierResult, Measurement
 from aepretrain.results.findings import classifier_findings
@@ -140,13 +141,21 @@ class Experiment:
         """What is likely to disappoint, found before training: warnings on the data and on the stack."""
         return [*self.data.warnings, *stack.warnings()]
 
-    def run(self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False) -> RunResult:
-        """Train everything and write the run directory.
+    def run(
+        self,
+        out: Path,
+        stack: GreedyStack | None = None,
+        *,
+        resume: bool = False,
+        on_results: Callable[[RunResult], None] | None = None,
+    ) -> RunResult:
+        """Train everything and write the run directory. The report is drawn last: it cannot cost a result.
 
         Args:
             out: The existing run directory. Only the first of several processes writes to it.
             stack: The stack returned by :meth:`prepare`, if already called.
             resume: Resume from ``out``, which must hold a run of the same experiment.
+            on_results: Called with the results as soon as they are written, before the loggers and the report.
 
         Returns:
             What the run found, as ``results.json`` has it.
@@ -158,12 +167,14 @@ class Experiment:
             check_unused(out)
         with RunState(out).recording_outcome(), open_run(self.tracking, out, job_type="fit") as run:
             results = self._run(out, stack, run, resume=resume)
+            if on_results is not None:
+                on_results(results)
             run.log_outcome(results, encoder=out / "encoder")
             run.publish_report()
             run.print_wandb_links()
         if self.report and is_first_process():
             with drawing_report(out):
-                write_run_report(out)
+                draw_report(write_run_report, out)
         return results
 
     def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:
@@ -325,7 +336,8 @@ def load_classifier(experiment: Experiment, run: Path) -> Classifier:
 def classifier_summary(found: ClassifierResult) -> str:
     """A one-line summary of the classifier, for the end of its stage."""
     return (
-        f"classifier  {found.epochs} epochs in {format_duration(found.seconds)}, epoch {found.kept_epoch + 1} kept  "
+        f"classifier  {found.epochs} epochs in {format_duration(found.seconds)}, epoch {found.kept_epoch} of 0 to "
+        f"{found.epochs - 1} kept  "
         f"validation error {found.validation.error:.2%}  test error {found.test.error:.2%}"
     )
 
@@ -346,7 +358,10 @@ def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: Run
         "variants": [stage.variant for stage in results.stages],
         "data set": results.data.name,
         "seed": results.seed,
-        "data": {**to_plain(replace(results.data, fingerprint=None)), "sha256": known and known.digest},
+        "data": {
+            **to_plain(replace(results.data, fingerprint=None, class_names=None)),
+            "sha256": known and known.digest,
+        },
         "metrics": finite(_metrics(results)),
         "versions": to_plain(results.versions),
     }

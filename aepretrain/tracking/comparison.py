@@ -1,6 +1,6 @@
 """A comparison in Weights & Biases: one group of runs and one summary run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +52,14 @@ def _group_of(folder: Path) -> str:
     return next((path.parent for path in above if path.name == "runs"), above[1]).name
 
 
-def log_comparison(tracking: Tracking, folder: Path, summary: ComparisonResult, rows: Sequence[CellResult]) -> None:
+def log_comparison(
+    tracking: Tracking,
+    folder: Path,
+    summary: ComparisonResult,
+    rows: Sequence[CellResult],
+    *,
+    draw: Callable[[], None] | None = None,
+) -> None:
     """Log the summary of a comparison: a table of all rows, means, differences, verdicts and any pictures.
 
     Args:
@@ -60,11 +67,14 @@ def log_comparison(tracking: Tracking, folder: Path, summary: ComparisonResult, 
         folder: The directory of the comparison.
         summary: The results of the comparison.
         rows: The results of all cells.
+        draw: Draws the pictures, once everything else is logged; ``None``: there are none to draw.
     """
     with open_run(tracking, folder, job_type="summary", group=folder.absolute().name, tags=["summary"]) as run:
         # A table column has one type, but a label budget is a number or "all".
         run.log_table("results", [{**to_plain(replace(row, data=None)), "labels": str(row.labels)} for row in rows])
         run.log_figures(scalar_metrics(summary))
+        if draw is not None:
+            draw()
         run.log_pictures()
         run.publish_report()
         run.print_wandb_links(f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*")

@@ -47,7 +47,7 @@ def check_losses(
             facts = {"stage": stage, "epoch": epoch, "batch": position, "step": step, "loss": str(loss)}
             rows = chunk.batches.rows(epoch, position).tolist()
             write_whole(path, (json.dumps({**facts, "examples": rows}) + "\n").encode())
-    raise DivergedError(f"{stage}: the loss of epoch {epoch + 1}, step {step}, is {loss}. {ADVICE}{where}")
+    raise DivergedError(f"{stage}: the loss of epoch {epoch}, step {step}, is {loss}. {ADVICE}{where}")
 
 
 def check_weights(module: nn.Module, stage: str, step: int) -> None:

@@ -88,7 +88,7 @@ class EpochLog:
     def _check_finite(self, row: Mapping[str, float], epoch: int) -> None:
         for name in ("train/loss", "val/loss", "val/reconstruction"):
             if not math.isfinite(row.get(name, 0.0)):
-                raise DivergedError(f"{self.stage}: {name} of epoch {epoch + 1} is {row[name]}. {ADVICE}")
+                raise DivergedError(f"{self.stage}: {name} of epoch {epoch} is {row[name]}. {ADVICE}")
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint; every process has losses of its own, of equally many steps and examples.

@@ -64,8 +64,8 @@ class StageProgress:
             return
         done = epoch + 1
         names = [name for name in ("train/loss", self.show) if name in metrics]
-        figures = f"epoch {done}/{self.epochs}  " + "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
-        short = f"epoch {done}/{self.epochs}"
+        figures = f"{done}/{self.epochs} epochs  " + "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
+        short = f"{done}/{self.epochs} epochs"
         if self.show in metrics:
             short += f"  {self.show.removeprefix('val/')} {metrics[self.show]:.4g}"
         log.debug("%s  %s", self.stage, figures)

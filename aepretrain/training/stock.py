@@ -196,7 +196,7 @@ class FollowStage(Callback):
         row = {name: value for name, value in metrics.items() if self._validated or not name.startswith("val/")}
         row["epoch_seconds"] = time.perf_counter() - self._start - self._validation_seconds
         if not math.isfinite(row["train/loss"]):
-            epoch = trainer.current_epoch + 1
+            epoch = trainer.current_epoch
             raise DivergedError(f"{self.stage}: train/loss of epoch {epoch} is {row['train/loss']}. {ADVICE}")
         self.history.append(row)
 

@@ -380,7 +380,7 @@ def test_a_diverging_run_stops_with_code_4_and_names_the_stage(tmp_path, capsys)
     sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e18}}
     config = write(tmp_path, layers=[layer("PlainAutoencoder", optimizer=sgd)])
     assert main(["fit", "--config", config, "--out", str(tmp_path / "run")]) == 4
-    assert "00-plain: the loss of epoch 1, step 1, is inf" in capsys.readouterr().err
+    assert "00-plain: the loss of epoch 0, step 1, is inf" in capsys.readouterr().err
     assert not (tmp_path / "run" / "encoder").exists()
 
 
@@ -390,7 +390,7 @@ def test_a_last_step_that_blows_up_is_seen_by_its_validation(tmp_path, capsys):
         tmp_path, layers=[layer("PlainAutoencoder", optimizer=sgd)], pretrain={"epochs": 1, "batch_size": 1197}
     )
     assert main(["fit", "--config", path, "--out", str(tmp_path / "run")]) == 4
-    assert "00-plain: val/loss of epoch 1 is" in capsys.readouterr().err
+    assert "00-plain: val/loss of epoch 0 is" in capsys.readouterr().err
 
 
 def test_what_nobody_foresaw_is_one_line_and_code_1(tmp_path, capsys):

@@ -42,4 +42,4 @@ def test_curves_show_each_loss_and_mark_the_kept_epoch():
     assert lines["training loss"] == [3.0, 1.0]
     assert lines["validation loss"] == [4.0, 2.0]
     assert "reconstruction" not in lines
-    assert draw_curves(epochs, kept_epoch=1).axes[0].lines[-1].get_xdata()[0] == 2
+    assert draw_curves(epochs, kept_epoch=1).axes[0].lines[-1].get_xdata()[0] == 1

@@ -4,17 +4,24 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aepretrain import ComparisonResult, RunResult
 from aepretrain.cli.main import main
+from aepretrain.cli.terminal import print_comparison, print_results
+from aepretrain.console import console
 from aepretrain.report.comparison_report import write_comparison_report
+from aepretrain.report.pretraining import stage_table
 from aepretrain.report.run_report import write_run_report
 from aepretrain.runs.directory import record_command
 from tests.support.records import SETTINGS, make
 
+EARLIER = Path(__file__).parents[1] / "results" / "earlier"
 VOID = {"meta", "link", "img", "path", "rect", "use", "br", "image", "circle", "line"}
 
 
@@ -121,6 +128,92 @@ def test_the_verdict_comes_first_and_every_cell_is_in_the_table(comparison):
         cells = f"{row['arm']} {row['labels']} {row['seed']} {row['hyperparameters'] or '-'}"
         accuracies = " ".join(f"{100 * float(row[f'{split}_accuracy']):.2f}" for split in ("validation", "test"))
         assert f"{cells} {accuracies}" in table
+
+
+def one_line(text):
+    return " ".join(text.replace("\u2212", "-").split())
+
+
+def test_terminal_and_report_show_every_figure_of_a_comparison_alike(comparison, monkeypatch):
+    found = json.loads((comparison / "summary.json").read_text())
+    budgets, percent = found["budgets"], lambda value: f"{100 * value:.2f}"
+    monkeypatch.setattr(console, "_width", 200)
+    with console.capture() as capture:
+        print_comparison(ComparisonResult.read(comparison / "summary.json"), comparison)
+    terminal = [one_line(line) for line in capture.get().splitlines()]
+    report = one_line(read(comparison / "report.html")[0])
+    for arm in budgets[0]["arms"]:
+        arms = [budget["arms"][arm] for budget in budgets]
+        figures = " ".join(f"{percent(each['mean'])} ± {percent(each['std'])}" for each in arms)
+        assert f"{arm} {figures}" in terminal
+        assert f"{arm} {figures}" in report.replace(" (baseline)", "")
+    errors = " ".join(f"± {100 * max(a['sampling_error'] for a in b['arms'].values()):.1f}" for b in budgets)
+    assert f"sampling error {errors}" in terminal
+    assert f"sampling error of one accuracy {errors}" in report
+    for budget in budgets:
+        assert budget["differences"]
+        for name, difference in budget["differences"].items():
+            intervals = [f"[{percent(low)}, {percent(high)}]" for low, high in
+                         (difference["interval"], difference["bootstrap"])]  # fmt: skip
+            figures = f"{100 * difference['mean']:+.2f} {' '.join(intervals)} {difference['wins']} of 3"
+            assert f"{budget['labels']} labels: {name} {figures}" in terminal
+            assert f"{budget['labels']} {name} {figures}" in report
+        answer, _, rest = budget["verdict"].partition(": ")
+        assert any(budget["verdict"].removeprefix(answer) in line for line in terminal)
+        assert rest.replace(f" at {budget['labels']} labels", "") in report
+
+
+def test_terminal_and_report_show_every_figure_of_a_run_alike(run, monkeypatch):
+    results = RunResult.read(run / "results.json")
+    monkeypatch.setattr(console, "_width", 200)
+    with console.capture() as capture:
+        print_results(results, run)
+    terminal = [one_line(line) for line in capture.get().splitlines()]
+    report = one_line(read(run / "report.html")[0])
+    for stage in results.stages:
+        (line,) = [line for line in terminal if line.startswith(stage.stage)]
+        row = report[report.index(f"{stage.stage} {'x'.join(map(str, stage.in_shape))} →") :].split(" 0")[0]
+        epochs, kept, seconds, nats, active, dead, identity = line.split()[4:]
+        cells = report[report.index(row) :].split()[4:16]
+        assert (epochs, kept, seconds) == (cells[0], cells[1], cells[3])
+        assert [nats, active, dead, identity] == [cells[6], cells[7], cells[9], cells[11]]
+    classifier = results.classifier
+    for split, found in (("validation", classifier.validation), ("test", classifier.test)):
+        figures = f"{split} 300 {found.accuracy:.2%} {found.error:.2%} {found.loss:.4f} {found.balanced_accuracy:.2%}"
+        assert figures in terminal
+        assert figures in report
+    for k in range(10):
+        (one, other) = (each.per_class.recall[k] for each in (classifier.validation, classifier.test))
+        counts = [sum(each.confusion_matrix[k]) for each in (classifier.validation, classifier.test)]
+        assert f"{k} {counts[0]} {one:.2%} {counts[1]} {other:.2%}" in terminal
+        assert f"{k} {counts[0]} {one:.2%} {counts[1]} {other:.2%}" in report
+
+
+def test_the_diagnostics_of_each_variant_are_in_the_table_of_stages():
+    (stage,) = RunResult.read(EARLIER / "run.json").stages
+    variational = replace(stage, stage="00-variational", diagnostics={**stage.diagnostics, "kl": 3.25})
+    contractive = replace(stage, stage="01-contractive", diagnostics={**stage.diagnostics, "jacobian_norm": 1.75})
+    text = stage_table([variational, contractive])
+    assert re.findall(r">([^<]+)</th>", text)[-2:] == ["KL (nats)", "\u2016J\u2016"]
+    rows = [re.findall(r">([^<]*)</td>", row)[-2:] for row in text.split("<tr>")[2:]]
+    assert rows == [["3.25", "-"], ["-", "1.75"]]
+    assert "KL" not in stage_table([stage])
+
+
+def test_recall_has_the_names_of_the_classes_and_is_left_out_for_many(run, copy):
+    folder = copy(run)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["data"]["class_names"] == list("0123456789")
+    results["data"]["class_names"] = ["<b>zero</b>", *"123456789"]
+    (folder / "results.json").write_text(json.dumps(results))
+    text = write_run_report(folder).read_text()
+    assert "0 &lt;b&gt;zero&lt;/b&gt;" in text
+    for split in ("validation", "test"):
+        measured = results["classifier"][split]
+        measured["per_class"] = {name: [0.5] * 21 for name in ("recall", "precision", "f1")}
+        measured["confusion_matrix"] = [[1] * 21] * 21
+    (folder / "results.json").write_text(json.dumps(results))
+    assert "Recall of each class" not in write_run_report(folder).read_text()
 
 
 def test_confusion_matrices_add_up_over_the_seeds(comparison):
@@ -234,7 +327,7 @@ def test_further_arms_a_control_network_and_chosen_settings_are_in_the_report(tm
 def test_curves_keep_their_epochs_where_not_every_epoch_was_validated(tmp_path):
     finetune = {"epochs": 4, "batch_size": 64, "validate_every": 2}
     words, _ = read(make("fit", tmp_path, finetune=finetune) / "report.html")
-    assert re.search(r"Validation error is [\d.]+% after epoch 2( and [\d.]+% after epoch 4, whose weights)?", words)
+    assert re.search(r"Validation error is [\d.]+% after epoch 1( and [\d.]+% after epoch 3, whose weights)?", words)
 
 
 def test_a_stopped_comparison_has_no_verdict_yet_but_shows_its_cells(comparison, copy):

@@ -136,7 +136,7 @@ def test_the_bar_tells_the_time_left_on_a_terminal(width, monkeypatch):
     lines = [line for line in re.split(r"[\r\n]", terminal.file.getvalue()) if "00-contractive" in line]
     later = [line for line in lines if "epoch" in line]
     assert later
-    assert all(re.search(r"left \d:\d\d:\d\d epoch \d+/30", line) for line in later)
+    assert all(re.search(r"left \d:\d\d:\d\d \d+/30 epochs", line) for line in later)
 
 
 def test_what_lightning_refuses_is_a_config_error():

@@ -81,7 +81,7 @@ def _name_resume_command(arguments: Sequence[str]) -> Iterator[None]:
 
 def _run(parsed: Parsed, workers: Workers, vectorize: Vectorize, out: Path) -> None:
     with log_to(out / "train.log"):
-        summary = compare(
+        compare(
             parsed.experiment,
             parsed.comparison,
             out,
@@ -89,8 +89,8 @@ def _run(parsed: Parsed, workers: Workers, vectorize: Vectorize, out: Path) -> N
             trials=parsed.trials,
             workers=workers,
             vectorize=vectorize,
+            on_summary=lambda summary: print_comparison(summary, out),
         )
-        print_comparison(summary, out)
 
 
 def _add_own(parser: ArgumentParser) -> None:

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     _check_data(experiment.data, folder, other_data=parsed.other_data)
     with stop_at_signal("while the classifier was measured"):
         found = measure(load_classifier(experiment, folder), experiment.data, experiment.seed)
-    print_classifier(*found)
+    print_classifier(*found, experiment.data.class_names)
 
 
 def _restore_transform(data: DataModule, folder: Path) -> None:

@@ -105,8 +105,7 @@ def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> No
     with log_to(out / "train.log"), _name_resume_command(out):
         print_data(parsed.experiment, stack)
         print_line(f"run directory {out}{', resumed' if resume else ''}")
-        results = parsed.experiment.run(out, stack, resume=resume)
-        print_results(results, out)
+        parsed.experiment.run(out, stack, resume=resume, on_results=lambda results: print_results(results, out))
 
 
 @contextlib.contextmanager

@@ -28,5 +28,6 @@ def run(arguments: Sequence[str]) -> None:
     if not (is_comparison(folder) or is_run(folder)):
         raise ConfigError(f"{folder} is neither a run nor a comparison. Name a directory that fit or compare wrote.")
     with drawing_report(folder):
+        print_line("drawing the report")
         path = write_comparison_report(folder) if is_comparison(folder) else write_run_report(folder)
-    print_line(f"report  {path}")
+    print_line(f"report   {path}")

@@ -259,7 +259,7 @@ def poisoned(row):
 def test_a_loss_that_is_not_finite_stops_the_epoch_and_names_step_and_examples(tmp_path, monkeypatch):
     seen = []
     before_chunks(monkeypatch, lambda state: seen.append(state.step))
-    with pytest.raises(DivergedError, match=r"00-test: the loss of epoch 1, step (\d+), is nan\. Lower the learning"):
+    with pytest.raises(DivergedError, match=r"00-test: the loss of epoch 0, step (\d+), is nan\. Lower the learning"):
         train(model(), tmp_path, x=poisoned(77))
     told = json.loads((tmp_path / "stages" / STAGE / "diverged.json").read_text())
     assert 77 in told["examples"]
