@@ -147,8 +147,7 @@ def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     settings = parser.parse_args(list(words))
     for prefix in ("", "control."):
         key = f"{prefix}classifier.scheduler"
-        named = settings[key]
-        if named is not None and named.class_path.endswith(".ReduceLROnPlateau"):
+        if str(getattr(settings[key], "class_path", "")).endswith(".ReduceLROnPlateau"):
             given = parser.parse_args(list(words), defaults=False).get(f"{key}.init_args") or {}
             if "mode" not in given:
                 settings[f"{key}.init_args.mode"] = Classifier.mode

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -127,7 +127,9 @@ class StageModule(LightningModule, ABC):
 
     def _logged_size(self, examples: int) -> int:
         """What Lightning weighs a mean by: it takes the mean over processes of their sizes, and rounds that down."""
-        return examples * self.trainer.world_size
+        return examples * (
+            distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+        )
 
 
 class Layer(StageModule, ABC):
