@@ -38,7 +38,7 @@ def killing_signal() -> int:
     return getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
-def take_signals(answer: Handler) -> dict[int, Handler | int]:
+def take_signals(answer: Handler | signal.Handlers) -> dict[int, Handler | int]:
     """Have a handler answer the signals that ask to stop; returns who answered before.
 
     In a thread other than the main one nothing changes: signals are the main thread's. SIGHUP stays ignored where it
@@ -76,6 +76,11 @@ def leave_at_once(signum: int, frame: FrameType | None = None) -> None:
     elif signum == signal.SIGINT:
         return  # the first process answers for all
     os._exit(128 + signum)
+
+
+def ignore_signals() -> None:
+    """For the last moment of a program, in which Python answers no signal any more: it leaves with its own code."""
+    take_signals(signal.SIG_IGN)
 
 
 def write_to_stderr(text: str) -> None:

@@ -3,6 +3,7 @@
 torch is imported by the verbs, not here, so that ``aepretrain --help`` is fast.
 """
 
+import atexit
 import errno
 import importlib
 import logging
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from aepretrain import __version__
 from aepretrain.cli.streams import outlive_readers
 from aepretrain.errors import AEPretrainError, ConfigError, StoppedError, StorageError
-from aepretrain.stopping import answering, leave_at_once, take_signals
+from aepretrain.stopping import answering, ignore_signals, leave_at_once, take_signals
 
 VERBS = {
     "fit": "pretrain greedily, attach the head, fine-tune, test; writes a run directory",
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # a program of its own, until its very end
         take_signals(leave_at_once)
+        atexit.register(ignore_signals)  # the first to be registered is the last to be called
         outlive_readers()
         return _run(sys.argv[1:])
     with answering(leave_at_once):

@@ -81,6 +81,29 @@ def test_from_the_first_moment_a_signal_leaves_with_its_code_and_one_line(progra
     assert len(said.splitlines()) == 1, said
 
 
+SLOW = """
+import os, sys, time
+from aepretrain.cli.main import main
+class Slow:
+    def __del__(self, write=os.write, sleep=time.sleep):
+        write(1, b"leaving")
+        sleep(1)
+slow = Slow()
+sys.exit(main())
+"""
+
+
+def test_a_signal_while_python_clears_away_changes_nothing():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "--version"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline()
+    assert process.stdout.read(7) == "leaving"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("verb", ["validate", "evaluate", "report", "compare"])
 def test_every_verb_leaves_with_one_line(verb, tmp_path):
     words = {"evaluate": [tmp_path], "report": [tmp_path]}.get(verb, ["--config", write(tmp_path)])
