@@ -13,6 +13,9 @@ GONE = (errno.EPIPE, errno.EIO)
 class LastingFile(io.FileIO):
     """A stream of this process whose reader may go away: what is written from then on is dropped.
 
+    Raises:
+        OSError: At the first write that fails for another reason, such as a full disk.
+
     Args:
         handle: The file descriptor.
     """
@@ -25,11 +28,11 @@ class LastingFile(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in GONE:
-                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
+            if error.errno not in GONE:
+                raise  # once: what Python still holds is dropped, or the exit code would be its own
             return len(data)
 
 
