@@ -16,6 +16,8 @@ SMALL = 0.01
 STANDARDIZE = "Set data.transform standardize, which is fitted on the training rows and kept with the encoder."
 MOST_BYTES = 2**30
 """Rows are compared across splits if all inputs take at most so many bytes."""
+HASHED_BYTES = 2**18
+"""Bytes of products that are made at once for hashes: larger blocks fragment the memory that a budget bounds."""
 NAMED = 3
 
 
@@ -43,7 +45,7 @@ standardize, which is fitted on the training rows and kept with the encoder."]
     """
     moments = None
     for part in pieces(x):
-        own = Moments.of(part.flatten(1).double())
+        own = Moments.of(part.flatten(1))
         moments = own if moments is None else moments.combine(own)
     if moments is None:
         return []
@@ -107,5 +109,10 @@ def _hashes(x: Inputs) -> Tensor:
     """A 64-bit hash of the bytes of every row, in any order: shape ``(N,)``."""
     width = torch.Size(x.shape[1:]).numel()
     weights = torch.randint(-(2**62), 2**62, (width,), generator=torch.Generator().manual_seed(0)) | 1
-    parts = [(part.flatten(1).contiguous().view(torch.int32) * weights).sum(dim=1) for part in pieces(x)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+    hashes, done = torch.empty(len(x), dtype=torch.int64), 0
+    for part in pieces(x):
+        for rows in part.flatten(1).split(max(1, HASHED_BYTES // (8 * width))):
+            bits = rows.contiguous().view(torch.int32)
+            hashes[done : done + len(rows)] = (bits * weights).sum(dim=1)
+            done += len(rows)
+    return hashes
