@@ -25,12 +25,15 @@ class LastingFile(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
+            self._drop_from_now_on()
             if error.errno not in GONE:
-                raise
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+                raise  # such as a full disk: told once, here
             return len(data)
+
+    def _drop_from_now_on(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
 
 
 def outlive_readers() -> None:
