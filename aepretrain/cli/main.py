@@ -46,7 +46,7 @@ options:
   --debug     show the traceback of an error
   --trust-module PKG  let configs name classes of a package of your own
 
-exit codes: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM
+exit: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM
 """
 
 

@@ -71,7 +71,7 @@ class StoredData(DataModule):
             check_inputs(x.raw(), self.in_shape, self.origin)
         if self.num_classes is not None:
             check_labels(y, len(x), self.num_classes, self.name)
-        self.add_warnings(find_leaks(x.raw(), y, self.origin))
+        self.add_warnings(find_leaks(x.raw(), _by_row(x, y), self.origin))
         rows = self.split_rows(len(x), y)
         if not self.transform.is_fitted:
             self.transform.fit(x.raw().subset(rows[0]))
@@ -110,6 +110,13 @@ class StoredData(DataModule):
                 f"need {format_bytes(needed)}, and may take half of it. Raise it, or lower data.validation and "
                 "data.test."
             )
+
+
+def _by_row(x: FileRows, y: Tensor | None) -> Tensor | None:
+    """The labels by the number of a row in the file, of which ``x`` may be a choice; 0 for rows left out."""
+    if y is None or not len(x):
+        return y
+    return y.new_zeros(int(x.numbers.max()) + 1).index_put((x.numbers,), y)
 
 
 def _in_memory(examples: Examples) -> Examples:

@@ -6,6 +6,7 @@ import scipy.sparse
 import torch
 
 from aepretrain import Arrays, ConfigError, DataError, MappedArray
+from tests.support.warnings import special_warnings
 
 GENERATOR = np.random.default_rng(0)
 PICTURES = GENERATOR.integers(0, 256, (60, 2, 3), dtype=np.uint8)
@@ -45,9 +46,9 @@ def test_the_same_array_gives_the_same_input_everywhere(x, scale, divided, note,
         assert sorted(order[0]) == sorted(order[1])
         assert torch.equal(data.transform(torch.from_numpy(x)), expected)
         assert note in " ".join(data.notes)
-        assert len(data.warnings) == warnings
+        assert len(special_warnings(data)) == warnings
     if warnings:
-        assert "reach only 29, so they are taken as counts and not divided by 255" in data.warnings[0]
+        assert "reach only 29, so they are taken as counts and not divided by 255" in special_warnings(data)[0]
 
 
 def test_floats_are_taken_as_they_are_and_say_nothing(tmp_path):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from aepretrain import ConfigError, DataError, ImageFolder
 from aepretrain.cli.main import main
+from tests.support.warnings import special_warnings
 
 NUMBER = {"cat": 0, "dog": 100}
 
@@ -129,7 +130,7 @@ def test_what_was_done_to_unusual_pictures_is_told(tmp_path):
     data = source(tmp_path)
     data.splits()
     assert "left out: 2 pages after the first of a file." in data.notes[0]
-    paged, unturned, blank, dark = data.warnings
+    paged, unturned, blank, dark = special_warnings(data)
     assert unturned.startswith("1 picture (dog/exif.png) with unreadable EXIF data: taken as they lie in the file.")
     assert paged.startswith("1 picture (cat/pages.tif) with several pages: only the first was taken, and 2 left out.")
     assert blank == "1 picture (dog/white.png) empty on a white background. Try --data.background black."

@@ -171,9 +171,12 @@ def test_a_class_that_is_too_small_for_a_balanced_choice_is_named_as_the_user_do
         Arrays(X, y, labels=20).splits()
 
 
-def test_a_class_of_one_example_is_named_as_the_user_does():
-    with pytest.raises(DataError, match=r"60 examples cannot be divided .* only one of rare. Join it"):
-        Arrays(X, np.where(K == 5, "rare", np.array(["a", "b"])[K % 2])).splits()
+def test_a_class_of_one_example_is_for_training_and_named_as_the_user_does():
+    data = Arrays(X, np.where(K == 5, "rare", np.array(["a", "b"])[K % 2]))
+    splits = data.splits()
+    assert data.class_names[2] == "rare"
+    assert [(part.y == 2).sum().item() for part in (splits.train, splits.validation, splits.test)] == [1, 0, 0]
+    assert "test split: no example of 'rare'. Give more examples, or merge rare classes." in data.warnings
 
 
 def test_rows_of_several_files_are_numbered_in_their_own_file():

@@ -7,6 +7,7 @@ import torch
 from aepretrain import Arrays, MappedArray
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.origin import Origin
+from tests.support.warnings import special_warnings
 
 K = np.arange(3000)
 Y = K % 3
@@ -35,8 +36,8 @@ def test_a_feature_that_tells_the_answer_is_named(name, is_sorted, tmp_path):
     mapped = MappedArray(str(tmp_path / "x.npy"), str(tmp_path / "y.npy"), memory_budget="9kB", validation=9, test=9)
     mapped.splits()
     for data in (Arrays(x, y), mapped):
-        assert len(data.warnings) == (message is not None)
-        assert message is None or message in data.warnings[0]
+        assert len(special_warnings(data)) == (message is not None)
+        assert message is None or message in special_warnings(data)[0]
 
 
 def test_data_without_labels_and_of_few_rows_have_no_copies():
