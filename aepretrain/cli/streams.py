@@ -28,17 +28,9 @@ class LastingFile(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-<<<<<<< HEAD
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
-            if error.errno not in GONE:
-                raise  # once: what Python still holds is dropped, or the exit code would be its own
-=======
             self._drop_from_now_on()
             if error.errno not in GONE:
                 raise  # such as a full disk: told once, here
->>>>>>> h-sig
             return len(data)
 
     def _drop_from_now_on(self) -> None:
