@@ -13,8 +13,9 @@ from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.summary import summarize
 from aepretrain.compare.workers import Workers
 from aepretrain.console import format_duration, print_line
+from aepretrain.data import DataModule
 from aepretrain.ensembles.train import Vectorize
-from aepretrain.errors import ConfigError
+from aepretrain.errors import ConfigError, DataError
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.drawing import draw_report
 from aepretrain.results.cell import CellResult, write_rows
@@ -145,11 +146,30 @@ def _set_up(
         )
     trials = trials or [Trial(experiment, control)]
     data = trials[0].experiment.data
+    _check_budgets(data, comparison)
     check_recorded(out, data)
     make_folder(out / "runs")
     record_data(out, data)
     tracking = settle_mode(experiment.tracking)
     return Bench(comparison, trials, (out / "runs").absolute(), tracking, data.fingerprint())
+
+
+def _check_budgets(data: DataModule, comparison: Comparison) -> None:
+    """Draw every label budget once, so that one that the data cannot give fails before the first stage.
+
+    Raises:
+        ConfigError, DataError: If there are too few labels in all or of a class; the message names budget and seed.
+    """
+    # To divide a file anew is to read it, so of data with a memory budget the first division alone is tried.
+    anew = comparison.splits == "per-seed" and data.memory_limit is None
+    for seed in range(comparison.most_seeds if anew else 1):
+        divided = data.with_split(seed) if anew else data
+        for labels in comparison.labels:
+            try:
+                divided.with_labels(labels).splits(seed)
+            except (ConfigError, DataError) as error:
+                words = str(error).replace("data.labels", "compare.labels")
+                raise type(error)(f"compare.labels {labels}, seed {seed}: {words}") from error
 
 
 def _seed_groups(comparison: Comparison, workers: Workers, *, tuned: bool) -> Iterator[list[int]]:

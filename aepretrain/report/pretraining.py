@@ -177,14 +177,36 @@ def units(stages: Sequence[StageResult]) -> str:
     """Figure of active, informative and dead units per layer."""
     if not stages:
         return missing("The run has not finished: its diagnostics are not there yet.")
+    used = [draw_unit_kl(stage) for stage in stages if stage.units and "kl" in stage.units]
     dead = [f"{figures.number(stage.diagnostics.get('dead_units'), '.0f')} in {stage.stage}" for stage in stages]
-    return figure(
+    shares = figure(
         inline_svg(
             draw_units(stages, STAND_INS), "units", "Active, informative and dead units of each layer in percent"
         ),
         "Validation data.",
         "Active: share of (example, unit) pairs with |h| > 0.01, low where codes are sparse. Informative: units whose "
-        f"variance exceeds 0.01. Dead: units that are active on no example ({', '.join(dead)}).",
+        "variance exceeds 1% of the code's scale, which is that of a uniform distribution over its range, of the mean "
+        f"unit, or of the prior. Dead: units that are active on no example ({', '.join(dead)}).",
+    )
+    return "\n".join([shares, *used])
+
+
+def draw_unit_kl(stage: StageResult) -> str:
+    """Figure of the KL divergence of every dimension of a variational code, the largest first."""
+    assert stage.units is not None
+    kl = sorted(stage.units["kl"], reverse=True)
+    chart, axes = new_chart(5, 2.2, STAND_INS)
+    axes.bar(range(1, len(kl) + 1), kl, color=STAND_INS.series[0], width=0.8)
+    axes.set_xlabel("dimension, in order of its KL divergence")
+    axes.set_ylabel("nats")
+    used = stage.diagnostics.get("used_units")
+    words = (
+        "" if used is None else f"{used:.0f} of {len(kl)} dimensions are used: their KL divergence exceeds 0.1 nats. "
+    )
+    return figure(
+        inline_svg(chart, f"kl-{stage.stage}", f"KL divergence of every dimension of {stage.stage}"),
+        f"KL divergence per dimension, {stage.stage}.",
+        f"{words}Together {figures.nats(sum(kl))} nats.",
     )
 
 
