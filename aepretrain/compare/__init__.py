@@ -24,7 +24,7 @@ from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder
 from aepretrain.tracking.comparison import log_comparison
-from aepretrain.tracking.wandb_mode import settle_mode
+from aepretrain.tracking.wandb_mode import resolve_mode
 
 __all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "compare"]
 
@@ -150,7 +150,7 @@ def _set_up(
     check_recorded(out, data)
     make_folder(out / "runs")
     record_data(out, data)
-    tracking = settle_mode(experiment.tracking)
+    tracking = resolve_mode(experiment.tracking)
     return Bench(comparison, trials, (out / "runs").absolute(), tracking, data.fingerprint())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from aepretrain.compare.arms import Arm
-from aepretrain.storage.files import write_whole
+from aepretrain.storage.files import write_atomically
 
 NOT_OF_A_RUN = ("compare", "control")
 
@@ -50,4 +50,4 @@ def cell_config(
 def write_cell_config(folder: Path, comment: str, config: Mapping[str, Any]) -> None:
     """Write ``config.yaml`` of a cell; ``comment`` is its first line."""
     text = f"# {comment}\n{yaml.safe_dump(dict(config), sort_keys=False)}"
-    write_whole(folder / "config.yaml", text.encode())
+    write_atomically(folder / "config.yaml", text.encode())

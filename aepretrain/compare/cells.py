@@ -26,7 +26,7 @@ from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
 from aepretrain.runs.experiment import Experiment, measure
-from aepretrain.storage.files import append_whole, make_folder, remove_folder, storing, sweep
+from aepretrain.storage.files import append_atomically, make_folder, remove_folder, storing, sweep
 from aepretrain.storage.json_files import read_json, write_json
 from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.options import Tracking
@@ -354,7 +354,7 @@ def resume_or_create(folder: Path) -> bool:
             return True
         shutil.rmtree(folder, ignore_errors=True)
         make_folder(folder / "stages" / "classifier")
-        append_whole(folder / METRICS, b"")
+        append_atomically(folder / METRICS, b"")
         return False
 
 

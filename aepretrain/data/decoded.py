@@ -18,7 +18,7 @@ from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.lock import locked
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.errors import DataError, StorageError
-from aepretrain.storage.files import PART, make_folder, probe, sha256_of, storing, write_whole
+from aepretrain.storage.files import PART, make_folder, probe, sha256_of, storing, write_atomically
 
 DEFAULT_CACHE = Path("~/.cache/aepretrain/decoded")
 
@@ -146,7 +146,7 @@ class DecodedData(StoredData):
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-        write_whole(_record(path), json.dumps({"sha256": digest.hexdigest(), "found": self.found}).encode())
+        write_atomically(_record(path), json.dumps({"sha256": digest.hexdigest(), "found": self.found}).encode())
         _verified.add(_seal(path))
 
     def _remove_others(self, path: Path) -> None:

@@ -6,7 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from aepretrain.ensembles.batch import SeedBatch, reason_against_optimizer
+from aepretrain.ensembles.batch import SeedBatch, reason_optimizer_not_batchable
 from aepretrain.layers import (
     Autoencoder,
     ContractiveAutoencoder,
@@ -34,12 +34,12 @@ CORRUPTIONS = (GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise)
 LIKELIHOODS = (Bernoulli, Categorical, Gaussian)
 
 
-def reason_against(layer: Autoencoder) -> str | None:
+def reason_not_batchable(layer: Autoencoder) -> str | None:
     """Return why layers like this one cannot be trained side by side; ``None`` if they can.
 
     Example:
-        >>> reason_against(PlainAutoencoder((784,), Dense(64)))
-        >>> reason_against(PlainAutoencoder((784,), Dense(64), optimizer=torch.optim.LBFGS))
+        >>> reason_not_batchable(PlainAutoencoder((784,), Dense(64)))
+        >>> reason_not_batchable(PlainAutoencoder((784,), Dense(64), optimizer=torch.optim.LBFGS))
         'the optimizer LBFGS does not treat every weight by itself'
     """
     for name, part, known in (
@@ -53,14 +53,14 @@ def reason_against(layer: Autoencoder) -> str | None:
             return f"the {name} {type(part).__name__} is not known to treat examples by themselves"
     if isinstance(layer, ContractiveAutoencoder) and layer.coder.hidden:  # type: ignore[attr-defined]
         return "the contraction of several dense layers has no closed form"
-    return reason_against_optimizer(layer)
+    return reason_optimizer_not_batchable(layer)
 
 
 class SeedAutoencoders(SeedBatch):
     r"""S autoencoders that differ only in their weights. The loss of seed s is :math:`\mathbb E_x \, E_s(x)`.
 
     Args:
-        layers: The autoencoders; :func:`reason_against` must return ``None`` for them.
+        layers: The autoencoders; :func:`reason_not_batchable` must return ``None`` for them.
 
     Example:
         >>> batch = SeedAutoencoders([PlainAutoencoder((6,), Dense(3)) for _ in range(4)])
@@ -71,7 +71,7 @@ class SeedAutoencoders(SeedBatch):
     def __init__(self, layers: Sequence[Autoencoder]) -> None:
         super().__init__(layers)
         if isinstance(self.model, SparseAutoencoder) and isinstance(self.model.penalty, KLSparsity):
-            self.model.penalty = EachSeed(self.model.penalty, self.seeds)
+            self.model.penalty = PerSeedPenalty(self.model.penalty, self.seeds)
         self.statistics = nn.ModuleList(deepcopy(layer.code_statistics) for layer in layers)
 
     def each_statistics(self) -> list[CodeStatistics]:
@@ -93,7 +93,7 @@ class SeedAutoencoders(SeedBatch):
         return {name: torch.stack([totals[name] for totals in each]) for name in each[0]}
 
 
-class EachSeed(SparsityPenalty):
+class PerSeedPenalty(SparsityPenalty):
     """A penalty on batch means, computed separately on each seed's share of the batch.
 
     Args:
@@ -101,7 +101,7 @@ class EachSeed(SparsityPenalty):
         seeds: Number of seeds that share the batch.
 
     Example:
-        >>> EachSeed(KLSparsity(0.5), 2)(torch.full((4, 1), 0.5)).shape
+        >>> PerSeedPenalty(KLSparsity(0.5), 2)(torch.full((4, 1), 0.5)).shape
         torch.Size([4])
     """
 

@@ -60,7 +60,7 @@ class SeedBatch(StageModule, ABC):
                 module.write_back([each.bias for each in own])
 
 
-def reason_against_optimizer(module: StageModule) -> str | None:
+def reason_optimizer_not_batchable(module: StageModule) -> str | None:
     """Return why a module's optimizer or scheduler cannot be used for many seeds; ``None`` if both can."""
     made: Any = module.configure_optimizers()
     optimizer, scheduler = (

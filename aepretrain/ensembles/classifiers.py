@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aepretrain.ensembles.batch import SeedBatch, reason_against_optimizer
+from aepretrain.ensembles.batch import SeedBatch, reason_optimizer_not_batchable
 from aepretrain.export.encoder import LAYERS
 from aepretrain.heads.classification import Classifier
 
 
-def reason_against(classifier: Classifier) -> str | None:
+def reason_not_batchable(classifier: Classifier) -> str | None:
     """Return why classifiers like this one cannot be trained side by side; ``None`` if they can.
 
     Example:
-        >>> reason_against(Classifier(nn.Sequential(nn.Linear(4, 3), nn.Tanh()), 2))
-        >>> reason_against(Classifier(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), 2))
+        >>> reason_not_batchable(Classifier(nn.Sequential(nn.Linear(4, 3), nn.Tanh()), 2))
+        >>> reason_not_batchable(Classifier(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), 2))
         "the encoder's BatchNorm1d is not known to treat examples by themselves"
     """
     if type(classifier) is not Classifier:
@@ -34,14 +34,14 @@ def reason_against(classifier: Classifier) -> str | None:
             return "a linear layer of the encoder has no bias"
         if not isinstance(module, nn.Linear) and list(module.parameters(recurse=False)):
             return f"the encoder's {type(module).__name__} has weights, and only linear layers are trained side by side"
-    return reason_against_optimizer(classifier)
+    return reason_optimizer_not_batchable(classifier)
 
 
 class SeedClassifiers(SeedBatch):
     r"""S classifiers that differ only in their weights. The loss of seed s is its cross-entropy.
 
     Args:
-        classifiers: The classifiers; :func:`reason_against` must return ``None`` for them.
+        classifiers: The classifiers; :func:`reason_not_batchable` must return ``None`` for them.
 
     Example:
         >>> batch = SeedClassifiers([Classifier(nn.Linear(6, 3), num_classes=2) for _ in range(4)])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from aepretrain.parts.norms import bound_norms
+from aepretrain.parts.norms import clip_norms_
 from aepretrain.parts.penalties import CLOSED_FORMS
 
 
@@ -43,7 +43,7 @@ class SeedLinear(nn.Module):
             linear.bias.copy_(bias)
 
 
-@bound_norms.register(SeedLinear)
+@clip_norms_.register(SeedLinear)
 @torch.no_grad()
 def _(module: SeedLinear, most: float) -> None:
     if module.weight.requires_grad:

@@ -89,9 +89,9 @@ def reason_impossible(module: StageModule, context: RunContext) -> str | None:
     if options.engine == "lightning":
         return "trainer.engine is lightning"
     if isinstance(module, Classifier):
-        return classifiers.reason_against(module)
+        return classifiers.reason_not_batchable(module)
     if isinstance(module, Autoencoder):
-        return autoencoders.reason_against(module)
+        return autoencoders.reason_not_batchable(module)
     return f"the module {type(module).__name__} is not known to treat examples by themselves"
 
 

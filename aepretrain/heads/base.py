@@ -11,7 +11,7 @@ from torch.optim import Adam, Optimizer
 
 from aepretrain.layers.base import OptimizerFactory, SchedulerFactory, StageModule
 from aepretrain.parts.corruptions import Dropout
-from aepretrain.parts.norms import bound_norms
+from aepretrain.parts.norms import clip_norms_
 
 
 class Head(StageModule, ABC):
@@ -154,7 +154,7 @@ class Head(StageModule, ABC):
     def _bound_norms(self, *args: Any) -> None:
         assert self.max_norm is not None
         for module in self.modules():
-            bound_norms(module, self.max_norm)
+            clip_norms_(module, self.max_norm)
 
     def make_optimizer(self) -> Optimizer:
         optimizer = self.optimizer(self.parameter_groups())

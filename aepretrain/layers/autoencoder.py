@@ -101,5 +101,5 @@ class Autoencoder(Layer, ABC):
     def check_inputs(self, x: Tensor) -> None:
         self.L.check(x)
 
-    def check_codes_of(self, below: str, low: float, high: float) -> None:
+    def check_input_range(self, below: str, low: float, high: float) -> None:
         self.L.check_codes(below, low, high)

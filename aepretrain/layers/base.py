@@ -241,7 +241,7 @@ class Layer(StageModule, ABC):
     def check_inputs(self, x: Tensor) -> None:
         """Raise a ValueError if the layer cannot model the inputs ``x``, shape ``(B, *in_shape)``."""
 
-    def check_codes_of(self, below: str, low: float, high: float) -> None:
+    def check_input_range(self, below: str, low: float, high: float) -> None:
         """Raise a ValueError if the layer cannot model the codes of the layer below, with values in ``[low, high]``.
 
         Args:

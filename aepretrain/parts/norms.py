@@ -7,7 +7,7 @@ from torch import nn
 
 
 @singledispatch
-def bound_norms(module: nn.Module, most: float) -> None:
+def clip_norms_(module: nn.Module, most: float) -> None:
     r"""Rescale the incoming weights of each unit if their norm exceeds a bound.
 
     .. math:: w_j \leftarrow w_j \min(1, c / \lVert w_j \rVert)
@@ -23,15 +23,15 @@ def bound_norms(module: nn.Module, most: float) -> None:
     Example:
         >>> linear = nn.Linear(2, 1)
         >>> _ = linear.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
-        >>> bound_norms(linear, 1.0)
+        >>> clip_norms_(linear, 1.0)
         >>> [round(w, 4) for w in linear.weight.flatten().tolist()]
         [0.6, 0.8]
     """
 
 
-@bound_norms.register(nn.Linear)
-@bound_norms.register(nn.Conv1d)
-@bound_norms.register(nn.Conv2d)
+@clip_norms_.register(nn.Linear)
+@clip_norms_.register(nn.Conv1d)
+@clip_norms_.register(nn.Conv2d)
 @torch.no_grad()
 def _(module: nn.Linear | nn.Conv1d | nn.Conv2d, most: float) -> None:
     if module.weight.requires_grad:

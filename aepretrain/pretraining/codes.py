@@ -19,7 +19,7 @@ from aepretrain.errors import ConfigError
 from aepretrain.layers.base import Layer
 from aepretrain.pretraining.encoding import encode_batches, encode_dataset
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import PART, make_folder, sha256_of, storing, write_whole
+from aepretrain.storage.files import PART, make_folder, sha256_of, storing, write_atomically
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import CodeType
 
@@ -192,7 +192,7 @@ class FrozenCodes:
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
-        write_whole(_description_path(path), json.dumps({"key": key, "sha256": digest.hexdigest()}).encode())
+        write_atomically(_description_path(path), json.dumps({"key": key, "sha256": digest.hexdigest()}).encode())
 
     def _read(self, place: int) -> Rows | None:
         """Read the codes in a layer's file if they are those that it would compute now; else return ``None``."""

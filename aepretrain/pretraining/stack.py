@@ -351,7 +351,7 @@ def _build_layer(k: int, make: LayerFactory, in_shape: Shape, below: Layer | Non
         raise ConfigError(f"layer {k}: {' '.join(str(error).split())}") from error
     if below is not None:
         try:
-            layer.check_codes_of(f"layer {k - 1}", *below.code_range)
+            layer.check_input_range(f"layer {k - 1}", *below.code_range)
         except ValueError as error:
             raise ConfigError(f"layer {k}: {error}") from error
     return layer

@@ -1,7 +1,7 @@
 """The colours of the report, a light and a dark scheme, both suited to colour-blind readers.
 
-A chart drawn with :data:`STAND_INS` gets its colours from the page: each stand-in is replaced with a CSS variable, so
-that the same chart follows the reader's theme.
+A chart drawn with :data:`PLACEHOLDERS` gets its colours from the page: each placeholder is replaced with a CSS
+variable, so that the same chart follows the reader's theme.
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ DARK = Colours(
     "#13161b", "#1c2027", "#e7e9ec", "#9ba4b1", "#2d333d",
     ("#4ba3db", "#f07f3c", "#2fc597", "#e3a0c5", "#f2b63c", "#8ad0f7", "#f0e442", "#a3abb8", "#d06a9c", "#7fd6c8"),
 )  # fmt: skip
-STAND_INS = Colours(
+PLACEHOLDERS = Colours(
     "#0f0f01", "#0f0f02", "#0f0f03", "#0f0f04", "#0f0f05", tuple(f"#0f0f{k:02x}" for k in range(16, 26))
 )
 
@@ -66,13 +66,13 @@ def css_variables(colours: Colours) -> str:
 
 
 def use_variables(svg: str) -> str:
-    """Replace the stand-in colours of an SVG chart with CSS variables.
+    """Replace the placeholder colours of an SVG chart with CSS variables.
 
     Example:
         >>> use_variables('<path style="fill: #0f0f03"/>')
         '<path style="fill: var(--ink)"/>'
     """
-    for name, colour in STAND_INS.named().items():
+    for name, colour in PLACEHOLDERS.named().items():
         svg = svg.replace(colour, f"var(--{name})")
     return svg
 

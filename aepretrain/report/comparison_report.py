@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aepretrain.evaluation.baselines import BASELINES
-from aepretrain.report.colours import LIGHT, STAND_INS, Colours, arm_colours
+from aepretrain.report.colours import LIGHT, PLACEHOLDERS, Colours, arm_colours
 from aepretrain.report.comparison_files import ComparisonFiles, read_comparison
 from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences, draw_overlaid_curves
 from aepretrain.report.comparison_tables import differences_table, means_table, seeds_table
@@ -37,7 +37,7 @@ from aepretrain.results.cell import Labels
 from aepretrain.results.comparison import BudgetResult
 from aepretrain.results.figures import MAX_CLASSES
 from aepretrain.results.run import RunResult
-from aepretrain.storage.files import make_folder, write_whole
+from aepretrain.storage.files import make_folder, write_atomically
 
 Interval = tuple[float, float]
 MOST_WARNINGS = 10
@@ -201,7 +201,7 @@ def _accuracy(files: ComparisonFiles) -> list[str]:
     }
     figures = [
         _chart(name, draw, *captions.get(name, ("Paired difference.", DIFFERENCES)))
-        for name, draw in _charts(files, STAND_INS).items()
+        for name, draw in _charts(files, PLACEHOLDERS).items()
     ]
     if not files.pairs:
         figures.append(missing("No paired difference: the arms pretrained and random are not both here."))
@@ -240,7 +240,7 @@ def _curve(files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves
     words = f"{' and '.join(pair)} at {labels} labels"
 
     def draw() -> str:
-        chart = draw_overlaid_curves(curves, STAND_INS, files.arms)
+        chart = draw_overlaid_curves(curves, PLACEHOLDERS, files.arms)
         svg = inline_svg(chart, f"curves-{pair[0]}-{labels}", f"Validation error of {words}")
         return figure(svg, f"{labels} labels.", _curve_words(curves))
 
@@ -263,7 +263,7 @@ def _mean(values: Iterable[float]) -> float:
 def _confusion(files: ComparisonFiles) -> str:
     """Confusion matrices: a row per paired arm, with a matrix per label budget."""
     figures: dict[str, list[str]] = {}
-    colours = {arm: f"series-{STAND_INS.series.index(c)}" for arm, c in _series(files).items()}
+    colours = {arm: f"series-{PLACEHOLDERS.series.index(c)}" for arm, c in _series(files).items()}
     for arm in (arm for pair in files.pairs for arm in pair):
         for labels in files.labels:
             matrix = files.confusion(arm, labels)
@@ -279,7 +279,7 @@ def _confusion(files: ComparisonFiles) -> str:
 
 
 def _series(files: ComparisonFiles) -> dict[str, str]:
-    colours = arm_colours(files.arms, STAND_INS)
+    colours = arm_colours(files.arms, PLACEHOLDERS)
     return {arm: colour for arm, colour in colours.items() if arm not in BASELINES}
 
 
@@ -310,5 +310,5 @@ def _write_pictures(files: ComparisonFiles) -> None:
 
 def _write_picture(folder: Path, name: str, draw: Callable[[], Figure]) -> None:
     chart = draw()
-    write_whole(folder / f"{name}.svg", svg_text(chart, name).encode())
+    write_atomically(folder / f"{name}.svg", svg_text(chart, name).encode())
     write_picture(folder / f"{name}.png", chart, dpi=150, metadata=WITHOUT_PROGRAM)

@@ -4,7 +4,7 @@ import math
 from html import escape
 
 from aepretrain.evaluation.baselines import BASELINES
-from aepretrain.report.colours import STAND_INS, arm_colours, use_variables
+from aepretrain.report.colours import PLACEHOLDERS, arm_colours, use_variables
 from aepretrain.report.comparison_files import ComparisonFiles
 from aepretrain.report.page import table
 from aepretrain.results import figures
@@ -14,7 +14,7 @@ from aepretrain.results.figures import mean_and_spread, sampling_error
 
 def means_table(files: ComparisonFiles) -> str:
     """Table of test accuracy by arm and label budget: mean and standard deviation over seeds in percent."""
-    colours = arm_colours(files.arms, STAND_INS)
+    colours = arm_colours(files.arms, PLACEHOLDERS)
     best = {labels: max(_mean(files, arm, labels) for arm in files.arms) for labels in files.labels}
     rows = [
         [_arm(arm, colours[arm]), *(_mean_cell(files, arm, labels, best[labels]) for labels in files.labels)]

@@ -26,7 +26,7 @@ def inline_svg(figure: Figure, name: str, alt: str) -> str:
     """Convert a chart to an SVG element without external references, with text in the font of the page.
 
     Args:
-        figure: Chart drawn with :data:`~aepretrain.report.colours.STAND_INS`.
+        figure: Chart drawn with :data:`~aepretrain.report.colours.PLACEHOLDERS`.
         name: Prefix of the ids, unique on the page: clip paths of two charts must not share an id.
         alt: Alternative text.
     """

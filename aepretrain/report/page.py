@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from aepretrain.report.colours import DARK, LIGHT, css_variables
-from aepretrain.storage.files import write_whole
+from aepretrain.storage.files import write_atomically
 
 # A closed <details> prints only its summary; this script, the only one of the page, opens all before printing.
 SCRIPT = """\
@@ -42,7 +42,7 @@ def write_page(path: Path, html: str) -> Path:
     Raises:
         StorageError: If the file cannot be written.
     """
-    write_whole(path, html.encode())
+    write_atomically(path, html.encode())
     return path
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aepretrain.storage.files import write_whole
+from aepretrain.storage.files import write_atomically
 
 CURVE_NAMES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 
@@ -96,7 +96,7 @@ def write_picture(path: Path, figure: Figure, *, dpi: int = 110, metadata: Mappi
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
-    write_whole(path, buffer.getbuffer())
+    write_atomically(path, buffer.getbuffer())
 
 
 def as_image(array: NDArray[np.floating]) -> NDArray[np.floating]:

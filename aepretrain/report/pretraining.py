@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aepretrain.report.charts import SMALL, count_epochs, new_chart
-from aepretrain.report.colours import STAND_INS, Colours
+from aepretrain.report.colours import PLACEHOLDERS, Colours
 from aepretrain.report.drawing import draw_or_explain, explain
 from aepretrain.report.embeddings import (
     MIN_POINTS,
@@ -82,7 +82,7 @@ def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, i
 
 def _stage_curve(stage: str, curves: Mapping[str, Curve], kept: int | None) -> str:
     def draw() -> str:
-        chart = draw_losses(curves, STAND_INS, kept_epoch=kept)
+        chart = draw_losses(curves, PLACEHOLDERS, kept_epoch=kept)
         svg = inline_svg(chart, f"curves-{stage}", f"Losses of stage {stage} over its epochs")
         return figure(svg, stage, _curve_caption(curves, kept))
 
@@ -181,7 +181,7 @@ def units(stages: Sequence[StageResult]) -> str:
     dead = [f"{figures.number(stage.diagnostics.get('dead_units'), '.0f')} in {stage.stage}" for stage in stages]
     shares = figure(
         inline_svg(
-            draw_units(stages, STAND_INS), "units", "Active, informative and dead units of each layer in percent"
+            draw_units(stages, PLACEHOLDERS), "units", "Active, informative and dead units of each layer in percent"
         ),
         "Validation data.",
         "Active: share of (example, unit) pairs with |h| > 0.01, low where codes are sparse. Informative: units whose "
@@ -195,8 +195,8 @@ def draw_unit_kl(stage: StageResult) -> str:
     """Figure of the KL divergence of every dimension of a variational code, the largest first."""
     assert stage.units is not None
     kl = sorted(stage.units["kl"], reverse=True)
-    chart, axes = new_chart(5, 2.2, STAND_INS)
-    axes.bar(range(1, len(kl) + 1), kl, color=STAND_INS.series[0], width=0.8)
+    chart, axes = new_chart(5, 2.2, PLACEHOLDERS)
+    axes.bar(range(1, len(kl) + 1), kl, color=PLACEHOLDERS.series[0], width=0.8)
     axes.set_xlabel("dimension, in order of its KL divergence")
     axes.set_ylabel("nats")
     used = stage.diagnostics.get("used_units")

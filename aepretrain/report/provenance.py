@@ -32,7 +32,7 @@ def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequen
         code("\n".join(commands), "commands") if commands else missing("No command was recorded: run from Python."),
         "<h3>Versions</h3>",
         missing("No versions: results.json is not there yet.") if results is None else versions_table(results, seeds),
-        fold("Config, with every default", code(without_secrets(text), "config")) if text else "",
+        fold("Config, with every default", code(redact_secrets(text), "config")) if text else "",
     )
 
 
@@ -129,11 +129,11 @@ def versions_table(results: RunResult, seeds: Sequence[int] | None = None) -> st
     return table(tuple(found), [[str(value) for value in found.values()]], words=len(found))
 
 
-def without_secrets(config: str) -> str:
+def redact_secrets(config: str) -> str:
     r"""Redact the values of a YAML config whose keys suggest a secret.
 
     Example:
-        >>> without_secrets("seed: 1\nhub_token: abc\nkey: null")
+        >>> redact_secrets("seed: 1\nhub_token: abc\nkey: null")
         'seed: 1\nhub_token: [redacted]\nkey: null'
     """
     return SECRET.sub(r"\1[redacted]", config)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aepretrain.report.colours import STAND_INS
+from aepretrain.report.colours import PLACEHOLDERS
 from aepretrain.report.confusion import confusion_table, most_confused
 from aepretrain.report.drawing import draw_or_explain
 from aepretrain.report.inline import inline_svg
@@ -140,7 +140,7 @@ def _curves(curves: Mapping[str, Curve], kept: int) -> str:
     shown = {name: curve for name, curve in curves.items() if name in ("train/loss", "val/loss")}
     if not shown:
         return missing("There are no curves of the classifier: metrics.jsonl is empty or missing.")
-    chart = draw_losses(shown, STAND_INS, kept_epoch=kept)
+    chart = draw_losses(shown, PLACEHOLDERS, kept_epoch=kept)
     words = ""
     if "val/error" in curves:
         errors = curves["val/error"]

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from aepretrain.errors import StorageError
 from aepretrain.results.records import absent, from_plain, read_record, to_plain, write_record
-from aepretrain.storage.files import write_whole
+from aepretrain.storage.files import write_atomically
 
 Labels = int | Literal["all"]
 """A label budget in results: a number of labelled examples, or ``"all"``."""
@@ -85,7 +85,7 @@ def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({**to_plain(row), "hyperparameters": row.settings} for row in rows)
-    write_whole(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())
 
 
 def read_rows(path: Path) -> list[CellResult]:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from aepretrain.console import console
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import PART, PROBE, append_whole, make_folder, storing, write_whole
+from aepretrain.storage.files import PART, PROBE, append_atomically, make_folder, storing, write_atomically
 from aepretrain.training.recovery.run_state import METRICS, RunState
 
 # Processes launched by the first one read the directory here, since their own time stamps would differ.
@@ -51,7 +51,7 @@ def choose_run_directory(out: str | None, name: str) -> Path:
         raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
     make_folder(folder)
     make_folder(folder / "stages")
-    append_whole(folder / METRICS, b"")
+    append_atomically(folder / METRICS, b"")
     os.environ[VARIABLE] = str(folder)
     return folder
 
@@ -60,11 +60,11 @@ NAMES_OF_SECRETS = r"[\w.-]*(?:key|token|secret|password|credential)[\w.-]*"
 HIDDEN = "[redacted]"
 
 
-def without_secrets(words: Sequence[str]) -> list[str]:
+def redact_secrets(words: Sequence[str]) -> list[str]:
     """Redact a command line: the values of options and keys that look like secrets, and credentials in URLs.
 
     Example:
-        >>> without_secrets(["fit", "--hub.token", "abc", "--data.password=x y", "--seed", "1"])
+        >>> redact_secrets(["fit", "--hub.token", "abc", "--data.password=x y", "--seed", "1"])
         ['fit', '--hub.token', '[redacted]', '--data.password=[redacted]', '--seed', '1']
     """
     shown: list[str] = []
@@ -87,8 +87,8 @@ def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
         StorageError: If the file cannot be written.
     """
     if is_first_process():
-        line = shlex.join(without_secrets(["aepretrain", verb, *arguments])) + "\n"
-        append_whole(folder / "commands.txt", line.encode())
+        line = shlex.join(redact_secrets(["aepretrain", verb, *arguments])) + "\n"
+        append_atomically(folder / "commands.txt", line.encode())
 
 
 def holds_files(folder: Path) -> bool:
@@ -140,7 +140,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise ConfigError(_held(folder)) from error
     try:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        write_whole(folder / OWNER, json.dumps(owner).encode())
+        write_atomically(folder / OWNER, json.dumps(owner).encode())
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -182,7 +182,7 @@ class LogFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            append_whole(self.path, (self.format(record) + "\n").encode())
+            append_atomically(self.path, (self.format(record) + "\n").encode())
         except StorageError as error:
             if not self._said:
                 self._said = True

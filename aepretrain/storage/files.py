@@ -36,7 +36,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """Write a file atomically: the previous file is kept until the new one is on disk.
 
     Raises:
@@ -45,7 +45,7 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "row.json"
-        >>> write_whole(path, b"{}")
+        >>> write_atomically(path, b"{}")
         >>> path.read_bytes()
         b'{}'
     """
@@ -97,7 +97,7 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
                 part.unlink(missing_ok=True)
 
 
-def append_whole(path: Path, data: bytes) -> None:
+def append_atomically(path: Path, data: bytes) -> None:
     """Append all bytes to a file or none: if writing fails, the file is truncated to its previous length.
 
     Raises:
@@ -106,7 +106,7 @@ def append_whole(path: Path, data: bytes) -> None:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "rows"
-        >>> append_whole(path, b"one "), append_whole(path, b"two")
+        >>> append_atomically(path, b"one "), append_atomically(path, b"two")
         (None, None)
         >>> path.read_bytes()
         b'one two'
@@ -202,7 +202,7 @@ def probe(folder: Path, needed: int) -> None:
     Raises:
         StorageError: If the folder is not writable or has too little room; the latter gives needed and free bytes.
     """
-    write_whole(folder / PROBE, b"\0" * 4096)
+    write_atomically(folder / PROBE, b"\0" * 4096)
     with storing(folder, needed):
         (folder / PROBE).unlink()
     if needed > (free := free_bytes(folder)):
@@ -224,7 +224,7 @@ def remove_folder(folder: Path, record: str) -> None:
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> write_whole(folder / "state.json", b"{}")
+        >>> write_atomically(folder / "state.json", b"{}")
         >>> remove_folder(folder, "state.json")
         >>> folder.exists()
         False

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.errors import StorageError
-from aepretrain.storage.files import write_whole
+from aepretrain.storage.files import write_atomically
 
 
 def finite(value: Any) -> Any:
@@ -40,4 +40,4 @@ def read_json(path: Path) -> Any:
 @rank_zero_only
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as JSON, atomically: a file that exists is complete."""
-    write_whole(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())

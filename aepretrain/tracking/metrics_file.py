@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from aepretrain.storage.files import append_whole
+from aepretrain.storage.files import append_atomically
 from aepretrain.storage.json_files import finite
 from aepretrain.tracking.stage_logger import StageLogger
 
@@ -37,4 +37,4 @@ class MetricsFile(StageLogger):
             for name, value in metrics.items()
             if name != "epoch"
         ]
-        append_whole(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        append_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from aepretrain.storage.files import append_whole, make_folder, write_whole
+from aepretrain.storage.files import append_atomically, make_folder, write_atomically
 from aepretrain.tracking.stage_logger import StageLogger
 
 
@@ -58,7 +58,7 @@ class CSVFile(StageLogger):
         writer.writeheader()
         writer.writerows(table.values())
         make_folder(self.path.parent)
-        write_whole(self.path, text.getvalue().encode())
+        write_atomically(self.path, text.getvalue().encode())
 
 
 class TensorBoardEvents(StageLogger):
@@ -94,4 +94,4 @@ class TensorBoardEvents(StageLogger):
         for name, value in metrics.items():
             summary = Summary(value=[Summary.Value(tag=name, simple_value=float(value))])
             records.write(Event(wall_time=time.time(), step=step or 0, summary=summary).SerializeToString())
-        append_whole(self.path, buffer.getvalue())
+        append_atomically(self.path, buffer.getvalue())

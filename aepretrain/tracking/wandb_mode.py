@@ -39,13 +39,13 @@ class Decision:
     reason: str | None = None
 
 
-def decide_mode(asked: str, environment: Mapping[str, str], find_obstacle: Callable[[], str | None]) -> Decision:
+def decide_mode(asked: str, environment: Mapping[str, str], offline_reason: Callable[[], str | None]) -> Decision:
     """Choose the mode of a run: the setting, else ``WANDB_MODE``, else online; offline if online is not possible.
 
     Args:
         asked: The setting ``wandb.mode``.
         environment: The environment variables.
-        find_obstacle: Returns the reason why online is not possible, or ``None``; called only if online is requested.
+        offline_reason: Returns the reason why online is not possible, or ``None``; called only if online is requested.
 
     Example:
         >>> decide_mode("auto", {"WANDB_MODE": "offline"}, lambda: None)
@@ -56,11 +56,11 @@ def decide_mode(asked: str, environment: Mapping[str, str], find_obstacle: Calla
     wanted = MODES.get(environment.get("WANDB_MODE", "").lower(), "online") if asked == "auto" else MODES[asked]
     if wanted != "online":
         return Decision(wanted)
-    obstacle = find_obstacle()
+    obstacle = offline_reason()
     return Decision("online") if obstacle is None else Decision("offline", obstacle)
 
 
-def settle_mode(tracking: Tracking) -> Tracking:
+def resolve_mode(tracking: Tracking) -> Tracking:
     """Return the tracking options with the mode resolved, so that many runs do not repeat the check."""
     if "wandb" not in tracking.loggers or not is_first_process():
         return tracking
@@ -69,13 +69,13 @@ def settle_mode(tracking: Tracking) -> Tracking:
 
 def decided_mode(asked: str) -> Mode:
     """Choose the mode of a run in this environment; if it falls back to offline, print the reason."""
-    decision = decide_mode(asked, os.environ, find_obstacle)
+    decision = decide_mode(asked, os.environ, offline_reason)
     if decision.reason is not None:
         print_line(f"W&B: offline, because {decision.reason}")
     return decision.mode
 
 
-def find_obstacle() -> str | None:
+def offline_reason() -> str | None:
     """The reason why online is not possible: no API key or no answer from the server; ``None`` if it is possible."""
     # Unlike wandb.setup(), this reads the settings and starts no process.
     from wandb.sdk.wandb_setup import singleton

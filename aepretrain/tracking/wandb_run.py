@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.console import print_line
-from aepretrain.storage.files import make_folder, write_whole
+from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.stage_logger import StageLogger
@@ -132,7 +132,7 @@ class WandbRun:
         known = self.folder / "wandb" / "run-id.txt"
         if anew or not known.is_file():
             make_folder(known.parent)
-            write_whole(known, secrets.token_hex(4).encode())
+            write_atomically(known, secrets.token_hex(4).encode())
         return {
             "project": project,
             "entity": options.entity,

@@ -68,7 +68,7 @@ def build_fabric(**options: Any) -> Fabric:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-def processes_of(fabric: Fabric) -> int:
+def num_processes(fabric: Fabric) -> int:
     """Number of processes that a Fabric has, or will have once it is launched."""
     return getattr(fabric.strategy, "num_processes", 1) * getattr(fabric.strategy, "num_nodes", 1)
 

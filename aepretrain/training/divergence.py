@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from aepretrain.errors import DivergedError
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import write_whole
+from aepretrain.storage.files import write_atomically
 from aepretrain.training.chunks import Chunk
 from aepretrain.training.devices import gather
 from aepretrain.training.recovery.run_state import StageFiles
@@ -46,7 +46,7 @@ def check_losses(
         if is_first_process():
             facts = {"stage": stage, "epoch": epoch, "batch": position, "step": step, "loss": str(loss)}
             rows = chunk.batches.rows(epoch, position).tolist()
-            write_whole(path, (json.dumps({**facts, "examples": rows}) + "\n").encode())
+            write_atomically(path, (json.dumps({**facts, "examples": rows}) + "\n").encode())
     raise DivergedError(f"{stage}: the loss of epoch {epoch}, step {step}, is {loss}. {ADVICE}{where}")
 
 

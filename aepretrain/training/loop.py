@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from aepretrain.data.batches import Batches
 from aepretrain.layers.base import STEPWISE, StageModule
 from aepretrain.training.acceleration.freed_memory import keep_freed_memory
-from aepretrain.training.acceleration.kernels import ask_for_gpus_cheaply
+from aepretrain.training.acceleration.kernels import disable_nvml_check
 from aepretrain.training.chunks import ChunkLength, chunks
 from aepretrain.training.divergence import check_losses
 from aepretrain.training.noise import KeyedNoise
@@ -50,7 +50,7 @@ def run_epochs(
         StoppedError: If a signal asks the run to stop.
     """
     keep_freed_memory()
-    ask_for_gpus_cheaply()
+    disable_nvml_check()
     module, fabric, noise = state.module, take_step.fabric, take_step.noise
     while state.epoch < settings.epochs and not state.best.is_patience_over:
         for chunk in chunks(batches, state.epoch, state.position, chunk_length, saves.every_steps):

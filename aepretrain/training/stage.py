@@ -21,7 +21,7 @@ from aepretrain.training.agreement import check_ranks_agree
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.chunks import ChunkLength
 from aepretrain.training.context import RunContext
-from aepretrain.training.devices import build_fabric, processes_of
+from aepretrain.training.devices import build_fabric, num_processes
 from aepretrain.training.divergence import check_weights
 from aepretrain.training.epoch_log import EpochLog
 from aepretrain.training.loop import OptimizerStep, run_epochs
@@ -179,7 +179,7 @@ def check_training(context: RunContext, modules: Mapping[str, StageModule], batc
             optimizer_of(module)
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"{stage}: the optimizer or scheduler cannot be made: {error}") from error
-    processes = processes_of(build_fabric(**context.trainer.for_fabric()))
+    processes = num_processes(build_fabric(**context.trainer.for_fabric()))
     for stage, batch_size in batch_sizes.items():
         if batch_size % processes:
             raise ConfigError(f"{stage}: {SHARE_EQUALLY.format(batch_size=batch_size, processes=processes)}")

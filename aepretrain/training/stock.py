@@ -67,7 +67,7 @@ def train_by_lightning(
     stage, files = settings.name, context.files(settings.name)
     keeps = settings.keep_best and trainer is None
     batches = Batches(train, settings.batch_size, seed=derive_seed(context.seed, stage))
-    follow = FollowStage(context.seed, stage, BestWeights(module.monitor, module.mode), batches, keeps=keeps)
+    follow = StageCallback(context.seed, stage, BestWeights(module.monitor, module.mode), batches, keeps=keeps)
     fitting = build_trainer(settings, context, module) if trainer is None else trainer(stage)
     fitting.callbacks.append(follow)  # type: ignore[attr-defined]
     held_out = Batches(validation, EVALUATION_BATCH, shuffle=False)
@@ -134,7 +134,7 @@ def build_trainer(settings: StageSettings, context: RunContext, module: StageMod
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-class FollowStage(Callback):
+class StageCallback(Callback):
     """Adds to a Trainer what a stage needs: keyed noise, epoch metrics, the best weights and checks for signals.
 
     Args:

@@ -10,7 +10,7 @@ from aepretrain import Dropout, GaussianNoise, Masking, SaltAndPepper, SwapNoise
 from aepretrain.ensembles.linear import SeedLinear
 from aepretrain.ensembles.noise import EnsembleNoise
 from aepretrain.parts.noise import Noise
-from aepretrain.parts.norms import bound_norms
+from aepretrain.parts.norms import clip_norms_
 from aepretrain.parts.penalties import contraction
 from tests.parts.test_noise import DRAWS
 
@@ -68,11 +68,11 @@ def test_the_contraction_of_many_seeds_is_that_of_each_in_closed_form(activation
 def test_the_norms_of_each_seed_are_bounded_by_themselves():
     maps = [nn.Linear(6, 4) for _ in SEEDS]
     batched = SeedLinear(maps)
-    bound_norms(batched, 0.3)
+    clip_norms_(batched, 0.3)
     for own in maps:
-        bound_norms(own, 0.3)
+        clip_norms_(own, 0.3)
     torch.testing.assert_close(batched.weight, torch.stack([own.weight.t() for own in maps]))
     frozen = SeedLinear([own.requires_grad_(False) for own in maps])
     before = frozen.weight.clone()
-    bound_norms(frozen, 0.01)
+    clip_norms_(frozen, 0.01)
     assert torch.equal(frozen.weight, before)

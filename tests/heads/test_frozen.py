@@ -19,7 +19,7 @@ from aepretrain import (
     RunContext,
     finetune,
 )
-from aepretrain.ensembles.classifiers import reason_against
+from aepretrain.ensembles.classifiers import reason_not_batchable
 from aepretrain.errors import StoppedError
 from aepretrain.training.options import Saving
 from tests.support.watching import before_chunks
@@ -132,11 +132,11 @@ def test_what_a_probe_froze_is_trained_by_the_next_head_but_not_what_the_user_fr
 
 def test_frozen_layers_are_a_reason_against_many_seeds_at_once():
     f = nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.Tanh()), nn.Sequential(nn.Linear(4, 3), nn.Tanh()))
-    assert reason_against(Classifier(copy.deepcopy(f), 2)) is None
-    assert reason_against(Classifier(copy.deepcopy(f), 2, freeze_encoder=True)) is None
-    assert reason_against(Classifier(copy.deepcopy(f), 2, freeze_layers=1)) == "a part of the encoder is frozen"
+    assert reason_not_batchable(Classifier(copy.deepcopy(f), 2)) is None
+    assert reason_not_batchable(Classifier(copy.deepcopy(f), 2, freeze_encoder=True)) is None
+    assert reason_not_batchable(Classifier(copy.deepcopy(f), 2, freeze_layers=1)) == "a part of the encoder is frozen"
     f[1][0].bias.requires_grad_(False)
-    assert reason_against(Classifier(f, 2)) == "a part of the encoder is frozen"
+    assert reason_not_batchable(Classifier(f, 2)) == "a part of the encoder is frozen"
 
 
 def test_a_run_that_stopped_goes_on_with_its_frozen_layers(monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from aepretrain.errors import StorageError, UnwritableError
 from aepretrain.report.pictures import draw_curves, write_picture
 from aepretrain.storage.array_files import write_arrays
-from aepretrain.storage.files import append_whole, remove_folder, storing, write_together, write_whole
+from aepretrain.storage.files import append_atomically, remove_folder, storing, write_atomically, write_together
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.tracking.other_files import CSVFile, TensorBoardEvents
 from tests.support.full_disk import largest_file
@@ -23,9 +23,9 @@ def contents(folder):
 
 
 WRITERS = {
-    "bytes": lambda folder: write_whole(folder / "file", b"new" * 100),
+    "bytes": lambda folder: write_atomically(folder / "file", b"new" * 100),
     "files together": lambda folder: write_together(folder, {"other": b"new", "file": b"new" * 100}),
-    "rows": lambda folder: append_whole(folder / "file", b"new" * 100),
+    "rows": lambda folder: append_atomically(folder / "file", b"new" * 100),
     "arrays": lambda folder: write_arrays(folder / "file", {"x": np.arange(100)}),
     "a picture": lambda folder: write_picture(folder / "file", draw_curves([{"train/loss": 1.0}])),
     "metrics": lambda folder: MetricsFile(folder / "file", "00-plain").log_metrics({"epoch": 0, "val/loss": 1.0}, 1),

@@ -28,7 +28,7 @@ from aepretrain.pretraining.encoding import encode_dataset
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.training import progress
 from aepretrain.training.best_weights import BestWeights
-from aepretrain.training.devices import build_fabric, processes_of
+from aepretrain.training.devices import build_fabric, num_processes
 from aepretrain.training.options import StageSettings, check_length
 from aepretrain.training.stage import train_stage
 from tests.support.watching import batches_of
@@ -120,7 +120,7 @@ def test_mixed_precision_goes_through_to_lightning(precision):
 
 def test_the_number_of_machines_goes_through_to_lightning():
     options = TrainerOptions(accelerator="cpu", devices=2, num_nodes=3, strategy="ddp", precision="bf16-mixed")
-    assert processes_of(build_fabric(**options.for_fabric())) == 6
+    assert num_processes(build_fabric(**options.for_fabric())) == 6
 
 
 def test_callbacks_are_refused_where_our_own_loop_trains():

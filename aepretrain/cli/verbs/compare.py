@@ -16,8 +16,8 @@ from aepretrain.compare.data_record import check_recorded, has_data
 from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
-from aepretrain.runs.directory import holds_files, locked, log_to, record_command, without_secrets
-from aepretrain.storage.files import make_folder, write_whole
+from aepretrain.runs.directory import holds_files, locked, log_to, record_command, redact_secrets
+from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
 DESCRIPTION = """\
@@ -67,15 +67,15 @@ def _name_resume_command(arguments: Sequence[str]) -> Iterator[None]:
     except DrawingStoppedError:
         raise
     except StoppedError as error:
-        command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
+        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
         raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error
     except UnwritableError as error:
-        command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
+        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
         raise UnwritableError(f"{error} Then the same command goes on: {command}") from error
     except OutOfMemoryError as error:
         if error.setting is None:
             raise
-        command = shlex.join(without_secrets(["aepretrain", "compare", *arguments]))
+        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
         raise OutOfMemoryError(f"{error} Go on with: {command} {error.setting}", error.setting) from error
 
 
@@ -126,7 +126,7 @@ def _prepare_directory(out: Path, parsed: Parsed) -> None:
     elif holds_files(out):
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     # The config is written first, so that an interrupted directory is recognized as that of a comparison.
-    write_whole(config, text.encode())
+    write_atomically(config, text.encode())
     make_folder(out / "runs")
 
 

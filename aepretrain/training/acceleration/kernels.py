@@ -57,7 +57,7 @@ def fuse(optimizer: Optimizer) -> None:
 
 
 @functools.cache
-def ask_for_gpus_cheaply() -> None:
+def disable_nvml_check() -> None:
     """Undo Lightning's ``PYTORCH_NVML_BASED_CUDA_CHECK`` if there is no GPU.
 
     With it, Adam loads the driver library at every step to look for a GPU, and a step of a 64-256 layer takes 1.5 times

@@ -16,7 +16,7 @@ from aepretrain.processes import is_first_process
 from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.records import from_plain, to_plain
 from aepretrain.results.stage import StageRecord
-from aepretrain.storage.files import make_folder, sha256_of, storing, write_whole
+from aepretrain.storage.files import make_folder, sha256_of, storing, write_atomically
 from aepretrain.storage.weight_files import read_weights, write_weights
 
 METRICS, STATE = "metrics.jsonl", "state.json"
@@ -162,7 +162,7 @@ class RunState:
             self._write(state)
 
     def _write(self, state: dict[str, Any]) -> None:
-        write_whole(self.path, (json.dumps(state, indent=2) + "\n").encode())
+        write_atomically(self.path, (json.dumps(state, indent=2) + "\n").encode())
 
 
 def _name_of(error: BaseException) -> str:
@@ -244,7 +244,7 @@ class StageFiles:
             StorageError: If a file cannot be written.
         """
         write_weights(self.folder / WEIGHTS, module)
-        write_whole(self.folder / RECORD, (json.dumps({"record": asdict(record)}) + "\n").encode())
+        write_atomically(self.folder / RECORD, (json.dumps({"record": asdict(record)}) + "\n").encode())
         self.state.trained(self.stage, {name: sha256_of(self.folder / name) for name in (WEIGHTS, RECORD)})
         self._drop_checkpoints()
 
