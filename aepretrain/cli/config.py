@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from aepretrain.cli.bounded_yaml import bound_aliases
 from aepretrain.cli.class_changes import check_order, files_first, start_named_classes_afresh
 from aepretrain.cli.config_errors import CALLBACK, FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
 from aepretrain.cli.import_allowlist import confine_imports
@@ -22,6 +23,8 @@ from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.heads.classification import Classifier
 from aepretrain.runs.experiment import Experiment
+from aepretrain.storage.guard import read_text
+from aepretrain.storage.yaml_files import LARGEST, parse_yaml
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 
@@ -61,6 +64,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         add_own: Adds the verb's own arguments, which are not part of the config.
     """
     confine_imports()
+    bound_aliases()
     start_named_classes_afresh()
     parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
@@ -248,8 +252,8 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     named += [value for word, value in pairwise(arguments) if word == "--config"]
     for name in named:
         try:
-            text = Path(name).read_text(encoding="utf-8")
-            values, repeated = yaml.safe_load(text), repeated_keys(text)
+            text = read_text(Path(name), LARGEST)
+            values, repeated = parse_yaml(text), repeated_keys(text)
         except OSError as error:
             raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -270,5 +274,5 @@ def _check_values(arguments: Sequence[str]) -> None:
             continue
         option, path = word.split("=")[0], Path(value)
         with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
-            for problem in repeated_keys(path.read_text(encoding="utf-8") if path.suffix[1:].isalpha() else value):
+            for problem in repeated_keys(read_text(path, LARGEST) if path.suffix[1:].isalpha() else value):
                 raise ConfigError(f"{option} {value}: {problem}")

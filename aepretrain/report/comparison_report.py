@@ -38,6 +38,7 @@ from aepretrain.results.comparison import BudgetResult
 from aepretrain.results.figures import MAX_CLASSES
 from aepretrain.results.run import RunResult
 from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.storage.guard import inside
 
 Interval = tuple[float, float]
 MOST_WARNINGS = 10
@@ -156,7 +157,7 @@ def _cards(verdicts: Iterable[tuple[BudgetResult, str | None]], network: str = "
             answer, _, figures = verdict.partition(": ")
             at = f" at {budget.labels} labels"
             name = f"{budget.labels} labels{network}"
-            found.append((name, answer.removesuffix(at), figures.replace(at, ""), answer.split()[0]))
+            found.append((name, answer.removesuffix(at), figures.replace(at, ""), (answer.split() or [""])[0]))
     return found
 
 
@@ -302,7 +303,7 @@ def _seeds(files: ComparisonFiles) -> list[str]:
 
 def _write_pictures(files: ComparisonFiles) -> None:
     """Write the charts in light colours, as SVG and PNG, for a README or slides."""
-    folder = files.folder / "pictures"
+    folder = inside(files.folder, "pictures")
     make_folder(folder)
     for name, draw in _charts(files, LIGHT).items():
         attempt_picture(folder / f"{name}.svg", partial(_write_picture, folder, name, draw))

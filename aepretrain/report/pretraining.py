@@ -20,10 +20,11 @@ from aepretrain.report.embeddings import (
 )
 from aepretrain.report.inline import COARSE, inline_png, inline_svg, mosaic
 from aepretrain.report.page import figure, missing, row, section, table
-from aepretrain.report.run_files import Curve, read_arrays, read_curves, read_results
+from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import neighbour_embeddings
 from aepretrain.results import figures
 from aepretrain.results.stage import StageResult
+from aepretrain.storage.array_files import read_arrays
 
 LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 FILTER_COLUMNS = 16
@@ -245,12 +246,13 @@ def _share(stage: StageResult, name: str) -> float:
 def embeddings(folder: Path) -> list[str]:
     """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer."""
     inputs = read_arrays(folder / "stages" / "inputs.npz")
-    if not inputs:
+    if "inputs" not in inputs:
         return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
     labels = inputs.get("labels")
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
-        spaces[f"codes of {path.parent.name}"] = read_arrays(path)["codes"]
+        if (codes := read_arrays(path).get("codes")) is not None:
+            spaces[f"codes of {path.parent.name}"] = codes
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
     neighbours = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels))
     return [words, row(_principal_components(spaces, labels), "small"), neighbours]

@@ -17,6 +17,8 @@ from aepretrain.console import console
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.processes import is_first_process
 from aepretrain.storage.files import PART, PROBE, append_atomically, make_folder, storing, write_atomically
+from aepretrain.storage.guard import inside
+from aepretrain.storage.json_files import read_json
 from aepretrain.training.recovery.run_state import METRICS, RunState
 
 # Processes launched by the first one read the directory here, since their own time stamps would differ.
@@ -50,7 +52,7 @@ def choose_run_directory(out: str | None, name: str) -> Path:
     if holds_files(folder):
         raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
     make_folder(folder)
-    make_folder(folder / "stages")
+    make_folder(inside(folder, "stages"))
     append_atomically(folder / METRICS, b"")
     os.environ[VARIABLE] = str(folder)
     return folder
@@ -131,8 +133,8 @@ def locked(folder: Path) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    lock = FileLock(folder / LOCK, blocking=False)
     make_folder(folder)
+    lock = FileLock(inside(folder, LOCK), blocking=False)
     with storing(folder / LOCK, 0):
         try:
             lock.acquire()
@@ -152,9 +154,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _held(folder: Path) -> str:
     try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        owner = read_json(folder / OWNER)
         first = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, TypeError, KeyError):
         first = "another process"
     return f"{folder} is in use by {first}. Wait for it, stop it, or name another directory."
 

@@ -1,7 +1,6 @@
 """A run in Weights & Biases that neither stops the training nor exposes its secrets."""
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -13,6 +12,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.console import print_line
 from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.storage.guard import inside, is_link, open_regular, read_text
+from aepretrain.storage.json_files import read_json
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.stage_logger import StageLogger
@@ -34,6 +35,8 @@ SETTINGS: dict[str, Any] = {
     "x_save_requirements": False,
     "finish_timeout_raises": True,
 }
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a PNG file begins."""
 
 
 def key_prefix(stage: str) -> str:
@@ -115,7 +118,7 @@ class WandbRun:
         import wandb
 
         try:
-            with _files_below(self.folder / "wandb"):
+            with _files_below(inside(self.folder, "wandb")):
                 about = about | self._identity(options, anew=anew)
                 self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**_settings()))
             self.sync_folder = Path(self.run.settings.sync_dir)
@@ -130,22 +133,19 @@ class WandbRun:
         chosen = options.project != WandbOptions.project
         project = options.project if chosen else os.environ.get("WANDB_PROJECT", options.project)
         known = self.folder / "wandb" / "run-id.txt"
-        if anew or not known.is_file():
+        name = "" if anew or not known.is_file() else read_text(known, 1000)
+        if not re.fullmatch(r"[\w-]+", name):
+            name = secrets.token_hex(4)
             make_folder(known.parent)
-            write_atomically(known, secrets.token_hex(4).encode())
-        return {
-            "project": project,
-            "entity": options.entity,
-            "id": known.read_text(encoding="utf-8"),
-            "resume": "allow",
-        }
+            write_atomically(known, name.encode())
+        return {"project": project, "entity": options.entity, "id": name, "resume": "allow"}
 
     def attempt(self, act: Callable[[Any], Any]) -> None:
         """Call a function with the run, if it is still active; on an error, warn and stop logging."""
         if self.run is None:
             return
         try:
-            with _files_below(self.folder / "wandb"):
+            with _files_below(inside(self.folder, "wandb")):
                 act(self.run)
         except Exception as error:
             self.run = None
@@ -183,6 +183,7 @@ class WandbRun:
 
             run.log({key: wandb.Image(str(path)) for key, path in pictures.items()})
 
+        pictures = {key: path for key, path in pictures.items() if _is_png(path)}
         if pictures:
             self.pictures += pictures
             self.attempt(act)
@@ -203,9 +204,9 @@ class WandbRun:
         def act(run: Any) -> None:
             import wandb
 
-            metadata = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            metadata = read_json(folder / "config.json")
             artifact = wandb.Artifact(self.encoder_name, "model", metadata=metadata)
-            for path in sorted(folder.iterdir()):
+            for path in sorted(path for path in folder.iterdir() if not is_link(path) and path.is_file()):
                 # Immutable files are uploaded in place, without a copy.
                 artifact.add_file(str(path), policy="immutable", skip_cache=True)
             run.log_artifact(artifact)
@@ -254,6 +255,15 @@ class WandbMetrics(StageLogger):
         prefix = key_prefix(self.stage)
         if self.run is not None:
             self.run.log({**{f"{prefix}/{name}": value for name, value in metrics.items()}, f"{prefix}/step": step})
+
+
+def _is_png(path: Path) -> bool:
+    """Whether a picture is a PNG file of ours: W&B lets Pillow open it, which runs Ghostscript on an EPS file."""
+    try:
+        with open_regular(path) as file:
+            return not is_link(path) and file.read(len(PNG)) == PNG
+    except OSError:
+        return False
 
 
 def _settings() -> dict[str, Any]:

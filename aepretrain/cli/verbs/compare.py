@@ -18,6 +18,7 @@ from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.runs.directory import holds_files, locked, log_to, record_command, redact_secrets
 from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.storage.guard import inside
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
 DESCRIPTION = """\
@@ -127,7 +128,7 @@ def _prepare_directory(out: Path, parsed: Parsed) -> None:
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     # The config is written first, so that an interrupted directory is recognized as that of a comparison.
     write_atomically(config, text.encode())
-    make_folder(out / "runs")
+    make_folder(inside(out, "runs"))
 
 
 def _may_change(key: str) -> bool:
