@@ -141,7 +141,8 @@ def _column(values: Any, origin: Origin) -> tuple[NDArray[Any], NDArray[np.bool_
         raise DataError(f"{origin.name}: labels must be dense, but are sparse. Give an array of shape (N,).")
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).resolve_conj().numpy(), None
+        is_known = values.dtype in (torch.float16, torch.float32, torch.float64) or not values.is_floating_point()
+        return (values if is_known else values.float()).resolve_conj().numpy(), None
     if isinstance(values, np.ma.MaskedArray):
         return np.asarray(values.data), np.ma.getmaskarray(values)
     try:

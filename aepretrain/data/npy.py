@@ -75,7 +75,7 @@ def read_labels(path: str | Path) -> NDArray[Any]:
     """
     header = NpyHeader.read(path)
     try:
-        with open_regular(header.path) as file:
-            return np.load(io.BufferedReader(file), allow_pickle=False)
+        with io.BufferedReader(open_regular(header.path)) as file:
+            return np.load(file, allow_pickle=False)
     except (OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be read: {reason_of(error)}. {WRITE}") from error

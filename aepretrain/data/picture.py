@@ -87,7 +87,7 @@ def read_picture(path: Path, *, grey: bool, background: Background) -> Picture:
         if path.is_symlink() and not path.exists():
             raise DataError("it is a link that leads nowhere")
         # Opened by its name, Pillow would map a plain TIFF file into memory, and turn one that lies on a side wrongly.
-        with open_regular(path) as stream, Image.open(io.BufferedReader(stream), formats=formats()) as file:
+        with io.BufferedReader(open_regular(path)) as stream, Image.open(stream, formats=formats()) as file:
             return _decode(file, "L" if grey else "RGB", background)
     except UnidentifiedImageError as error:
         known = ", ".join(formats())

@@ -220,7 +220,10 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
     columns, classes = (_names(config, key, folder / "config.json") for key in ("columns", "classes"))
     # Allocate nothing until the weights are known to match: a damaged config may name huge sizes.
     with torch.device("meta"):
-        layers = build(config["architecture"])
+        try:
+            layers = build(config["architecture"])
+        except StorageError as error:
+            raise StorageError(f"{folder / 'config.json'}: {error}") from error
         before = _build_transform(config, folder / "config.json")
     path = folder / "encoder.safetensors"
     expected = layers.state_dict() | before.state_dict(prefix=TRANSFORM)

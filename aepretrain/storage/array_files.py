@@ -45,7 +45,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         return {}
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as members:
+        with io.BufferedReader(open_regular(path)) as file, zipfile.ZipFile(file) as members:
             size = sum(member.file_size for member in members.infolist())
             if size > LARGEST:
                 raise ValueError(f"its arrays have {size:,} bytes, and at most {LARGEST:,} are read")

@@ -12,6 +12,8 @@ from aepretrain.errors import StorageError
 
 PART = ".part"
 """Suffix of unfinished files."""
+PIECE = 1 << 16
+"""Bytes read at once of a file whose size is not known."""
 LARGEST = 1 << 30
 """Maximum size in bytes of a file that is read whole."""
 # Windows has neither flag: links are looked for before a file is opened there, and no pipe stands in a folder.
@@ -60,7 +62,8 @@ def read_bytes(path: Path, most: int = LARGEST) -> bytes:
         if size > most:
             raise OSError(errno.EINVAL, f"it has {size:,} bytes, and at most {most:,} are read", str(path))
         pieces, left = [], most + 1
-        while left and (piece := file.read(left)):  # a file of /proc has no size, and one may grow
+        # A file of /proc has no size, and another may grow.
+        while left and (piece := file.read(min(left, max(size, PIECE) + 1))):
             pieces.append(piece)
             left -= len(piece)
     if not left:

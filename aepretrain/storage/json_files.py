@@ -5,8 +5,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
 from aepretrain.errors import StorageError
 from aepretrain.storage.files import write_atomically
 from aepretrain.storage.guard import LARGEST, read_text
@@ -73,7 +71,9 @@ def reason_of(error: Exception) -> str:
     return " ".join(words.split()).rstrip(".") or type(error).__name__
 
 
-@rank_zero_only
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values as JSON, atomically: a file that exists is complete."""
-    write_atomically(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())
+    """Write plain values as JSON, atomically and from the first process only: a file that exists is complete."""
+    from aepretrain.processes import is_first_process  # it imports Lightning, which reading an encoder does not need
+
+    if is_first_process():
+        write_atomically(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())

@@ -154,9 +154,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         StorageError: If it cannot be read or holds anything else.
     """
     try:
-        with warnings.catch_warnings(), open_regular(path) as file:
+        with warnings.catch_warnings(), io.BufferedReader(open_regular(path)) as file:
             warnings.simplefilter("ignore")  # the error below is clearer than torch's warnings
-            state = torch.load(io.BufferedReader(file), map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("no dictionary")
         return state
