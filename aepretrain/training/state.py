@@ -94,7 +94,7 @@ class TrainingState:
         """Restore the state from a checkpoint.
 
         Raises:
-            KeyError, TypeError, ValueError, RuntimeError: If it does not fit the module, the optimizer or the scheduler.
+            KeyError, TypeError, ValueError, RuntimeError: If it does not fit the module, the optimizer or scheduler.
         """
         self.module.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(state["optimizer"])
