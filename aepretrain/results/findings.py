@@ -18,14 +18,18 @@ NEAR_CHANCE = 0.1
 """A balanced accuracy is near chance up to this share of the way from chance to 1."""
 FALLING = 0.02
 """A loss still falls if the last tenth of the epochs brought this share of the loss of the mean of the data."""
+FEW = 5
+"""A class of fewer validation examples is not missed among the answers."""
+SCALE = "Scale the inputs (data.transform standardize or minmax)"
 
 
-def stage_findings(result: StageResult, record: StageRecord) -> list[str]:
+def stage_findings(result: StageResult, record: StageRecord, *, may_scale: bool = True) -> list[str]:
     """What the training of one layer shows to be wrong.
 
     Args:
         result: What the training found.
         record: Its record, with the metrics of every epoch.
+        may_scale: Whether the way out may be to scale the inputs: not if they are scaled already, or are codes.
 
     Example:
         >>> from aepretrain.results.stage import StageLosses
@@ -39,9 +43,11 @@ activation, or fewer units.']
     """
     found, units = result.diagnostics, math.prod(result.code_shape)
     checks = (
-        _constant(found, units)
-        or _mostly("dead", found, units, "they are 0 for all examples")
-        or _mostly("saturated", found, units, "their values lie at an end of the range, where gradients vanish"),
+        _constant(found, units, may_scale)
+        or _mostly("dead", found, units, "they are 0 for all examples", may_scale)
+        or _mostly(
+            "saturated", found, units, "their values lie at an end of the range, where gradients vanish", may_scale
+        ),
         _no_better_than_the_mean(result.losses.reconstruction, found.get("mean_reconstruction")),
         _collapsed(found, units),
         _still_falling(result, record),
@@ -50,22 +56,23 @@ activation, or fewer units.']
     return [f"{result.stage}: {sentence}" for sentence in checks if sentence]
 
 
-def _constant(found: Figures, units: int) -> str | None:
+def _constant(found: Figures, units: int, may_scale: bool) -> str | None:
     if found.get("informative_units") != 0 or "kl" in found:
         return None
+    scale = f"{SCALE}, lower" if may_scale else "Lower"
     return (
-        f"the code is almost the same for all examples: none of its {units} units varies. Scale the inputs (data."
-        "transform standardize or minmax), lower the learning rate, or weaken the penalty."
+        f"the code is almost the same for all examples: none of its {units} units varies. {scale} the learning rate, "
+        "or weaken the penalty."
     )
 
 
-def _mostly(kind: str, found: Figures, units: int, meaning: str) -> str | None:
+def _mostly(kind: str, found: Figures, units: int, meaning: str, may_scale: bool) -> str | None:
     count = found.get(f"{kind}_units") or 0
     if count < MOST * units:
         return None
     way_out = {
         "dead": "Lower the learning rate, use another activation, or fewer units.",
-        "saturated": "Scale the inputs (data.transform standardize or minmax), or lower the learning rate.",
+        "saturated": f"{SCALE}, or lower the learning rate." if may_scale else "Lower the learning rate.",
     }
     return f"{count:.0f} of {units} units are {kind}: {meaning}. {way_out[kind]}"
 

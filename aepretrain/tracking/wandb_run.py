@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.console import print_line
+from aepretrain.errors import one_line
 from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.storage.guard import inside, is_link, open_regular, read_text
 from aepretrain.storage.json_files import read_json
@@ -35,6 +36,8 @@ SETTINGS: dict[str, Any] = {
     "x_save_requirements": False,
     "finish_timeout_raises": True,
 }
+SHORT = 300
+"""Maximum number of characters of an error of W&B in a line."""
 PNG = b"\x89PNG\r\n\x1a\n"
 """How a PNG file begins."""
 
@@ -294,4 +297,4 @@ def _drop_dead_process() -> None:
 
 def _brief(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return one_line(f"{type(error).__name__}: {lines[0]}", SHORT) if lines else type(error).__name__
