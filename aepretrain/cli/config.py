@@ -26,6 +26,7 @@ from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.guard import read_text
 from aepretrain.storage.yaml_files import LARGEST, parse_yaml
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
+from aepretrain.tracking.redaction import REDACTED, is_redacted, redact_strings
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 
 DATA_HELP = (
@@ -126,6 +127,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
     arguments = files_first(arguments)
     try:
         settings = _parse(parser, arguments)
+        _check_secrets(settings, files)
         check_order(parser, arguments)
         built = parser.instantiate(settings)
         text = _resolved(parser, settings, own, built.data.columns)
@@ -144,6 +146,16 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
     trials = _trials(parser, arguments, built.compare) if built.compare.grid else ()
     return Parsed(experiment, built.compare, control, trials, text, settings)
+
+
+def _check_secrets(settings: Namespace, files: Sequence[Path]) -> None:
+    """Raise a ConfigError if a setting was redacted when its config was written."""
+    for key, value in settings.items():
+        if key != "config" and is_redacted(value):
+            raise ConfigError(
+                f"{name_files(files)}{key} holds {REDACTED} in the place of a secret, which no run stores. Give its "
+                f"value again by --{key.replace('.init_args.', '.')}."
+            )
 
 
 def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
@@ -224,7 +236,10 @@ def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], c
         settings.pop(name, None)
     _name_data_folder(settings)
     _name_columns(settings, columns)
-    return str(parser.dump(settings, skip_unset=False, skip_validation=True))
+    text = str(parser.dump(settings, skip_unset=False, skip_validation=True))
+    values = yaml.safe_load(text)
+    shown = redact_strings(values)
+    return text if shown == values else yaml.safe_dump(shown, sort_keys=False)
 
 
 def load_experiment(path: Path) -> Experiment:

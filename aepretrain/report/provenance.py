@@ -1,10 +1,10 @@
 """The provenance of a result: plan, commands, versions and config."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from markupsafe import Markup
 
 from aepretrain.report.drawing import draw_or_explain
@@ -12,8 +12,7 @@ from aepretrain.report.markup import join
 from aepretrain.report.page import code, fold, heading, missing, paragraph, section, table
 from aepretrain.report.run_files import read_commands, read_config
 from aepretrain.results.run import DataFacts, RunResult
-
-SECRET = re.compile(r"(?im)^(\s*(?:- )?[\w.-]*(?:key|token|secret|password|credential)[\w.-]*:\s*)(?!null$)\S.*$")
+from aepretrain.tracking.redaction import redact, redact_text
 
 
 def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequence[int] | None = None) -> Markup:
@@ -25,7 +24,7 @@ def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequen
         seeds: Seeds of the comparison; None for a run.
     """
     text, config = read_config(folder)
-    commands = read_commands(folder)
+    commands = [redact_text(line) for line in read_commands(folder)]
     data = None if results is None else results.data
     several = seeds is not None
     return section(
@@ -38,8 +37,14 @@ def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequen
         code("\n".join(commands), "commands") if commands else missing("No command was recorded: run from Python."),
         heading("Versions"),
         missing("No versions: results.json is not there yet.") if results is None else versions_table(results, seeds),
-        fold("Config, with every default", code(redact_secrets(text), "config")) if text else Markup(""),
+        fold("Config, with every default", code(_shown(text, config), "config")) if text else Markup(""),
     )
+
+
+def _shown(text: str, config: Mapping[str, Any]) -> str:
+    """The text of a config; written anew where it holds secrets."""
+    shown = redact(config)
+    return text if shown == config else yaml.safe_dump(shown, sort_keys=False)
 
 
 def _plans(config: Mapping[str, Any], data: DataFacts | None, *, several: bool) -> Markup:
@@ -133,13 +138,3 @@ def versions_table(results: RunResult, seeds: Sequence[int] | None = None) -> Ma
     seed = ", ".join(map(str, [results.seed] if seeds is None else seeds))
     found = {**results.versions, "seed": seed, "device": results.device}
     return table(tuple(found), [[str(value) for value in found.values()]], words=len(found))
-
-
-def redact_secrets(config: str) -> str:
-    r"""Redact the values of a YAML config whose keys suggest a secret.
-
-    Example:
-        >>> redact_secrets("seed: 1\nhub_token: abc\nkey: null")
-        'seed: 1\nhub_token: [redacted]\nkey: null'
-    """
-    return SECRET.sub(r"\1[redacted]", config)

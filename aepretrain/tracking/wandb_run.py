@@ -16,7 +16,7 @@ from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.storage.guard import inside, is_link, open_regular, read_text
 from aepretrain.storage.json_files import read_json
 from aepretrain.tracking.options import WandbOptions
-from aepretrain.tracking.redaction import redact
+from aepretrain.tracking.redaction import redact, redact_strings, redact_text
 from aepretrain.tracking.stage_logger import StageLogger
 from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
@@ -101,10 +101,10 @@ class WandbRun:
         self.stages: list[str] = []
         self.pictures: list[str] = []
         about: dict[str, Any] = {
-            "name": name,
+            "name": redact_text(name),
             "job_type": job_type,
-            "group": group,
-            "tags": list(dict.fromkeys([*options.tags, *tags])),
+            "group": redact_strings(group),
+            "tags": list(dict.fromkeys(map(redact_text, [*options.tags, *tags]))),
             "config": redact(dict(config)),
             "dir": str(self.folder),
             "reinit": "create_new",
