@@ -81,14 +81,14 @@ def changed(draw, valid):
         path = draw(st.sampled_from(list(places(value))))
         if not path:
             if draw(st.integers(0, 30)) == 0:
-                value = draw(ANYTHING)
+                value = copy.deepcopy(draw(ANYTHING))
             continue
         part = value
         for key in path[:-1]:
             part = part[key]
         change = draw(st.sampled_from(["put", "put", "put", "leave out", "more"]))
         if change == "put":
-            part[path[-1]] = draw(ANYTHING)
+            part[path[-1]] = copy.deepcopy(draw(ANYTHING))
         elif change == "leave out":
             del part[path[-1]]
         elif isinstance(part, list):
