@@ -16,6 +16,7 @@ from aepretrain.errors import AEPretrainError, StoppedError, StorageError
 from aepretrain.processes import is_first_process
 from aepretrain.storage.files import sha256, sha256_of, storing, sync_folder, write_part
 from aepretrain.storage.guard import open_regular
+from aepretrain.storage.json_files import reason_of
 from aepretrain.storage.plain_values import plain
 from aepretrain.training.divergence import check_weights
 from aepretrain.training.options import Saving
@@ -162,6 +163,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return state
     except AEPretrainError:
         raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {reason_of(error)}. Remove it to start the stage again.") from error
     # A damaged file makes torch's unpickler raise nearly everything: AssertionError, AttributeError, struct's errors.
     except Exception as error:
         # torch's own message suggests reading the file without this protection.
