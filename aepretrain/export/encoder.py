@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -219,7 +220,8 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
     config = read_encoder_config(folder)
     columns, classes = (_names(config, key, folder / "config.json") for key in ("columns", "classes"))
     # Allocate nothing until the weights are known to match: a damaged config may name huge sizes.
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of layers of no units, whose tensors are compared below
         try:
             layers = build(config["architecture"])
         except StorageError as error:

@@ -148,8 +148,8 @@ def test_a_comparison_whose_group_of_seeds_is_strange_ends_in_one_line(compared,
 
 
 DAMAGE = {
-    "config.yaml": b"\xff", "results.json": b"[" * 100_000, "metrics.jsonl": b'{"stage": 1}\n', "commands.txt": b"\xff\n",
-    "stages/00-denoising/samples.npz": b"PK\x03\x04", "stages/inputs.npz": b"",
+    "config.yaml": b"\xff", "results.json": b"[" * 100_000, "metrics.jsonl": b'{"stage": 1}\n',
+    "commands.txt": b"\xff\n", "stages/00-denoising/samples.npz": b"PK\x03\x04", "stages/inputs.npz": b"",
 }  # fmt: skip
 
 
