@@ -1,14 +1,14 @@
 """The cells of a comparison: read from files if finished, else trained and tested once."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
+from aepretrain.compare.cell_directories import SeedGroup, move_into, resume_or_create, seeds_together
 from aepretrain.compare.data_record import WAY_OUT
 from aepretrain.compare.ensembles import finetune_seeds, pretrain_seeds, reason_finetuning_not_batched, starting_point
 from aepretrain.compare.options import Cell, Comparison
@@ -21,28 +21,21 @@ from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.results.cell import CellResult
 from aepretrain.results.fingerprint import Fingerprint
-from aepretrain.results.records import read_record, shown, write_record
+from aepretrain.results.records import read_record, shown
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
 from aepretrain.runs.experiment import Experiment, measure
-from aepretrain.storage.files import append_atomically, make_folder, remove_folder, storing, sweep
+from aepretrain.storage.files import make_folder, remove_folder, storing
 from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import AGAIN
 from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.recovery.run_state import METRICS, STATE
+from aepretrain.training.recovery.run_state import STATE
 from aepretrain.training.recovery.signals import run_interruptibly
 
 YEAR = 366 * 24 * 3600
 """Maximum number of seconds that pretraining may have taken."""
-
-
-@dataclass(frozen=True)
-class _SeedGroup:
-    """The file that stands in the folder of the runs while seeds are trained together."""
-
-    seeds: list[int]
 
 
 @dataclass(frozen=True)
@@ -176,7 +169,7 @@ class Bench:
         """
         folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
         cells = [Cell("pretrained", seed, None) for seed in seeds]
-        with _seed_group(self._pretraining_group(control), seeds, folders) as started:
+        with seeds_together(self._pretraining_group(control), seeds, folders) as started:
             if not started:
                 return False
             # A kill may come when the first seed is finished, which is then not run again.
@@ -197,7 +190,7 @@ class Bench:
     def _was_together(self, seed: int, control: bool) -> bool:
         """Whether a seed was trained together with others, so that no logger has followed it yet."""
         group = self._pretraining_group(control)
-        return group.is_file() and seed in read_record(_SeedGroup, group).seeds
+        return group.is_file() and seed in read_record(SeedGroup, group).seeds
 
     def reason_not_batched(self, cells: Sequence[Cell], vectorize: Vectorize) -> str | None:
         """The reason to run cells that differ only in their seeds one by one; ``None`` if :meth:`run_many` can.
@@ -230,7 +223,7 @@ class Bench:
         experiments = [self._experiment(cell, trial)[0] for cell in cells]
         if any(experiment.finetune != experiments[0].finetune for experiment in experiments):
             return []  # random-longer has another budget for each seed
-        with _seed_group(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as started:
+        with seeds_together(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as started:
             if not started:
                 return []
             tuned = finetune_seeds(experiments, folders, encoders)
@@ -291,7 +284,7 @@ class Bench:
         tuned, experiment, place, settings = max(tried, key=lambda each: each[0].score)
         found = tuned.result(*measure(tuned.head, experiment.data, cell.seed))
         if place != folder:
-            _move_into(place, folder)
+            move_into(place, folder)
         results = replace(experiment.empty_result(tuned.record), classifier=found, hyperparameters=settings)
         self._write_config(folder, cell, arm, settings)
         results.write(folder / "results.json")
@@ -349,43 +342,6 @@ class Bench:
         return 1 + math.ceil(sum(stage.seconds for stage in stages) / own_seconds)
 
 
-@contextlib.contextmanager
-def _seed_group(group: Path, seeds: Sequence[int], folders: Sequence[Path]) -> Iterator[bool]:
-    """Create run directories for seeds that are trained together; yields whether none was started alone before.
-
-    An interruption leaves the file ``group``, so that the next start begins with the same seeds.
-    """
-    if group.is_file() and read_record(_SeedGroup, group).seeds == list(seeds):
-        for folder in folders:
-            remove_folder(folder, STATE)
-    if any(resume_or_create(folder) for folder in folders):
-        yield False
-        return
-    write_record(group, _SeedGroup(list(seeds)))
-    yield True
-    with storing(group, 0):
-        group.unlink(missing_ok=True)
-
-
-def resume_or_create(folder: Path) -> bool:
-    """Resume an unfinished run directory if it has saved state, else create a new one.
-
-    Returns:
-        Whether to resume.
-
-    Raises:
-        StorageError: If the directory cannot be written.
-    """
-    with storing(folder, 0):
-        if (folder / STATE).is_file():
-            sweep(folder)
-            return True
-        remove_folder(folder, STATE)
-        make_folder(folder / "stages" / "classifier")
-        append_atomically(folder / METRICS, b"")
-        return False
-
-
 def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None, *, resume: bool) -> FineTuned:
     encoder, pretrained = starting_point(experiment, encoder_folder)
     return experiment.train_classifier(encoder, folder, pretrained=pretrained, resume=resume)
@@ -417,11 +373,3 @@ def _check_compute(stages: Sequence[StageResult], experiment: Experiment, seed: 
             f"{path} records {steps:,} steps of pretraining in {seconds:,.0f} seconds, but the config asks for at most "
             f"{most:,} steps. {AGAIN}"
         )
-
-
-def _move_into(trial: Path, folder: Path) -> None:
-    """Move the run directory of the chosen trial to that of the cell."""
-    with storing(folder, 0):
-        for path in trial.iterdir():
-            path.rename(folder / path.name)
-        trial.rmdir()
