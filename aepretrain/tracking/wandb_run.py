@@ -59,7 +59,7 @@ def artifact_name(group: str | None, name: str) -> str:
         >>> artifact_name(None, "my run"), artifact_name("compare", "pretraining-seed0")
         ('encoder-my-run', 'encoder-compare-pretraining-seed0')
     """
-    words = "-".join(filter(None, ("encoder", group, name)))
+    words = "-".join(redact_text(each) for each in ("encoder", group, name) if each)
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", words)[:128]
 
 
