@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from torch import nn
 
 from aepretrain import MNIST, Arrays, ImageFolder, MappedArray, ParquetFolder, RunResult, load_encoder
 from aepretrain.cli.config import build_parser, parse
+from aepretrain.cli.main import main
 from aepretrain.export.encoder import save_encoder
 from aepretrain.results.cell import CellResult, read_rows
 from aepretrain.results.comparison import ComparisonResult
 from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.records import read_record
 from aepretrain.storage.array_files import read_arrays
+from aepretrain.storage.files import sha256
 from aepretrain.storage.json_files import read_json
 from aepretrain.storage.weight_files import read_weights
 from aepretrain.storage.yaml_files import read_yaml
@@ -28,6 +31,7 @@ from aepretrain.tracking.metrics_file import read_metrics
 from aepretrain.training.recovery.checkpoints import read_checkpoint
 from aepretrain.training.recovery.run_state import RECORD, WEIGHTS, RunState, read_stage_record
 from tests.support.fuzzing import ANYTHING, any_file, as_json, changed, damaged, fuzz, refusal
+from tests.support.records import LAYER, write_config
 
 EARLIER = Path(__file__).parent / "results" / "earlier"
 pytestmark = pytest.mark.timeout(0)
@@ -210,6 +214,29 @@ def test_checkpoints_of_any_bytes(tmp_path):
         refused_or_read(read_checkpoint, path)
 
     fuzz(any_file(buffer.getvalue()), check)
+
+
+def test_checkpoints_of_any_values(tmp_path, monkeypatch, capsys):
+    """A stranger can write a checkpoint and its SHA-256."""
+    out, settings = tmp_path / "run", {"layers": [LAYER], "pretrain": {"epochs": 2}, "finetune": {"epochs": 0}}
+    monkeypatch.setattr("aepretrain.training.recovery.checkpoints.received", lambda: signal.SIGTERM)
+    words = ["fit", "--config", write_config(tmp_path, report=False, **settings), "--out", str(out)]
+    assert main(words) == 128 + signal.SIGTERM
+    (path,) = out.rglob("last.ckpt")
+    valid, state = read_checkpoint(path), json.loads((out / "state.json").read_text())
+
+    def check(value):
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        path.write_bytes(buffer.getvalue())
+        state["stages"][path.parent.name]["checkpoints"] = [sha256(buffer.getvalue())]
+        (out / "state.json").write_text(json.dumps(state))
+        capsys.readouterr()
+        code, said = main(["fit", "--resume", str(out)]), capsys.readouterr().err
+        assert code in (4, 5, 128 + signal.SIGTERM), said
+        assert len(said.splitlines()) == 1
+
+    fuzz(changed(valid), check, examples=10)
 
 
 def test_records_of_caches_of_any_values(tmp_path):
