@@ -8,7 +8,7 @@ REDACTED = "(redacted)"
 NAME = r"[\w.-]*(?:key|token|secret|passw(?:or)?d|credential)[\w.-]*"
 """What a name that suggests a secret looks like."""
 NAMED = re.compile(NAME, re.IGNORECASE)
-ACCOUNT = re.compile(r"(?<=://)[^/\s@'\"]*[^/\s'\"](?=@)")
+ACCOUNT = re.compile(r"(?<=://)[^/?#\s'\"]+(?=@)")
 """User and password in an address, up to the last ``@`` before the path."""
 ASSIGNED = re.compile(
     rf"(?<![\w.-])(-*{NAME}[\"']?\s*(?:=|:(?!//))\s*)(\"[^\"]*\"|'[^']*'|(?!null\b)[^\s,&;}}\])'\"]+)", re.IGNORECASE
