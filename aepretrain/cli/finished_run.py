@@ -22,7 +22,7 @@ from aepretrain.heads import Classifier
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import Experiment, load_classifier, load_stack
-from aepretrain.runs.row_values import RowValues
+from aepretrain.runs.row_outputs import RowOutputs
 from aepretrain.training.recovery.signals import stop_at_signal
 
 
@@ -101,7 +101,7 @@ class FinishedRun:
         return rows
 
 
-def write_values(values: RowValues, rows: NewRows, out: Path, names: Mapping[str, Sequence[str]]) -> None:
+def write_outputs(values: RowOutputs, rows: NewRows, out: Path, names: Mapping[str, Sequence[str]]) -> None:
     """Write the values of rows, with their ids and labels where the format has room for them, under a progress bar.
 
     Args:
@@ -118,7 +118,7 @@ def write_values(values: RowValues, rows: NewRows, out: Path, names: Mapping[str
     print_line(f"{len(rows):,} rows: {', '.join(values.names)}  {out}")
 
 
-def _with_ids(values: RowValues, rows: NewRows, *, alone: bool) -> Iterator[Piece]:
+def _with_ids(values: RowOutputs, rows: NewRows, *, alone: bool) -> Iterator[Piece]:
     beside = {} if alone else {name: _as_array(x) for name, x in (("id", rows.ids), ("label", rows.labels)) if x}
     done = 0
     pieces = values.of(rows.x)

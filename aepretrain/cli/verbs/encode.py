@@ -7,17 +7,17 @@ from typing import Literal
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from torch import nn
 
-from aepretrain.cli.finished_run import FinishedRun, write_values
+from aepretrain.cli.finished_run import FinishedRun, write_outputs
 from aepretrain.errors import ConfigError
 from aepretrain.export.row_files import check_format
-from aepretrain.runs.row_values import BY_CLASSIFIER, BY_DECODER, RowValues, ValueName
+from aepretrain.runs.row_outputs import BY_CLASSIFIER, BY_DECODER, OutputName, RowOutputs
 
 DESCRIPTION = """\
 Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data of the run
 were; they stay in their order, and may exceed memory. Ids (paths of pictures) and labels are kept where they exist.
 Tables need the columns of the run by name, in any order.
 """
-ADDED: tuple[ValueName, ...] = ("error", "prediction", "probability", "reconstruction")
+ADDED: tuple[OutputName, ...] = ("error", "prediction", "probability", "reconstruction")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     rows = finished.open(Path(parsed.data))
     width = rows.x.shape[1:].numel()
     names = {name: own for name, own in names.items() if name == "probability" or len(own) == width}
-    write_values(values, rows, out, names)
+    write_outputs(values, rows, out, names)
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -61,15 +61,15 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         raise ConfigError(f"{reason}. Usage: aepretrain encode RUN --data PATH --out FILE") from error
 
 
-def _added(words: str) -> list[ValueName]:
+def _added(words: str) -> list[OutputName]:
     added = [name.strip() for name in words.split(",") if name.strip()]
     if unknown := [name for name in added if name not in ADDED]:
         raise ConfigError(f"--add takes {', '.join(ADDED)}, but got {unknown[0]!r}. Separate them by commas.")
     return [name for name in ADDED if name in added]
 
 
-def _values(finished: FinishedRun, parsed: Namespace) -> RowValues:
-    names: list[ValueName] = ["codes", *_added(parsed.add)]
+def _values(finished: FinishedRun, parsed: Namespace) -> RowOutputs:
+    names: list[OutputName] = ["codes", *_added(parsed.add)]
     if parsed.per_feature:
         names.append("error_per_feature")
     decodes, classifies = (any(name in kind for name in names) for kind in (BY_DECODER, BY_CLASSIFIER))
@@ -83,7 +83,7 @@ def _values(finished: FinishedRun, parsed: Namespace) -> RowValues:
     count = len(layers)
     if parsed.layer is not None and not 0 <= parsed.layer < count:
         raise ConfigError(f"--layer must be 0 to {count - 1}, but is {parsed.layer}: the run has {count} layers.")
-    return RowValues(
+    return RowOutputs(
         names,
         encoder.transform,
         layers if parsed.layer is None else layers[: parsed.layer + 1],

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from aepretrain.cli.finished_run import FinishedRun, write_values
+from aepretrain.cli.finished_run import FinishedRun, write_outputs
 from aepretrain.errors import ConfigError
 from aepretrain.export.row_files import check_format
-from aepretrain.runs.row_values import RowValues
+from aepretrain.runs.row_outputs import RowOutputs
 
 DESCRIPTION = """\
 Write the predicted class of any rows, by name, and the probability of each class to a file: .npz, .parquet or .csv by
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError("a .npy file holds one array, but predictions are two. Let --out end in .npz or .csv.")
     finished = FinishedRun(Path(parsed.run).expanduser())
     encoder = finished.encoder
-    values = RowValues(
+    values = RowOutputs(
         ["prediction", "probability"],
         encoder.transform,
         encoder.layers,
@@ -43,4 +43,4 @@ def run(arguments: Sequence[str]) -> None:
         device=parsed.device,
     )
     names = {"probability": [f"probability_{name}" for name in encoder.class_names or ()]}
-    write_values(values, finished.open(Path(parsed.data)), out, names)
+    write_outputs(values, finished.open(Path(parsed.data)), out, names)

@@ -18,14 +18,14 @@ from aepretrain.layers.base import Layer
 from aepretrain.pretraining.encoding import ENCODING_BATCH, ENCODING_BYTES, MIN_BATCH
 from aepretrain.pretraining.stack import GreedyStack
 
-ValueName = Literal["codes", "error", "error_per_feature", "reconstruction", "prediction", "probability"]
+OutputName = Literal["codes", "error", "error_per_feature", "reconstruction", "prediction", "probability"]
 """A value of each row."""
 BY_CLASSIFIER = ("prediction", "probability")
 BY_DECODER = ("error", "error_per_feature", "reconstruction")
 
 
 @dataclass(frozen=True)
-class RowValues:
+class RowOutputs:
     """Computes the values of rows, piece by piece, in full precision and without noise.
 
     Args:
@@ -45,12 +45,12 @@ class RowValues:
 
     Example:
         >>> from aepretrain.data.transforms import Scale
-        >>> values = RowValues(["codes"], Scale(16), nn.Sequential(nn.Linear(4, 2)))
+        >>> values = RowOutputs(["codes"], Scale(16), nn.Sequential(nn.Linear(4, 2)))
         >>> [piece["codes"].shape for piece in values.of(torch.rand(5, 4))]
         [(5, 2)]
     """
 
-    names: Sequence[ValueName]
+    names: Sequence[OutputName]
     transform: Transform
     layers: nn.Module
     stack: GreedyStack | None = None
@@ -60,8 +60,8 @@ class RowValues:
 
     def __post_init__(self) -> None:
         for name in self.names:
-            if name not in get_args(ValueName):
-                raise ConfigError(f"{name!r} is no value of a row. Choose from {', '.join(get_args(ValueName))}.")
+            if name not in get_args(OutputName):
+                raise ConfigError(f"{name!r} is no value of a row. Choose from {', '.join(get_args(OutputName))}.")
             if name in BY_CLASSIFIER and self.classifier is None:
                 raise ConfigError(f"{name} needs a classifier, but the run trained none. Leave it out.")
             if name in BY_DECODER and not self._can_decode():
