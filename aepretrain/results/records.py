@@ -19,7 +19,7 @@ LONGEST = 40
 LARGEST = 2**63
 """Numbers reach from minus to plus this value: whole ones fit 64 bits, and all can be converted to floats."""
 SHORT = reprlib.Repr()
-SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 2 * LONGEST
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 4 * LONGEST
 DEEPEST = 20
 """Maximum depth of values of any kind."""
 
