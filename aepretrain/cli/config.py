@@ -294,6 +294,6 @@ def _check_values(arguments: Sequence[str]) -> None:
         if not word.startswith("--") or not value.endswith((".yaml", ".yml", ".json", "}", "]")):
             continue
         option, path = word.split("=")[0], Path(value)
-        with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
+        with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError):
             for problem in repeated_keys(read_text(path, LARGEST) if path.suffix[1:].isalpha() else value):
                 raise ConfigError(f"{option} {value}: {problem}")
