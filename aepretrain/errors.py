@@ -1,5 +1,7 @@
 """Exceptions, each with the exit code of the command, and the line that an error is printed in."""
 
+import unicodedata
+
 LONGEST_LINE = 500
 """Maximum number of characters of an error line."""
 COMMAND = ": aepretrain "
@@ -110,4 +112,5 @@ def printable(text: str) -> str:
         >>> printable("a  b\x1b[31m")
         'a  b\\x1b[31m'
     """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    fits = lambda each: each.isprintable() or unicodedata.category(each) == "Zs"  # noqa: E731 (other spaces)
+    return "".join(each if fits(each) else each.encode("unicode_escape").decode() for each in text)

@@ -12,7 +12,7 @@ def test_any_text_is_one_printable_line(text, most):
     line = one_line(text, most)
     assert len(line) <= most
     assert line.isprintable()
-    assert printable(text).isprintable()
+    assert "".join(printable(text).split()).isprintable()
 
 
 @pytest.mark.parametrize("end", ["Write it again.", "Go on with: aepretrain fit --resume /x/y"])
@@ -21,3 +21,7 @@ def test_the_way_out_of_a_long_message_stays(end):
     assert len(line) == LONGEST_LINE
     assert line.startswith("aepretrain: error: x is a")
     assert line.endswith(end.removeprefix("Go on with"))
+
+
+def test_spaces_of_all_kinds_are_printed():
+    assert printable("a\u00a0b\u3000c") == "a\u00a0b\u3000c"

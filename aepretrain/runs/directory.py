@@ -105,7 +105,7 @@ def _is_bare(path: Path) -> bool:
     if path.name in ("stages", "runs"):
         return path.is_dir() and not any(path.iterdir())
     if path.name == METRICS:
-        return path.stat().st_size == 0
+        return path.is_file() and path.stat().st_size == 0
     return path.name in (LOCK, OWNER, PROBE) or path.name.endswith(PART) or path.name.startswith(LOCK_PROBE)
 
 

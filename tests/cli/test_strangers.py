@@ -203,6 +203,17 @@ def test_no_error_line_is_long_or_steers_the_terminal(said, tmp_path):
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("target", ["missing", "empty"])
+def test_a_directory_of_dead_links_is_not_empty(target, said, tmp_path):
+    (tmp_path / "empty").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metrics.jsonl").symlink_to(tmp_path / target)
+    code, text = said("fit", "--config", write_config(tmp_path, **SMALL), "--out", tmp_path / "out")
+    assert code in (2, 5), text
+    assert "is not empty" in text or "is a link" in text
+    assert not (tmp_path / "missing").exists()
+
+
 SECRET = "s3cr3t"
 
 
