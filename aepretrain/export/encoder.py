@@ -115,7 +115,7 @@ def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
         raise StorageError(f"an encoder is made of {', '.join(LAYERS)}, but its config names {shown(name)}.")
     try:
         return LAYERS[name](**{key: _as_tuple(value) for key, value in arguments.items()})
-    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
         raise StorageError(f"the config of a {name} does not fit: {' '.join(str(error).split())}") from error
 
 
@@ -300,7 +300,7 @@ def _build_transform(config: Mapping[str, Any], path: Path) -> Transform:
     try:
         arguments = {key: value for key, value in description.items() if key != "type"}
         return TRANSFORMS[name](**arguments).reserve(tuple(config["in_shape"]))
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
         raise StorageError(f"{path}: the transform {name} does not fit: {' '.join(str(error).split())}") from error
 
 
@@ -315,7 +315,8 @@ def _check_shapes(encoder: nn.Module, config: Mapping[str, Any], path: Path) -> 
     """Check input and code shapes against the config, with a forward pass on the meta device."""
     try:
         code_shape = encoder(torch.empty(1, *config["in_shape"], device="meta")).shape[1:]
-    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OverflowError) as error:
+    # Whatever torch raises here is about the arguments of a layer, such as a division by a stride of 0.
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{path}: the encoder cannot take its in_shape {config['in_shape']}: {reason}") from error
     if list(code_shape) != config["code_shape"]:
