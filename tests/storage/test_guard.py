@@ -27,6 +27,8 @@ from aepretrain.storage.json_files import read_json
 from aepretrain.storage.weight_files import read_weights, write_weights
 from aepretrain.storage.yaml_files import MOST, parse_yaml, read_yaml
 from aepretrain.tracking.metrics_file import MetricsFile, read_metrics
+from aepretrain.tracking.options import Tracking
+from aepretrain.tracking.run import TrackedRun
 from aepretrain.training.recovery.checkpoints import read_checkpoint
 from aepretrain.training.recovery.run_state import RunState, StageFiles, read_stage_record
 
@@ -183,6 +185,13 @@ def test_a_folder_of_a_run_that_is_a_link_is_refused(outside, tmp_path):
         StageFiles(run, "00-plain")
     with pytest.raises(StorageError, match="is a link"):
         inside(run, "stages", "00-plain")
+
+
+@pytest.mark.parametrize("name", ["csv", "tensorboard"])
+def test_loggers_write_into_folders_of_the_run(name, outside, tmp_path):
+    (tmp_path / "run" / name).symlink_to(tmp_path)
+    with pytest.raises(StorageError, match=f"{name} is a link"):
+        TrackedRun(tmp_path / "run", Tracking([name])).loggers("00-plain")
 
 
 def test_the_directory_itself_may_be_a_link(tmp_path):
