@@ -12,10 +12,9 @@ from torch import Tensor
 
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.checks import check_inputs, check_labels
-from aepretrain.data.division import missing_classes
 from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.file_rows import WINDOW
-from aepretrain.data.inspection import inspect
+from aepretrain.data.inspection import inspect, missing_classes
 from aepretrain.data.labels import Labels
 from aepretrain.data.origin import Origin
 from aepretrain.data.read_ahead import WINDOWS
@@ -101,6 +100,9 @@ class DataModule(LightningDataModule, ABC):
         if self._source is None:
             source = self.load()
             self.check(source)
+            if source.division and source.division not in self.notes:
+                self.notes.append(source.division)
+            self.add_warnings(source.warnings)
             if self.num_classes is not None:
                 self.add_warnings(missing_classes(source, self.class_names))
             if not self._inspected:
@@ -174,7 +176,8 @@ class DataModule(LightningDataModule, ABC):
             data = copy.copy(self)
             data._source, data._redivided, data.split_seed = None, {}, seed
             data.transform = type(self.transform)(**self.transform.arguments())
-            data.notes, data.warnings = list(self.notes), list(self.warnings)
+            data.notes = [note for note in self.notes if note != self.source().division]
+            data.warnings = list(self.warnings)
             kept = DIVISIONS if self._nbytes() * DIVISIONS <= DIVISIONS_BYTES else 1
             self._redivided = {**dict(list(self._redivided.items())[1 - kept :] if kept > 1 else ()), seed: data}
         return self._redivided[seed]
