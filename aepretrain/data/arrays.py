@@ -47,7 +47,8 @@ class Arrays(DataModule):
             the training rows alone.
         scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
             none or byte (always).
-        more_inputs: Inputs without labels, shape ``(U, ...)``, for pretraining alone.
+        more_inputs: Inputs without labels, shape ``(U, ...)``, for pretraining alone; they are not divided, so leave
+            out those of the groups and times that are tested.
         groups: Group of every row, such as its subject or recording, shape ``(N,)``: a group stays in one split.
         order: How rows are divided: random, or time (training rows first, then validation, then test).
         times: Time of every row, shape ``(N,)``: numbers or dates, for ``order`` time; ``None``: the rows stand in the

@@ -39,9 +39,10 @@ class DataModule(LightningDataModule, ABC):
             run's seed; ``None`` is all. A smaller budget is a subset of a larger one.
         unlabelled: Number of training examples set aside for pretraining alone. Pretraining then sees only these and
             the inputs that came without labels; label budgets exclude them. ``None``: pretraining sees the inputs of
-            all training examples.
+            all training examples. Like the labelled examples they are chosen from the training examples alone, so
+            groups and times that divide the data need no regard here.
         split_seed: Seed of the division into training, validation and test data, where the data have no splits of
-            their own.
+            their own and are not divided by time.
     """
 
     in_shape: tuple[int, ...]

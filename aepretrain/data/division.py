@@ -195,12 +195,15 @@ class Division:
         """
         how = "at random, stratified by class" if has_classes else "at random"
         if self.times is not None:
-            how = "by time, the first for training" + ("" if self.groups is None else ", whole groups by their first")
+            how = "by time, the earliest for training" + (
+                "" if self.groups is None else ", each group by its first row"
+            )
         elif self.groups is not None:
             how = "by groups, with like shares of classes" if has_classes else "by groups"
         if len(self.open_splits) < 2:
             how = f"as given by {self.giver}" + "".join(f", and {split} {how}" for split in self.open_splits)
-        return f"divided {how}: {', '.join(self._sizes(parts))}."
+        fixed = ", the same for every seed" if self.is_fixed else ""
+        return f"divided {how}{fixed}: {', '.join(self._sizes(parts))}."
 
     def _sizes(self, parts: Sequence[Tensor]) -> list[str]:
         sizes = [f"{len(rows):,} {name}" for rows, name in zip(parts, EXAMPLES, strict=True)]
@@ -225,11 +228,16 @@ class Division:
 
     def remarks(self, examples: Examples, parts: Sequence[Tensor]) -> dict[str, Any]:
         """What is to be said of the division, as arguments of :class:`~aepretrain.data.examples.Source`."""
-        warnings = alike_neighbours(examples.x, examples.y) if self.is_random else self._later(parts)
+        warnings = alike_neighbours(examples.x, examples.y) if self.is_random else self._doubts(parts)
         return {"division": self.words(parts, has_classes=examples.y is not None), "warnings": warnings}
 
-    def _later(self, parts: Sequence[Tensor]) -> list[str]:
-        """A warning if training rows are later than held-out ones, since groups last longer."""
+    def _doubts(self, parts: Sequence[Tensor]) -> list[str]:
+        """Warnings on groups that change nothing, and on training rows that are later than held-out ones."""
+        if self.groups is not None and len(np.unique(self.groups)) == len(self.groups):
+            return [
+                "every row is a group of its own, so that data.groups changes nothing. Name groups that rows share, or "
+                "leave it out."
+            ]
         if self.times is None or self.groups is None:
             return []
         train, *held_out = (self.times[rows.numpy()] for rows in parts)

@@ -1,6 +1,5 @@
 """Rows that belong together, such as those of one subject: a group never stands in two splits."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from aepretrain.errors import DataError
 
 DRAWS = 50
 """Number of choices of groups that are tried at most; the best is kept."""
+LOOKS = 100_000
+"""Number of groups that all these choices look at, at most; one choice is always tried."""
 NEAR = 0.1
 """A choice is good enough if its numbers of examples by class are so near those asked for, as a fraction."""
 
@@ -64,7 +65,7 @@ def take_groups(
         Whether each row is taken, shape ``(N,)``.
 
     Raises:
-        DataError: If there are too few groups, or each class is in one group alone.
+        DataError: If there are too few groups, or no class is in two of them.
 
     Example:
         >>> groups = np.repeat(np.arange(10), 3)
@@ -80,12 +81,14 @@ def take_groups(
         )
     if (table.spread < 2).all():
         raise DataError(
-            "every class is in one group alone, so that a class is either learnt or tested. Give groups that hold "
-            "several classes, or several groups of each."
+            "no class is in two of the groups, so that a class would be either learnt or tested. Give more groups of "
+            "each class, groups that hold several classes, or splits of your own by data.splits."
         )
     wanted = number / len(groups) * table.sizes
     best, least = None, (len(wanted) + 1, np.inf)
-    for chosen in _choices(table, wanted, table.groups - leave, np.random.default_rng(seed)):
+    generator = np.random.default_rng(seed)
+    for _ in range(max(1, min(DRAWS, LOOKS // table.groups))):
+        chosen = _choose(table, wanted, table.groups - leave, generator.permutation(table.groups))
         found = table.numbers(chosen)
         missing = int(((found == 0) & (table.spread > 1)).sum())
         score = (missing, float(np.linalg.norm(wanted - found) / np.linalg.norm(wanted)))
@@ -127,24 +130,31 @@ class _Table:
         return np.bincount(self._labels, self._counts * chosen[self._owners], minlength=len(self.sizes))
 
 
-def _choices(
-    table: _Table, wanted: NDArray[Any], most: int, generator: np.random.Generator
-) -> Iterator[NDArray[np.bool_]]:
-    """Choices of 1 to ``most`` groups, each group chosen if it brings the numbers of rows nearer to those wanted."""
-    for _ in range(DRAWS):
-        chosen, lacking, left = np.zeros(table.groups, bool), wanted.copy(), table.spread.copy()
-        order = generator.permutation(table.groups)
-        for group in order:
-            labels, counts = table.of(group)
-            nearer = (counts * (counts - 2 * lacking[labels])).sum() < 0
-            if nearer and (left[labels] > 1).all():
-                chosen[group] = True
-                lacking[labels] -= counts
-                left[labels] -= 1
-                if lacking.sum() <= 0 or chosen.sum() == most:
-                    break
-        if not chosen.any():
-            free = [group for group in order if (table.spread[table.of(group)[0]] > 1).all()]
-            sizes = [table.of(group)[1].sum() for group in free or order]
-            chosen[(free or order)[int(np.argmin(sizes))]] = True
-        yield chosen
+def _choose(table: _Table, wanted: NDArray[Any], most: int, order: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Choose 1 to ``most`` groups in this order.
+
+    First those that bring the numbers of rows by class nearer to those wanted, then one of each class still missing.
+    """
+    chosen: list[int] = []
+    lacking, left = wanted.copy(), table.spread.copy()
+
+    def choose(group: int) -> None:
+        labels, counts = table.of(group)
+        if len(chosen) < most and (left[labels] > 1).all():
+            chosen.append(group)
+            lacking[labels] -= counts
+            left[labels] -= 1
+
+    for group in order:
+        labels, counts = table.of(group)
+        if (counts * (counts - 2 * lacking[labels])).sum() < 0:
+            choose(group)
+        if lacking.sum() <= 0:
+            break
+    if (left == table.spread)[wanted > 0].any():
+        for group in order[~np.isin(order, chosen)]:
+            if (left == table.spread)[table.of(group)[0]].any():
+                choose(group)
+    if not chosen:
+        chosen.append(min(order, key=lambda group: table.of(group)[1].sum()))
+    return np.isin(np.arange(table.groups), chosen)

@@ -161,7 +161,8 @@ def test_given_splits_are_kept_and_named(tmp_path):
     assert data.class_names == ["cat", "dog"]
     assert data.notes[0].startswith("34 pictures in 2 classes (cat: 17, dog: 17)")
     assert data.notes[1] == (
-        "divided as given by the folders train, val, test: 20 training, 6 validation, 8 test examples."
+        "divided as given by the folders train, val, test, the same for every seed: 20 training, 6 validation, 8 test "
+        "examples."
     )
     assert data.own_splits
     with pytest.raises(ConfigError, match=r"data\.validation must be left out .* folders train, val, test, but is 3"):
