@@ -195,9 +195,7 @@ class Division:
         """
         how = "at random, stratified by class" if has_classes else "at random"
         if self.times is not None:
-            how = "by time, the earliest for training" + (
-                "" if self.groups is None else ", each group by its first row"
-            )
+            how = f"by time, the earliest {'rows' if self.groups is None else 'groups'} for training"
         elif self.groups is not None:
             how = "by groups, with like shares of classes" if has_classes else "by groups"
         if len(self.open_splits) < 2:
@@ -221,8 +219,11 @@ class Division:
                 f"validation and test shares must be positive and leave training data, but got {held_out} and "
                 f"{tested}. Usual are 0.1 to 0.2 each."
             )
-        of_rest = held_out / (1 - tested) if "test" in self.open_splits else held_out
-        parts = self.rows(len(examples), examples.y, of_rest, tested, seed)
+        sizes: tuple[float, float] = (held_out / (1 - tested), tested)
+        if not self.is_random or len(self.open_splits) < 2:
+            count = self.undivided(len(examples))
+            sizes = (max(1, round(held_out * count)), max(1, round(tested * count)))
+        parts = self.rows(len(examples), examples.y, *sizes, seed)
         train, validated, tests = (examples[rows] for rows in parts)
         return Source(train, validated, tests, **self.remarks(examples, parts))
 

@@ -97,7 +97,7 @@ def test_one_group_larger_than_the_rest_is_for_training():
         (["a", None] * 30, None, "groups must not be missing, but 30 of 60 are, the first in row 1 "),
         (np.where(np.arange(60) == 7, np.nan, 1.0), None, "groups must not be missing, but 1 of 60 are, .* row 7 "),
         ([["a"], "b"] * 30, None, "groups must be one value per example"),
-        (np.array([{"a"}] * 60), None, "groups must be numbers or text, but: unhashable type"),
+        (np.array([{"a"}] * 60), None, "groups must be numbers or text: unhashable type"),
         (np.zeros((60, 1)), None, r"groups must have the shape \(60,\), but have \(60, 1\)\. Flatten them"),
         (np.arange(59), None, "60 examples need as many groups, but there are 59. Give one group per row"),
         (np.arange(60) // 20, np.arange(60) // 20, "no class is in two of the groups, so that a class would be either"),
