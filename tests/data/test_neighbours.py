@@ -41,10 +41,8 @@ def test_rows_like_the_next_one_are_named_with_the_figure_and_the_way_out(name):
     x, y = LIKE[name]
     (warning,) = said(x, y)
     assert warning.startswith("rows next to one another are alike: ")
-    assert (
-        f"nearer to the next row than to 20 random rows{' of their class' if y is not None else ''} (5% by chance)"
-        in (warning)
-    )
+    which = "random rows of their class" if y is not None else "random rows"
+    assert f"nearer to the next row than to 20 {which} (5% by chance)" in warning
     assert "set data.order time or data.groups." in warning
 
 
