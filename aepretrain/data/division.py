@@ -225,7 +225,8 @@ class Division:
             sizes = (max(1, round(held_out * count)), max(1, round(tested * count)))
         parts = self.rows(len(examples), examples.y, *sizes, seed)
         train, validated, tests = (examples[rows] for rows in parts)
-        return Source(train, validated, tests, **self.remarks(examples, parts))
+        content = {"inputs": examples.x, "labels": examples.y, **self.content()}
+        return Source(train, validated, tests, content=content, **self.remarks(examples, parts))
 
     def remarks(self, examples: Examples, parts: Sequence[Tensor]) -> dict[str, Any]:
         """What is to be said of the division, as arguments of :class:`~aepretrain.data.examples.Source`."""
