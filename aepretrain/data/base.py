@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
-from aepretrain.data.checks import check_inputs, check_labels
+from aepretrain.data.checks import check_inputs, check_labels, check_trainable
 from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.file_rows import WINDOW
 from aepretrain.data.inspection import inspect, missing_classes
@@ -106,6 +106,7 @@ class DataModule(LightningDataModule, ABC):
                 self.notes.append(source.division)
             self.add_warnings(source.warnings)
             if self.num_classes is not None:
+                check_trainable(source.train.y, self.class_names, self.name)
                 self.add_warnings(missing_classes(source, self.class_names))
             if not self._inspected:
                 self.add_warnings(inspect(source, self.columns))

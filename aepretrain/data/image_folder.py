@@ -50,8 +50,8 @@ class ImageFolder(DecodedData):
         on_bad: What to do with pictures that cannot be decoded: stop and list them, or skip and count them.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         groups: Group of every picture, such as its subject: what the first pair of parentheses of this regular
-            expression finds in its path below the root, or a ``.csv`` file of lines ``path,group``. A group stays in
-            one split.
+            expression finds in its path below the root, or a ``.csv`` file in the root, or at an absolute path, of
+            lines ``path,group``. A group stays in one split.
         order: How pictures are divided: random, or time (training pictures first, then validation, then test).
         times: Time of every picture, a number or a date, for ``order`` time: a regular expression or a ``.csv`` file as
             for ``groups``.

@@ -107,7 +107,7 @@ def shared_rows(source: Source) -> list[str]:
         >>> rows = torch.arange(12.0).reshape(6, 2)
         >>> shared_rows(Source(Examples(rows[:4]), Examples(rows[3:5]), Examples(rows[5:])))
         ['1 of 2 validation examples is in the training data too, byte for byte, so figures on them say too much. \
-Remove duplicates, or keep rows that belong together in one split.']
+Remove duplicates, or keep rows that belong together in one split by data.groups.']
     """
     train = source.train.x
     held_out = {"validation": source.validation.x, "test": source.test.x}
@@ -125,7 +125,7 @@ Remove duplicates, or keep rows that belong together in one split.']
             found.append(
                 f"{count} of {len(x)} {split} examples {'is' if count == 1 else 'are'} in the training data too, byte "
                 "for byte, so figures on them say too much. Remove duplicates, or keep rows that belong together in "
-                "one split."
+                "one split by data.groups."
             )
     return found
 

@@ -13,9 +13,9 @@ def values_of_pictures(setting: str, paths: Sequence[Path], root: Path, noun: st
     r"""The value of every picture.
 
     Args:
-        setting: A ``.csv`` file with the path of a picture below the root and its value in every line, or a regular
-            expression that is searched in the path of a picture below the root, with slashes, and whose first pair of
-            parentheses holds the value.
+        setting: A ``.csv`` file with the path of a picture below the root and its value in every line, named by its own
+            path below the root or an absolute one; or a regular expression that is searched in the path of a picture
+            below the root, with slashes, and whose first pair of parentheses holds the value.
         paths: The pictures.
         root: The folder of the pictures.
         noun: What the values are: groups, times or splits.
@@ -31,7 +31,7 @@ def values_of_pictures(setting: str, paths: Sequence[Path], root: Path, noun: st
     """
     names = [path.relative_to(root).as_posix() for path in paths]
     if setting.lower().endswith(".csv"):
-        listed = _read_list(Path(setting).expanduser())
+        listed = _read_list(root / Path(setting).expanduser())
         found = [listed.get(name) for name in names]
         way = f"Add lines with path,{noun.removesuffix('s')} to it, or move these pictures away."
     else:

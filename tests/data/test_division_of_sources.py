@@ -1,5 +1,7 @@
 """Groups, times and given splits divide alike in every source, from files, columns, lists and arrays."""
 
+import datetime
+
 import numpy as np
 import pytest
 import torch
@@ -70,8 +72,9 @@ def pictures(folder, how, *, listed=False, **settings):
     found = {name: f"{name}=([^_]+)_" for name in values}
     for name in values if listed else ():
         lines = [f"{path},{value}" for path, value in zip(names, values[name], strict=True)]
-        (folder / f"{name}.csv").write_text("\n".join(["path,value", *lines[::-1]]))
-        found[name] = str(folder / f"{name}.csv")
+        home = folder if name == "times" else folder / "pictures"
+        (home / f"{name}.csv").write_text("\n".join(["path,value", *lines[::-1]]))
+        found[name] = str(home / f"{name}.csv") if name == "times" else f"{name}.csv"
     order = {"order": how["order"]} if "order" in how else {}
     cache = str(folder / "cache")
     return ImageFolder(str(folder / "pictures"), grey=True, cache=cache, **found, **order, **settings)
@@ -129,6 +132,16 @@ def test_what_divides_the_data_is_part_of_what_they_are(source, name, tmp_path):
     now = make(tmp_path / "now", {**how, setting: swapped}).fingerprint()
     assert before.changes(now) == [f"the {name} (other values)"]
     assert f"the {name} (missing now)" in before.changes(make(tmp_path / "without", {}).fingerprint())
+
+
+@pytest.mark.parametrize("how", [{"order": "time"}, {"splits": np.where(Y == 0, "train", "test")}])
+def test_training_rows_of_one_class_alone_are_refused(how):
+    data = Arrays(X, Y[np.argsort(Y, kind="stable")], **how, **({"test": 0.4} if "order" in how else {}))
+    data.class_names = ["left", "right"]
+    with pytest.raises(
+        DataError, match=r"training split: examples must be of at least 2 classes, but all \d+ .* left\."
+    ):
+        data.splits()
 
 
 def test_other_names_of_the_same_groups_are_the_same_data():
@@ -308,3 +321,31 @@ def test_every_source_says_how_it_was_divided():
         "all three splits are the same patterns.",
         "divided at random, stratified by class: 36 training, 12 validation, 12 test examples.",
     ]
+
+
+@pytest.mark.parametrize(
+    "kind", ["timestamp[us, tz=UTC]", "timestamp[ns]", "date32[day]", "int64", "string", "decimal"]
+)
+def test_columns_of_dates_numbers_and_text_order_a_table(kind, tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    from aepretrain import ParquetFolder
+
+    zone = datetime.UTC if "UTC" in kind else None
+    dates = [datetime.datetime.fromisoformat(text).replace(tzinfo=zone) for text in DATES]
+    column = {
+        "date32[day]": lambda: pa.array([each.date() for each in dates]),
+        "int64": lambda: pa.array([each.toordinal() for each in dates]),
+        "decimal": lambda: pa.array([each.toordinal() for each in dates]).cast(pa.decimal128(20, 1)),
+        "string": lambda: pa.array(DATES.tolist()).dictionary_encode(),
+    }.get(kind, lambda: pa.array(dates, pa.timestamp(kind[10:12], "UTC" if zone else None)))()
+    table = pa.table({"f": X[:, 0], "when": column})
+    pq.write_table(table, tmp_path / "t.parquet")
+    data = ParquetFolder(str(tmp_path / "t.parquet"), order="time", times="when", cache=str(tmp_path / "cache"))
+    assert data.columns == ["f"]
+    assert rows(data) == rows(Arrays(X, order="time", times=DATES))
+    hole = pa.table({"f": X[:, 0], "when": pa.array([None, *column.to_pylist()[1:]], column.type)})
+    pq.write_table(hole, tmp_path / "t.parquet")
+    with pytest.raises(
+        DataError, match=r"column when: times must not be missing, but 1 of 60 are, the first in row 0 of"
+    ):
+        ParquetFolder(str(tmp_path / "t.parquet"), order="time", times="when", cache=str(tmp_path / "cache"))
