@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.examples import Examples, Source
-from aepretrain.data.given_splits import ORDER, number_splits
-from aepretrain.data.groups import number_groups, take_groups
+from aepretrain.data.given_splits import EXAMPLES, ORDER, number_splits
+from aepretrain.data.groups import check_splits, number_groups, take_groups
 from aepretrain.data.neighbours import alike_neighbours
 from aepretrain.data.origin import Origin
 from aepretrain.data.random_division import divide_rows, draw
@@ -25,9 +25,7 @@ OrderName = Literal["random", "time"]
 SHARE = 0.2
 """Default share of the validation and of the test examples."""
 HELD_OUT = ORDER[1:]
-EXAMPLES = ("training", "validation", "test")
-"""The names of the examples of each split in sentences."""
-Rows = NDArray[np.int64]
+Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +43,9 @@ class Division:
         giver: What gives the splits, in the words of messages.
     """
 
-    groups: Rows | None = None
-    times: Rows | None = None
-    given: Rows | None = None
+    groups: Numbers | None = None
+    times: Numbers | None = None
+    given: Numbers | None = None
     giver: str = "data.splits"
 
     @classmethod
@@ -98,7 +96,7 @@ class Division:
         if ranks is not None and not division.open_splits:
             raise ConfigError(f"data.order time and {giver} both divide the data. Leave one of them out.")
         if numbered is not None and given is not None:
-            _check_groups(numbered, given, giver, origins[0])
+            check_splits(numbered, given, giver, origins[0])
         return division
 
     @property
@@ -169,10 +167,15 @@ class Division:
         return torch.from_numpy(train), torch.from_numpy(held_out), torch.from_numpy(tested)
 
     def _take(
-        self, rows: Rows, size: float | int, labels: NDArray[np.int64] | None, seed: int, leave: int
-    ) -> tuple[Rows, Rows]:
+        self, rows: Numbers, size: float | int, labels: NDArray[np.int64] | None, seed: int, leave: int
+    ) -> tuple[Numbers, Numbers]:
         """Take the examples of a split: (rest, taken). ``leave`` splits more are made of the rest."""
         number = math.ceil(size * len(rows)) if isinstance(size, float) else size
+        if number >= len(rows):
+            raise DataError(
+                f"{number} of {len(rows)} examples cannot be set apart, as none would be left to train on. Lower "
+                "data.validation and data.test."
+            )
         if self.times is not None:
             times = self.times[rows] if self.groups is None else first_times(self.groups[rows], self.times[rows])
             taken = take_last(times, number, leave=leave)
@@ -250,20 +253,6 @@ class Division:
             f"{count:,} of {len(train):,} training examples are not before the first held-out example in time, since "
             "whole groups are kept together. Leave data.groups out, or give groups that do not overlap in time."
         ]
-
-
-def _check_groups(groups: Rows, given: Rows, giver: str, origin: Origin) -> None:
-    """Raise a DataError if a group stands in two given splits."""
-    first = np.zeros(groups.max() + 1, np.int64)
-    first[groups[::-1]] = given[::-1]  # the split of the first row of each group
-    wrong = given != first[groups]
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{origin.name}: a group must stand in one split, but {origin.row(row)} (the first row is 0) is for "
-            f"{EXAMPLES[given[row]]} by {giver}, and an earlier row of its group for {EXAMPLES[first[groups[row]]]} "
-            f"({count_of(len(np.unique(groups[wrong])), 'such group')}). Leave data.groups out, or give other splits."
-        )
 
 
 def divide(

@@ -22,6 +22,8 @@ SPLITS = {
 """The names of the splits, in capitals or not, in a column or as folders."""
 ORDER = ("train", "validation", "test")
 """The splits, in the order of their numbers."""
+EXAMPLES = ("training", "validation", "test")
+"""What the examples of each are called in sentences."""
 
 
 def number_splits(values: Any, count: int, origin: Origin) -> NDArray[np.int64]:

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aepretrain.data.given_splits import EXAMPLES
 from aepretrain.data.origin import Origin
 from aepretrain.data.row_values import to_column
+from aepretrain.data.words import count_of
 from aepretrain.errors import DataError
 
 DRAWS = 50
@@ -43,6 +45,27 @@ def number_groups(values: Any, count: int, origin: Origin) -> NDArray[np.int64]:
             ) from error
     _, first, found = np.unique(column, return_index=True, return_inverse=True)
     return first.argsort().argsort()[found]
+
+
+def check_splits(groups: NDArray[np.int64], given: NDArray[np.int64], giver: str, origin: Origin) -> None:
+    """Raise a DataError if a group stands in two given splits.
+
+    Args:
+        groups: Number of the group of every row, shape ``(N,)``.
+        given: Number of the split of every row, shape ``(N,)``.
+        giver: What gives the splits, for the message.
+        origin: Where the groups come from, for the message.
+    """
+    first = np.zeros(groups.max() + 1, np.int64)
+    first[groups[::-1]] = given[::-1]  # the split of the first row of each group
+    wrong = given != first[groups]
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{origin.name}: a group must stand in one split, but {origin.row(row)} (the first row is 0) is for "
+            f"{EXAMPLES[given[row]]} by {giver}, and an earlier row of its group for {EXAMPLES[first[groups[row]]]} "
+            f"({count_of(len(np.unique(groups[wrong])), 'such group')}). Leave data.groups out, or give other splits."
+        )
 
 
 def take_groups(

@@ -15,6 +15,8 @@ FEATURES = 256
 """Number of features that are compared, evenly spaced; of wider rows the others are left out."""
 WINDOWS = 16
 """Number of rows that are searched for values of the next row."""
+WIDE = 1 << 21
+"""Number of values in these rows, at most."""
 VALUES = 4
 """Different values that rows must share to count as overlapping: patterns of 0 and 1 do not."""
 LEAST = 40
@@ -54,9 +56,10 @@ def alike_neighbours(x: Inputs, y: Tensor | None) -> list[str]:
 
 def _overlap(x: Inputs, generator: torch.Generator) -> str | None:
     """Words on windows that overlap: the next row holds the same values, shifted along an axis."""
-    if len(x.shape) > 3 or len(x) < LEAST:
+    most = min(WINDOWS, WIDE // x.shape[1:].numel())
+    if len(x.shape) > 3 or len(x) < LEAST or not most:
         return None
-    rows = torch.randperm(len(x) - 1, generator=generator)[:WINDOWS].sort().values
+    rows = torch.randperm(len(x) - 1, generator=generator)[:most].sort().values
     own, following = x[rows], x[rows + 1]
     for axis in range(1, len(x.shape)):
         width = x.shape[axis]

@@ -25,6 +25,8 @@ DAY = datetime(2026, 1, 1)
 )
 @settings(max_examples=100, deadline=None)
 def test_no_row_is_trained_on_that_is_as_late_as_one_held_out(times, test, validation, seed):
+    least = sum(time <= sorted(set(times))[1] for time in times)  # so many rows are left when test rows are taken
+    test, validation = min(test, len(times) - 1), 1 + validation % (least - 1)
     division = Division.of(len(times), order="time", times=times)
     parts = division.rows(len(times), None, validation, test, seed)
     train, held_out, tested = ([times[row] for row in rows] for rows in parts)
@@ -106,6 +108,13 @@ def test_settings_that_contradict_each_other_are_refused():
         Arrays(X, order="row")
     with pytest.raises(ConfigError, match=r"data\.order time and data\.splits both divide the data"):
         Arrays(X, order="time", splits=["train", "val", "test"] * 20)
+
+
+@pytest.mark.parametrize("how", [{"order": "time"}, {"groups": np.arange(60) // 5}])
+def test_sizes_that_leave_nothing_to_train_on_are_refused(how):
+    for sizes in ((40, 20), (10, 60)):
+        with pytest.raises(DataError, match=r"examples cannot be set apart, as none would be left to train on\. Lower"):
+            Division.of(60, **how).rows(60, None, *sizes)
 
 
 def test_no_seed_changes_a_division_by_time_and_the_note_says_so():
