@@ -248,7 +248,7 @@ def remove_parts(path: Path) -> None:
         >>> part.exists()
         False
     """
-    for part in path.parent.iterdir():
+    for part in path.parent.iterdir() if path.parent.is_dir() else ():
         if part.name.startswith(f"{path.name}.") and part.name.endswith(PART):
             part.unlink(missing_ok=True)
 
