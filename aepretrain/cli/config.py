@@ -14,8 +14,11 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from aepretrain.cli.class_changes import check_order, files_first, start_named_classes_afresh
-from aepretrain.cli.config_errors import CALLBACK, FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
+from aepretrain.cli.config_errors import explain, name_files, which_layer
+from aepretrain.cli.config_keys import CALLBACK, FROM_THE_RUN, LAYER, problems
 from aepretrain.cli.import_allowlist import confine_imports
+from aepretrain.cli.named_files import CONFIGS, how_to_read, looks_like_file
+from aepretrain.cli.plain_yaml import load, use_plain_yaml
 from aepretrain.cli.repeated_keys import repeated_keys
 from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
@@ -62,6 +65,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
     """
     confine_imports()
     start_named_classes_afresh()
+    use_plain_yaml()
     parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
     add_own(parser)
@@ -249,17 +253,24 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     for name in named:
         try:
             text = Path(name).read_text(encoding="utf-8")
-            values, repeated = yaml.safe_load(text), repeated_keys(text)
+            values, repeated = load(text), repeated_keys(text)
         except OSError as error:
             raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the config {name} is no valid YAML: {' '.join(str(error).split())}.") from error
+            reason = f"is no valid YAML: {' '.join(str(error).split())}."
+            raise ConfigError(f"the config {name} {reason}{_if_data(name)}") from error
         if not isinstance(values, dict):
-            raise ConfigError(f"the config {name} must hold keys and values, but holds {type(values).__name__}.")
+            reason = f"must hold keys and values, but holds {'text' if isinstance(values, str) else repr(values)[:40]}."
+            raise ConfigError(f"the config {name} {reason}{_if_data(name)}")
         for problem in (*repeated, *problems(values)):
             raise ConfigError(f"{name}: {problem}")
     _check_values(arguments)
     return [Path(name) for name in named]
+
+
+def _if_data(name: str) -> str:
+    """How to name data that are named as a config, as a sentence that begins with a space."""
+    return "" if name.endswith(CONFIGS) or not looks_like_file(name) else f" If it is data: {how_to_read(name)}"
 
 
 def _check_values(arguments: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from aepretrain.cli.config import build_parser, parse
-from aepretrain.cli.config_errors import accepted_keys
+from aepretrain.cli.config_keys import accepted_keys
 from aepretrain.errors import ConfigError
 from aepretrain.tracking.options import Tracking, WandbOptions
 from aepretrain.tracking.redaction import redact
