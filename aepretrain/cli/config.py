@@ -18,6 +18,7 @@ from aepretrain.cli.config_errors import explain, name_files, which_layer
 from aepretrain.cli.config_keys import CALLBACK, FROM_THE_RUN, LAYER, problems
 from aepretrain.cli.import_allowlist import confine_imports
 from aepretrain.cli.named_files import CONFIGS, how_to_read, looks_like_file
+from aepretrain.cli.numbered import replace_numbered
 from aepretrain.cli.plain_yaml import load, use_plain_yaml
 from aepretrain.cli.repeated_keys import repeated_keys
 from aepretrain.compare import Comparison, Trial
@@ -125,6 +126,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
     files = _config_files(arguments)
     arguments = files_first(arguments)
     try:
+        arguments = replace_numbered(parser, arguments)
         settings = _parse(parser, arguments)
         check_order(parser, arguments)
         built = parser.instantiate(settings)

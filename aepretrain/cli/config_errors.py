@@ -52,6 +52,12 @@ class Refusal:
         return ".".join(dict.fromkeys(keys))
 
     @property
+    def base(self) -> type | None:
+        """The class whose subclasses the setting takes; ``None`` if it takes something else."""
+        names = [name for name in self.key.split(".") if not name.isdecimal()]
+        return EXPECTED.get(names[-1]) if names else None
+
+    @property
     def class_name(self) -> str:
         """The class whose arguments are not accepted."""
         found = re.search(r"class_path[ =]'([\w.]+)'", self.text)
@@ -111,7 +117,7 @@ def _unknown_argument(refusal: Refusal) -> str | None:
     words = pairwise([*refusal.arguments, ""])
     given = ((word.split("=")[0], word.partition("=")[2] or value) for word, value in words if word.startswith("--"))
     option, value = next((each for each in given if f".{name}" in each[0]), (f"{key}.{name}", ""))
-    known = known_classes(EXPECTED.get(key.split(".")[-1], DataModule))
+    known = known_classes(refusal.base or DataModule)
     having = sorted(other for other, cls in known.items() if name in accepted_keys(cls))
     if having and key == "data":
         way = (
@@ -131,7 +137,7 @@ def _missing_argument(refusal: Refusal) -> str | None:
     first = found[1].split(",")[0]
     if not refusal.key:
         return f"--{first} is missing. Give it, as in --{first} VALUE."
-    where = re.sub(r"^((?:control\.)?layers|callbacks)\b", r"\1.0", refusal.key)
+    where = re.sub(r"^((?:control\.)?layers|callbacks)\b(?!\.\d)", r"\1.0", refusal.key)
     return f"{refusal.key}: {refusal.class_name} needs {found[1]}. Give it, as in --{where}.{first} VALUE."
 
 
@@ -150,7 +156,7 @@ def _unknown_class(refusal: Refusal) -> str | None:
     )
     found = next((match for pattern in patterns if (match := re.search(pattern, refusal.text))), None)
     last = refusal.key.split(".")[-1]
-    if not found or ("Union subtypes" in refusal.text and last not in EXPECTED):
+    if not found or ("Union subtypes" in refusal.text and refusal.base is None):
         return None
     name, place = found[1], f"{refusal.place(refusal.key)}{refusal.key}"
     if looks_like_file(name) or last in GROUPS:
@@ -163,9 +169,9 @@ def _unknown_class(refusal: Refusal) -> str | None:
             "torchvision and Lightning. If you trust its author with your account, add --trust-module "
             f"{name.split('.')[0]} to the command."
         )
-    if (base := EXPECTED.get(last)) is None:
+    if refusal.base is None:
         return None
-    return f"{place}: there is no {base.__name__} called {name!r}.{nearest(name, known_classes(base))}"
+    return f"{place}: there is no {refusal.base.__name__} called {name!r}.{nearest(name, known_classes(refusal.base))}"
 
 
 def _wrong_type(refusal: Refusal) -> str | None:

@@ -68,6 +68,8 @@ def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> 
             yield from _unknown_keys(keys, GROUPS[first], place + first)
             if isinstance(value, dict):
                 yield from _nested(value, place + first)
+        elif first == "layers" and rest:
+            yield f"{place}{key} must stand in the list {place}layers. Only arguments name a layer by its number."
         elif first == "layers":
             if not isinstance(value, list):
                 yield f"{place}layers must be a list with one entry per layer, but is {value!r}."
@@ -168,4 +170,6 @@ def known_classes(base: type) -> dict[str, type]:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that a misspelt one resembles, as a sentence that begins with a space; else all of them."""
     near = difflib.get_close_matches(str(name), known := list(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else f" Known are {', '.join(sorted(known))}."
+    if near:
+        return f" Did you mean {near[0]}?"
+    return f" Known are {', '.join(sorted(known))}." if known else ""

@@ -90,10 +90,9 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"aepretrain {__version__}")
         return 0
     try:
-        if trusted:
-            from aepretrain.cli.import_allowlist import confine_imports
+        from aepretrain.cli.import_allowlist import trust
 
-            confine_imports(trusted)
+        trust(trusted)
         run_verb(words[0], words[1:])
     except StoppedError as error:
         return _report_stop(error)

@@ -242,7 +242,10 @@ BAD_CONFIGS = {
     "unknown argument": ({"layers": [layer("PlainAutoencoder", lam=1)]}, 2, "PlainAutoencoder has no setting 'lam'"),
     "missing argument": ({"layers": [{"class_path": "SparseAutoencoder"}]}, 2, "SparseAutoencoder needs 'coder'"),
     "argument in the wrong place": ({"layers": [{**PLAIN, "lam": 1}]}, 2, "go under init_args"),
-    "wrong type": ({"layers": [PLAIN, layer("PlainAutoencoder", "x")]}, 2, "layers[1].coder.features must be a whole number, but is x"),
+    "wrong type": (
+        {"layers": [PLAIN, layer("PlainAutoencoder", "x")]}, 2,
+        "layers[1].coder.features must be a whole number, but is x",
+    ),
     "arguments of another type": (
         {"layers": [{"class_path": "PlainAutoencoder", "init_args": 5}]}, 2, "layers[0].init_args must hold arguments",
     ),
@@ -266,7 +269,10 @@ BAD_CONFIGS = {
         "layer 1: its likelihood Bernoulli takes values in [0, 1], but the codes of layer 0 lie in [-inf, inf]",
     ),
     "no width": ({"layers": [layer("PlainAutoencoder", 0)]}, 2, "at least 1 unit, but got 0"),
-    "precision": ({"layers": [PLAIN], "trainer": {"precision": "8"}}, 2, "trainer.precision must be one of 32-true, bf16-mixed, 16-mixed, but is 8"),
+    "precision": (
+        {"layers": [PLAIN], "trainer": {"precision": "8"}}, 2,
+        "trainer.precision must be one of 32-true, bf16-mixed, 16-mixed, but is 8",
+    ),
     "misspelt data": ({"layers": [PLAIN], "data": "MNISTT"}, 2, "no DataModule called 'MNISTT'. Did you mean MNIST?"),
     "learning rate": (
         {"layers": [PLAIN], "classifier": {"optimizer": {"class_path": "Adam", "init_args": {"lr": -1}}}}, 2,

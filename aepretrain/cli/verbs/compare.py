@@ -1,7 +1,6 @@
 """``aepretrain compare``: pretrained against random initialization, over seeds and label budgets."""
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,6 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
+from aepretrain.cli.import_allowlist import trusted_words
 from aepretrain.cli.resume import changed_keys
 from aepretrain.cli.terminal import print_comparison, print_data
 from aepretrain.compare import Workers, compare
@@ -16,7 +16,7 @@ from aepretrain.compare.data_record import check_recorded, has_data
 from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
-from aepretrain.runs.directory import holds_files, locked, log_to, record_command, redact_secrets
+from aepretrain.runs.directory import command_line, holds_files, locked, log_to, record_command
 from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
@@ -39,13 +39,13 @@ def run(arguments: Sequence[str]) -> None:
         for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
             stack = experiment.prepare()
             print_data(experiment, stack)
-    own = parsed.arguments
+    own, words = parsed.arguments, [*arguments, *trusted_words()]
     workers = Workers(own.workers, own.backend, own.address)
     out = Path(own.out)
     with _listening(workers):
-        with locked(out), _name_resume_command(arguments):
+        with locked(out), _name_resume_command(words):
             _prepare_directory(out, parsed)
-            record_command(out, "compare", arguments)
+            record_command(out, "compare", words)
             _run(parsed, workers, own.vectorize, out)
         stop_if_asked("when all was done: the comparison is finished")
 
@@ -67,15 +67,15 @@ def _name_resume_command(arguments: Sequence[str]) -> Iterator[None]:
     except DrawingStoppedError:
         raise
     except StoppedError as error:
-        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
+        command = command_line("compare", arguments)
         raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error
     except UnwritableError as error:
-        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
+        command = command_line("compare", arguments)
         raise UnwritableError(f"{error} Then the same command goes on: {command}") from error
     except OutOfMemoryError as error:
         if error.setting is None:
             raise
-        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
+        command = command_line("compare", arguments)
         raise OutOfMemoryError(f"{error} Go on with: {command} {error.setting}", error.setting) from error
 
 

@@ -1,13 +1,13 @@
 """``aepretrain fit``: train a config into a run directory, or resume a run."""
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
+from aepretrain.cli.import_allowlist import trusted_words
 from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
 from aepretrain.cli.terminal import print_data, print_results
 from aepretrain.console import print_line
@@ -21,7 +21,7 @@ from aepretrain.errors import (
 )
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.processes import is_first_process, is_lost_process, leave_process_group
-from aepretrain.runs.directory import choose_run_directory, locked, log_to, record_command
+from aepretrain.runs.directory import choose_run_directory, command_line, locked, log_to, record_command
 from aepretrain.storage.files import probe, sweep, write_atomically
 from aepretrain.training.recovery.checkpoints import disk_for_training
 from aepretrain.training.recovery.run_data import record_or_check_data
@@ -56,7 +56,7 @@ def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
         if is_first_process():
             probe(out, _disk_needed(parsed, stack))
             write_atomically(out / "config.yaml", parsed.yaml.encode())
-        record_command(out, "fit", arguments)
+        record_command(out, "fit", [*arguments, *trusted_words()])
         _train(parsed, stack, out, resume=False)
 
 
@@ -85,7 +85,7 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
             write_atomically(out / "config.yaml", parsed.yaml.encode())
             if stale:
                 print_line(f"removed what was half written: {', '.join(path.name for path in stale)}")
-        record_command(out, "fit", arguments)
+        record_command(out, "fit", [*arguments, *trusted_words()])
         _train(parsed, stack, out, resume=True)
 
 
@@ -111,7 +111,7 @@ def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> No
 @contextlib.contextmanager
 def _name_resume_command(out: Path) -> Iterator[None]:
     """Append the command that resumes the run to errors that interrupt it."""
-    command = f"aepretrain fit --resume {shlex.quote(str(out))}"
+    command = command_line("fit", ["--resume", str(out.absolute()), *trusted_words()])
     try:
         yield
     except DrawingStoppedError:
