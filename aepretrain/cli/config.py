@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,9 +20,10 @@ from aepretrain.cli.named_files import CONFIGS, how_to_read, looks_like_file
 from aepretrain.cli.numbered import replace_numbered
 from aepretrain.cli.plain_yaml import load, use_plain_yaml
 from aepretrain.cli.repeated_keys import repeated_keys
+from aepretrain.cli.resolved import expand_data_paths, name_data_paths, resolved
 from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
-from aepretrain.errors import AEPretrainError, ConfigError
+from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.heads.classification import Classifier
 from aepretrain.runs.experiment import Experiment
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
@@ -122,6 +122,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
 
     Raises:
         ConfigError: If a file cannot be read, or a key, a class or a value is not accepted.
+        DataError: If a source cannot be built.
     """
     files = _config_files(arguments)
     arguments = files_first(arguments)
@@ -129,8 +130,9 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         arguments = replace_numbered(parser, arguments)
         settings = _parse(parser, arguments)
         check_order(parser, arguments)
+        expand_data_paths(settings)
         built = parser.instantiate(settings)
-        text = _resolved(parser, settings, own, built.data.columns)
+        text = resolved(parser, settings, own, built.data.columns)
         experiment = _experiment(built, built)
         control = _experiment(built, built.control) if built.control.layers else None
         tracking = Tracking(built.loggers, built.wandb, yaml.safe_load(text))
@@ -140,6 +142,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError(explain(error, files, arguments)) from error
     except AEPretrainError:
         raise
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise DataError(f"data: {error.filename}: {error.strerror}. {name_data_paths(settings)}") from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{name_files(files)}{which_layer(settings.layers)}{error}") from error
     if not experiment.layers:
@@ -215,37 +219,14 @@ def resolve(path: Path) -> str:
     """
     parser = build_parser("fit", "", lambda parser: None)
     try:
-        return _resolved(parser, _parse(parser, ["--config", str(path)]), own=(), columns=None)
+        return resolved(parser, _parse(parser, ["--config", str(path)]), own=(), columns=None)
     except ArgumentError as error:
         raise ConfigError(explain(error, [path], [])) from error
-
-
-def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], columns: Sequence[str] | None) -> str:
-    settings = settings.clone()
-    for name in (*own, "config"):
-        settings.pop(name, None)
-    _name_data_folder(settings)
-    _name_columns(settings, columns)
-    return str(parser.dump(settings, skip_unset=False, skip_validation=True))
 
 
 def load_experiment(path: Path) -> Experiment:
     """The experiment of a resolved config, such as ``config.yaml`` in a run directory."""
     return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
-
-
-def _name_data_folder(settings: Namespace) -> None:
-    """Write the folder from ``AEPRETRAIN_DATA`` into the resolved config, so that it needs no environment variable."""
-    arguments = settings.data.get("init_args") or Namespace()
-    if "root" in arguments and arguments.root is None and os.environ.get("AEPRETRAIN_DATA"):
-        arguments.root = str(Path(os.environ["AEPRETRAIN_DATA"]).absolute())
-
-
-def _name_columns(settings: Namespace, columns: Sequence[str] | None) -> None:
-    """Write the columns into the resolved config, so that the order of columns in a file does not matter."""
-    arguments = settings.data.get("init_args") or Namespace()
-    if "columns" in arguments and arguments.columns is None and columns is not None:
-        arguments.columns = list(columns)
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:

@@ -20,6 +20,7 @@ TYPES = {
     "float": "a number",
     "bool": "true or false",
     "str": "text",
+    "pathlib.Path": "a path",
     "NoneType": "null",
     "list": "a list",
     "list[int]": "a list of whole numbers",

@@ -7,9 +7,10 @@ import atexit
 import errno
 import importlib
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aepretrain import __version__
 from aepretrain.cli.streams import outlive_readers
@@ -79,7 +80,7 @@ def _run(arguments: Sequence[str]) -> int:
     words = [word for word in words if word != "--debug"]
     # Otherwise every line that cannot be logged, such as by W&B on a full disk, prints a traceback.
     logging.raiseExceptions = debug
-    words, trusted = _take_values(words, "--trust-module")
+    words, trusted = _take_values(map(_expand_home, words), "--trust-module")
     if not words:
         print(HELP, end="", file=sys.stderr)
         return ConfigError.exit_code
@@ -105,7 +106,13 @@ def _run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _take_values(words: Sequence[str], option: str) -> tuple[list[str], list[str]]:
+def _expand_home(word: str) -> str:
+    """A word with ``~`` expanded, as a shell does where it is not quoted; also the value in ``--out=~/x``."""
+    option, is_given, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{is_given}{os.path.expanduser(value) if value.split('/')[0] == '~' else value}"
+
+
+def _take_values(words: Iterable[str], option: str) -> tuple[list[str], list[str]]:
     """The words without an option that may occur anywhere, and the values of the option."""
     rest, values, pending = [], [], False
     for word in words:

@@ -99,7 +99,10 @@ class DataModule(LightningDataModule, ABC):
             DataError: If the data are missing, empty, of the wrong shape, not finite, or labels out of range.
         """
         if self._source is None:
-            source = self.load()
+            try:
+                source = self.load()
+            except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+                raise DataError(f"{self.name}: {error.filename}: {error.strerror}. Name another path.") from error
             self.check(source)
             if self.num_classes is not None:
                 self.add_warnings(missing_classes(source, self.class_names))

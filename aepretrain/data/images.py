@@ -14,6 +14,7 @@ from torch import Tensor
 from aepretrain.data.base import DataModule
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.lock import locked
+from aepretrain.data.paths import user_path
 from aepretrain.data.transforms import Scale
 from aepretrain.errors import DataError
 
@@ -38,7 +39,7 @@ class TorchvisionImages(DataModule):
 
     def __init__(
         self,
-        root: str | None = None,
+        root: str | Path | None = None,
         *,
         download: bool = True,
         labels: int | None = None,
@@ -64,10 +65,12 @@ class TorchvisionImages(DataModule):
             except OSError as error:
                 raise DataError(f"{folder} cannot be made: {error.strerror}. Name a folder by --data.root.") from error
             return folder
-        if not Path(named).is_dir():
+        if not user_path(named).is_dir():
             origin = "data.root" if self.root else "AEPRETRAIN_DATA"
-            raise DataError(f"{origin} names the folder {named}, which does not exist. Make it, or name another.")
-        return Path(named)
+            raise DataError(
+                f"{origin} names the folder {named}, which does not exist. Make it, or name another by --data.root."
+            )
+        return user_path(named)
 
     def read(self, folder: Path, train: bool) -> Examples:
         """The training or the test half of the data set as tensors."""

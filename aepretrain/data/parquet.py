@@ -64,12 +64,12 @@ class ParquetFolder(DecodedData):
 
     def __init__(
         self,
-        root: str,
+        root: str | Path,
         target: str | None = None,
         *,
         columns: list[str] | None = None,
         transform: TransformName = "none",
-        cache: str | None = None,
+        cache: str | Path | None = None,
         num_classes: int | None = None,
         validation: int | None = None,
         test: int | None = None,

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.import_allowlist import trusted_words
+from aepretrain.cli.resolved import write_config
 from aepretrain.cli.resume import changed_keys
 from aepretrain.cli.terminal import print_comparison, print_data
 from aepretrain.compare import Workers, compare
@@ -17,7 +18,7 @@ from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.runs.directory import command_line, holds_files, locked, log_to, record_command
-from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.storage.files import make_folder
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
 DESCRIPTION = """\
@@ -126,7 +127,7 @@ def _prepare_directory(out: Path, parsed: Parsed) -> None:
     elif holds_files(out):
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     # The config is written first, so that an interrupted directory is recognized as that of a comparison.
-    write_atomically(config, text.encode())
+    write_config(config, text)
     make_folder(out / "runs")
 
 

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.import_allowlist import trusted_words
+from aepretrain.cli.resolved import write_config
 from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
 from aepretrain.cli.terminal import print_data, print_results
 from aepretrain.console import print_line
@@ -22,7 +23,7 @@ from aepretrain.errors import (
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.processes import is_first_process, is_lost_process, leave_process_group
 from aepretrain.runs.directory import choose_run_directory, command_line, locked, log_to, record_command
-from aepretrain.storage.files import probe, sweep, write_atomically
+from aepretrain.storage.files import probe, sweep
 from aepretrain.training.recovery.checkpoints import disk_for_training
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
@@ -55,7 +56,7 @@ def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
     with locked(out):
         if is_first_process():
             probe(out, _disk_needed(parsed, stack))
-            write_atomically(out / "config.yaml", parsed.yaml.encode())
+            write_config(out / "config.yaml", parsed.yaml)
         record_command(out, "fit", [*arguments, *trusted_words()])
         _train(parsed, stack, out, resume=False)
 
@@ -82,7 +83,7 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
             stale = sweep(out)
             probe(out, _disk_needed(parsed, stack))
             # Changed settings are kept for later resumes that do not repeat them.
-            write_atomically(out / "config.yaml", parsed.yaml.encode())
+            write_config(out / "config.yaml", parsed.yaml)
             if stale:
                 print_line(f"removed what was half written: {', '.join(path.name for path in stale)}")
         record_command(out, "fit", [*arguments, *trusted_words()])
