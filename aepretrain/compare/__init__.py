@@ -162,8 +162,8 @@ def _tell_left_out(out: Path, cells: Sequence[Cell]) -> None:
     others = sorted(path.parent.name for path in (out / "runs").glob("*/row.json") if path.parent.name not in named)
     if others:
         print_line(
-            f"warning: {count_of(len(others), 'finished cell')} of {out} not named now ({list_of(others)}): left out of "
-            "results.csv, the summary and the report, and kept in runs. Name their arms, seeds and label budgets, too, "
+            f"warning: {count_of(len(others), 'finished cell')} of {out} not named now ({list_of(others)}): left out "
+            "of results.csv, the summary and the report, and kept in runs. Name their arms, seeds and label budgets, too, "
             "to have them back."
         )
 
