@@ -163,8 +163,8 @@ def _tell_left_out(out: Path, cells: Sequence[Cell]) -> None:
     if others:
         print_line(
             f"warning: {count_of(len(others), 'finished cell')} of {out} not named now ({list_of(others)}): left out "
-            "of results.csv, the summary and the report, and kept in runs. Name their arms, seeds and label budgets, too, "
-            "to have them back."
+            "of results.csv, the summary and the report, and kept in runs. Name their arms, seeds and budgets, too, to "
+            "have them back."
         )
 
 
