@@ -24,7 +24,7 @@ from aepretrain.results.comparison import ComparisonResult
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder
-from aepretrain.tracking.comparison import log_comparison
+from aepretrain.tracking.comparison import log_comparison, name_offline_runs
 from aepretrain.tracking.wandb_mode import resolve_mode
 
 __all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "compare"]
@@ -77,6 +77,17 @@ def compare(
         'cannot tell at all labels: 1 seed is too few, at least 3 are needed'
     """
     bench = _set_up(experiment, comparison.for_data(experiment.data), out, control, trials)
+    with name_offline_runs(bench.tracking, out):
+        return _run_missing(bench, out, workers, vectorize, on_summary)
+
+
+def _run_missing(
+    bench: Bench,
+    out: Path,
+    workers: Workers,
+    vectorize: Vectorize,
+    on_summary: Callable[[ComparisonResult], None] | None,
+) -> ComparisonResult:
     comparison, cells = bench.comparison, list(bench.comparison.cells())
     rows = {cell: row for cell in cells if (row := bench.finished(cell)) is not None}
     missing = [cell for cell in cells if cell not in rows]

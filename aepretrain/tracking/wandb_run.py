@@ -16,6 +16,7 @@ from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.stage_logger import StageLogger
+from aepretrain.tracking.wandb_environment import wandb_folder
 from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
 
@@ -63,7 +64,7 @@ class WandbRun:
     After a server failure, later runs of this process are offline, so that none waits for the server again.
 
     Args:
-        folder: The run directory; all files are written to ``wandb/`` below it.
+        folder: The run directory; all files are written to ``wandb/`` below it, or below ``WANDB_DIR``.
         options: Project, entity and tags.
         mode: ``online`` or ``offline``; falls back to offline if the online start fails.
         name: The run's name.
@@ -88,6 +89,8 @@ class WandbRun:
         config: Mapping[str, Any],
     ) -> None:
         self.folder = folder.absolute()
+        self.files = wandb_folder(folder)
+        self.own_id = os.environ.get("WANDB_RUN_ID") if job_type == "fit" else None
         self.encoder_name = artifact_name(group, folder.name)
         self.mode: Mode = mode
         self.run: Any = None
@@ -100,7 +103,7 @@ class WandbRun:
             "group": group,
             "tags": list(dict.fromkeys([*options.tags, *tags])),
             "config": redact(dict(config)),
-            "dir": str(self.folder),
+            "dir": str(self.files.parent),
             "reinit": "create_new",
         }
         asked = mode == "online" and not WandbRun.server_failed
@@ -115,7 +118,8 @@ class WandbRun:
         import wandb
 
         try:
-            with _files_below(self.folder / "wandb"):
+            with _files_below(self.files):
+                make_folder(self.files)
                 about = about | self._identity(options, anew=anew)
                 self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**_settings()))
             self.sync_folder = Path(self.run.settings.sync_dir)
@@ -124,15 +128,19 @@ class WandbRun:
             print_line(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
 
     def _identity(self, options: WandbOptions, *, anew: bool = False) -> dict[str, Any]:
-        """Project, entity and the id stored in this directory; empty in a sweep, which sets them itself."""
+        """Project, entity and the run's id: ``WANDB_RUN_ID``, or else that which is stored in this directory.
+
+        Empty in a sweep, which sets them itself.
+        """
         if os.environ.get("WANDB_SWEEP_ID"):
             return {}
         chosen = options.project != WandbOptions.project
         project = options.project if chosen else os.environ.get("WANDB_PROJECT", options.project)
         known = self.folder / "wandb" / "run-id.txt"
-        if anew or not known.is_file():
+        own = None if anew else self.own_id
+        if anew or own or not known.is_file():
             make_folder(known.parent)
-            write_atomically(known, secrets.token_hex(4).encode())
+            write_atomically(known, (own or secrets.token_hex(4)).encode())
         return {
             "project": project,
             "entity": options.entity,
@@ -145,7 +153,7 @@ class WandbRun:
         if self.run is None:
             return
         try:
-            with _files_below(self.folder / "wandb"):
+            with _files_below(self.files):
                 act(self.run)
         except Exception as error:
             self.run = None
