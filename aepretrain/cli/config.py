@@ -18,6 +18,7 @@ from aepretrain.cli.config_keys import CALLBACK, FROM_THE_RUN, LAYER, problems
 from aepretrain.cli.import_allowlist import confine_imports
 from aepretrain.cli.named_files import CONFIGS, how_to_read, looks_like_file
 from aepretrain.cli.numbered import replace_numbered
+from aepretrain.cli.options import CONFIG, CONTROL, DESCRIPTIONS, SETTINGS
 from aepretrain.cli.plain_yaml import load, use_plain_yaml
 from aepretrain.cli.repeated_keys import repeated_keys
 from aepretrain.cli.resolved import expand_data_paths, name_data_paths, resolved
@@ -28,11 +29,6 @@ from aepretrain.heads.classification import Classifier
 from aepretrain.runs.experiment import Experiment
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
-
-DATA_HELP = (
-    "the data set; --data.help NAME explains one. MappedArray (.npy files), ParquetFolder and ImageFolder may be "
-    "larger than memory: --data.memory_budget 2GB limits the memory of inputs and codes"
-)
 
 
 @dataclass(frozen=True)
@@ -56,42 +52,31 @@ class Parsed:
     arguments: Namespace
 
 
-def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser], None]) -> ArgumentParser:
+def build_parser(verb: str, add_own: Callable[[ArgumentParser], None] | None = None) -> ArgumentParser:
     """The parser of a verb that takes a config.
 
     Args:
         verb: The verb.
-        description: First lines of ``--help``.
-        add_own: Adds the verb's own arguments, which are not part of the config.
+        add_own: Adds the verb's own arguments, which are not part of the config; ``None``: there are none.
     """
     confine_imports()
     start_named_classes_afresh()
     use_plain_yaml()
-    parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
-    add_own(parser)
-    seed_help = "seed of the initial weights, the batch order, the noise and the labelled subset"
-    parser.add_argument("--seed", type=int, default=0, help=seed_help)
-    parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help=DATA_HELP)
+    prog, description = f"aepretrain {verb}", DESCRIPTIONS[verb]
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", **CONFIG.keywords)
+    if add_own is not None:
+        add_own(parser)
+    parser.add_argument("--seed", type=int, **SETTINGS["seed"].keywords)
+    parser.add_argument("--data", type=DataModule, **SETTINGS["data"].keywords)
     _add_network(parser, "")
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     parser.add_argument("--checkpoint", type=Saving, default=Saving())
-    parser.add_argument(
-        "--callbacks",
-        type=list[CALLBACK],
-        default=[],
-        help="Lightning callbacks, created anew for every stage: a list of class_path and init_args; they need "
-        "--trainer.engine lightning",
-    )
-    parser.add_argument("--on_nan", type=OnNaN, default="stop", help="stop at a loss that is not finite, or skip it")
+    parser.add_argument("--callbacks", type=list[CALLBACK], **SETTINGS["callbacks"].keywords)
+    parser.add_argument("--on_nan", type=OnNaN, **SETTINGS["on_nan"].keywords)
     parser.add_argument("--compare", type=Comparison, default=Comparison())
-    parser.add_argument("--report", type=bool, default=True, help="write report.html at the end")
-    parser.add_argument(
-        "--loggers",
-        type=list[LoggerName],
-        default=list(Tracking.loggers),
-        help="loggers in addition to metrics.jsonl; [] is none",
-    )
+    parser.add_argument("--report", type=bool, **SETTINGS["report"].keywords)
+    parser.add_argument("--loggers", type=list[LoggerName], **SETTINGS["loggers"].keywords)
     parser.add_argument("--wandb", type=WandbOptions, default=WandbOptions())
     _add_network(parser, "control.")
     return parser
@@ -99,14 +84,8 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
 
 def _add_network(parser: ArgumentParser, prefix: str) -> None:
     """Add the settings of the network under test, or, with the prefix ``control.``, of the control network."""
-    parser.add_argument(
-        f"--{prefix}layers",
-        type=list[LAYER],
-        default=[],
-        help="one autoencoder per layer, from the input up: a list of class_path and init_args, usually in a file"
-        if not prefix
-        else "a second network for the arms control-pretrained and control-random, with settings of its own",
-    )
+    layers = CONTROL if prefix else SETTINGS["layers"]
+    parser.add_argument(layers.name, type=list[LAYER], **layers.keywords)
     parser.add_argument(f"--{prefix}pretrain", type=Pretraining, default=Pretraining())
     parser.add_class_arguments(Classifier, f"{prefix}classifier", skip=set(FROM_THE_RUN), instantiate=False)
     parser.add_argument(f"--{prefix}finetune", type=FineTuning, default=FineTuning())
@@ -217,7 +196,7 @@ def resolve(path: Path) -> str:
     Raises:
         ConfigError: If the config is not accepted.
     """
-    parser = build_parser("fit", "", lambda parser: None)
+    parser = build_parser("fit")
     try:
         return resolved(parser, _parse(parser, ["--config", str(path)]), own=(), columns=None)
     except ArgumentError as error:
@@ -226,7 +205,7 @@ def resolve(path: Path) -> str:
 
 def load_experiment(path: Path) -> Experiment:
     """The experiment of a resolved config, such as ``config.yaml`` in a run directory."""
-    return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
+    return parse(build_parser("fit"), ["--config", str(path)], own=()).experiment
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:

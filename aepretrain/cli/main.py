@@ -42,7 +42,7 @@ examples:
   aepretrain evaluate runs/digits
 
 options:
-  -h, --help  this page; after a verb, all of its settings with their defaults
+  -h, --help  this page; after a verb, its settings; --help-all: all of them
   --version   the version
   --debug     show the traceback of an error
   --trust-module PKG  let configs name classes of a package of your own
@@ -84,12 +84,18 @@ def _run(arguments: Sequence[str]) -> int:
     if not words:
         print(HELP, end="", file=sys.stderr)
         return ConfigError.exit_code
-    if words[0] in ("-h", "--help"):
+    if words[0] in ("-h", "--help", "--help-all"):
         print(HELP, end="")
         return 0
     if words[0] == "--version":
         print(f"aepretrain {__version__}")
         return 0
+    if words[0] in VERBS and {"-h", "--help"} & {*words[1:]}:
+        from aepretrain.cli.short_help import short_help
+
+        print(short_help(words[0]), end="")
+        return 0
+    words = ["--help" if word == "--help-all" else word for word in words]
     try:
         from aepretrain.cli.import_allowlist import trust
 

@@ -73,16 +73,6 @@ def test_help_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == 0
 
 
-def test_help_of_a_verb_teaches_its_settings(capsys):
-    with pytest.raises(SystemExit) as left:
-        main(["fit", "--help"])
-    assert left.value.code == 0
-    text = capsys.readouterr().out
-    for words in ("--out", "--data", "--layers", "--pretrain.epochs", "--classifier.dropout", "--trainer.precision"):
-        assert words in text
-    assert "Probability that a unit of a layer's code is dropped" in " ".join(text.split())
-
-
 @pytest.mark.parametrize(
     ("option", "name", "words"),
     [
@@ -409,9 +399,7 @@ def test_what_nobody_foresaw_is_one_line_and_code_1(tmp_path, capsys):
 
 def test_the_data_folder_of_the_environment_is_written_into_the_resolved_config(tmp_path, monkeypatch):
     monkeypatch.setenv("AEPRETRAIN_DATA", str(tmp_path))
-    parsed = parse(
-        build_parser("fit", "", lambda parser: None), ["--config", write(tmp_path, layers=[PLAIN], data="MNIST")], ()
-    )
+    parsed = parse(build_parser("fit"), ["--config", write(tmp_path, layers=[PLAIN], data="MNIST")], ())
     assert yaml.safe_load(parsed.yaml)["data"]["init_args"]["root"] == str(tmp_path)
 
 

@@ -371,7 +371,7 @@ def test_a_sweep_calls_the_command_with_options_that_it_has_and_never_minimizes_
     assert (environment, program, verb) == ("${env}", "aepretrain", "fit")
     given = [str(ROOT / word) if word.startswith("configs/") else word for word in words if word != "${args}"]
     given += [f"--{name}={value}" for name, value in chosen.items()]
-    parsed = parse(build_parser("fit", "", lambda parser: None), given, own=())
+    parsed = parse(build_parser("fit"), given, own=())
     resolved = yaml.safe_load(parsed.yaml)
     for name, value in chosen.items():
         assert value_of(resolved, name.split(".")) == value

@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.import_allowlist import trusted_words
+from aepretrain.cli.options import OWN
 from aepretrain.cli.resolved import write_config
 from aepretrain.cli.resume import changed_keys
 from aepretrain.cli.terminal import print_comparison, print_data
@@ -21,13 +22,6 @@ from aepretrain.runs.directory import command_line, holds_files, locked, log_to,
 from aepretrain.storage.files import make_folder
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
-DESCRIPTION = """\
-Does pretraining help on these data, by how much, and at how many labels? Runs arms x seeds x label budgets that share
-everything but the encoder's weights, and baselines on the raw input. The same command resumes a stopped comparison;
-with more seeds or budgets, only the new cells are run.
-"""
-
-
 WORKERS = ("workers", "backend", "address")
 FIXED = ("grid", "longer_by", "splits")
 """Settings of ``compare`` that determine the result of a cell; the others may change between runs."""
@@ -35,7 +29,7 @@ FIXED = ("grid", "longer_by", "splits")
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out", "vectorize", *WORKERS))
+    parsed = parse(build_parser("compare", _add_own), arguments, own=("out", "vectorize", *WORKERS))
     with stop_at_signal("while the data were looked at"):
         for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
             stack = experiment.prepare()
@@ -95,23 +89,15 @@ def _run(parsed: Parsed, workers: Workers, vectorize: Vectorize, out: Path) -> N
 
 
 def _add_own(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=str, required=True, help="directory of the comparison; an existing one resumes")
-    parser.add_argument("--workers", type=int, default=1, help="number of cells that run in parallel on this machine")
-    parser.add_argument(
-        "--backend",
-        type=Literal["local", "dask", "ray"],
-        default="local",
-        help="dask or ray (extras) for several machines; the workers share the storage of --out",
-    )
-    parser.add_argument(
-        "--vectorize",
-        type=Vectorize,
-        default="off",
-        help="train all seeds at once, as one batched model with each seed's own weights, order and noise: if "
-        "possible and faster (auto), always (on), or never (off); results agree within rounding; needs one worker",
-    )
-    address_help = "address of the Dask scheduler or the Ray cluster"
-    parser.add_argument("--address", type=str | None, default=None, help=address_help)
+    types: dict[str, Any] = {
+        "--out": str,
+        "--workers": int,
+        "--backend": Literal["local", "dask", "ray"],
+        "--vectorize": Vectorize,
+        "--address": str | None,
+    }
+    for option in OWN["compare"]:
+        parser.add_argument(option.name, type=types[option.name], required=option.name == "--out", **option.keywords)
 
 
 def _prepare_directory(out: Path, parsed: Parsed) -> None:

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.import_allowlist import trusted_words
+from aepretrain.cli.options import OWN
 from aepretrain.cli.resolved import write_config
 from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
 from aepretrain.cli.terminal import print_data, print_results
@@ -29,15 +30,10 @@ from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
-DESCRIPTION = """\
-Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it once.
-Settings come from YAML files and from dotted arguments, such as --pretrain.epochs 5 or --data.labels 100.
-"""
-
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = build_parser("fit", DESCRIPTION, _add_own)
+    parser = build_parser("fit", _add_own)
     parsed = parse(parser, resumed_arguments(arguments), own=("out", RESUME))
     with remembering_signals():
         if parsed.arguments.resume is None:
@@ -134,5 +130,5 @@ def _name_resume_command(out: Path) -> Iterator[None]:
 
 
 def _add_own(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=str, help="run directory; must be new or empty (default: runs/NAME-TIME)")
-    parser.add_argument("--resume", type=str, help="run directory to resume from its last checkpoint")
+    for option in OWN["fit"]:
+        parser.add_argument(option.name, type=str, **option.keywords)
