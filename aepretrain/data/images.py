@@ -77,8 +77,11 @@ class TorchvisionImages(DataModule):
         try:
             images = self._read_or_download(folder, train)
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            if "Dataset not found" in reason:
+                reason = "its files are not there"
             raise DataError(
-                f"{self.name} could not be read from {folder} or downloaded to it: {' '.join(str(error).split())}. "
+                f"{self.name} could not be read from {folder}{' or downloaded to it' * self.download}: {reason}. "
                 "Name a folder in torchvision's layout by --data.root or AEPRETRAIN_DATA."
             ) from error
         pixels = self.channels_first(torch.as_tensor(images.data))
@@ -88,7 +91,7 @@ class TorchvisionImages(DataModule):
         try:
             return self.reader(folder, train=train, download=False)
         except RuntimeError:
-            if not self.download:
+            if not self.download or not os.access(folder, os.W_OK):
                 raise
         # One process downloads, the others wait for it.
         with locked(folder / f".{self.name}.lock"):
