@@ -139,7 +139,7 @@ def test_a_module_of_the_current_folder_is_found_and_every_command_that_goes_on_
 
 def test_the_command_of_a_comparison_that_goes_on_names_the_trusted_modules(runner, tmp_path):
     (tmp_path / "mine.py").write_text("from aepretrain import PlainAutoencoder\nclass Layer(PlainAutoencoder): pass\n")
-    lengths = {"pretrain": {"epochs": 1}, "finetune": {"epochs": 1}, "report": False}
+    lengths = {"pretrain": {"epochs": 1}, "finetune": {"epochs": 5}, "report": False}
     options = {"seeds": 1, "labels": [50], "arms": ["random"], "baselines": []}
     config = {"layers": [{**LAYER, "class_path": "mine.Layer"}], "compare": options, **lengths}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

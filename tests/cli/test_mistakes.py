@@ -1,6 +1,5 @@
 """What a beginner mistypes is answered in one line that can be acted on; each line is held word for word."""
 
-import re
 import shlex
 
 import numpy as np
@@ -75,7 +74,8 @@ MISTAKES = {
     "validate --config one.yaml --data MappedArray": "data: MappedArray needs x. Give it, as in --data.x VALUE.",
     "validate --config one.yaml --data.root flat": "--data.root is no setting of Digits, but of CIFAR10, FashionMNIST, "
     f"ImageFolder, MNIST, ParquetFolder. {PICTURES}",
-    "validate --config one.yaml --data.lables 4": "--data.lables is not an option here: Digits has no setting 'lables'. "
+    "validate --config one.yaml --data.lables 4": "--data.lables is not an option here: Digits has no setting "
+    "'lables'. "
     "Did you mean labels?",
     "validate --config one.yaml --data.labels many": "data.labels must be a whole number or null, but is many. "
     + DEFAULT,
@@ -93,7 +93,8 @@ MISTAKES = {
     "validate --config one.yaml --report maybe": f"report must be true or false, but is maybe. {DEFAULT}",
     "validate --config one.yaml --trainer.precision 8": "trainer.precision must be one of 32-true, bf16-mixed, "
     f"16-mixed, but is 8. {DEFAULT}",
-    "validate --config one.yaml --classifier.scheduler StepLR": "classifier.scheduler: StepLR needs step_size. Give it, "
+    "validate --config one.yaml --classifier.scheduler StepLR": "classifier.scheduler: StepLR needs step_size. "
+    "Give it, "
     "as in --classifier.scheduler.step_size VALUE.",
     "validate --config one.yaml --classifier.optimizer.lrr 1": "--classifier.optimizer.lrr is not an option here: Adam "
     "has no setting 'lrr'. Did you mean lr?",
@@ -101,11 +102,13 @@ MISTAKES = {
     "validate --config one.yaml --layers.coder.features 5": "--layers.coder.features does not tell which of the layers "
     "it is of. Give its number, from 0: --layers.0.coder.features is of the first, --layers.1.coder.features of the "
     "last.",
-    "validate --config one.yaml --layers.init_args.lam 5": "--layers.init_args.lam does not tell which of the layers it "
+    "validate --config one.yaml --layers.init_args.lam 5": "--layers.init_args.lam does not tell which of the "
+    "layers it "
     "is of. Give its number, from 0: --layers.0.init_args.lam is of the first, --layers.1.init_args.lam of the last.",
     "validate --config one.yaml --layers.2.coder.features 5": "--layers.2.coder.features names number 2 of the layers, "
     "but they are numbered from 0 to 1. Add it to the list in a config.",
-    "validate --config one.yaml --layers.0.coder.featurs 5": "--layers.0.coder.featurs is not an option here: Dense has "
+    "validate --config one.yaml --layers.0.coder.featurs 5": "--layers.0.coder.featurs is not an option here: "
+    "Dense has "
     "no setting 'featurs'. Did you mean features?",
     "validate --config one.yaml --layers.0.coder.features x": "layers.0.coder.features must be a whole number, but is "
     f"x. {DEFAULT}",
@@ -125,7 +128,8 @@ DATA_MISTAKES = {
     "--data.root.",
     "--data ParquetFolder --data.root flat": "flat holds no .parquet files. Name a folder that does, or one file, by "
     "--data.root.",
-    "--data ParquetFolder --data.root table.csv": "table.csv is no Parquet file, or a damaged one. Write one in Python: "
+    "--data ParquetFolder --data.root table.csv": "table.csv is no Parquet file, or a damaged one. Write one in "
+    "Python: "
     "pandas.read_csv('table.csv').to_parquet('table.parquet').",
     "--data MappedArray --data.x table.csv": "table.csv is no .npy file. Make it so in Python: np.save('x.npy', "
     "np.loadtxt('table.csv', delimiter=',', dtype=np.float32)).",
@@ -133,7 +137,8 @@ DATA_MISTAKES = {
     "data.y.",
     "--data MNIST --data.root nope": "data.root names the folder nope, which does not exist. Make it, or name another "
     "by --data.root.",
-    "--data MNIST --data.root flat --data.download false": "MNIST could not be read from flat: its files are not there. "
+    "--data MNIST --data.root flat --data.download false": "MNIST could not be read from flat: its files are "
+    "not there. "
     "Name a folder in torchvision's layout by --data.root or AEPRETRAIN_DATA.",
 }
 
@@ -197,10 +202,9 @@ def test_a_layer_is_not_named_by_its_number_in_a_file(tmp_path, refused):
 
 
 def test_settings_of_one_layer_change_that_layer_alone(folder, runner):
-    words = ("--layers.0.coder.features", "6", "--layers.1.corruption.p=0.5", "--layers.1", "PlainAutoencoder")
-    words = (*words[:2], words[2], "--layers.0.init_args.corruption", "GaussianNoise")
-    words = ("fit", "--config", "one.yaml", *words, "--out", "out")
-    code, said = runner.run(*words, folder=str(folder))
+    words = ["--layers.0.coder.features", "6", "--layers.1.corruption.p=0.5"]
+    words += ["--layers.0.init_args.corruption", "GaussianNoise"]
+    code, said = runner.run("fit", "--config", "one.yaml", *words, "--out", "out", folder=str(folder))
     assert code == 0, said
     first, second = (layer["init_args"] for layer in resolved(folder / "out")["layers"])
     assert (first["coder"]["init_args"]["features"], second["coder"]["init_args"]["features"]) == (6, 4)

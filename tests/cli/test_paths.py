@@ -1,14 +1,17 @@
 """A run directory tells its paths in full, and works from any folder and after its data were moved."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 import yaml
 
-from aepretrain import ImageFolder, MappedArray
+from aepretrain import MNIST, DataError, ImageFolder, MappedArray
 from aepretrain.data.paths import path_settings
+from tests.cli.test_verbs import write_mnist
 
 CONFIG = {
     "layers": [
@@ -88,26 +91,17 @@ def test_the_paths_of_a_source_are_stored_in_full_with_those_given_beside(source
     assert again == "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
 
 
-def test_a_run_goes_on_from_another_folder_and_keeps_the_paths_as_first_given(folder, run):
-    words = write(folder, "MappedArray")
-    code, said = run(*words, "--pretrain.epochs", "0")
-    assert code == 2, said
-    words = [*words, "--pretrain.epochs", "2"]
-    strike = {"stage": "classifier", "place": "after_step", "signum": 15}
-    code, said = run_struck(run, words, strike)
+def test_a_run_goes_on_from_another_folder_and_keeps_the_paths_as_first_given(folder, run, runner):
+    strike = {"stage": "classifier", "place": "after_step", "signum": signal.SIGTERM}
+    words = (*write(folder, "MappedArray"), "--finetune.epochs", "5")
+    code, said = runner.run(*words, folder=str(folder), strike=strike)
     assert code == 143, said
+    assert said.endswith(f"Go on with: aepretrain fit --resume {folder / 'run'}\n")
     before = (folder / "run" / "config.yaml").read_text()
     code, said = run("fit", "--resume", "../run", place="sub")
     assert code == 0, said
     assert (folder / "run" / "config.yaml").read_text() == before
     assert before.startswith("# data.x was given as data/x.npy in ")
-
-
-def run_struck(run, words, strike):
-    """Run a command that a signal stops: the job of the runner is completed by its place."""
-    runner = run.__closure__[1].cell_contents
-    folder = run.__closure__[0].cell_contents
-    return runner.run(*words, folder=str(folder), strike=strike)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -130,9 +124,7 @@ def test_a_config_on_a_machine_without_the_data_is_one_line(source, folder, run)
 
 def test_the_home_folder_is_expanded_wherever_a_path_is_named(folder, run):
     home = {"HOME": str(folder)}
-    words = write(folder, "MappedArray", {"x": "~/data/x.npy", "y": "~/data/y.npy"})
-    code, said = run(*words[:-1], "~/a run", place="sub", **home)
-    assert code == 2, said  # the config is not in this folder
+    write(folder, "MappedArray", {"x": "~/data/x.npy", "y": "~/data/y.npy"})
     words = ["fit", "--config=~/config.yaml", "--out=~/a run", "--data.x", "~/data/x.npy"]
     code, said = run(*words, place="sub", **home)
     assert code == 0, said
@@ -150,7 +142,8 @@ def test_the_home_folder_is_expanded_for_sources_and_from_python(folder, run, mo
     code, said = run(*write(folder, "mine.Mine", {"folder": "~/data"}), HOME=str(folder))
     assert code == 0, said
     assert MappedArray("~/data/x.npy").in_shape == (4,)
-    assert ImageFolder.__init__.__kwdefaults__["cache"] is None
+    with pytest.raises(DataError, match=rf"^{folder}/data"):
+        ImageFolder("~/data", cache="~/cache")
 
 
 def test_paths_are_found_by_their_type():
@@ -160,8 +153,16 @@ def test_paths_are_found_by_their_type():
     assert path_settings(MappedArray) == ["x", "y"]
 
 
-def test_the_folder_of_the_data_is_left_as_it_was(folder, run):
-    before = sorted(folder.joinpath("data").rglob("*"))
-    code, said = run(*write(folder, "MappedArray"), "--data.memory_budget", "1kB", "--data.validation", "5")
-    assert code in (0, 2), said
-    assert sorted(folder.joinpath("data").rglob("*")) == before
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_data_folder_that_cannot_be_written_is_read_and_left_as_it_was(is_complete, tmp_path, monkeypatch):
+    write_mnist(tmp_path, 20)
+    if not is_complete:
+        (tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").unlink()
+    before, access = sorted(tmp_path.rglob("*")), os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    if is_complete:
+        assert len(MNIST(tmp_path).source().test) == 20
+    else:
+        with pytest.raises(DataError, match="MNIST could not be read .* its files are not there. Name a folder"):
+            MNIST(str(tmp_path)).source()
+    assert sorted(tmp_path.rglob("*")) == before
