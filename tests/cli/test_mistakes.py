@@ -158,11 +158,6 @@ def test_data_that_cannot_be_read_are_told_with_the_way_out(words, folder, refus
 @pytest.mark.parametrize(
     "words",
     [
-        *(
-            found
-            for text in DATA_MISTAKES.values()
-            if (found := "".join(re.findall(r"by (--data \S+.*?)[.,]? ", text)))
-        ),
         "--data ImageFolder --data.root flat",
         "--data MappedArray --data.x x.npy --data.y y.npy",
     ],

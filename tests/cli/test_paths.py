@@ -163,6 +163,6 @@ def test_a_data_folder_that_cannot_be_written_is_read_and_left_as_it_was(is_comp
     if is_complete:
         assert len(MNIST(tmp_path).source().test) == 20
     else:
-        with pytest.raises(DataError, match="MNIST could not be read .* its files are not there. Name a folder"):
+        with pytest.raises(DataError, match=r"MNIST could not be read .* its files are not there\. Name a folder"):
             MNIST(str(tmp_path)).source()
     assert sorted(tmp_path.rglob("*")) == before

@@ -430,7 +430,7 @@ def test_what_sigterm_stopped_names_its_wandb_sync(verb, tmp_path):
     out = tmp_path / "out"
     words = [verb, "--config=configs/digits.yaml", f"--out={out}", "--report=false"]
     if verb == "compare":
-        words += ["--compare.seeds=1", "--compare.labels=[50]", "--compare.baselines=[]", "--compare.arms=[random]"]
+        words += ["--compare.seeds=1", "--compare.labels=[50]", "--compare.baselines=[]", "--compare.arms=[pretrained]"]
     done = program(STOPPED, *words, env=environment(tmp_path, WANDB_MODE="offline"))
     assert done.returncode == 143, done.stderr
     folders = list(out.glob("wandb/offline-run-*" if verb == "fit" else "runs/*/wandb/offline-run-*"))
