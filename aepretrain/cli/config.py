@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -203,9 +203,15 @@ def resolve(path: Path) -> str:
         raise ConfigError(explain(error, [path], [])) from error
 
 
-def load_experiment(path: Path) -> Experiment:
-    """The experiment of a resolved config, such as ``config.yaml`` in a run directory."""
-    return parse(build_parser("fit"), ["--config", str(path)], own=()).experiment
+def load_experiment(path: Path, data: Mapping[str, Any] | None = None) -> Experiment:
+    """The experiment of a resolved config, such as ``config.yaml`` in a run directory.
+
+    Args:
+        path: The config.
+        data: The setting ``data`` instead of that of the config; ``None``: that of the config.
+    """
+    words = ["--config", str(path), *([] if data is None else ["--data", json.dumps(data)])]
+    return parse(build_parser("fit"), words, own=()).experiment
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:

@@ -22,6 +22,8 @@ VERBS = {
     "compare": "pretrained against random initialization, over seeds and label budgets",
     "validate": "check a config and its data and print the plan; trains nothing",
     "evaluate": "measure a finished run again, from its files",
+    "encode": "codes of any rows to a file, from the encoder of a finished run",
+    "predict": "classes of any rows to a file, from the classifier of a finished run",
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
 
@@ -39,12 +41,10 @@ examples:
   aepretrain validate --config configs/digits.yaml
   aepretrain fit --config configs/digits.yaml --out runs/digits
   aepretrain compare --config configs/compare-digits.yaml --out runs/compare
-  aepretrain evaluate runs/digits
 
 options:
   -h, --help  this page; after a verb, its settings; --help-all: all of them
-  --version   the version
-  --debug     show the traceback of an error
+  --version, --debug  the version; show the traceback of an error
   --trust-module PKG  let configs name classes of a package of your own
 
 exit: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM

@@ -65,6 +65,12 @@ CONTROL = Option(
     "a second network for the arms control-pretrained and control-random, with settings of its own",
     [],
 )
+NEW_ROWS = (
+    Option("run", "RUN", "a run directory of fit"),
+    Option("--data", "PATH", ".npy file, Parquet file or folder, or pictures"),
+    Option("--out", "FILE", "the file to write"),
+)
+DEVICE = Option("--device", "NAME", "cpu, cuda, cuda:1 or mps", "cpu")
 OWN = {
     "fit": (
         Option("--out", "DIR", "run directory, new or empty; else runs/NAME-TIME"),
@@ -97,6 +103,20 @@ OWN = {
             "measure although the data changed since the run; the names of the classes must be the same",
         ),
     ),
+    "encode": (
+        *NEW_ROWS,
+        Option("--layer", "N", "codes of this layer, from 0; default: the last"),
+        Option(
+            "--add",
+            "LIST",
+            "more values, separated by commas: error, prediction, probability, reconstruction; error is the "
+            "reconstruction loss in nats per row",
+        ),
+        Option("--per-feature", "", "the error of each feature, too"),
+        Option("--encoder", "NAME", "before or after fine-tuning with labels: pretrained or fine-tuned", "pretrained"),
+        DEVICE,
+    ),
+    "predict": (*NEW_ROWS, DEVICE),
     "report": (Option("directory", "DIR", "a run directory or the directory of a comparison"),),
 }
 """The arguments of each verb that are no setting of an experiment."""
@@ -116,6 +136,16 @@ DESCRIPTIONS = {
         "nothing."
     ),
     "evaluate": ("Measure the classifier of a finished run again on validation and test data, from the run's files."),
+    "encode": (
+        "Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data "
+        "of the run were; they stay in their order, and may exceed memory. Ids (paths of pictures) and labels are kept "
+        "where they exist. Tables need the columns of the run by name, in any order."
+    ),
+    "predict": (
+        "Write the predicted class of any rows, by name, and the probability of each class to a file: .npz, .parquet "
+        "or .csv by its ending. Rows are raw, as the data of the run were; they stay in their order, and may exceed "
+        "memory."
+    ),
     "report": (
         "Write report.html again from the files of a run or of a comparison: one file without outside references, with "
         "the verdict first. Missing parts are left out, and the report lists them. Trains nothing and reads no data."

@@ -89,13 +89,14 @@ def _group(name: str) -> str:
 def _usage(verb: str) -> str:
     positional = [option.value for option in OWN[verb] if not option.name.startswith("-")]
     if positional:
-        return f"aepretrain {verb} {' '.join(positional)}{' [--other_data]' if verb == 'evaluate' else ''}"
+        more = {"evaluate": " [--other_data]", "report": ""}.get(verb, " --data PATH --out FILE [--NAME VALUE ...]")
+        return f"aepretrain {verb} {' '.join(positional)}{more}"
     out = {"fit": " [--out DIR]", "compare": " --out DIR"}.get(verb, "")
     return f"aepretrain {verb} --config FILE{out} [--NAME VALUE ...]"
 
 
 def _ending(verb: str) -> list[str]:
-    if verb in ("evaluate", "report"):
+    if verb not in ("fit", "compare", "validate"):
         return []
     others = {
         "fit": f"--help-all lists the rest, with types and known classes: {', '.join(RARE)}.",

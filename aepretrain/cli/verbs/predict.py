@@ -1,0 +1,41 @@
+"""``aepretrain predict``: classes of any rows, from the classifier of a finished run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from aepretrain.cli.finished_run import FinishedRun, write_outputs
+from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.errors import ConfigError
+from aepretrain.export.row_files import check_format
+from aepretrain.runs.row_outputs import RowOutputs
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb with the arguments after it."""
+    parser = ArgumentParser(prog="aepretrain predict", description=DESCRIPTIONS["predict"], exit_on_error=False)
+    for option in OWN["predict"]:
+        required = {"required": True} if option.name in ("--data", "--out") else {}
+        parser.add_argument(option.name, type=str, **required, **option.keywords)
+    try:
+        parsed = parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{reason}. Usage: aepretrain predict RUN --data PATH --out FILE") from error
+    out = Path(parsed.out).expanduser()
+    check_format(out)
+    if out.suffix == ".npy":
+        raise ConfigError("a .npy file holds one array, but predictions are two. Let --out end in .npz or .csv.")
+    finished = FinishedRun(Path(parsed.run).expanduser())
+    encoder = finished.encoder
+    values = RowOutputs(
+        ["prediction", "probability"],
+        encoder.transform,
+        encoder.layers,
+        classifier=finished.classifier,
+        class_names=encoder.class_names,
+        device=parsed.device,
+    )
+    names = {"probability": [f"probability_{name}" for name in encoder.class_names or ()]}
+    write_outputs(values, finished.open(Path(parsed.data)), out, names)
