@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,18 @@ def class_options(file: str, name: str, prefix: str) -> list[Option]:
         >>> option.name, option.value, option.help, option.default
         ('--finetune.epochs', 'N', 'passes over the labelled examples; 0 skips the classifier', 20)
     """
-    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
-    found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    found = next(node for node in _tree(file).body if isinstance(node, ast.ClassDef) and node.name == name)
     sentences = _described(ast.get_docstring(found) or "")
     return [
         Option(f"{prefix}{key}", _placeholder(annotation), sentences[key], default)
         for key, annotation, default in _declared(found)
         if key in sentences
     ]
+
+
+@cache
+def _tree(file: str) -> ast.Module:
+    return ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
 
 
 def _declared(found: ast.ClassDef) -> Iterator[tuple[str, str, Any]]:

@@ -1,9 +1,9 @@
 """The help of a verb is short and fast, and is held against the parser that it stands for."""
 
 import re
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -106,6 +106,12 @@ def test_the_help_of_fit_is_two_screens_of_80_columns_with_the_common_settings_f
     assert " classifier [20]\n" in text
 
 
+def seconds_of_children():
+    """What finished processes took of the processor: other programs that keep it busy do not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_help_of_every_verb_is_fast_because_it_imports_no_torch(verb):
     program = f"""if True:
@@ -114,14 +120,11 @@ def test_the_help_of_every_verb_is_fast_because_it_imports_no_torch(verb):
         assert main([{verb!r}, "--seed", "1", "--help"]) == 0
         sys.exit("torch" in sys.modules or "jsonargparse" in sys.modules)
     """
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        answer = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-        seconds.append(time.perf_counter() - start)
-        assert answer.returncode == 0, answer.stderr
-        assert answer.stdout.startswith(f"usage: aepretrain {verb} ")
-    assert min(seconds) < 1
+    before = seconds_of_children()
+    answer = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert seconds_of_children() - before < 1
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith(f"usage: aepretrain {verb} ")
     assert len(answer.stdout.splitlines()) <= 100
 
 
