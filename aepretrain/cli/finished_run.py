@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
@@ -23,6 +22,7 @@ from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import Experiment, load_classifier, load_stack
 from aepretrain.runs.row_outputs import RowOutputs
+from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.training.recovery.signals import stop_at_signal
 
 
@@ -86,8 +86,8 @@ class FinishedRun:
     @property
     def source_settings(self) -> Mapping[str, Any]:
         """The settings of the data source that the run was trained on."""
-        config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        return (config.get("data") or {}).get("init_args") or {}
+        data = read_yaml(self.folder / "config.yaml", "Run fit again.")[1].get("data")
+        return data["init_args"] if isinstance(data, dict) and isinstance(data.get("init_args"), dict) else {}
 
     def open(self, path: Path) -> NewRows:
         """Open new rows for this run, and print what was read.

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -17,7 +18,10 @@ from torch import Tensor, nn
 from aepretrain.data.transforms import TRANSFORMS, NoTransform, Transform
 from aepretrain.errors import StorageError
 from aepretrain.export.module import Encoder
+from aepretrain.results.records import shown
 from aepretrain.storage.files import write_together
+from aepretrain.storage.guard import read_bytes
+from aepretrain.storage.json_files import read_json, reason_of
 
 FORMAT = 2
 DECISIVE = {
@@ -28,6 +32,10 @@ DECISIVE = {
 TRANSFORM = "transform."
 """Prefix of the tensor names of the transform; those of the layers begin with the layer's number."""
 MAX_DEPTH = 32
+CONFIG, HEADER = 16 << 20, 100 << 20
+"""Maximum size in bytes of ``config.json``, and of what a file of weights holds beside them."""
+SIDE = 1 << 31
+"""Maximum size of a side of an input or a code."""
 LAYERS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
     for cls in (
@@ -95,7 +103,7 @@ def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
     if depth > MAX_DEPTH:
         raise StorageError(f"an encoder's config nests modules more than {MAX_DEPTH} deep. Export it again.")
     if not isinstance(description, Mapping) or "type" not in description:
-        raise StorageError(f"an encoder's config must describe a module by its type, but has {description!r}.")
+        raise StorageError(f"an encoder's config must describe a module by its type, but has {shown(description)}.")
     name = description["type"]
     arguments = {key: value for key, value in description.items() if key != "type"}
     if name == "Sequential":
@@ -104,10 +112,10 @@ def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
             raise StorageError("an encoder's config must list the modules of a Sequential, but does not.")
         return nn.Sequential(*(build(child, depth=depth + 1) for child in modules))
     if not isinstance(name, str) or name not in LAYERS:
-        raise StorageError(f"an encoder is made of {', '.join(LAYERS)}, but its config names {name!r}.")
+        raise StorageError(f"an encoder is made of {', '.join(LAYERS)}, but its config names {shown(name)}.")
     try:
         return LAYERS[name](**{key: _as_tuple(value) for key, value in arguments.items()})
-    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
         raise StorageError(f"the config of a {name} does not fit: {' '.join(str(error).split())}") from error
 
 
@@ -210,17 +218,24 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
     """
     folder = Path(path)
     config = read_encoder_config(folder)
+    columns, classes = (_names(config, key, folder / "config.json") for key in ("columns", "classes"))
     # Allocate nothing until the weights are known to match: a damaged config may name huge sizes.
-    with torch.device("meta"):
-        layers = build(config["architecture"])
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of layers of no units, whose tensors are compared below
+        try:
+            layers = build(config["architecture"])
+        except StorageError as error:
+            raise StorageError(f"{folder / 'config.json'}: {error}") from error
         before = _build_transform(config, folder / "config.json")
     path = folder / "encoder.safetensors"
+    expected = layers.state_dict() | before.state_dict(prefix=TRANSFORM)
     try:
-        weights = path.read_bytes()
+        weights = read_bytes(path, sum(tensor.nbytes for tensor in expected.values()) + HEADER)
         tensors = safetensors.torch.load(weights)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise StorageError(f"{path} cannot be read: {error}. Copy the folder again from its run.") from error
-    _check_tensors(layers.state_dict() | before.state_dict(prefix=TRANSFORM), tensors, path)
+    # A type that torch has no name for is a KeyError.
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise StorageError(f"{path} cannot be read: {reason_of(error)}. Copy the folder again from its run.") from error
+    _check_tensors(expected, tensors, path)
     if _digest(weights, config) != config["sha256"]:
         raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
     _check_shapes(layers, config, folder / "config.json")
@@ -233,8 +248,8 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
         layers,
         config["in_shape"],
         config["code_shape"],
-        columns=_names(config, "columns", folder / "config.json"),
-        class_names=_names(config, "classes", folder / "config.json"),
+        columns=columns,
+        class_names=classes,
     ).eval()
 
 
@@ -245,13 +260,15 @@ def read_encoder_config(folder: Path) -> dict[str, Any]:
         StorageError: If the file is missing, damaged or of an unsupported format.
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"{path} cannot be read: {error}. Name the folder that a run calls encoder.") from error
+    config = read_json(path, "Name the folder that a run calls encoder.", most=CONFIG)
     needed = {"architecture", "in_shape", "code_shape", "sha256"}
-    if not isinstance(config, dict) or config.get("format") not in (*DECISIVE,) or not needed <= config.keys():
+    supported = isinstance(config, dict) and type(config.get("format")) is int and config["format"] in DECISIVE
+    if not supported or not needed <= config.keys():
         raise StorageError(f"{path} is not of encoder format {' or '.join(map(str, DECISIVE))}. Export it again.")
+    for name in ("in_shape", "code_shape"):
+        shape = config[name]
+        if not isinstance(shape, list) or not all(type(size) is int and 0 < size <= SIDE for size in shape):
+            raise StorageError(f"{path}: {name} must be a list of sizes, but is {shown(shape)}. Export it again.")
     return config
 
 
@@ -277,18 +294,20 @@ def _build_transform(config: Mapping[str, Any], path: Path) -> Transform:
     description = config.get("transform")
     name = description.get("type") if isinstance(description, Mapping) else None
     if not isinstance(description, Mapping) or not isinstance(name, str) or name not in TRANSFORMS:
-        raise StorageError(f"{path} must name a transform out of {', '.join(TRANSFORMS)}, but has {description!r}.")
+        raise StorageError(
+            f"{path} must name a transform out of {', '.join(TRANSFORMS)}, but has {shown(description)}."
+        )
     try:
         arguments = {key: value for key, value in description.items() if key != "type"}
         return TRANSFORMS[name](**arguments).reserve(tuple(config["in_shape"]))
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
         raise StorageError(f"{path}: the transform {name} does not fit: {' '.join(str(error).split())}") from error
 
 
 def _names(config: Mapping[str, Any], key: str, path: Path) -> list[str] | None:
     names = config.get(key)
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise StorageError(f"{path}: {key} must be a list of names, but is {names!r}. Export the encoder again.")
+        raise StorageError(f"{path}: {key} must be a list of names, but is {shown(names)}. Export the encoder again.")
     return names
 
 
@@ -296,7 +315,8 @@ def _check_shapes(encoder: nn.Module, config: Mapping[str, Any], path: Path) -> 
     """Check input and code shapes against the config, with a forward pass on the meta device."""
     try:
         code_shape = encoder(torch.empty(1, *config["in_shape"], device="meta")).shape[1:]
-    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OverflowError) as error:
+    # Whatever torch raises here is about the arguments of a layer, such as a division by a stride of 0.
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{path}: the encoder cannot take its in_shape {config['in_shape']}: {reason}") from error
     if list(code_shape) != config["code_shape"]:

@@ -32,6 +32,7 @@ from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
+from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import finite
 from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
@@ -191,7 +192,7 @@ class Experiment:
             for finding in findings:
                 print_line(f"warning: {finding}")
             if not classifier.freeze_encoder:
-                folder = out / "stages" / "classifier" / "encoder"
+                folder = inside(out, "stages", "classifier", "encoder")
                 _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
         results.write(out / "results.json")
         return results
@@ -231,7 +232,7 @@ class Experiment:
             warnings=(*self.warnings(stack), *(each for k in range(len(stack.records)) for each in stack.findings(k))),
             patterns=_pattern_codes(stack, self.data.splits().unlabelled[:]) if is_patterns else None,
         )
-        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")
+        _save(stack.encoder, inside(out, "encoder"), self, results, "pretrained, not fine-tuned")
         return results
 
     def train_classifier(
