@@ -27,7 +27,10 @@ from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.heads.classification import Classifier
 from aepretrain.runs.experiment import Experiment
+from aepretrain.storage.guard import read_text
+from aepretrain.storage.yaml_files import LARGEST
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
+from aepretrain.tracking.redaction import REDACTED, is_redacted
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 
 
@@ -108,6 +111,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
     try:
         arguments = replace_numbered(parser, arguments)
         settings = _parse(parser, arguments)
+        _check_secrets(settings, files)
         check_order(parser, arguments)
         expand_data_paths(settings)
         built = parser.instantiate(settings)
@@ -129,6 +133,16 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
     trials = _trials(parser, arguments, built.compare) if built.compare.grid else ()
     return Parsed(experiment, built.compare, control, trials, text, settings)
+
+
+def _check_secrets(settings: Namespace, files: Sequence[Path]) -> None:
+    """Raise a ConfigError if a setting was redacted when its config was written."""
+    for key, value in settings.items():
+        if key != "config" and is_redacted(value):
+            raise ConfigError(
+                f"{name_files(files)}{key} holds {REDACTED} in the place of a secret, which no run stores. Give its "
+                f"value again by --{key.replace('.init_args.', '.')}."
+            )
 
 
 def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
@@ -220,7 +234,7 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     named += [value for word, value in pairwise(arguments) if word == "--config"]
     for name in named:
         try:
-            text = Path(name).read_text(encoding="utf-8")
+            text = read_text(Path(name), LARGEST)
             values, repeated = load(text), repeated_keys(text)
         except OSError as error:
             raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
@@ -248,6 +262,6 @@ def _check_values(arguments: Sequence[str]) -> None:
         if not word.startswith("--") or not value.endswith((".yaml", ".yml", ".json", "}", "]")):
             continue
         option, path = word.split("=")[0], Path(value)
-        with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
-            for problem in repeated_keys(path.read_text(encoding="utf-8") if path.suffix[1:].isalpha() else value):
+        with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError):
+            for problem in repeated_keys(read_text(path, LARGEST) if path.suffix[1:].isalpha() else value):
                 raise ConfigError(f"{option} {value}: {problem}")

@@ -8,7 +8,10 @@ import re
 from typing import Any, cast
 
 import yaml
-from jsonargparse import _loaders_dumpers, get_loader, set_loader
+from jsonargparse import _loaders_dumpers, set_loader
+
+from aepretrain.cli.bounded_yaml import load as load_bounded
+from aepretrain.storage.yaml_files import check_size
 
 SCALARS = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -38,7 +41,6 @@ def _loader(booleans: tuple[str, str], base: type[yaml.SafeLoader]) -> type[yaml
     return cast(type[yaml.SafeLoader], loader)
 
 
-_with_traps = get_loader("yaml")
 _base = _loaders_dumpers.get_yaml_default_loader()
 _plain = _loader(SCALARS["bool"], _base)
 _by_type = _loader(("|".join((SCALARS["bool"][0], WORDS[0])), SCALARS["bool"][1] + WORDS[1]), _base)
@@ -48,13 +50,19 @@ def load(text: str) -> Any:
     """The values of a YAML text.
 
     Raises:
-        yaml.YAMLError: If it is no valid YAML.
+        yaml.YAMLError: If it is no valid YAML, or holds too much.
 
     Example:
         >>> load("{name: off, seed: 010, day: 2026-11-30, report: false, width: 0x10}")
         {'name': 'off', 'seed': '010', 'day': '2026-11-30', 'report': False, 'width': 16}
     """
-    return yaml.load(text, Loader=_plain)  # noqa: S506 - derived from the safe loader
+    try:
+        check_size(yaml.compose(text, Loader=yaml.SafeLoader))
+        return yaml.load(text, Loader=_plain)  # noqa: S506 - derived from the safe loader
+    except RecursionError as error:
+        raise yaml.YAMLError("its values nest too deeply") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from error
 
 
 def use_plain_yaml() -> None:
@@ -65,6 +73,6 @@ def use_plain_yaml() -> None:
 
 
 def _load_value(text: str) -> Any:
-    value = _with_traps(text)
+    value = load_bounded(text)
     # jsonargparse leaves text in braces without values, such as {a, b}, as it is.
     return value if isinstance(value, str) else load(text)

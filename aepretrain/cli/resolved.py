@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from aepretrain.cli.class_changes import imported
 from aepretrain.data.paths import absolute, path_settings, user_path
 from aepretrain.storage.files import write_atomically
+from aepretrain.tracking.redaction import redact_strings, redact_text
 
 
 def resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], columns: Sequence[str] | None) -> str:
@@ -29,7 +30,10 @@ def resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], co
     _name_columns(settings, columns)
     given = _make_paths_absolute(settings)
     text = str(parser.dump(settings, skip_unset=False, skip_validation=True))
-    return "".join(f"# {line}\n" for line in given) + text
+    values = yaml.safe_load(text)
+    shown = redact_strings(values)
+    text = text if shown == values else yaml.safe_dump(shown, sort_keys=False)
+    return "".join(f"# {redact_text(line)}\n" for line in given) + text
 
 
 def write_config(path: Path, text: str) -> None:

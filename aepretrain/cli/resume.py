@@ -5,16 +5,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aepretrain.cli.config import resolve
 from aepretrain.cli.resolved import path_keys
 from aepretrain.errors import ConfigError
+from aepretrain.storage.yaml_files import parse_yaml
 
 RESUME = "resume"
 OF_DATA = "data.init_args."
 FREE = ("trainer.accumulate", "trainer.chunk_steps", f"{OF_DATA}memory_budget", f"{OF_DATA}cache")
 """Settings that may change on resume: they affect how a step is computed or where data are kept, not the result."""
+PLACES = tuple(f"{OF_DATA}{name}" for name in ("groups", "times", "splits"))
+"""What divides the data, beside their paths: it may change if the data themselves are compared."""
 COLUMNS = f"{OF_DATA}columns"
 
 
@@ -50,9 +51,9 @@ def changed_keys(out: Path, text: str, *, data_recorded: bool = False) -> list[s
     Raises:
         ConfigError: If the run's own config is not accepted.
     """
-    before, now = (dict(_flat(yaml.safe_load(words))) for words in (resolve(out / "config.yaml"), text))
+    before, now = (dict(_flat(parse_yaml(words))) for words in (resolve(out / "config.yaml"), text))
     missing = object()
-    keys = (before.keys() | now.keys()) - {*FREE, *(path_keys(text) if data_recorded else ())}
+    keys = (before.keys() | now.keys()) - {*FREE, *((*PLACES, *path_keys(text)) if data_recorded else ())}
     if before.get(COLUMNS, missing) is None:
         keys -= {COLUMNS}
     return sorted(key for key in keys if before.get(key, missing) != now.get(key, missing))

@@ -1,5 +1,8 @@
 """NumPy's file format, read without unpickling."""
 
+import io
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,10 @@ from numpy.typing import NDArray
 
 from aepretrain.data.paths import user_path
 from aepretrain.errors import DataError
+from aepretrain.storage.guard import open_regular
+from aepretrain.storage.json_files import reason_of
+
+WRITE = "Write it with np.save(path, array)."
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class NpyHeader:
         """
         path = user_path(path)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
+                size = os.fstat(file.fileno()).st_size
                 versions = {(1, 0): np.lib.format.read_array_header_1_0}
                 read = versions.get(np.lib.format.read_magic(file), np.lib.format.read_array_header_2_0)
                 shape, fortran, dtype = read(file)
@@ -44,16 +52,19 @@ class NpyHeader:
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist. Name a .npy file: inputs by data.x, labels by data.y.") from error
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}. Name a .npy file.") from error
-        except ValueError as error:
+            raise DataError(f"{path} cannot be read: {reason_of(error)}. Name a .npy file.") from error
+        # NumPy parses the header as Python, whose parser raises nearly everything: TypeError, RecursionError, KeyError.
+        except Exception as error:
             raise DataError(f"{path} is no .npy file. {_how_to_save(path)}") from error
+        if any(type(length) is not int or length < 0 for length in shape):
+            raise DataError(f"{path} is no .npy file: its shape is {shape!s:.40}. {_how_to_save(path)}")
         if dtype.hasobject:
             raise DataError(f"{path} holds pickled objects, which may run code. Save an array of numbers by np.save.")
         if fortran and len(shape) > 1:
             raise DataError(
                 f"{path} is stored column by column. Save it row by row: np.save(path, np.ascontiguousarray(array))."
             )
-        needed, size = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize, path.stat().st_size
+        needed = offset + math.prod(shape) * dtype.itemsize
         if size < needed:
             raise DataError(f"{path} is truncated: {needed:,} bytes are needed, but it has {size:,}. Write it again.")
         return cls(path, shape, dtype, offset)
@@ -73,4 +84,9 @@ def read_labels(path: str | Path) -> NDArray[Any]:
     Raises:
         DataError: If the file cannot be read as an array.
     """
-    return np.load(NpyHeader.read(path).path, allow_pickle=False)
+    header = NpyHeader.read(path)
+    try:
+        with io.BufferedReader(open_regular(header.path)) as file:
+            return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, MemoryError) as error:
+        raise DataError(f"{path} cannot be read: {reason_of(error)}. {WRITE}") from error

@@ -1,7 +1,6 @@
 """A run in Weights & Biases that neither stops the training nor exposes its secrets."""
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -12,9 +11,12 @@ from typing import Any, ClassVar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.console import print_line
+from aepretrain.errors import one_line
 from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.storage.guard import is_link, open_regular, read_text
+from aepretrain.storage.json_files import read_json
 from aepretrain.tracking.options import WandbOptions
-from aepretrain.tracking.redaction import redact
+from aepretrain.tracking.redaction import redact, redact_strings, redact_text
 from aepretrain.tracking.stage_logger import StageLogger
 from aepretrain.tracking.wandb_environment import wandb_folder
 from aepretrain.tracking.wandb_mode import Mode
@@ -35,6 +37,10 @@ SETTINGS: dict[str, Any] = {
     "x_save_requirements": False,
     "finish_timeout_raises": True,
 }
+SHORT = 300
+"""Maximum number of characters of an error of W&B in a line."""
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a PNG file begins."""
 
 
 def key_prefix(stage: str) -> str:
@@ -54,7 +60,7 @@ def artifact_name(group: str | None, name: str) -> str:
         >>> artifact_name(None, "my run"), artifact_name("compare", "pretraining-seed0")
         ('encoder-my-run', 'encoder-compare-pretraining-seed0')
     """
-    words = "-".join(filter(None, ("encoder", group, name)))
+    words = "-".join(redact_text(each) for each in ("encoder", group, name) if each)
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", words)[:128]
 
 
@@ -98,10 +104,10 @@ class WandbRun:
         self.stages: list[str] = []
         self.pictures: list[str] = []
         about: dict[str, Any] = {
-            "name": name,
+            "name": redact_text(name),
             "job_type": job_type,
-            "group": group,
-            "tags": list(dict.fromkeys([*options.tags, *tags])),
+            "group": redact_strings(group),
+            "tags": list(dict.fromkeys(map(redact_text, [*options.tags, *tags]))),
             "config": redact(dict(config)),
             "dir": str(self.files.parent),
             "reinit": "create_new",
@@ -118,7 +124,7 @@ class WandbRun:
         import wandb
 
         try:
-            with _files_below(self.files):
+            with _files_below(self._own_folder()):
                 make_folder(self.files)
                 about = about | self._identity(options, anew=anew)
                 self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**_settings()))
@@ -126,6 +132,10 @@ class WandbRun:
         except Exception as error:
             self._note(error)
             print_line(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
+
+    def _own_folder(self) -> Path:
+        """The folder of the files; in the run directory one to which no link leads."""
+        return inside(self.folder, "wandb") if self.files.parent == self.folder else self.files
 
     def _identity(self, options: WandbOptions, *, anew: bool = False) -> dict[str, Any]:
         """Project, entity and the run's id: ``WANDB_RUN_ID``, or else that which is stored in this directory.
@@ -136,24 +146,21 @@ class WandbRun:
             return {}
         chosen = options.project != WandbOptions.project
         project = options.project if chosen else os.environ.get("WANDB_PROJECT", options.project)
-        known = self.folder / "wandb" / "run-id.txt"
+        known = inside(self.folder, "wandb", "run-id.txt")
         own = None if anew else self.own_id
-        if anew or own or not known.is_file():
+        name = own or ("" if anew or not known.is_file() else read_text(known, 1000))
+        if own or not re.fullmatch(r"[\w-]+", name):
+            name = own or secrets.token_hex(4)
             make_folder(known.parent)
-            write_atomically(known, (own or secrets.token_hex(4)).encode())
-        return {
-            "project": project,
-            "entity": options.entity,
-            "id": known.read_text(encoding="utf-8"),
-            "resume": "allow",
-        }
+            write_atomically(known, name.encode())
+        return {"project": project, "entity": options.entity, "id": name, "resume": "allow"}
 
     def attempt(self, act: Callable[[Any], Any]) -> None:
         """Call a function with the run, if it is still active; on an error, warn and stop logging."""
         if self.run is None:
             return
         try:
-            with _files_below(self.files):
+            with _files_below(self._own_folder()):
                 act(self.run)
         except Exception as error:
             self.run = None
@@ -191,6 +198,7 @@ class WandbRun:
 
             run.log({key: wandb.Image(str(path)) for key, path in pictures.items()})
 
+        pictures = {key: path for key, path in pictures.items() if _is_png(path)}
         if pictures:
             self.pictures += pictures
             self.attempt(act)
@@ -211,9 +219,9 @@ class WandbRun:
         def act(run: Any) -> None:
             import wandb
 
-            metadata = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            metadata = read_json(folder / "config.json")
             artifact = wandb.Artifact(self.encoder_name, "model", metadata=metadata)
-            for path in sorted(folder.iterdir()):
+            for path in sorted(path for path in folder.iterdir() if not is_link(path) and path.is_file()):
                 # Immutable files are uploaded in place, without a copy.
                 artifact.add_file(str(path), policy="immutable", skip_cache=True)
             run.log_artifact(artifact)
@@ -264,6 +272,15 @@ class WandbMetrics(StageLogger):
             self.run.log({**{f"{prefix}/{name}": value for name, value in metrics.items()}, f"{prefix}/step": step})
 
 
+def _is_png(path: Path) -> bool:
+    """Whether a picture is a PNG file of ours: W&B lets Pillow open it, which runs Ghostscript on an EPS file."""
+    try:
+        with open_regular(path) as file:
+            return not is_link(path) and file.read(len(PNG)) == PNG
+    except OSError:
+        return False
+
+
 def _settings() -> dict[str, Any]:
     return SETTINGS | {name: value for name, value in TIMEOUTS.items() if f"WANDB_{name.upper()}" not in os.environ}
 
@@ -292,4 +309,4 @@ def _drop_dead_process() -> None:
 
 def _brief(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return one_line(f"{type(error).__name__}: {lines[0]}", SHORT) if lines else type(error).__name__

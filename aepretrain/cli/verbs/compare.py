@@ -18,8 +18,9 @@ from aepretrain.compare.data_record import check_recorded, has_data
 from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
-from aepretrain.runs.directory import command_line, holds_files, locked, log_to, record_command
+from aepretrain.runs.directory import check_no_secret, command_line, holds_files, locked, log_to, record_command
 from aepretrain.storage.files import make_folder
+from aepretrain.storage.guard import inside
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
 WORKERS = ("workers", "backend", "address")
@@ -36,6 +37,7 @@ def run(arguments: Sequence[str]) -> None:
             print_data(experiment, stack)
     own, words = parsed.arguments, [*arguments, *trusted_words()]
     workers = Workers(own.workers, own.backend, own.address)
+    check_no_secret(own.out)
     out = Path(own.out)
     with _listening(workers):
         with locked(out), _name_resume_command(words):
@@ -114,7 +116,7 @@ def _prepare_directory(out: Path, parsed: Parsed) -> None:
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     # The config is written first, so that an interrupted directory is recognized as that of a comparison.
     write_config(config, text)
-    make_folder(out / "runs")
+    make_folder(inside(out, "runs"))
 
 
 def _may_change(key: str) -> bool:

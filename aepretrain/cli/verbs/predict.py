@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError("a .npy file holds one array, but predictions are two. Let --out end in .npz or .csv.")
     finished = FinishedRun(Path(parsed.run).expanduser())
     encoder = finished.encoder
-    values = RowOutputs(
+    outputs = RowOutputs(
         ["prediction", "probability"],
         encoder.transform,
         encoder.layers,
@@ -38,4 +38,4 @@ def run(arguments: Sequence[str]) -> None:
         device=parsed.device,
     )
     names = {"probability": [f"probability_{name}" for name in encoder.class_names or ()]}
-    write_outputs(values, finished.open(Path(parsed.data)), out, names)
+    write_outputs(outputs, finished.open(Path(parsed.data)), out, names)
