@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from aepretrain.console import print_line
 from aepretrain.errors import one_line
 from aepretrain.storage.files import make_folder, write_atomically
-from aepretrain.storage.guard import is_link, open_regular, read_text
+from aepretrain.storage.guard import inside, is_link, open_regular, read_text
 from aepretrain.storage.json_files import read_json
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact, redact_strings, redact_text
