@@ -100,7 +100,10 @@ class DataModule(LightningDataModule, ABC):
             DataError: If the data are missing, empty, of the wrong shape, not finite, or labels out of range.
         """
         if self._source is None:
-            source = self.load()
+            try:
+                source = self.load()
+            except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+                raise DataError(f"{self.name}: {error.filename}: {error.strerror}. Name another path.") from error
             self.check(source)
             if source.division and source.division not in self.notes:
                 self.notes.append(source.division)

@@ -80,13 +80,13 @@ class ImageFolder(DecodedData):
 
     def __init__(
         self,
-        root: str,
+        root: str | Path,
         *,
         size: int | None = None,
         grey: bool = False,
         background: Background = "white",
         on_bad: OnBad = "stop",
-        cache: str | None = None,
+        cache: str | Path | None = None,
         groups: str | None = None,
         order: OrderName = "random",
         times: str | None = None,

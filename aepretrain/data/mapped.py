@@ -16,6 +16,7 @@ from aepretrain.data.float32 import check_real
 from aepretrain.data.labels import number_classes
 from aepretrain.data.npy import NpyHeader, read_labels
 from aepretrain.data.origin import Origin
+from aepretrain.data.paths import user_path
 from aepretrain.data.rows import pieces
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.data.transforms import TransformName
@@ -70,8 +71,8 @@ class MappedArray(StoredData):
 
     def __init__(
         self,
-        x: str,
-        y: str | None = None,
+        x: str | Path,
+        y: str | Path | None = None,
         *,
         transform: TransformName = "none",
         scale: ScaleName = "auto",
@@ -97,13 +98,13 @@ class MappedArray(StoredData):
             memory_budget=memory_budget,
         )
         self.x = NpyHeader.read(x)
-        self._files = [Path(path).expanduser() for path in (x, y) if path is not None]
-        _check_header(self.x, x)
+        self._files = [user_path(path) for path in (x, y) if path is not None]
+        _check_header(self.x, str(x))
         self.in_shape = tuple(self.x.shape[1:])
         self.notes.append(f"{x}: {self.x.shape[0]:,} rows of shape {self.in_shape}, {self.x.dtype}.")
         self.y, self.num_classes = None, None
         if y is not None:
-            self.y = self.set_classes(number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(y)))
+            self.y = self.set_classes(number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(str(y))))
         largest = self._largest() if self.x.dtype == np.uint8 and (scale, transform) == ("auto", "none") else None
         self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
         self.notes += notes

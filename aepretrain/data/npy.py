@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aepretrain.data.paths import user_path
 from aepretrain.errors import DataError
 from aepretrain.storage.guard import open_regular
 from aepretrain.storage.json_files import reason_of
@@ -40,7 +41,7 @@ class NpyHeader:
         Raises:
             DataError: If the file is missing, not a ``.npy`` file, truncated, or holds pickled objects.
         """
-        path = Path(path).expanduser()
+        path = user_path(path)
         try:
             with open_regular(path) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -48,13 +49,15 @@ class NpyHeader:
                 read = versions.get(np.lib.format.read_magic(file), np.lib.format.read_array_header_2_0)
                 shape, fortran, dtype = read(file)
                 offset = file.tell()
+        except FileNotFoundError as error:
+            raise DataError(f"{path} does not exist. Name a .npy file: inputs by data.x, labels by data.y.") from error
         except OSError as error:
             raise DataError(f"{path} cannot be read: {reason_of(error)}. Name a .npy file.") from error
         # NumPy parses the header as Python, whose parser raises nearly everything: TypeError, RecursionError, KeyError.
         except Exception as error:
-            raise DataError(f"{path} is no .npy file: {reason_of(error)}. {WRITE}") from error
+            raise DataError(f"{path} is no .npy file. {_how_to_save(path)}") from error
         if any(type(length) is not int or length < 0 for length in shape):
-            raise DataError(f"{path} is no .npy file: its shape is {shape!s:.40}. {WRITE}")
+            raise DataError(f"{path} is no .npy file: its shape is {shape!s:.40}. {_how_to_save(path)}")
         if dtype.hasobject:
             raise DataError(f"{path} holds pickled objects, which may run code. Save an array of numbers by np.save.")
         if fortran and len(shape) > 1:
@@ -65,6 +68,14 @@ class NpyHeader:
         if size < needed:
             raise DataError(f"{path} is truncated: {needed:,} bytes are needed, but it has {size:,}. Write it again.")
         return cls(path, shape, dtype, offset)
+
+
+def _how_to_save(path: Path) -> str:
+    """How to make a ``.npy`` file of another one, as a sentence."""
+    if path.suffix.lower() in (".csv", ".txt", ".tsv"):
+        comma = "" if path.suffix.lower() != ".csv" else ", delimiter=','"
+        return f"Make it so in Python: np.save('x.npy', np.loadtxt('{path}'{comma}, dtype=np.float32))."
+    return "Write it in Python: np.save('x.npy', array)."
 
 
 def read_labels(path: str | Path) -> NDArray[Any]:

@@ -72,12 +72,12 @@ class ParquetFolder(DecodedData):
 
     def __init__(
         self,
-        root: str,
+        root: str | Path,
         target: str | None = None,
         *,
         columns: list[str] | None = None,
         transform: TransformName = "none",
-        cache: str | None = None,
+        cache: str | Path | None = None,
         num_classes: int | None = None,
         groups: str | None = None,
         order: OrderName = "random",

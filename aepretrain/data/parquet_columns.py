@@ -80,7 +80,10 @@ def describe_column(name: str, files: Sequence[TableFile]) -> FeatureColumn:
     first = files[0].schema.field(name).type if name in files[0].schema.names else None
     for file in files:
         if name not in file.schema.names or file.schema.field(name).type != first:
-            raise DataError(f"{file.path}: column {name} has not the type that it has in {files[0].path}.")
+            raise DataError(
+                f"{file.path}: column {name} has not the type that it has in {files[0].path}. Write all files with one "
+                "type, or leave the column out by naming others in data.columns."
+            )
     return _describe_type(name, first, files)
 
 

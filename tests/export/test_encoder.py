@@ -29,7 +29,8 @@ from aepretrain import (
     load_encoder,
     save_encoder,
 )
-from aepretrain.export.encoder import LAYERS, _arguments, _digest, build, describe
+from aepretrain.export.architecture import LAYERS, _arguments, build, describe
+from aepretrain.export.encoder import _digest
 from aepretrain.parts.coders import ACTIVATIONS
 from tests.support.full_disk import largest_file
 
