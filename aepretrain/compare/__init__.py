@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
@@ -16,6 +17,7 @@ from aepretrain.console import format_duration, print_line
 from aepretrain.data import DataModule
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DataError
+from aepretrain.report.comparison_files import run_warnings
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.drawing import draw_report
 from aepretrain.results.cell import CellResult, write_rows
@@ -113,7 +115,7 @@ def compare(
     bench.remove_groups()
     write_rows(out / "results.csv", [rows[cell] for cell in cells])
     facts = bench.trials[0].experiment.describe_data()
-    summary = summarize([rows[cell] for cell in cells], comparison, facts)
+    summary = replace(summarize([rows[cell] for cell in cells], comparison, facts), warnings=tuple(run_warnings(out)))
     summary.write(out / "summary.json")
     if on_summary is not None:
         on_summary(summary)

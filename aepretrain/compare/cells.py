@@ -21,6 +21,7 @@ from aepretrain.errors import DivergedError
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.results.cell import CellResult
+from aepretrain.results.findings import classifier_findings
 from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
@@ -268,7 +269,12 @@ class Bench:
         found = tuned.result(*measure(tuned.head, experiment.data, cell.seed))
         if place != folder:
             _move_into(place, folder)
-        results = replace(experiment.empty_result(tuned.record), classifier=found, hyperparameters=settings)
+        results = replace(
+            experiment.empty_result(tuned.record),
+            classifier=found,
+            hyperparameters=settings,
+            warnings=tuple(classifier_findings(found, experiment.data.class_names, tuned.record)),
+        )
         self._write_config(folder, cell, arm, settings)
         results.write(folder / "results.json")
         with open_cell(

@@ -185,7 +185,7 @@ class Experiment:
             tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
             classifier = tuned.head
             found = tuned.result(*measure(classifier, self.data, self.seed))
-            findings = classifier_findings(found, self.data.class_names)
+            findings = classifier_findings(found, self.data.class_names, tuned.record)
             results = replace(results, classifier=found, warnings=(*(results.warnings or ()), *findings))
             print_line(classifier_summary(found))
             for finding in findings:
