@@ -13,7 +13,7 @@ from aepretrain.data.decoded import DecodedData
 from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
 from aepretrain.data.labels import number_classes
 from aepretrain.data.origin import Origin, listed
-from aepretrain.data.parquet_columns import describe_column, read_target
+from aepretrain.data.parquet_columns import describe_columns, read_target
 from aepretrain.data.parquet_files import TableFile, find_files, open_file, read_files, unreadable
 from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import DataError
@@ -94,11 +94,13 @@ class ParquetFolder(DecodedData):
         paths, left_out = find_files(self.root)
         self._files = read_files(self.root, paths)
         self._note_files(left_out)
+        if target is not None:
+            self._files[0].check_has(target)
         features = self._default_columns() if columns is None else list(columns)
         _check_names(features, target, paths[0])
         if not features:
             raise DataError(f"{paths[0]} has no columns of features. Name some by data.columns.")
-        self._columns = [describe_column(name, self._files) for name in features]
+        self._columns = describe_columns(features, self._files)
         self.columns = features
         self.in_shape = (sum(column.width for column in self._columns),)
         self._note_columns(features)

@@ -242,6 +242,8 @@ def _mean(values: Iterable[float]) -> float:
 def _confusion(files: ComparisonFiles) -> str:
     """Confusion matrices: a row per paired arm, with a matrix per label budget."""
     figures: dict[str, list[str]] = {}
+    facts = _facts(files)
+    names = None if facts is None else facts.data.class_names
     colours = {arm: f"series-{PLACEHOLDERS.series.index(c)}" for arm, c in _series(files).items()}
     for arm in (arm for pair in files.pairs for arm in pair):
         for labels in files.labels:
@@ -250,8 +252,8 @@ def _confusion(files: ComparisonFiles) -> str:
                 continue
             if len(matrix) > MAX_CLASSES:
                 return missing(f"{len(matrix)} classes are too many for a matrix; results.json of each cell has it.")
-            body = confusion_table(matrix, colours[arm])
-            figures.setdefault(arm, []).append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix)))
+            body = confusion_table(matrix, colours[arm], names)
+            figures.setdefault(arm, []).append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix, names)))
     if not figures:
         return missing("No confusion matrices: they need the arms pretrained and random.")
     return paragraph("Rows are the true classes, columns the answers.") + "\n".join(map(row, figures.values()))

@@ -23,6 +23,8 @@ from aepretrain.report.page import figure, missing, row, section, table
 from aepretrain.report.run_files import Curve, read_arrays, read_curves, read_results
 from aepretrain.report.tsne import neighbour_embeddings
 from aepretrain.results import figures
+from aepretrain.results.figures import short_name
+from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 
 LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
@@ -247,13 +249,21 @@ def embeddings(folder: Path) -> list[str]:
     inputs = read_arrays(folder / "stages" / "inputs.npz")
     if not inputs:
         return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
-    labels = inputs.get("labels")
+    labels = _named(inputs.get("labels"), read_results(folder))
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
         spaces[f"codes of {path.parent.name}"] = read_arrays(path)["codes"]
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
     neighbours = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels))
     return [words, row(_principal_components(spaces, labels), "small"), neighbours]
+
+
+def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray | None:
+    """Labels as the names of their classes, if these have names."""
+    if labels is None or results is None or results.data.class_names is None:
+        return labels
+    names = [short_name(name) for name in results.data.class_names]
+    return np.array(names, object)[labels] if len(names) > labels.max() else labels
 
 
 Spaces = Mapping[str, np.ndarray]

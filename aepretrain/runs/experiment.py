@@ -295,7 +295,7 @@ class Experiment:
             in_shape=tuple(self.data.in_shape),
             classes=self.data.num_classes,
             unlabelled=len(splits.unlabelled),
-            labelled=len(splits.train),
+            labelled=0 if splits.train.y is None else len(splits.train),
             validation=len(splits.validation),
             test=len(splits.test),
             class_names=None if self.data.class_names is None else tuple(self.data.class_names),

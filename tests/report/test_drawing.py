@@ -199,3 +199,20 @@ def test_the_kept_epoch_has_one_number_in_files_report_and_terminal(tmp_path, ca
     assert f"epoch {kept} of 0 to 3 kept" in text
     assert f"the weights of epoch {kept} of 0 to 3 were kept" in text
     assert f"the weights of epoch {kept}, counted from 0, were kept" in (out / "report.html").read_text()
+
+
+def test_classes_are_called_by_their_names_in_the_report(run, copy):
+    folder = copy(run)
+    results = json.loads((folder / "results.json").read_text())
+    names = [f"<b>{letter}" for letter in "abcdefghij"]
+    results["data"]["class_names"] = names
+    (folder / "results.json").write_text(json.dumps(results))
+    text = write_run_report(folder).read_text()
+    assert "<b>a" not in text.replace("<b>Warning:", "")
+    assert '<th scope="row">0 &lt;b&gt;a</th>' in text
+    assert '">&lt;b&gt;a</text>' in text
+    results["data"]["class_names"] = [str(10 * k) for k in range(10)]
+    (folder / "results.json").write_text(json.dumps(results))
+    text = write_run_report(folder).read_text()
+    assert '<th scope="col">90</th>' in text
+    assert '<th scope="row">90</th>' in text
