@@ -76,7 +76,7 @@ class PictureFacts:
         counts = (
             (self.deep, f"with 16 bits, up to {self.largest:,}: 0 to {DEEP:,} became 0 to 255."),
             (self.cut, "with 16 bits per colour: the upper 8 were taken."),
-            (self.cropped, "not square: the sides beyond the centre were cut off."),
+            (self.cropped, "of other shapes than a square: the sides beyond the centre were cut off."),
         )
         return [f"{count_of(number, 'picture')} {words}" for number, words in counts if number]
 
