@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -223,9 +223,15 @@ def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], c
     return str(parser.dump(settings, skip_unset=False, skip_validation=True))
 
 
-def load_experiment(path: Path) -> Experiment:
-    """The experiment of a resolved config, such as ``config.yaml`` in a run directory."""
-    return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
+def load_experiment(path: Path, data: Mapping[str, Any] | None = None) -> Experiment:
+    """The experiment of a resolved config, such as ``config.yaml`` in a run directory.
+
+    Args:
+        path: The config.
+        data: The setting ``data`` instead of that of the config; ``None``: that of the config.
+    """
+    words = ["--config", str(path), *([] if data is None else ["--data", json.dumps(data)])]
+    return parse(build_parser("fit", "", lambda parser: None), words, own=()).experiment
 
 
 def _name_data_folder(settings: Namespace) -> None:

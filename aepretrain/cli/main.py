@@ -21,6 +21,8 @@ VERBS = {
     "compare": "pretrained against random initialization, over seeds and label budgets",
     "validate": "check a config and its data and print the plan; trains nothing",
     "evaluate": "measure a finished run again, from its files",
+    "encode": "codes of any rows to a file, from the encoder of a finished run",
+    "predict": "classes of any rows to a file, from the classifier of a finished run",
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
 

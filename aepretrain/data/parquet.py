@@ -163,6 +163,12 @@ class ParquetFolder(DecodedData):
     def files(self) -> Sequence[Path]:
         return [file.path for file in self._files]
 
+    def values_of(self, name: str) -> NDArray[Any] | None:
+        """The values of a column as they stand in the files, in the order of the rows; ``None`` if a file lacks it."""
+        if any(name not in file.schema.names and name not in file.keys for file in self._files):
+            return None
+        return read_target(name, self._files)
+
     def settings(self) -> dict[str, Any]:
         return {"columns": self.columns, "checks": CHECKS}
 

@@ -333,6 +333,21 @@ def load_classifier(experiment: Experiment, run: Path) -> Classifier:
     return classifier.eval()
 
 
+def load_stack(experiment: Experiment, run: Path) -> GreedyStack:
+    """Load the pretrained layers of a finished run from its files.
+
+    Raises:
+        StorageError: If the weights of a layer are missing or damaged.
+    """
+    stack = experiment.build_stack()
+    for stage, layer in zip(stack.stages, stack, strict=True):
+        path = run / "stages" / stage / "model.safetensors"
+        if not path.is_file():
+            raise StorageError(f"{path} is missing: the run did not finish this layer. Run fit again.")
+        read_weights(path, layer)
+    return stack.eval()
+
+
 def classifier_summary(found: ClassifierResult) -> str:
     """A one-line summary of the classifier, for the end of its stage."""
     return (
