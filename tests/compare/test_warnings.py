@@ -18,7 +18,6 @@ def test_a_comparison_says_which_trainings_were_too_short_and_which_baseline_is_
         "pretrain": {"epochs": 2},
         "finetune": {"epochs": 4, "batch_size": 16},
         "compare": {"seeds": 2, "labels": [100], "arms": ["pretrained", "random"], "baselines": ["knn"]},
-        "tracking": {"loggers": []},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     assert main(["compare", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")]) == 0
