@@ -14,8 +14,8 @@ RESUME = "resume"
 OF_DATA = "data.init_args."
 FREE = ("trainer.accumulate", "trainer.chunk_steps", *(f"{OF_DATA}{name}" for name in ("memory_budget", "cache")))
 """Settings that may change on resume: they affect how a step is computed or where data are kept, not the result."""
-PLACES = tuple(f"{OF_DATA}{name}" for name in ("root", "x", "y"))
-"""Paths of data, which may have been moved: they may change if the data themselves are compared."""
+PLACES = tuple(f"{OF_DATA}{name}" for name in ("root", "x", "y", "groups", "times", "splits"))
+"""Where data are found, which may have been moved: it may change if the data themselves are compared."""
 COLUMNS = f"{OF_DATA}columns"
 
 

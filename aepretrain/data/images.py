@@ -101,7 +101,11 @@ class TorchvisionImages(DataModule):
         rows = torch.arange(len(examples))
         first_held_out = len(examples) - min(self.held_out, len(examples) // 5)
         train, validation = examples[rows[:first_held_out]], examples[rows[first_held_out:]]
-        return Source(train, validation, test, files=(folder,))
+        division = (
+            f"divided as {self.name} is: its test data, the last {len(validation):,} of its training data for "
+            "validation, the others for training."
+        )
+        return Source(train, validation, test, files=(folder,), division=division)
 
 
 class MNIST(TorchvisionImages):

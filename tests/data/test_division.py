@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from aepretrain import Arrays, Digits
-from aepretrain.data.division import divide_rows
+from aepretrain.data.random_division import divide_rows
 
 
 @given(

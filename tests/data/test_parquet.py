@@ -222,5 +222,8 @@ def test_all_columns_without_numbers_are_named_with_those_to_copy(tmp_path):
 
 def test_a_target_that_is_missing_is_named_before_the_columns_that_hold_text(tmp_path):
     write(tmp_path, species=pa.array(["a", "b"] * 30))
-    with pytest.raises(DataError, match=r"has no column 'Species'\. It has .*species"):
+    with pytest.raises(DataError, match=r"has no column 'Species'\. It has .*species.* by data\.target"):
         read(tmp_path, target="Species")
+    for role in ("groups", "splits"):
+        with pytest.raises(DataError, match=rf"has no column 'Species'.* by data\.{role}"):
+            read(tmp_path, **{role: "Species"})
