@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
@@ -15,14 +14,15 @@ from aepretrain.cli.config import load_experiment
 from aepretrain.console import console, print_line
 from aepretrain.data.new_rows import NewRows, open_new_rows
 from aepretrain.errors import ConfigError
+from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
 from aepretrain.export.encoder import load_encoder
 from aepretrain.export.module import Encoder
 from aepretrain.export.row_files import Piece, write_rows
 from aepretrain.heads import Classifier
-from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import Experiment, load_classifier, load_stack
+from aepretrain.runs.experiment import Experiment, load_classifier
 from aepretrain.runs.row_outputs import RowOutputs
+from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.training.recovery.signals import stop_at_signal
 
 
@@ -74,9 +74,9 @@ class FinishedRun:
         return load_experiment(self.folder / "config.yaml", data)
 
     @cached_property
-    def stack(self) -> GreedyStack:
+    def autoencoder(self) -> StackedAutoencoder:
         """The pretrained layers, with their decoders."""
-        return load_stack(self.experiment, self.folder)
+        return load_autoencoder(self.folder / "encoder")
 
     @cached_property
     def classifier(self) -> Classifier | None:
@@ -86,8 +86,8 @@ class FinishedRun:
     @property
     def source_settings(self) -> Mapping[str, Any]:
         """The settings of the data source that the run was trained on."""
-        config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        return (config.get("data") or {}).get("init_args") or {}
+        data = read_yaml(self.folder / "config.yaml", "Run fit again.")[1].get("data")
+        return data["init_args"] if isinstance(data, dict) and isinstance(data.get("init_args"), dict) else {}
 
     def open(self, path: Path) -> NewRows:
         """Open new rows for this run, and print what was read.
@@ -101,11 +101,11 @@ class FinishedRun:
         return rows
 
 
-def write_outputs(values: RowOutputs, rows: NewRows, out: Path, names: Mapping[str, Sequence[str]]) -> None:
+def write_outputs(outputs: RowOutputs, rows: NewRows, out: Path, names: Mapping[str, Sequence[str]]) -> None:
     """Write the values of rows, with their ids and labels where the format has room for them, under a progress bar.
 
     Args:
-        values: Computes the values.
+        outputs: Computes them.
         rows: The rows.
         out: The file.
         names: Column names of the elements of vectors, by the name of the value.
@@ -114,14 +114,14 @@ def write_outputs(values: RowOutputs, rows: NewRows, out: Path, names: Mapping[s
         StorageError: If the file cannot be written.
     """
     with stop_at_signal(f"while {out} was written, which is not there yet"):
-        write_rows(out, _with_ids(values, rows, alone=out.suffix == ".npy"), len(rows), names)
-    print_line(f"{len(rows):,} rows: {', '.join(values.names)}  {out}")
+        write_rows(out, _with_ids(outputs, rows, alone=out.suffix == ".npy"), len(rows), names)
+    print_line(f"{len(rows):,} rows: {', '.join(outputs.names)}  {out}")
 
 
-def _with_ids(values: RowOutputs, rows: NewRows, *, alone: bool) -> Iterator[Piece]:
+def _with_ids(outputs: RowOutputs, rows: NewRows, *, alone: bool) -> Iterator[Piece]:
     beside = {} if alone else {name: _as_array(x) for name, x in (("id", rows.ids), ("label", rows.labels)) if x}
     done = 0
-    pieces = values.of(rows.x)
+    pieces = outputs.of(rows.x)
     for piece in _tracked(pieces, len(rows)):
         count = len(next(iter(piece.values())))
         yield {**{name: x[done : done + count] for name, x in beside.items()}, **piece}

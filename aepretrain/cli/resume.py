@@ -5,10 +5,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aepretrain.cli.config import resolve
 from aepretrain.errors import ConfigError
+from aepretrain.storage.yaml_files import parse_yaml
 
 RESUME = "resume"
 OF_DATA = "data.init_args."
@@ -51,7 +50,7 @@ def changed_keys(out: Path, text: str, *, data_recorded: bool = False) -> list[s
     Raises:
         ConfigError: If the run's own config is not accepted.
     """
-    before, now = (dict(_flat(yaml.safe_load(words))) for words in (resolve(out / "config.yaml"), text))
+    before, now = (dict(_flat(parse_yaml(words))) for words in (resolve(out / "config.yaml"), text))
     missing = object()
     keys = (before.keys() | now.keys()) - {*FREE, *(PLACES if data_recorded else ())}
     if before.get(COLUMNS, missing) is None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from torch import Tensor, bfloat16, strided
+from torch import Tensor, float16, float32, float64, strided
 
 from aepretrain.data.origin import Origin
 from aepretrain.errors import DataError
@@ -43,7 +43,8 @@ def _array(values: Any, noun: str, origin: Origin) -> tuple[NDArray[Any], NDArra
         raise DataError(f"{origin.name}: {noun} must be dense, but are sparse. Give an array of shape (N,).")
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        return (values.float() if values.dtype == bfloat16 else values).resolve_conj().numpy(), None
+        is_known = values.dtype in (float16, float32, float64) or not values.is_floating_point()
+        return (values if is_known else values.float()).resolve_conj().numpy(), None
     if isinstance(values, np.ma.MaskedArray):
         return np.asarray(values.data), np.ma.getmaskarray(values)
     try:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepretrain.errors import ConfigError
-from aepretrain.storage.files import PART, make_folder, storing
+from aepretrain.storage.files import make_folder, storing
+from aepretrain.storage.guard import open_part
 
 FORMATS = (".npy", ".npz", ".parquet", ".csv")
 Piece = Mapping[str, NDArray[Any]]
@@ -45,9 +46,10 @@ def write_rows(path: Path, pieces: Iterable[Piece], count: int, names: Mapping[s
     """
     check_format(path)
     make_folder(path.parent)
-    part = path.with_name(path.name + PART)
     with storing(path, 0):
+        part, file = open_part(path)
         try:
+            file.close()
             with WRITERS[path.suffix](part, count, names) as writer:
                 for piece in pieces:
                     writer.write(piece)

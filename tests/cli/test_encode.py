@@ -20,6 +20,7 @@ import aepretrain as ae
 from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.main import main
 from aepretrain.export.row_files import write_rows
+from aepretrain.storage.weight_files import read_weights
 from tests.support.tables import X, Y, write_config
 
 NAMES = ["ash", "beech", "cedar", "elm", "fir"]
@@ -88,7 +89,10 @@ def test_the_error_of_a_row_is_the_loss_of_its_reconstruction_and_the_sum_of_its
     finished = FinishedRun(table_run)
     scaled = finished.encoder.transform(torch.from_numpy(X))
     with torch.no_grad():
-        reconstructed = finished.stack.reconstruct(scaled)
+        layers = list(finished.experiment.build_stack().eval())
+        for stage, layer in zip(("00-plain", "01-plain"), layers, strict=True):
+            read_weights(table_run / "stages" / stage / "model.safetensors", layer)
+        reconstructed = layers[0].decode(layers[1].decode(layers[1].encode(layers[0].encode(scaled))))
     with np.load(tmp_path / "all.npz") as found:
         expected = 0.5 * (scaled - reconstructed).square().sum(dim=1)
         np.testing.assert_allclose(found["error"], expected, rtol=1e-4)

@@ -6,7 +6,7 @@ import scipy.sparse
 import torch
 
 from aepretrain import Arrays, ConfigError, DataError, MappedArray
-from tests.support.warnings import special_warnings
+from tests.support.warned import special_warnings
 
 GENERATOR = np.random.default_rng(0)
 PICTURES = GENERATOR.integers(0, 256, (60, 2, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ from aepretrain import Arrays, DataError
 from aepretrain.data.division import Division
 from aepretrain.data.groups import number_groups, take_groups
 from aepretrain.data.origin import Origin
-from tests.support.warnings import special_warnings
+from tests.support.warned import special_warnings
 
 SUBJECTS = Origin("subjects")
 

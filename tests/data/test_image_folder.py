@@ -7,7 +7,7 @@ from PIL import Image
 
 from aepretrain import ConfigError, DataError, ImageFolder
 from aepretrain.cli.main import main
-from tests.support.warnings import special_warnings
+from tests.support.warned import special_warnings
 
 NUMBER = {"cat": 0, "dog": 100}
 

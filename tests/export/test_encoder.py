@@ -29,7 +29,8 @@ from aepretrain import (
     load_encoder,
     save_encoder,
 )
-from aepretrain.export.encoder import LAYERS, _arguments, _digest, build, describe
+from aepretrain.export.architecture import LAYERS, _arguments, build, describe
+from aepretrain.export.encoder import _digest
 from aepretrain.parts.coders import ACTIVATIONS
 from tests.support.full_disk import largest_file
 
@@ -403,3 +404,14 @@ def test_the_readme_of_the_folder_names_columns_and_classes(tmp_path):
         assert words in readme
     again = load_encoder(tmp_path)
     assert (again.columns, again.class_names) == (names["columns"], names["classes"])
+
+
+def test_a_stride_of_0_is_refused_in_one_line(tmp_path, monkeypatch):
+    """Found by tests/test_readers.py."""
+    folder = save_encoder(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), tmp_path / "encoder", in_shape=(1, 8, 8))
+    monkeypatch.setattr("aepretrain.export.encoder._digest", lambda weights, config: config["sha256"])
+    config = json.loads((folder / "config.json").read_text())
+    config["architecture"]["modules"][0]["stride"] = 0
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(StorageError, match=r"config\.json: the encoder cannot take its in_shape .*division"):
+        load_encoder(folder)

@@ -1,5 +1,6 @@
 """``aepretrain encode``: codes of any rows, from the encoder of a finished run."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -25,21 +26,13 @@ def run(arguments: Sequence[str]) -> None:
     parsed = _parse(arguments)
     out = Path(parsed.out).expanduser()
     check_format(out)
-    finished = FinishedRun(Path(parsed.run).expanduser())
-    values = _values(finished, parsed)
-    if out.suffix == ".npy" and len(values.names) > 1:
-        more = ", ".join(values.names[1:])
+    names = _names(parsed)
+    if out.suffix == ".npy" and len(names) > 1:
+        more = ", ".join(names[1:])
         raise ConfigError(f"a .npy file holds the codes alone, not {more} as well. Let --out end in .npz.")
-    features = finished.encoder.columns
-    names = {
-        "error_per_feature": [f"error_{name}" for name in features or ()],
-        "reconstruction": [f"reconstruction_{name}" for name in features or ()],
-        "probability": [f"probability_{name}" for name in finished.encoder.class_names or ()],
-    }
-    rows = finished.open(Path(parsed.data))
-    width = rows.x.shape[1:].numel()
-    names = {name: own for name, own in names.items() if name == "probability" or len(own) == width}
-    write_outputs(values, rows, out, names)
+    finished = FinishedRun(Path(parsed.run).expanduser())
+    outputs = _outputs(finished, names, parsed)
+    write_outputs(outputs, finished.open(Path(parsed.data)), out, _columns(finished))
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -61,17 +54,29 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         raise ConfigError(f"{reason}. Usage: aepretrain encode RUN --data PATH --out FILE") from error
 
 
-def _added(words: str) -> list[OutputName]:
-    added = [name.strip() for name in words.split(",") if name.strip()]
+def _names(parsed: Namespace) -> list[OutputName]:
+    """The outputs that are asked for: codes first."""
+    added = [name.strip() for name in parsed.add.split(",") if name.strip()]
     if unknown := [name for name in added if name not in ADDED]:
         raise ConfigError(f"--add takes {', '.join(ADDED)}, but got {unknown[0]!r}. Separate them by commas.")
-    return [name for name in ADDED if name in added]
+    parts: list[OutputName] = ["error_per_feature"] if parsed.per_feature else []
+    return ["codes", *(name for name in ADDED if name in added), *parts]
 
 
-def _values(finished: FinishedRun, parsed: Namespace) -> RowOutputs:
-    names: list[OutputName] = ["codes", *_added(parsed.add)]
-    if parsed.per_feature:
-        names.append("error_per_feature")
+def _columns(finished: FinishedRun) -> dict[str, list[str]]:
+    """Names of the columns of a table for outputs that have one for each feature or class."""
+    encoder = finished.encoder
+    classes, features = encoder.class_names or [], encoder.columns or []
+    if len(features) != math.prod(encoder.in_shape):  # a column of lists holds several features
+        features = []
+    return {
+        "error_per_feature": [f"error_{name}" for name in features],
+        "reconstruction": [f"reconstruction_{name}" for name in features],
+        "probability": [f"probability_{name}" for name in classes],
+    }
+
+
+def _outputs(finished: FinishedRun, names: Sequence[OutputName], parsed: Namespace) -> RowOutputs:
     decodes, classifies = (any(name in kind for name in names) for kind in (BY_DECODER, BY_CLASSIFIER))
     if decodes and parsed.encoder == "fine-tuned":
         raise ConfigError(
@@ -83,11 +88,12 @@ def _values(finished: FinishedRun, parsed: Namespace) -> RowOutputs:
     count = len(layers)
     if parsed.layer is not None and not 0 <= parsed.layer < count:
         raise ConfigError(f"--layer must be 0 to {count - 1}, but is {parsed.layer}: the run has {count} layers.")
+    depth = count if parsed.layer is None else parsed.layer + 1
     return RowOutputs(
         names,
         encoder.transform,
-        layers if parsed.layer is None else layers[: parsed.layer + 1],
-        stack=finished.stack if decodes else None,
+        layers[:depth],
+        autoencoder=finished.autoencoder.lower(depth) if decodes else None,
         classifier=finished.classifier if classifies else None,
         class_names=encoder.class_names,
         device=parsed.device,

@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError("a .npy file holds one array, but predictions are two. Let --out end in .npz or .csv.")
     finished = FinishedRun(Path(parsed.run).expanduser())
     encoder = finished.encoder
-    values = RowOutputs(
+    outputs = RowOutputs(
         ["prediction", "probability"],
         encoder.transform,
         encoder.layers,
@@ -43,4 +43,4 @@ def run(arguments: Sequence[str]) -> None:
         device=parsed.device,
     )
     names = {"probability": [f"probability_{name}" for name in encoder.class_names or ()]}
-    write_outputs(values, finished.open(Path(parsed.data)), out, names)
+    write_outputs(outputs, finished.open(Path(parsed.data)), out, names)
