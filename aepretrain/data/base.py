@@ -86,6 +86,7 @@ class DataModule(LightningDataModule, ABC):
         """Sentences on what looks wrong with the data, each with the way out; complete after :meth:`source`."""
         self._source: Source | None = None
         self._redivided: dict[int, Self] = {}
+        self._first_division: Self | None = None
         self._inspected = False
 
     @abstractmethod
@@ -112,9 +113,13 @@ class DataModule(LightningDataModule, ABC):
     def fingerprint(self) -> Fingerprint:
         """What the data are, whatever the label budget, the seed, the memory budget and the paths.
 
+        It is that of the first division where :meth:`load` does not tell what it divided.
+
         Raises:
             DataError: As :meth:`source`.
         """
+        if self._first_division is not None and self.source().content is None:
+            return self._first_division.fingerprint()
         columns, classes = (None if names is None else tuple(names) for names in (self.columns, self.class_names))
         return replace(self.source().fingerprint, columns=columns, classes=classes)
 
@@ -173,6 +178,7 @@ class DataModule(LightningDataModule, ABC):
         if seed not in self._redivided:
             data = copy.copy(self)
             data._source, data._redivided, data.split_seed = None, {}, seed
+            data._first_division = self
             data.transform = type(self.transform)(**self.transform.arguments())
             data.notes, data.warnings = list(self.notes), list(self.warnings)
             kept = DIVISIONS if self._nbytes() * DIVISIONS <= DIVISIONS_BYTES else 1

@@ -36,7 +36,7 @@ def divide(examples: Examples, *, validation: float, test: float, seed: int = 0)
         )
     parts = divide_rows(len(examples), examples.y, validation / (1 - test), test, seed)
     train, held_out, tested = (examples[rows] for rows in parts)
-    return Source(train, held_out, tested)
+    return Source(train, held_out, tested, content={"inputs": examples.x, "labels": examples.y})
 
 
 def divide_rows(

@@ -61,9 +61,9 @@ def stage_table(stages: Sequence[StageResult]) -> str:
     cells = [[stage.stage, shape, *row] for stage, shape, row in zip(stages, shapes, rows, strict=True)]
     return table(["stage", "shape", *names], cells, words=2) + (
         "<p>Training loss, validation loss and reconstruction are in nats per example, summed over features; "
-        "reconstruction is without noise or penalty. All figures but the training loss are of validation data and of "
-        "the kept epoch; epochs are counted from 0. Identity: the share of off-data noise that comes back; 1 is a "
-        "layer that copies anything.</p>"
+        "reconstruction is without noise or penalty, and stands beside the loss of the mean of the features. All "
+        "figures but the training loss are of validation data and of the kept epoch; epochs are counted from 0. "
+        "Identity: the share of off-data noise that comes back; 1 is a layer that copies anything.</p>"
     )
 
 

@@ -57,14 +57,19 @@ STAGE_FIGURES: Mapping[str, Callable[[StageResult], str]] = {
     "training": lambda stage: nats(stage.losses.train),
     "validation": lambda stage: nats(stage.losses.validation),
     "reconstruction": lambda stage: nats(stage.losses.reconstruction),
+    "of the mean": lambda stage: nats(stage.diagnostics.get("mean_reconstruction") or math.nan),
     "active": lambda stage: number(stage.diagnostics.get("active_share"), ".1%"),
     "mean |h|": lambda stage: number(stage.diagnostics.get("mean_abs_code"), ".3f"),
     "dead": lambda stage: number(stage.diagnostics.get("dead_units"), ".0f"),
+    "saturated": lambda stage: number(stage.diagnostics.get("saturated_units"), ".0f"),
     "informative": lambda stage: number(stage.diagnostics.get("informative_units"), ".0f"),
     "identity": lambda stage: number(stage.diagnostics.get("identity_score"), ".2f"),
 }
 """The figures of a pretrained stage by column, but for the diagnostics that only some variants have."""
-IN_COLUMNS = ("active_share", "mean_abs_code", "dead_units", "informative_units", "identity_score")
+IN_COLUMNS = (
+    "active_share", "mean_abs_code", "dead_units", "saturated_units", "informative_units", "identity_score",
+    "mean_reconstruction",
+)  # fmt: skip
 
 
 def stage_table(stages: Sequence[StageResult], columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:

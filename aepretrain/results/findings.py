@@ -42,9 +42,8 @@ activation, or fewer units.']
         _constant(found, units)
         or _mostly("dead", found, units, "they are 0 for all examples")
         or _mostly("saturated", found, units, "their values lie at an end of the range, where gradients vanish"),
-        _no_better_than_the_mean(result.losses.reconstruction, found.get("mean_reconstruction")),
+        _no_better_than_the_mean(result, record) or _still_falling(result, record),
         _collapsed(found, units),
-        _still_falling(result, record),
         _identity_not_defined(found),
     )
     return [f"{result.stage}: {sentence}" for sentence in checks if sentence]
@@ -70,14 +69,18 @@ def _mostly(kind: str, found: Figures, units: int, meaning: str) -> str | None:
     return f"{count:.0f} of {units} units are {kind}: {meaning}. {way_out[kind]}"
 
 
-def _no_better_than_the_mean(reconstruction: float, mean: float | None) -> str | None:
+def _no_better_than_the_mean(result: StageResult, record: StageRecord) -> str | None:
+    reconstruction, mean = result.losses.reconstruction, result.diagnostics.get("mean_reconstruction")
     if mean is None or reconstruction < (1 - LEAST_GAIN) * mean:
         return None
-    return (
-        f"the reconstruction ({reconstruction:.4g} nats) is no better than the mean of the features ({mean:.4g} nats): "
-        "the layer learnt nothing. Train longer, scale the inputs (data.transform standardize or minmax), or change "
-        "the learning rate."
+    compared = (
+        f"the reconstruction ({reconstruction:.4g} nats) is no better than the mean of the features ({mean:.4g} nats)"
     )
+    if _last_gain(result, record) >= FALLING * mean:
+        compared += ", but still falls. Raise pretrain.epochs, scale"
+    else:
+        compared += ": the layer learnt nothing. Train longer, scale"
+    return f"{compared} the inputs (data.transform standardize or minmax), or change the learning rate."
 
 
 def _collapsed(found: Figures, units: int) -> str | None:
@@ -91,17 +94,21 @@ def _collapsed(found: Figures, units: int) -> str | None:
 
 
 def _still_falling(result: StageResult, record: StageRecord) -> str | None:
-    losses = [row["val/reconstruction"] for row in record.history if "val/reconstruction" in row]
-    mean = result.diagnostics.get("mean_reconstruction")
-    if len(losses) < 2 or mean is None or result.kept_epoch != len(record.history) - 1:
-        return None
-    last = losses[-1 - math.ceil(len(losses) / 10)] - losses[-1]
-    if last < FALLING * mean:
+    mean, last = result.diagnostics.get("mean_reconstruction"), _last_gain(result, record)
+    if mean is None or not last or last < FALLING * mean:
         return None
     return (
         f"the reconstruction still falls: the last tenth of the epochs brought {last:.3g} nats, {last / mean:.0%} of "
         "the loss of the features' mean. Raise pretrain.epochs."
     )
+
+
+def _last_gain(result: StageResult, record: StageRecord) -> float:
+    """By how much the reconstruction fell in the last tenth of the epochs; 0 if the last epoch is not the best."""
+    losses = [row["val/reconstruction"] for row in record.history if "val/reconstruction" in row]
+    if len(losses) < 2 or result.kept_epoch != len(record.history) - 1:
+        return 0.0
+    return losses[-1 - math.ceil(len(losses) / 10)] - losses[-1]
 
 
 def _identity_not_defined(found: Figures) -> str | None:

@@ -129,6 +129,11 @@ def test_labels_of_other_classes_are_refused(kinds, finished, table, capsys):
     """Else a class would be compared with the number that another class had."""
     write(table, [*NAMES, "kind"], {**TABLE, "kind": np.array(kinds)[Y]})
     assert main(["evaluate", str(finished / "run")]) == 3
+    changed = (
+        "the labels (other values)" if kinds == (0, 1, 0) else f"the class names ({', '.join(map(str, kinds))} added)"
+    )
+    assert f"{changed} changed" in " ".join(capsys.readouterr().err.split())
+    assert main(["evaluate", str(finished / "run"), "--other_data"]) == 3
     assert "was trained on 3 classes numbered from 0" in " ".join(capsys.readouterr().err.split())
 
 

@@ -18,6 +18,7 @@ from aepretrain.console import console
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.pretraining import stage_table
 from aepretrain.report.run_report import write_run_report
+from aepretrain.results.figures import nats as in_nats
 from aepretrain.runs.directory import record_command
 from tests.support.records import SETTINGS, make
 
@@ -147,14 +148,16 @@ def test_terminal_and_report_show_every_figure_of_a_comparison_alike(comparison,
         figures = " ".join(f"{percent(each['mean'])} ± {percent(each['std'])}" for each in arms)
         assert f"{arm} {figures}" in terminal
         assert f"{arm} {figures}" in report.replace(" (baseline)", "")
-    errors = " ".join(f"± {100 * max(a['sampling_error'] for a in b['arms'].values()):.1f}" for b in budgets)
+    # k-NN and logistic regression are not under comparison.
+    networks = [[budget["arms"][arm] for arm in ("pretrained", "random", "probe")] for budget in budgets]
+    errors = " ".join(f"± {100 * max(arm['sampling_error'] for arm in arms):.1f}" for arms in networks)
     assert f"sampling error {errors}" in terminal
     assert f"sampling error of one accuracy {errors}" in report
     for budget in budgets:
         assert budget["differences"]
         for name, difference in budget["differences"].items():
             intervals = [f"[{percent(low)}, {percent(high)}]" for low, high in
-                         (difference["interval"], difference["bootstrap"])]  # fmt: skip
+                         (difference["interval"], difference["joint"], difference["bootstrap"])]  # fmt: skip
             figures = f"{100 * difference['mean']:+.2f} {' '.join(intervals)} {difference['wins']} of 3"
             assert f"{budget['labels']} labels: {name} {figures}" in terminal
             assert f"{budget['labels']} {name} {figures}" in report
@@ -174,9 +177,11 @@ def test_terminal_and_report_show_every_figure_of_a_run_alike(run, monkeypatch):
         (line,) = [line for line in terminal if line.startswith(stage.stage)]
         row = report[report.index(f"{stage.stage} {'x'.join(map(str, stage.in_shape))} →") :].split(" 0")[0]
         epochs, kept, seconds, nats, active, dead, identity = line.split()[4:]
-        cells = report[report.index(row) :].split()[4:16]
+        cells = report[report.index(row) :].split()[4:18]
         assert (epochs, kept, seconds) == (cells[0], cells[1], cells[3])
-        assert [nats, active, dead, identity] == [cells[6], cells[7], cells[9], cells[11]]
+        assert [nats, active, dead, identity] == [cells[6], cells[8], cells[10], cells[13]]
+        mean = stage.diagnostics["mean_reconstruction"]
+        assert [cells[7], cells[11]] == [in_nats(mean), f"{stage.diagnostics['saturated_units']:.0f}"]
     classifier = results.classifier
     for split, found in (("validation", classifier.validation), ("test", classifier.test)):
         figures = f"{split} 300 {found.accuracy:.2%} {found.error:.2%} {found.loss:.4f} {found.balanced_accuracy:.2%}"

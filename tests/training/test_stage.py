@@ -104,10 +104,10 @@ def test_patience_stops_early_and_the_best_epoch_is_put_back():
 
 def test_the_best_weights_survive_in_a_checkpoint():
     best = BestWeights("val/accuracy", "max")
-    best.best, best.epoch, best.waited, best.weights = 0.5, 3, 1, {"w": torch.ones(2)}
+    best.best, best.epoch, best.waited, best.weights = (0.5, -0.7), 3, 1, {"w": torch.ones(2)}
     again = BestWeights("val/accuracy", "max")
     again.load_state_dict(best.state_dict())
-    assert (again.best, again.epoch, again.waited, again.weights) == (0.5, 3, 1, best.weights)
+    assert (again.best, again.epoch, again.waited, again.weights) == ((0.5, -0.7), 3, 1, best.weights)
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
