@@ -56,9 +56,9 @@ def test_initial_weights_take_nothing_from_the_global_generator_and_leave_it_alo
     assert same(stack.parameters(), GreedyStack((6,), [layer], seed=3).parameters())
 
 
-@pytest.mark.parametrize("use", ["train", "unlabelled"])
-def test_every_seed_chooses_its_own_labelled_subset_and_pool(use):
-    data = Digits(labels=50, unlabelled=100)
+@pytest.mark.parametrize(("use", "settings"), [("train", {"labels": 50}), ("unlabelled", {"unlabelled": 100})])
+def test_every_seed_chooses_its_own_labelled_subset_and_pool(use, settings):
+    data = Digits(**settings)
 
     def chosen(seed):
         examples = getattr(data.splits(seed), use)
