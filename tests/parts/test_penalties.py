@@ -61,9 +61,11 @@ def test_projections_are_not_drawn_where_there_is_a_closed_form():
     torch.testing.assert_close(contraction(f, x, projections=1), contraction(f, x), rtol=0, atol=0)
 
 
-def test_contraction_of_a_linear_map_is_the_norm_of_its_weights():
-    f = nn.Linear(6, 3)
-    torch.testing.assert_close(contraction(f, torch.rand(4, 6)), f.weight.square().sum().expand(4))
+@pytest.mark.parametrize("examples", [1, 4])
+def test_contraction_of_a_linear_map_is_the_norm_of_its_weights(examples):
+    for f in (nn.Linear(6, 3), nn.Sequential(nn.Linear(6, 3))):
+        weight = next(f.parameters())
+        torch.testing.assert_close(contraction(f, torch.rand(examples, 6)), weight.square().sum().expand(examples))
 
 
 def test_contraction_works_without_gradients_and_in_full_precision_under_autocast():

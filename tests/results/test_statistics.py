@@ -83,7 +83,14 @@ def test_joint_intervals_are_those_of_scipy_with_the_error_shared_by_the_questio
     assert found.joint == pytest.approx((expected.low, expected.high))
 
 
-def test_a_single_question_is_the_default():
+def test_two_pairs_are_enough_for_an_interval():
+    expected = scipy.stats.ttest_rel([0.9, 0.8], [0.6, 0.7]).confidence_interval(0.95)
+    assert paired_difference([0.9, 0.8], [0.6, 0.7]).interval == pytest.approx((expected.low, expected.high))
+
+
+def test_a_single_question_and_a_margin_of_one_point_are_the_defaults():
+    near = PairedDifference(0.0, 0.01, (-0.015, 0.01), (-0.015, 0.01), 1, 1, 3)
+    assert verdict(near, "L") == verdict(near, "L", margin=1.0) != verdict(near, "L", margin=1.5)
     found = paired_difference([0.9, 0.7, 0.8], [0.5, 0.6, 0.6])
     assert found.joint == found.interval
 
