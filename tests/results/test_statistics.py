@@ -44,6 +44,8 @@ def test_one_pair_has_no_interval():
     assert math.isnan(found.std)
     assert found.interval == (-math.inf, math.inf)
     assert verdict(found, "all labels") == "cannot tell at all labels: 1 seed is too few, at least 3 are needed"
+    two = paired_difference([0.9, 0.9], [0.1, 0.2])
+    assert verdict(two, "all labels") == "cannot tell at all labels: 2 seeds are too few, at least 3 are needed"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,8 @@ def test_two_pairs_are_enough_for_an_interval():
 def test_a_single_question_and_a_margin_of_one_point_are_the_defaults():
     near = PairedDifference(0.0, 0.01, (-0.015, 0.01), (-0.015, 0.01), 1, 1, 3)
     assert verdict(near, "L") == verdict(near, "L", margin=1.0) != verdict(near, "L", margin=1.5)
+    just = PairedDifference(0.0, 0.01, (-0.01, 0.01), (-0.01, 0.01), 1, 1, 3)
+    assert verdict(just, "L").startswith("no difference seen")
     found = paired_difference([0.9, 0.7, 0.8], [0.5, 0.6, 0.6])
     assert found.joint == found.interval
 
