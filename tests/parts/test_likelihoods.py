@@ -158,3 +158,10 @@ def test_losses_and_means_can_be_differentiated_by_all_they_depend_on(likelihood
     check_gradients(lambda: (w[:, 0] * likelihood(x, y)).sum(), {"x": x, "y": y})
     check_gradients(lambda: (w * likelihood.mean(y)).sum(), {"y": y})
     check_gradients(lambda: (w * likelihood.output_of_mean(x)).sum(), {"mean": x})
+
+
+def test_groups_of_a_config_are_a_list_and_shares_lie_between_0_and_1():
+    assert Categorical([2, 4]) == Categorical((2, 4))
+    for x in ([[1.5, -0.5]], [[2.0, -1.0]], [[-0.1, 1.1]]):
+        with pytest.raises(ValueError, match=r"Categorical takes values in \[0, 1\]"):
+            Categorical().check(torch.tensor(x))
