@@ -53,6 +53,11 @@ def test_another_example_is_never_ones_own(count):
     assert (others[-1] < count).all()
 
 
+def test_a_generator_is_in_use_where_one_was_given():
+    generator = torch.Generator()
+    assert Noise(generator).generators == [generator]
+
+
 def test_the_only_example_has_no_other():
     assert not Noise().other_examples(torch.zeros(1, 4, 2)).any()
 
