@@ -103,10 +103,18 @@ def test_the_margin_of_the_comparison_is_that_of_its_verdicts(margin, begin):
         assert "at all labels" in verdict
 
 
-def test_one_seed_has_no_spread():
-    comparison = Comparison(seeds=1, baselines=[])
-    (budget,) = summarize(made_up(comparison), comparison, FACTS).budgets
-    assert all(math.isnan(found.std) for found in budget.arms.values())
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("baselines", [None, []])
+def test_one_seed_has_no_spread_and_two_have_one(seeds, baselines):
+    comparison = Comparison(seeds=seeds, baselines=baselines)
+    rows = made_up(comparison)
+    (budget,) = summarize(rows, comparison, FACTS).budgets
+    assert list(budget.arms) == ["pretrained", "random", "probe"]
+    for arm, found in budget.arms.items():
+        if seeds == 1:
+            assert math.isnan(found.std)
+        else:
+            assert found.std == pytest.approx(accuracies(rows, arm, "all").std(ddof=1))
 
 
 def test_the_arms_are_what_their_names_say():

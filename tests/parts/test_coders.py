@@ -98,6 +98,7 @@ def test_a_code_that_is_unsquashed_is_the_affine_map_and_keeps_the_rest():
 def test_the_defaults_are_those_of_the_documentation_and_one_unit_is_enough():
     assert Dense(1) == Dense(features=1, activation="sigmoid", tied=False, hidden=(), code_activation=None)
     assert Dense(2, hidden=[1]).build((1,)).code_shape == (2,)
+    assert Dense(2, hidden=[1]) == Dense(2, hidden=(1,))
     assert type(Dense(2, "relu").build((3,)).activation) is nn.ReLU
 
 
