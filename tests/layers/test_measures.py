@@ -20,7 +20,7 @@ from aepretrain import (
     VariationalAutoencoder,
 )
 from aepretrain.parts.noise import Noise
-from tests.parts.test_penalties import jacobian_norm
+from tests.parts.test_penalties import jacobian_norm, projected
 from tests.support.variants import VARIANTS, make
 
 
@@ -45,6 +45,14 @@ def test_validation_measures_the_energy_the_plain_reconstruction_and_the_diagnos
     assert model.validation_totals()["mean_abs_code"].item() == pytest.approx(
         model.f(x[:1]).abs().mean().item(), rel=1e-5
     )
+
+
+def test_an_estimated_contraction_draws_its_directions_from_the_noise_of_the_layer():
+    model, x = make("contractive-estimated", coder=Dense(4, "tanh", hidden=(5,))).double(), torch.rand(3, 6).double()
+    model.noise = Noise(torch.Generator().manual_seed(4))
+    found = model.energy(x)
+    estimate = projected(model.f, x, 2, Noise(torch.Generator().manual_seed(4)))
+    torch.testing.assert_close(found, model.L(x, model.g(model.f(x))) + 0.1 * estimate)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
