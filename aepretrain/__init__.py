@@ -33,6 +33,7 @@ _EXPORTS = {
         "ParquetFolder",
     ),
     "aepretrain.data.transforms": ("MinMax", "NoTransform", "Scale", "Standardize", "Transform"),
+    "aepretrain.export.autoencoder": ("StackedAutoencoder", "load_autoencoder"),
     "aepretrain.export.encoder": ("load_encoder", "save_encoder"),
     "aepretrain.export.module": ("Encoder",),
     "aepretrain.errors": ("AEPretrainError", "ConfigError", "DataError", "DivergedError", "StorageError"),

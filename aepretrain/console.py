@@ -4,6 +4,7 @@ import logging
 
 from rich.console import Console
 
+from aepretrain.errors import printable
 from aepretrain.processes import is_first_process
 
 log = logging.getLogger("aepretrain")
@@ -13,6 +14,7 @@ console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
 def print_line(line: str) -> None:
     """Print a line and write it to the run's log, in the first process only."""
     if is_first_process():
+        line = printable(line)
         console.print(line, markup=False)
         log.info(line)
 

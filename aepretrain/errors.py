@@ -1,4 +1,11 @@
-"""Exceptions, each with the exit code of the command."""
+"""Exceptions, each with the exit code of the command, and the line that an error is printed in."""
+
+import unicodedata
+
+LONGEST_LINE = 500
+"""Maximum number of characters of an error line."""
+COMMAND = ": aepretrain "
+"""What stands before the command at the end of a message, and how that begins."""
 
 
 class AEPretrainError(Exception):
@@ -73,3 +80,37 @@ class StoppedError(AEPretrainError):
 
 class DrawingStoppedError(StoppedError):
     """A run or comparison that is finished and was asked to stop while its report was drawn."""
+
+
+def one_line(text: str, most: int | None = LONGEST_LINE) -> str:
+    r"""Text in one line of printable characters: others, such as those that steer a terminal, are escaped.
+
+    Of a line that is too long the middle is left out, so that the way out at its end stays.
+
+    Args:
+        text: Any text.
+        most: Maximum number of characters; ``None``: no limit.
+
+    Example:
+        >>> one_line("a\nb\x1b[31m")
+        'a b\\x1b[31m'
+        >>> one_line("x" * 30 + " Write it again.", most=24)
+        'xxxxx …  Write it again.'
+    """
+    line = printable(" ".join(text.split()))
+    if most is None or len(line) <= most:
+        return line
+    _, found, command = line.rpartition(COMMAND)
+    end = len(found + command) if found and len(command) < 0.8 * most else most * 2 // 3
+    return f"{line[: most - end - 3]} … {line[len(line) - end :]}"
+
+
+def printable(text: str) -> str:
+    r"""Text in which characters that cannot be printed, such as those that steer a terminal, are escaped.
+
+    Example:
+        >>> printable("a  b\x1b[31m")
+        'a  b\\x1b[31m'
+    """
+    fits = lambda each: each.isprintable() or unicodedata.category(each) == "Zs"  # noqa: E731 (other spaces)
+    return "".join(each if fits(each) else each.encode("unicode_escape").decode() for each in text)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from aepretrain.cli.bounded_yaml import bound_aliases
 from aepretrain.cli.class_changes import check_order, files_first, start_named_classes_afresh
 from aepretrain.cli.config_errors import CALLBACK, FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
 from aepretrain.cli.import_allowlist import confine_imports
@@ -22,7 +23,10 @@ from aepretrain.data import DataModule
 from aepretrain.errors import AEPretrainError, ConfigError
 from aepretrain.heads.classification import Classifier
 from aepretrain.runs.experiment import Experiment
+from aepretrain.storage.guard import read_text
+from aepretrain.storage.yaml_files import LARGEST, parse_yaml
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
+from aepretrain.tracking.redaction import REDACTED, is_redacted, redact_strings
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 
 DATA_HELP = (
@@ -61,6 +65,7 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
         add_own: Adds the verb's own arguments, which are not part of the config.
     """
     confine_imports()
+    bound_aliases()
     start_named_classes_afresh()
     parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
@@ -122,6 +127,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
     arguments = files_first(arguments)
     try:
         settings = _parse(parser, arguments)
+        _check_secrets(settings, files)
         check_order(parser, arguments)
         built = parser.instantiate(settings)
         text = _resolved(parser, settings, own, built.data.columns)
@@ -140,6 +146,16 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
     trials = _trials(parser, arguments, built.compare) if built.compare.grid else ()
     return Parsed(experiment, built.compare, control, trials, text, settings)
+
+
+def _check_secrets(settings: Namespace, files: Sequence[Path]) -> None:
+    """Raise a ConfigError if a setting was redacted when its config was written."""
+    for key, value in settings.items():
+        if key != "config" and is_redacted(value):
+            raise ConfigError(
+                f"{name_files(files)}{key} holds {REDACTED} in the place of a secret, which no run stores. Give its "
+                f"value again by --{key.replace('.init_args.', '.')}."
+            )
 
 
 def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
@@ -220,12 +236,21 @@ def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], c
         settings.pop(name, None)
     _name_data_folder(settings)
     _name_columns(settings, columns)
-    return str(parser.dump(settings, skip_unset=False, skip_validation=True))
+    text = str(parser.dump(settings, skip_unset=False, skip_validation=True))
+    values = yaml.safe_load(text)
+    shown = redact_strings(values)
+    return text if shown == values else yaml.safe_dump(shown, sort_keys=False)
 
 
-def load_experiment(path: Path) -> Experiment:
-    """The experiment of a resolved config, such as ``config.yaml`` in a run directory."""
-    return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
+def load_experiment(path: Path, data: Mapping[str, Any] | None = None) -> Experiment:
+    """The experiment of a resolved config, such as ``config.yaml`` in a run directory.
+
+    Args:
+        path: The config.
+        data: The setting ``data`` instead of that of the config; ``None``: that of the config.
+    """
+    words = ["--config", str(path), *([] if data is None else ["--data", json.dumps(data)])]
+    return parse(build_parser("fit", "", lambda parser: None), words, own=()).experiment
 
 
 def _name_data_folder(settings: Namespace) -> None:
@@ -248,8 +273,8 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     named += [value for word, value in pairwise(arguments) if word == "--config"]
     for name in named:
         try:
-            text = Path(name).read_text(encoding="utf-8")
-            values, repeated = yaml.safe_load(text), repeated_keys(text)
+            text = read_text(Path(name), LARGEST)
+            values, repeated = parse_yaml(text), repeated_keys(text)
         except OSError as error:
             raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -269,6 +294,6 @@ def _check_values(arguments: Sequence[str]) -> None:
         if not word.startswith("--") or not value.endswith((".yaml", ".yml", ".json", "}", "]")):
             continue
         option, path = word.split("=")[0], Path(value)
-        with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
-            for problem in repeated_keys(path.read_text(encoding="utf-8") if path.suffix[1:].isalpha() else value):
+        with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError):
+            for problem in repeated_keys(read_text(path, LARGEST) if path.suffix[1:].isalpha() else value):
                 raise ConfigError(f"{option} {value}: {problem}")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import Callback
 from torch.optim import Optimizer
@@ -20,6 +19,7 @@ from aepretrain.heads.classification import Classifier
 from aepretrain.layers import Layer
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
 from aepretrain.parts.schedules import Schedules as Schedules  # the import registers the class for configs
+from aepretrain.storage.yaml_files import parse_yaml
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
 
@@ -243,7 +243,7 @@ def _number_layer(message: str, files: Sequence[Path]) -> str:
     """The message with the index of its layer, found by parsing each layer alone."""
     parser = _layer_parser()
     for file in files:
-        for k, layer in enumerate(yaml.safe_load(file.read_text(encoding="utf-8")).get("layers", [])):
+        for k, layer in enumerate(parse_yaml(file.read_text(encoding="utf-8")).get("layers", [])):
             try:
                 parser.parse_object({"layer": layer})
             except ArgumentError:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from aepretrain import __version__
 from aepretrain.cli.streams import outlive_readers
-from aepretrain.errors import AEPretrainError, ConfigError, StoppedError, StorageError
+from aepretrain.errors import AEPretrainError, ConfigError, StoppedError, StorageError, one_line
 from aepretrain.stopping import answering, ignore_signals, leave_at_once, take_signals
 
 VERBS = {
@@ -21,6 +21,8 @@ VERBS = {
     "compare": "pretrained against random initialization, over seeds and label budgets",
     "validate": "check a config and its data and print the plan; trains nothing",
     "evaluate": "measure a finished run again, from its files",
+    "encode": "codes of any rows to a file, from the encoder of a finished run",
+    "predict": "classes of any rows to a file, from the classifier of a finished run",
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
 
@@ -151,7 +153,7 @@ def _report_stop(error: StoppedError) -> int:
     from aepretrain.processes import is_first_process
 
     if is_first_process():
-        print(f"aepretrain: {error}", file=sys.stderr)
+        print(one_line(f"aepretrain: {error}", most=None), file=sys.stderr)
     return error.exit_code
 
 
@@ -162,5 +164,5 @@ def _fail(error: Exception, exit_code: int, debug: bool) -> int:
         traceback.print_exc()
     name = "" if isinstance(error, AEPretrainError) else f"{type(error).__name__}: "
     hint = "" if debug or isinstance(error, AEPretrainError) else " (--debug shows the traceback)"
-    print(f"aepretrain: error: {name}{' '.join(str(error).split())}{hint}", file=sys.stderr)
+    print(one_line(f"aepretrain: error: {name}{error}{hint}"), file=sys.stderr)
     return exit_code

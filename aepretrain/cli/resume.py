@@ -5,17 +5,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aepretrain.cli.config import resolve
 from aepretrain.errors import ConfigError
+from aepretrain.storage.yaml_files import parse_yaml
 
 RESUME = "resume"
 OF_DATA = "data.init_args."
 FREE = ("trainer.accumulate", "trainer.chunk_steps", *(f"{OF_DATA}{name}" for name in ("memory_budget", "cache")))
 """Settings that may change on resume: they affect how a step is computed or where data are kept, not the result."""
-PLACES = tuple(f"{OF_DATA}{name}" for name in ("root", "x", "y"))
-"""Paths of data, which may have been moved: they may change if the data themselves are compared."""
+PLACES = tuple(f"{OF_DATA}{name}" for name in ("root", "x", "y", "groups", "times", "splits"))
+"""Where data are found, which may have been moved: it may change if the data themselves are compared."""
 COLUMNS = f"{OF_DATA}columns"
 
 
@@ -51,7 +50,7 @@ def changed_keys(out: Path, text: str, *, data_recorded: bool = False) -> list[s
     Raises:
         ConfigError: If the run's own config is not accepted.
     """
-    before, now = (dict(_flat(yaml.safe_load(words))) for words in (resolve(out / "config.yaml"), text))
+    before, now = (dict(_flat(parse_yaml(words))) for words in (resolve(out / "config.yaml"), text))
     missing = object()
     keys = (before.keys() | now.keys()) - {*FREE, *(PLACES if data_recorded else ())}
     if before.get(COLUMNS, missing) is None:

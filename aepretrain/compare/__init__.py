@@ -23,6 +23,7 @@ from aepretrain.results.comparison import ComparisonResult
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder
+from aepretrain.storage.guard import inside
 from aepretrain.tracking.comparison import log_comparison
 from aepretrain.tracking.wandb_mode import resolve_mode
 
@@ -148,7 +149,7 @@ def _set_up(
     data = trials[0].experiment.data
     _check_budgets(data, comparison)
     check_recorded(out, data)
-    make_folder(out / "runs")
+    make_folder(inside(out, "runs"))
     record_data(out, data)
     tracking = resolve_mode(experiment.tracking)
     return Bench(comparison, trials, (out / "runs").absolute(), tracking, data.fingerprint())

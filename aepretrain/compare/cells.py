@@ -1,15 +1,14 @@
 """The cells of a comparison: read from files if finished, else trained and tested once."""
 
-import contextlib
 import math
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
+from aepretrain.compare.cell_directories import SeedGroup, move_into, resume_or_create, seeds_together
 from aepretrain.compare.data_record import WAY_OUT
 from aepretrain.compare.ensembles import finetune_seeds, pretrain_seeds, reason_finetuning_not_batched, starting_point
 from aepretrain.compare.options import Cell, Comparison
@@ -17,21 +16,26 @@ from aepretrain.compare.workers import device_of_worker
 from aepretrain.data import DataModule
 from aepretrain.data.fingerprint import check_data
 from aepretrain.ensembles.train import Vectorize
-from aepretrain.errors import DivergedError
+from aepretrain.errors import DivergedError, StorageError
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.results.cell import CellResult
 from aepretrain.results.fingerprint import Fingerprint
+from aepretrain.results.records import read_record, shown
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
 from aepretrain.runs.experiment import Experiment, measure
-from aepretrain.storage.files import append_atomically, make_folder, remove_folder, storing, sweep
-from aepretrain.storage.json_files import read_json, write_json
+from aepretrain.storage.files import make_folder, remove_folder, storing
+from aepretrain.storage.guard import inside
+from aepretrain.storage.json_files import AGAIN
 from aepretrain.tracking.comparison import open_cell, open_pretraining
 from aepretrain.tracking.options import Tracking
-from aepretrain.training.recovery.run_state import METRICS, STATE
+from aepretrain.training.recovery.run_state import STATE
 from aepretrain.training.recovery.signals import run_interruptibly
+
+YEAR = 366 * 24 * 3600
+"""Maximum number of seconds that pretraining may have taken."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,21 @@ class Bench:
 
     def finished(self, cell: Cell) -> CellResult | None:
         """The cell's row of ``results.csv``, or ``None`` if the cell has not finished."""
-        path = self.runs / cell.name / "row.json"
-        return CellResult.read(path) if path.is_file() else None
+        path = self.folder(cell.name) / "row.json"
+        if not path.is_file():
+            return None
+        row = CellResult.read(path)
+        if (row.arm, row.seed, row.labels) != (cell.arm, cell.seed, cell.budget):
+            raise StorageError(f"{path} is the row of another cell. {AGAIN}")
+        return row
+
+    def folder(self, name: str) -> Path:
+        """The run directory of a cell or a pretraining.
+
+        Raises:
+            StorageError: If it, or the folder that holds all of them, is a link.
+        """
+        return inside(self.runs.parent, self.runs.name, name)
 
     def network(self, arm: Arm, cell: Cell, trial: Trial) -> Experiment:
         """The experiment of an arm: its network with the cell's seed and label budget."""
@@ -115,7 +132,7 @@ class Bench:
         """
         if (row := self.finished(cell)) is not None:
             return row
-        folder = self.runs / cell.name
+        folder = self.folder(cell.name)
         if cell.arm in BASELINES:
             make_folder(folder)
             splits = self.network(Arm(), cell, self.trials[0]).data.splits(cell.seed)
@@ -152,7 +169,7 @@ class Bench:
         """
         folders = [self.pretraining_folder(seed, control=control) for seed in seeds]
         cells = [Cell("pretrained", seed, None) for seed in seeds]
-        with _seed_group(self._pretraining_group(control), seeds, folders) as started:
+        with seeds_together(self._pretraining_group(control), seeds, folders) as started:
             if not started:
                 return False
             # A kill may come when the first seed is finished, which is then not run again.
@@ -173,7 +190,7 @@ class Bench:
     def _was_together(self, seed: int, control: bool) -> bool:
         """Whether a seed was trained together with others, so that no logger has followed it yet."""
         group = self._pretraining_group(control)
-        return group.is_file() and seed in read_json(group)["seeds"]
+        return group.is_file() and seed in read_record(SeedGroup, group).seeds
 
     def reason_not_batched(self, cells: Sequence[Cell], vectorize: Vectorize) -> str | None:
         """The reason to run cells that differ only in their seeds one by one; ``None`` if :meth:`run_many` can.
@@ -199,14 +216,14 @@ class Bench:
         Returns:
             The cells with their rows; empty if the cells have to run one by one.
         """
-        seeds, folders = [cell.seed for cell in cells], [self.runs / cell.name for cell in cells]
+        seeds, folders = [cell.seed for cell in cells], [self.folder(cell.name) for cell in cells]
         arm, first = ARMS[cells[0].arm], cells[0]
         trial = self._candidates(first)[0]
         encoders = [self.pretrain(seed, control=arm.control) if arm.pretrained else None for seed in seeds]
         experiments = [self._experiment(cell, trial)[0] for cell in cells]
         if any(experiment.finetune != experiments[0].finetune for experiment in experiments):
             return []  # random-longer has another budget for each seed
-        with _seed_group(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as started:
+        with seeds_together(self.runs / f"together-{first.arm}-{first.budget}.json", seeds, folders) as started:
             if not started:
                 return []
             tuned = finetune_seeds(experiments, folders, encoders)
@@ -233,7 +250,7 @@ class Bench:
 
     def pretraining_folder(self, seed: int, *, control: bool) -> Path:
         """The run directory for pretraining the stack of a seed."""
-        return self.runs / f"pretraining{'-control' if control else ''}-seed{seed}"
+        return self.folder(f"pretraining{'-control' if control else ''}-seed{seed}")
 
     def _experiment(self, cell: Cell, trial: Trial) -> tuple[Experiment, dict[str, Any]]:
         """The experiment of a cell for one combination of settings, and the hyperparameters for its row."""
@@ -252,7 +269,7 @@ class Bench:
         if len(trials) > 1 and holds_files(folder) and [path.name for path in folder.iterdir()] != ["trials"]:
             remove_folder(folder, STATE)  # moving up the best trial was interrupted
         for number, trial in enumerate(trials):
-            place = folder if len(trials) == 1 else folder / "trials" / str(number)
+            place = folder if len(trials) == 1 else inside(folder, "trials", str(number))
             resume = resume_or_create(place)
             experiment, settings = self._experiment(cell, trial)
             try:
@@ -267,7 +284,7 @@ class Bench:
         tuned, experiment, place, settings = max(tried, key=lambda each: each[0].score)
         found = tuned.result(*measure(tuned.head, experiment.data, cell.seed))
         if place != folder:
-            _move_into(place, folder)
+            move_into(place, folder)
         results = replace(experiment.empty_result(tuned.record), classifier=found, hyperparameters=settings)
         self._write_config(folder, cell, arm, settings)
         results.write(folder / "results.json")
@@ -302,60 +319,27 @@ class Bench:
         if cell.seed == 0 or len(self.trials) == 1 or self.tunes_every_seed:
             return self.trials
         first = self.run(replace(cell, seed=0)).hyperparameters
-        return [trial for trial in self.trials if trial.settings.items() <= first.items()]
+        chosen = [each for each in self.trials if all(first.get(key) == value for key, value in each.settings.items())]
+        if not chosen:
+            path = self.folder(replace(cell, seed=0).name) / "row.json"
+            raise StorageError(f"{path} names settings that compare.grid does not hold: {shown(first)}. {AGAIN}")
+        return chosen
 
     def _times_longer(self, cell: Cell, experiment: Experiment) -> int:
         """Factor on the budget of ``random`` that adds the compute of pretraining, rounded up."""
-        stages = self._stages_of_pretraining(cell.seed)
+        path = self.pretrain(cell.seed, control=False).parent / "results.json"
+        stages = RunResult.read(path).stages
+        _check_compute(stages, experiment, cell.seed, path)
         if self.comparison.longer_by == "steps":
             examples = len(experiment.data.splits(cell.seed).train)
             own = experiment.finetune.epochs * math.ceil(examples / experiment.finetune.batch_size)
             return 1 + math.ceil(sum(stage.steps for stage in stages) / own)
         random = self.run(replace(cell, arm="random"))
-        assert random.seconds is not None
-        assert random.epochs is not None
+        if not random.seconds or not random.epochs:
+            row = self.folder(replace(cell, arm="random").name) / "row.json"
+            raise StorageError(f"{row} lacks the seconds and epochs of a trained classifier. {AGAIN}")
         own_seconds = random.seconds / random.epochs * experiment.finetune.epochs
         return 1 + math.ceil(sum(stage.seconds for stage in stages) / own_seconds)
-
-    def _stages_of_pretraining(self, seed: int) -> Sequence[StageResult]:
-        return RunResult.read(self.pretrain(seed, control=False).parent / "results.json").stages
-
-
-@contextlib.contextmanager
-def _seed_group(group: Path, seeds: Sequence[int], folders: Sequence[Path]) -> Iterator[bool]:
-    """Create run directories for seeds that are trained together; yields whether none was started alone before.
-
-    An interruption leaves the file ``group``, so that the next start begins with the same seeds.
-    """
-    if group.is_file() and read_json(group)["seeds"] == list(seeds):
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-    if any(resume_or_create(folder) for folder in folders):
-        yield False
-        return
-    write_json(group, {"seeds": list(seeds)})
-    yield True
-    with storing(group, 0):
-        group.unlink(missing_ok=True)
-
-
-def resume_or_create(folder: Path) -> bool:
-    """Resume an unfinished run directory if it has saved state, else create a new one.
-
-    Returns:
-        Whether to resume.
-
-    Raises:
-        StorageError: If the directory cannot be written.
-    """
-    with storing(folder, 0):
-        if (folder / STATE).is_file():
-            sweep(folder)
-            return True
-        shutil.rmtree(folder, ignore_errors=True)
-        make_folder(folder / "stages" / "classifier")
-        append_atomically(folder / METRICS, b"")
-        return False
 
 
 def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None, *, resume: bool) -> FineTuned:
@@ -374,9 +358,18 @@ def _train_longer(experiment: Experiment, times: int) -> Experiment:
     return replace(experiment, finetune=replace(finetune, epochs=times * finetune.epochs, validate_every=every))
 
 
-def _move_into(trial: Path, folder: Path) -> None:
-    """Move the run directory of the chosen trial to that of the cell."""
-    with storing(folder, 0):
-        for path in trial.iterdir():
-            shutil.move(path, folder / path.name)
-        trial.rmdir()
+def _check_compute(stages: Sequence[StageResult], experiment: Experiment, seed: int, path: Path) -> None:
+    """Check that pretraining took no more steps than the config asks for, because random-longer takes as many.
+
+    Raises:
+        StorageError: If it took more, or no time that can be.
+    """
+    examples, count = len(experiment.data.splits(seed).unlabelled), len(experiment.layers)
+    lengths = [experiment.pretrain.of_layer(k, count)[:2] for k in range(count)]
+    most = sum(epochs * math.ceil(examples / batch_size) for epochs, batch_size in lengths)
+    steps, seconds = (sum(getattr(stage, name) for stage in stages) for name in ("steps", "seconds"))
+    if steps > most or not 0 <= seconds <= YEAR:
+        raise StorageError(
+            f"{path} records {steps:,} steps of pretraining in {seconds:,.0f} seconds, but the config asks for at most "
+            f"{most:,} steps. {AGAIN}"
+        )

@@ -16,12 +16,13 @@ from aepretrain.data.base import DataModule
 from aepretrain.data.budget import available_memory, format_bytes
 from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
 from aepretrain.data.checks import check_inputs
-from aepretrain.data.division import divide
+from aepretrain.data.division import Division, OrderName
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.float32 import check_digits, check_real, sampled_rows, to_float32
-from aepretrain.data.labels import is_missing, number_classes
+from aepretrain.data.labels import number_classes
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.origin import Origin
+from aepretrain.data.row_values import is_missing
 from aepretrain.data.transforms import TransformName
 from aepretrain.errors import DataError
 
@@ -33,7 +34,9 @@ MORE = Origin("Arrays, more_inputs")
 
 
 class Arrays(DataModule):
-    """Arrays or tensors in memory, divided into fixed splits that are stratified by class.
+    """Arrays or tensors in memory, divided into splits.
+
+    They are divided at random and stratified by class, by groups, by time, or as given.
 
     Args:
         x: Inputs, shape ``(N, ...)``: a NumPy array, a tensor, a sparse matrix or a table of real numbers.
@@ -44,9 +47,16 @@ class Arrays(DataModule):
             the training rows alone.
         scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
             none or byte (always).
-        more_inputs: Inputs without labels, shape ``(U, ...)``, for pretraining alone.
-        validation: Share of the examples for validation.
-        test: Share of the examples for testing.
+        more_inputs: Inputs without labels, shape ``(U, ...)``, for pretraining alone; they are not divided, so leave
+            out those of the groups and times that are tested.
+        groups: Group of every row, such as its subject or recording, shape ``(N,)``: a group stays in one split.
+        order: How rows are divided: random, or time (training rows first, then validation, then test).
+        times: Time of every row, shape ``(N,)``: numbers or dates, for ``order`` time; ``None``: the rows stand in the
+            order of time.
+        splits: Split of every row, shape ``(N,)``: train, validation or test; validation or test examples that no row
+            names are taken from the training examples.
+        validation: Share of the examples for validation; ``None`` is a fifth.
+        test: Share of the examples for testing; ``None`` is a fifth.
         labels: Number of labelled training examples, balanced; ``None`` is all.
         unlabelled: Number of training examples set aside for pretraining alone.
         split_seed: Seed of the division into training, validation and test data.
@@ -54,7 +64,7 @@ class Arrays(DataModule):
     Raises:
         DataError: If the arrays are empty, do not belong together, are not finite, do not fit float32, or hold labels
             that are missing or no classes.
-        ConfigError: If ``scale`` and ``transform`` both scale the data.
+        ConfigError: If ``scale`` and ``transform`` both scale the data, or two settings divide them.
 
     Example:
         >>> data = Arrays(np.random.rand(60, 4), np.arange(60) % 3)
@@ -73,8 +83,12 @@ class Arrays(DataModule):
         transform: TransformName = "none",
         scale: ScaleName = "auto",
         more_inputs: Any = None,
-        validation: float = 0.2,
-        test: float = 0.2,
+        groups: Any = None,
+        order: OrderName = "random",
+        times: Any = None,
+        splits: Any = None,
+        validation: float | None = None,
+        test: float | None = None,
         labels: int | None = None,
         unlabelled: int | None = None,
         split_seed: int = 0,
@@ -102,6 +116,10 @@ class Arrays(DataModule):
         if y is not None:
             self.y = self.set_classes(number_classes(y, len(self.x), num_classes, Origin("Arrays")))
         self.add_warnings(find_leaks(self.x, self.y, Origin("Arrays")))
+        names = [f"Arrays, {name}" for name in ("groups", "times", "splits")]
+        self.division = Division.of(len(self.x), groups=groups, order=order, times=times, splits=splits, names=names)
+        self.division.check_sizes(validation=validation, test=test)
+        self.own_splits = self.division.is_fixed
 
     def load(self) -> Source:
         if not self.transform.is_fitted:
@@ -110,11 +128,16 @@ class Arrays(DataModule):
         if self.transform.statistics:
             check_inputs(x, self.in_shape, Origin(f"Arrays, {self.transform.words}"))
         more_inputs = None if self.more_inputs is None else self.transform(self.more_inputs)
-        content = {"inputs": self.x, "labels": self.y, "inputs without labels": self.more_inputs}
+        content = {
+            "inputs": self.x,
+            "labels": self.y,
+            "inputs without labels": self.more_inputs,
+            **self.division.content(),
+        }
         return replace(self._divide(x), unlabelled=more_inputs, content=content)
 
     def _divide(self, x: Tensor) -> Source:
-        return divide(Examples(x, self.y), validation=self.validation, test=self.test, seed=self.split_seed)
+        return self.division.divide(Examples(x, self.y), self.validation, self.test, self.split_seed)
 
     def _inputs(self, values: Any, origin: Origin) -> tuple[Tensor, bool]:
         """Inputs as float32, and whether they were bytes."""

@@ -11,11 +11,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
-from aepretrain.data.checks import check_inputs, check_labels
-from aepretrain.data.division import missing_classes
+from aepretrain.data.checks import check_inputs, check_labels, check_trainable
 from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.file_rows import WINDOW
-from aepretrain.data.inspection import inspect
+from aepretrain.data.inspection import inspect, missing_classes
 from aepretrain.data.labels import Labels
 from aepretrain.data.origin import Origin
 from aepretrain.data.read_ahead import WINDOWS
@@ -40,9 +39,10 @@ class DataModule(LightningDataModule, ABC):
             run's seed; ``None`` is all. A smaller budget is a subset of a larger one.
         unlabelled: Number of training examples set aside for pretraining alone. Pretraining then sees only these and
             the inputs that came without labels; label budgets exclude them. ``None``: pretraining sees the inputs of
-            all training examples.
+            all training examples. Like the labelled examples they are chosen from the training examples alone, so
+            groups and times that divide the data need no regard here.
         split_seed: Seed of the division into training, validation and test data, where the data have no splits of
-            their own.
+            their own and are not divided by time.
     """
 
     in_shape: tuple[int, ...]
@@ -102,7 +102,11 @@ class DataModule(LightningDataModule, ABC):
         if self._source is None:
             source = self.load()
             self.check(source)
+            if source.division and source.division not in self.notes:
+                self.notes.append(source.division)
+            self.add_warnings(source.warnings)
             if self.num_classes is not None:
+                check_trainable(source.train.y, self.class_names, self.name)
                 self.add_warnings(missing_classes(source, self.class_names))
             if not self._inspected:
                 self.add_warnings(inspect(source, self.columns))
@@ -180,7 +184,8 @@ class DataModule(LightningDataModule, ABC):
             data._source, data._redivided, data.split_seed = None, {}, seed
             data._first_division = self
             data.transform = type(self.transform)(**self.transform.arguments())
-            data.notes, data.warnings = list(self.notes), list(self.warnings)
+            data.notes = [note for note in self.notes if note != self.source().division]
+            data.warnings = list(self.warnings)
             kept = DIVISIONS if self._nbytes() * DIVISIONS <= DIVISIONS_BYTES else 1
             self._redivided = {**dict(list(self._redivided.items())[1 - kept :] if kept > 1 else ()), seed: data}
         return self._redivided[seed]

@@ -1,5 +1,7 @@
 """Checks of data before training: one clear error message instead of a late traceback."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -46,6 +48,22 @@ def _broken(x: Inputs) -> tuple[int, int, int]:
             row, column = int(numbers[first]), int(broken[first].nonzero()[0])
         count += int(rows.sum())
     return count, row, column
+
+
+def check_trainable(y: Tensor | None, names: Sequence[str] | None, name: str) -> None:
+    """Raise a DataError if the training examples are all of one class.
+
+    Args:
+        y: Their labels, shape ``(N,)``.
+        names: Names of the classes; ``None``: their numbers.
+        name: Name of the data set.
+    """
+    if y is not None and len(found := y.unique()) == 1:
+        only = names[int(found)] if names else int(found)
+        raise DataError(
+            f"{name}, training split: examples must be of at least 2 classes, but all {len(y):,} are of class {only}. "
+            "Divide the data otherwise, or give more of them."
+        )
 
 
 def check_labels(y: Tensor | None, count: int, num_classes: int, where: str) -> None:

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,21 @@ from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.lock import locked
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.errors import DataError, StorageError
-from aepretrain.storage.files import PART, make_folder, probe, sha256_of, storing, write_atomically
+from aepretrain.results.records import from_plain
+from aepretrain.storage.files import make_folder, probe, sha256_of, storing, write_atomically
+from aepretrain.storage.guard import open_part
+from aepretrain.storage.json_files import read_json
 
 DEFAULT_CACHE = Path("~/.cache/aepretrain/decoded")
+
+
+@dataclass(frozen=True)
+class _CacheRecord:
+    """What stands beside a cache file."""
+
+    sha256: str
+    found: Mapping[str, Any]
+
 
 _verified: set[str] = set()
 """Cache files, with size and times, whose SHA-256 this process has found to be right."""
@@ -104,9 +117,9 @@ class DecodedData(StoredData):
             if not path.exists():
                 return "it does not exist"
             try:
-                record = json.loads(_record(path).read_bytes())
-                digest, found = record["sha256"], record["found"]
-            except (FileNotFoundError, ValueError, KeyError, TypeError):
+                record = from_plain(_CacheRecord, read_json(_record(path)))
+                digest, found = record.sha256, dict(record.found)
+            except (ValueError, StorageError):
                 return "there is no SHA-256 beside it"
             if _seal(path) not in _verified:
                 if path.stat().st_size != size or sha256_of(path) != digest:
@@ -130,10 +143,11 @@ class DecodedData(StoredData):
             self._remove_others(path)
 
     def _write(self, path: Path, size: int) -> None:
-        part, digest, written = path.with_name(path.name + PART), hashlib.sha256(), 0
+        digest, written = hashlib.sha256(), 0
         self.found = {}
+        part, file = open_part(path)
         try:
-            with part.open("wb") as file:
+            with file:
                 for rows in self.decode():
                     values = np.ascontiguousarray(rows, dtype=self.dtype)
                     file.write(values.data)

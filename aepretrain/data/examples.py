@@ -45,6 +45,8 @@ class Source:
         content: What the splits were made from, before they were divided and scaled, by name and in the order of the
             files; the fingerprint is taken from it. ``None``: the splits themselves.
         files: The user's files, in a fixed order; empty: unknown.
+        division: A sentence on how the splits were made; empty: unknown.
+        warnings: Sentences on what looks wrong with the division.
     """
 
     train: Examples
@@ -53,6 +55,8 @@ class Source:
     unlabelled: Inputs | None = None
     content: Mapping[str, Inputs | None] | None = None
     files: Sequence[Path] = ()
+    division: str = ""
+    warnings: Sequence[str] = ()
 
     @cached_property
     def fingerprint(self) -> Fingerprint:

@@ -18,6 +18,7 @@ from aepretrain.data.read_ahead import WINDOWS, ReadAhead
 from aepretrain.data.rows import PIECE, Rows, digest_of
 from aepretrain.data.transforms import Transform
 from aepretrain.errors import DataError
+from aepretrain.storage.guard import open_regular
 
 BLOCK = 1 << 20
 """Largest read of adjacent rows, in bytes."""
@@ -50,7 +51,7 @@ class RowFile:
         self.offset = offset
         self.row_bytes = torch.Size(row_shape).numel() * dtype.itemsize
         try:
-            self._file = path.open("rb", buffering=0)
+            self._file = open_regular(path)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
         self._place = threading.Lock()

@@ -10,15 +10,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, resize
 
 from aepretrain.data.decoded import DecodedData
+from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows
 from aepretrain.data.picture import Background, Picture, read_picture
 from aepretrain.data.picture_facts import PictureFacts
-from aepretrain.data.picture_tree import ORDER, read_tree
+from aepretrain.data.picture_tree import read_tree
+from aepretrain.data.picture_values import values_of_pictures
 from aepretrain.data.transforms import Scale
 from aepretrain.data.words import count_of, list_of
 from aepretrain.errors import ConfigError, DataError
@@ -48,6 +49,14 @@ class ImageFolder(DecodedData):
         background: What shows through where a picture is transparent: white or black.
         on_bad: What to do with pictures that cannot be decoded: stop and list them, or skip and count them.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
+        groups: Group of every picture, such as its subject: what the first pair of parentheses of this regular
+            expression finds in its path below the root, or a ``.csv`` file in the root, or at an absolute path, of
+            lines ``path,group``. A group stays in one split.
+        order: How pictures are divided: random, or time (training pictures first, then validation, then test).
+        times: Time of every picture, a number or a date, for ``order`` time: a regular expression or a ``.csv`` file as
+            for ``groups``.
+        splits: Split of every picture, where the folders do not give it: a regular expression or a ``.csv`` file as for
+            ``groups``, with train, validation or test.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
@@ -58,7 +67,8 @@ class ImageFolder(DecodedData):
     Raises:
         DataError: If there are no pictures, a class or a split lacks some, a picture cannot be decoded, or sizes differ
             and ``size`` is ``None``.
-        ConfigError: If a setting is out of range, or asks for a split that the folder gives.
+        ConfigError: If a setting is out of range, asks for a split that the folder gives, or two settings divide the
+            pictures.
 
     Example:
         >>> ImageFolder("leaves/", size=64, memory_budget="2GB").in_shape  # doctest: +SKIP
@@ -77,6 +87,10 @@ class ImageFolder(DecodedData):
         background: Background = "white",
         on_bad: OnBad = "stop",
         cache: str | None = None,
+        groups: str | None = None,
+        order: OrderName = "random",
+        times: str | None = None,
+        splits: str | None = None,
         validation: int | None = None,
         test: int | None = None,
         labels: int | None = None,
@@ -106,21 +120,32 @@ class ImageFolder(DecodedData):
         self.on_bad = on_bad
         self._tree = read_tree(self.root)
         self.warnings = list(self._tree.warnings)
-        self._check_splits()
         if self._tree.classes is not None:
             self.num_classes = len(self._tree.classes)
             self.y = torch.tensor(self._tree.labels)
             self.class_names = list(self._tree.classes)
-        self.own_splits = {"validation", "test"} <= set(self._tree.folders)
+        self.set_division(self._division(order, groups=groups, times=times, splits=splits))
         self.in_shape = self._first_shape()
 
-    def _check_splits(self) -> None:
-        for split, number in (("validation", self.validation), ("test", self.test)):
-            if number is not None and split in self._tree.folders:
-                raise ConfigError(
-                    f"data.{split} must be left out where a folder gives that split, but is {number} beside "
-                    f"{self._tree.folders[split]}. Leave it out, or move the folder away."
-                )
+    def _division(self, order: OrderName, **settings: str | None) -> Division:
+        """The division by the folders, or by what the settings find for every picture."""
+        tree, giver = self._tree, f"data.splits {settings['splits']}"
+        if order == "time" and settings["times"] is None:
+            raise ConfigError(
+                "data.order time needs the times of pictures, whose files stand in the order of names. Set data.times."
+            )
+        values: dict[str, Any] = {
+            noun: None if setting is None else values_of_pictures(setting, tree.paths, self.root, noun)
+            for noun, setting in settings.items()
+        }
+        if len(tree.folders) > 1:
+            giver = f"the folders {list_of(folder.name for folder in tree.folders.values())}"
+            if values["splits"] is not None:
+                raise ConfigError(f"data.splits and {giver} both give the splits. Leave data.splits out.")
+            values["splits"] = tree.splits
+        names = [f"data.{noun} {setting}" for noun, setting in settings.items()]
+        files = [(str(path), 1) for path in tree.paths]
+        return Division.of(self.count(), order=order, names=names, files=files, giver=giver, **values)
 
     def files(self) -> Sequence[Path]:
         return self._tree.paths
@@ -194,59 +219,20 @@ class ImageFolder(DecodedData):
         """Indices of the pictures that were decoded."""
         return PictureFacts(**self.found).kept(self.count())
 
-    def _groups(self, rows: Iterable[int]) -> Counter[tuple[str, int]]:
+    def _numbers(self, rows: Iterable[int]) -> Counter[tuple[str, int]]:
         """Number of pictures by split and label."""
         splits = self._tree.splits or [""] * self.count()
         return Counter((splits[row], self._tree.labels[row]) for row in rows)
 
     def _check_kept(self, kept: Tensor) -> None:
         """Raise a DataError if a class has lost all its pictures in a split, or in all."""
-        lost = sorted(set(self._groups(range(self.count()))) - set(self._groups(kept.tolist())))
+        lost = sorted(set(self._numbers(range(self.count()))) - set(self._numbers(kept.tolist())))
         names = [self.class_names[label] if self.class_names else "" for _, label in lost]
         where = [" in ".join(filter(None, (name, split))) for name, (split, _) in zip(names, lost, strict=True)]
         if lost:
             raise DataError(
                 f"{self.root}: no picture of {list_of(where)} can be decoded. Mend them, or remove the class folder."
             )
-
-    def split_rows(self, count: int, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        if self._tree.splits is None:
-            return super().split_rows(count, y)
-        given = np.array(self._tree.splits)[self._kept()]
-        train, validation, test = (torch.from_numpy((given == split).nonzero()[0]) for split in ORDER)
-        if not len(validation) and not len(test):
-            parts = super().split_rows(len(train), None if y is None else y[train])
-            train, validation, test = (train[part] for part in parts)
-        elif not len(validation):
-            train, validation = self._set_apart("validation", train, y)
-        elif not len(test):
-            train, test = self._set_apart("test", train, y)
-        self._tell_splits(Counter(given.tolist()), (train, validation, test))
-        return train, validation, test
-
-    def _set_apart(self, split: str, train: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Take a split that has no folder from the training examples: (rest, taken)."""
-        number, classes = self._held_out(split, len(train)), None if y is None else y[train]
-        try:
-            rest, taken = train_test_split(
-                train.numpy(), test_size=number, stratify=classes, random_state=self.split_seed
-            )
-        except ValueError as error:
-            raise DataError(
-                f"{self._tree.folders['train']}: {number} of {len(train)} pictures cannot be set apart for {split}: "
-                f"{error} Add pictures, or a folder {split}."
-            ) from error
-        return torch.from_numpy(rest), torch.from_numpy(taken)
-
-    def _tell_splits(self, given: Counter[str], parts: Sequence[Tensor]) -> None:
-        folders = self._tree.folders
-        words = ", ".join(f"{folder.name} ({count_of(given[split], 'picture')})" for split, folder in folders.items())
-        self.notes.append(f"the splits are the folders {words}.")
-        for split, rows in zip(ORDER, parts, strict=True):
-            if split not in folders:
-                self.notes.append(
-                    f"there is no folder for {split}: {len(rows):,} of {folders['train'].name} set apart."
-                )
 
     def _tell(self, kept: Tensor) -> None:
         """Note what was read and what was left out, and warn of what looks wrong."""

@@ -4,7 +4,6 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -12,10 +11,13 @@ import torchvision.datasets
 from torch import Tensor
 
 from aepretrain.data.base import DataModule
+from aepretrain.data.checks import check_labels
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.lock import locked
 from aepretrain.data.transforms import Scale
-from aepretrain.errors import DataError
+from aepretrain.errors import AEPretrainError, DataError
+from aepretrain.storage.guard import open_regular
+from aepretrain.storage.json_files import reason_of
 
 DEFAULT_ROOT = Path("~/.cache/aepretrain/data")
 
@@ -33,6 +35,8 @@ class TorchvisionImages(DataModule):
 
     preprocessing = "pixel values 0 to 255, divided by 255"
     own_splits = True
+    place: str
+    """Folder of the files, below the root."""
     held_out = 10_000
     """Number of training examples, taken from the end, that are held out for validation."""
 
@@ -72,14 +76,24 @@ class TorchvisionImages(DataModule):
     def read(self, folder: Path, train: bool) -> Examples:
         """The training or the test half of the data set as tensors."""
         try:
+            for path in (folder / self.place).rglob("*"):
+                if not path.is_dir():
+                    open_regular(path).close()
             images = self._read_or_download(folder, train)
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
+            pixels = self.channels_first(torch.as_tensor(images.data))
+            labels = torch.as_tensor(images.targets).long()
+            if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != self.in_shape:
+                raise ValueError(f"its pictures are {pixels.dtype} of shape {tuple(pixels.shape)}")
+        except AEPretrainError:
+            raise
+        # Damaged files make torchvision raise nearly everything: AssertionError, EOFError, zlib's and pickle's errors.
+        except Exception as error:
             raise DataError(
-                f"{self.name} could not be read from {folder} or downloaded to it: {' '.join(str(error).split())}. "
+                f"{self.name} could not be read from {folder} or downloaded to it: {reason_of(error)}. "
                 "Name a folder in torchvision's layout by --data.root or AEPRETRAIN_DATA."
             ) from error
-        pixels = self.channels_first(torch.as_tensor(images.data))
-        return Examples(self.transform(pixels), torch.as_tensor(images.targets).long())
+        check_labels(labels, len(pixels), self.num_classes or 0, f"{self.name} in {folder}")
+        return Examples(self.transform(pixels), labels)
 
     def _read_or_download(self, folder: Path, train: bool) -> Any:
         try:
@@ -101,7 +115,11 @@ class TorchvisionImages(DataModule):
         rows = torch.arange(len(examples))
         first_held_out = len(examples) - min(self.held_out, len(examples) // 5)
         train, validation = examples[rows[:first_held_out]], examples[rows[first_held_out:]]
-        return Source(train, validation, test, files=(folder,))
+        division = (
+            f"divided as {self.name} is: its test data, the last {len(validation):,} of its training data for "
+            "validation, the others for training."
+        )
+        return Source(train, validation, test, files=(folder,), division=division)
 
 
 class MNIST(TorchvisionImages):
@@ -121,6 +139,7 @@ class MNIST(TorchvisionImages):
     num_classes = 10
     class_names = [str(digit) for digit in range(10)]
     reader = torchvision.datasets.MNIST
+    place = "MNIST/raw"
 
 
 class FashionMNIST(TorchvisionImages):
@@ -138,6 +157,7 @@ class FashionMNIST(TorchvisionImages):
     num_classes = 10
     class_names = list(torchvision.datasets.FashionMNIST.classes)
     reader = torchvision.datasets.FashionMNIST
+    place = "FashionMNIST/raw"
 
 
 class CIFAR10(TorchvisionImages):
@@ -155,6 +175,7 @@ class CIFAR10(TorchvisionImages):
     num_classes = 10
     class_names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     reader = torchvision.datasets.CIFAR10
+    place = "cifar-10-batches-py"
 
     def channels_first(self, pixels: Tensor) -> Tensor:
         return pixels.permute(0, 3, 1, 2)

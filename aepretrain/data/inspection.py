@@ -1,4 +1,4 @@
-"""What looks wrong with data that can be trained on: features of unequal scale, and rows that are in two splits."""
+"""What looks wrong with data that can be trained on: unequal scales, classes that a split lacks, rows in two splits."""
 
 from collections.abc import Sequence
 
@@ -69,6 +69,31 @@ def _name(feature: int, columns: Sequence[str] | None) -> str:
     return repr(columns[feature]) if columns is not None and feature < len(columns) else f"number {feature}"
 
 
+def missing_classes(source: Source, names: Sequence[str] | None = None) -> list[str]:
+    """One sentence per split in which a class does not occur.
+
+    Args:
+        source: The data set, with labels.
+        names: Names of the classes; ``None``: their numbers.
+
+    Example:
+        >>> from aepretrain.data.examples import Examples
+        >>> train = Examples(torch.zeros(3, 1), torch.tensor([0, 1, 2]))
+        >>> rest = Examples(torch.zeros(2, 1), torch.tensor([0, 1]))
+        >>> missing_classes(Source(train, rest, train), ["cat", "dog", "cow"])
+        ["validation split: no example of 'cow'. Give more examples, or merge rare classes."]
+    """
+    splits = {"training": source.train, "validation": source.validation, "test": source.test}
+    labels = {split: set(examples.y.unique().tolist()) for split, examples in splits.items() if examples.y is not None}
+    found, occurring = [], set().union(*labels.values())
+    for split, own in labels.items():
+        if missing := sorted(occurring - own):
+            listed = ", ".join(repr(names[each] if names else each) for each in missing[:10])
+            more = f" and {len(missing) - 10} other classes" if len(missing) > 10 else ""
+            found.append(f"{split} split: no example of {listed}{more}. Give more examples, or merge rare classes.")
+    return found
+
+
 def shared_rows(source: Source) -> list[str]:
     """Count the held-out examples that are also in the training data, byte for byte.
 
@@ -82,7 +107,7 @@ def shared_rows(source: Source) -> list[str]:
         >>> rows = torch.arange(12.0).reshape(6, 2)
         >>> shared_rows(Source(Examples(rows[:4]), Examples(rows[3:5]), Examples(rows[5:])))
         ['1 of 2 validation examples is in the training data too, byte for byte, so figures on them say too much. \
-Remove duplicates, or keep rows that belong together in one split.']
+Remove duplicates, or keep rows that belong together in one split by data.groups.']
     """
     train = source.train.x
     held_out = {"validation": source.validation.x, "test": source.test.x}
@@ -100,7 +125,7 @@ Remove duplicates, or keep rows that belong together in one split.']
             found.append(
                 f"{count} of {len(x)} {split} examples {'is' if count == 1 else 'are'} in the training data too, byte "
                 "for byte, so figures on them say too much. Remove duplicates, or keep rows that belong together in "
-                "one split."
+                "one split by data.groups."
             )
     return found
 

@@ -8,12 +8,12 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.origin import Origin, listed
+from aepretrain.data.row_values import refuse_rows, to_column
 from aepretrain.errors import ConfigError, DataError
 
 MANY = 20
@@ -71,9 +71,7 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
         raise ConfigError(f"data.num_classes must be >= 2, but got {num_classes}. Leave it out to count the classes.")
     if not count:
         raise DataError(f"{origin.name}: there are no examples. Check the path.")
-    column, missing = _column(values, origin)
-    _check_shape(column, count, origin)
-    column = _one_kind(column, missing, origin)
+    column = _one_kind(to_column(values, count, "labels", origin), origin)
     found, y = np.unique(column, return_inverse=True)
     if len(found) < 2:
         raise DataError(
@@ -135,47 +133,8 @@ def _doubts(names: Sequence[str], found: NDArray[Any], is_number: bool, origin: 
     )
 
 
-def _column(values: Any, origin: Origin) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Labels as a NumPy array, and the mask of those that are missing if they have one."""
-    if scipy.sparse.issparse(values) or (isinstance(values, Tensor) and values.layout != torch.strided):
-        raise DataError(f"{origin.name}: labels must be dense, but are sparse. Give an array of shape (N,).")
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).resolve_conj().numpy(), None
-    if isinstance(values, np.ma.MaskedArray):
-        return np.asarray(values.data), np.ma.getmaskarray(values)
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind in "US" and not isinstance(values, np.ndarray):
-            array = np.asarray(values, dtype=object)  # a list of text and NaN or numbers would become text
-    except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{origin.name}: labels must be one value per example: {reason}. Give shape (N,).") from error
-    return array, None
-
-
-def _check_shape(column: NDArray[Any], count: int, origin: Origin) -> None:
-    if column.ndim != 1:
-        way = "Flatten them: y.ravel()." if column.size == count else "Give one label per example."
-        if column.ndim == 2 and column.shape[1] > 1 and _is_one_hot(column):
-            way = "They are one-hot: give y.argmax(axis=1)."
-        raise DataError(f"{origin.name}: labels must have the shape ({count},), but have {column.shape}. {way}")
-    if len(column) != count:
-        raise DataError(
-            f"{origin.name}: {count} examples need as many labels, but there are {len(column)}. Give one label per row."
-        )
-
-
-def _is_one_hot(column: NDArray[Any]) -> bool:
-    if column.dtype.kind not in "biuf":
-        return False
-    return bool(((column == 0) | (column == 1)).all() and (column.sum(axis=1) == 1).all())
-
-
-def _one_kind(column: NDArray[Any], missing: NDArray[np.bool_] | None, origin: Origin) -> NDArray[Any]:
-    """Labels of one kind, none of them missing: whole numbers, booleans or text."""
-    hidden = False if missing is None else missing
-    _refuse(_missing(column) | hidden, origin, "labels must not be missing, but {} are")
+def _one_kind(column: NDArray[Any], origin: Origin) -> NDArray[Any]:
+    """Labels of one kind: whole numbers, booleans or text."""
     if column.dtype.kind in "USTO":
         column = _objects(column.astype(object), origin)
     if column.dtype.kind == "f":
@@ -186,37 +145,8 @@ def _one_kind(column: NDArray[Any], missing: NDArray[np.bool_] | None, origin: O
     return column
 
 
-def _missing(column: NDArray[Any]) -> NDArray[np.bool_]:
-    if column.dtype.kind in "fcMm":
-        return np.isnat(column) if column.dtype.kind in "Mm" else np.isnan(column)
-    if column.dtype.kind in "USTO":
-        return np.fromiter(map(is_missing, column.astype(object)), bool, len(column))
-    return np.zeros(len(column), bool)
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN, NaT, pandas' NA or text without a word in it.
-
-    Example:
-        >>> [is_missing(value) for value in (None, float("nan"), "", "a", 0)]
-        [True, True, True, False, False]
-    """
-    if isinstance(value, str | bytes):
-        return not value.strip()
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (np.isscalar(value) and value != value)
-
-
-def _refuse(wrong: NDArray[np.bool_], origin: Origin, rule: str) -> None:
-    """Raise a DataError that counts the wrong labels and names the first row, if there are any."""
-    if wrong.any():
-        raise DataError(
-            f"{origin.name}: {rule.format(f'{int(wrong.sum()):,} of {len(wrong):,}')}, the first in "
-            f"{origin.row(int(wrong.argmax()))} (the first row is 0). Leave these rows out."
-        )
-
-
 def _whole(column: NDArray[Any], origin: Origin) -> NDArray[Any]:
-    _refuse(np.isinf(column), origin, "labels must be finite, but {} are infinite")
+    refuse_rows(np.isinf(column), origin, "labels must be finite, but {} are infinite")
     broken = column != np.floor(column)
     if broken.any():
         row = int(broken.argmax())

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
+from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.float32 import check_real
 from aepretrain.data.labels import number_classes
@@ -17,11 +19,12 @@ from aepretrain.data.origin import Origin
 from aepretrain.data.rows import pieces
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.data.transforms import TransformName
+from aepretrain.data.value_files import read_values
 from aepretrain.errors import DataError
 
 
 class MappedArray(StoredData):
-    """An array in a ``.npy`` file, divided into fixed splits; it may be larger than memory.
+    """An array in a ``.npy`` file, which may be larger than memory, divided into splits.
 
     If twice its size exceeds the memory budget, the array stays in its file, and a thread reads rows ahead during
     training. The batches are bitwise the same.
@@ -35,6 +38,13 @@ class MappedArray(StoredData):
         scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
             none or byte (always).
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
+        groups: File with the group of every row, such as its subject or recording, one per line or element
+            (``.npy``, ``.csv``, ``.txt`` or ``.parquet`` of one column): a group stays in one split.
+        order: How rows are divided: random, or time (training rows first, then validation, then test).
+        times: File with the time of every row, numbers or dates, for ``order`` time; ``None``: the rows stand in the
+            order of time.
+        splits: File with the split of every row: train, validation or test; validation or test examples that no row
+            names are taken from the training examples.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
@@ -46,7 +56,8 @@ class MappedArray(StoredData):
     Raises:
         DataError: If a file is missing, truncated, pickled or of another type, the two files do not match, or labels
             are missing or no classes.
-        ConfigError: If the budget is not a size, or ``scale`` and ``transform`` both scale the data.
+        ConfigError: If the budget is not a size, ``scale`` and ``transform`` both scale the data, or two settings
+            divide them.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -65,6 +76,10 @@ class MappedArray(StoredData):
         transform: TransformName = "none",
         scale: ScaleName = "auto",
         num_classes: int | None = None,
+        groups: str | Path | None = None,
+        order: OrderName = "random",
+        times: str | Path | None = None,
+        splits: str | Path | None = None,
         validation: int | None = None,
         test: int | None = None,
         labels: int | None = None,
@@ -93,6 +108,11 @@ class MappedArray(StoredData):
         self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
         self.notes += notes
         self.add_warnings(warnings)
+
+        files, count = {"groups": groups, "times": times, "splits": splits}, self.x.shape[0]
+        values: dict[str, Any] = {name: path and read_values(path, count) for name, path in files.items()}
+        names = [str(path) for path in files.values()]
+        self.set_division(Division.of(count, order=order, names=names, giver=str(splits), **values))
 
     def files(self) -> Sequence[Path]:
         return self._files

@@ -1,5 +1,8 @@
 """NumPy's file format, read without unpickling."""
 
+import io
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepretrain.errors import DataError
+from aepretrain.storage.guard import open_regular
+from aepretrain.storage.json_files import reason_of
+
+WRITE = "Write it with np.save(path, array)."
 
 
 @dataclass(frozen=True)
@@ -35,23 +42,26 @@ class NpyHeader:
         """
         path = Path(path).expanduser()
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
+                size = os.fstat(file.fileno()).st_size
                 versions = {(1, 0): np.lib.format.read_array_header_1_0}
                 read = versions.get(np.lib.format.read_magic(file), np.lib.format.read_array_header_2_0)
                 shape, fortran, dtype = read(file)
                 offset = file.tell()
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}. Name a .npy file.") from error
-        except ValueError as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"{path} is no .npy file: {reason}. Write it with np.save(path, array).") from error
+            raise DataError(f"{path} cannot be read: {reason_of(error)}. Name a .npy file.") from error
+        # NumPy parses the header as Python, whose parser raises nearly everything: TypeError, RecursionError, KeyError.
+        except Exception as error:
+            raise DataError(f"{path} is no .npy file: {reason_of(error)}. {WRITE}") from error
+        if any(type(length) is not int or length < 0 for length in shape):
+            raise DataError(f"{path} is no .npy file: its shape is {shape!s:.40}. {WRITE}")
         if dtype.hasobject:
             raise DataError(f"{path} holds pickled objects, which may run code. Save an array of numbers by np.save.")
         if fortran and len(shape) > 1:
             raise DataError(
                 f"{path} is stored column by column. Save it row by row: np.save(path, np.ascontiguousarray(array))."
             )
-        needed, size = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize, path.stat().st_size
+        needed = offset + math.prod(shape) * dtype.itemsize
         if size < needed:
             raise DataError(f"{path} is truncated: {needed:,} bytes are needed, but it has {size:,}. Write it again.")
         return cls(path, shape, dtype, offset)
@@ -63,4 +73,9 @@ def read_labels(path: str | Path) -> NDArray[Any]:
     Raises:
         DataError: If the file cannot be read as an array.
     """
-    return np.load(NpyHeader.read(path).path, allow_pickle=False)
+    header = NpyHeader.read(path)
+    try:
+        with io.BufferedReader(open_regular(header.path)) as file:
+            return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, MemoryError) as error:
+        raise DataError(f"{path} cannot be read: {reason_of(error)}. {WRITE}") from error

@@ -1,7 +1,7 @@
 """Tables in Parquet files."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepretrain.data.decoded import DecodedData
+from aepretrain.data.division import Division, OrderName
 from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
 from aepretrain.data.labels import number_classes
 from aepretrain.data.origin import Origin, listed
-from aepretrain.data.parquet_columns import describe_column, read_target
+from aepretrain.data.parquet_columns import describe_column, read_column
 from aepretrain.data.parquet_files import TableFile, find_files, open_file, read_files, unreadable
 from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import DataError
@@ -37,12 +38,19 @@ class ParquetFolder(DecodedData):
         target: Column or partition key with the labels: whole numbers, strings or booleans; those that occur are the
             classes, in sorted order. ``None`` for data without classes.
         columns: Feature columns, which hold numbers or lists of one length, in this order whatever their order in a
-            file, and partition keys that are numbers (``year=2025``); ``None`` is all columns but the target, in the
-            order of the first file.
+            file, and partition keys that are numbers (``year=2025``); ``None`` is all columns but those of labels,
+            groups, times and splits, in the order of the first file.
         transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
             the training rows alone.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
+        groups: Column or partition key with the group of every row, such as its subject or machine: a group stays in
+            one split.
+        order: How rows are divided: random, or time (training rows first, then validation, then test).
+        times: Column with the time of every row, numbers or dates, for ``order`` time; ``None``: the rows stand in the
+            order of time.
+        splits: Column or partition key with the split of every row: train, validation or test; validation or test
+            examples that no row names are taken from the training examples.
         validation: Number of examples for validation; ``None`` is a fifth, but at most 10,000.
         test: Number of examples for testing; ``None`` is a fifth, but at most 10,000.
         labels: Number of labelled training examples, balanced; ``None`` is all.
@@ -53,7 +61,7 @@ class ParquetFolder(DecodedData):
     Raises:
         DataError: If a file cannot be read, columns differ or are not numeric, numbers do not fit float32, or labels
             are missing or no classes.
-        ConfigError: If pyarrow is missing.
+        ConfigError: If pyarrow is missing, or two settings divide the data.
 
     Example:
         >>> ParquetFolder("measurements/", target="failed", memory_budget="2GB").in_shape  # doctest: +SKIP
@@ -71,6 +79,10 @@ class ParquetFolder(DecodedData):
         transform: TransformName = "none",
         cache: str | None = None,
         num_classes: int | None = None,
+        groups: str | None = None,
+        order: OrderName = "random",
+        times: str | None = None,
+        splits: str | None = None,
         validation: int | None = None,
         test: int | None = None,
         labels: int | None = None,
@@ -91,11 +103,12 @@ class ParquetFolder(DecodedData):
         )
         self.transform = make_transform(transform)
         self.target = target
+        self._roles = {"groups": groups, "times": times, "splits": splits}
         paths, left_out = find_files(self.root)
         self._files = read_files(self.root, paths)
         self._note_files(left_out)
         features = self._default_columns() if columns is None else list(columns)
-        _check_names(features, target, paths[0])
+        _check_names(features, {target: "labels", groups: "groups", splits: "splits"}, paths[0])
         if not features:
             raise DataError(f"{paths[0]} has no columns of features. Name some by data.columns.")
         self._columns = [describe_column(name, self._files) for name in features]
@@ -106,24 +119,39 @@ class ParquetFolder(DecodedData):
             self.add_warnings(self._partial_columns())
         self.num_classes = None
         if target is not None:
-            labels_read = read_target(target, self._files)
-            self.y = self.set_classes(number_classes(labels_read, self.count(), num_classes, self._target_origin()))
+            labels_read = read_column(target, self._files)
+            origin = Origin(self._place_of(target), self._row_counts())
+            self.y = self.set_classes(number_classes(labels_read, self.count(), num_classes, origin))
+        self.set_division(self._division(order))
+
+    def _division(self, order: OrderName) -> Division:
+        values: dict[str, Any] = {
+            noun: None if name is None else read_column(name, self._files, noun) for noun, name in self._roles.items()
+        }
+        names = [self._place_of(name) for name in self._roles.values()]
+        giver = f"column {self._roles['splits']}"
+        return Division.of(self.count(), order=order, names=names, files=self._row_counts(), giver=giver, **values)
 
     @property
     def origin(self) -> Origin:
         features = [feature for column in self._columns for feature in column.features]
         return Origin(str(self.root), self._row_counts(), features)
 
-    def _target_origin(self) -> Origin:
-        return Origin(f"{self.root}, column {self.target}", self._row_counts())
+    def _place_of(self, column: str | None) -> str:
+        return f"{self.root}, column {column}"
+
+    @property
+    def _not_features(self) -> set[str | None]:
+        """The columns of labels, groups, times and splits."""
+        return {self.target, *self._roles.values()}
 
     def _row_counts(self) -> list[tuple[str, int]]:
         return [(str(file.path), file.rows) for file in self._files]
 
     def _default_columns(self) -> list[str]:
-        """The columns of the first file that are neither labels nor the index of a pandas table."""
+        """The columns of the first file that have no other role and are not the index of a pandas table."""
         index = self._files[0].index_columns()
-        return [name for name in self._files[0].schema.names if name != self.target and name not in index]
+        return [name for name in self._files[0].schema.names if name not in self._not_features and name not in index]
 
     def _note_files(self, left_out: Sequence[Path]) -> None:
         rows, files = self.count(), len(self._files)
@@ -134,19 +162,19 @@ class ParquetFolder(DecodedData):
 
     def _note_columns(self, features: Sequence[str]) -> None:
         names, index = self._files[0].schema.names, self._files[0].index_columns()
-        others = [name for name in names if name not in features and name != self.target]
+        others = [name for name in names if name not in features and name not in self._not_features]
         self.unused = [name for name in others if name not in index]
         self.notes.append(f"features: {listed(features)}.")
         if found := [name for name in others if name in index]:
             self.notes.append(f"left out: {listed(found)}, the index of a pandas table, which numbers or names rows.")
         if self.unused:
             self.notes.append(f"left out, not in data.columns: {listed(self.unused)}.")
-        if keys := [name for name in self._files[0].keys if name not in (*features, self.target)]:
+        if keys := [name for name in self._files[0].keys if name not in features and name not in self._not_features]:
             self.notes.append(f"left out: the partition keys {listed(keys)}. Numbers among them may be data.columns.")
 
     def _partial_columns(self) -> list[str]:
         """Warnings on columns that the first file does not have."""
-        known = {*self._files[0].schema.names, self.target, *self._files[0].keys}
+        known = {*self._files[0].schema.names, *self._not_features, *self._files[0].keys}
         having: dict[str, list[Path]] = {}
         for file in self._files:
             for name in file.schema.names:
@@ -160,6 +188,12 @@ class ParquetFolder(DecodedData):
 
     def files(self) -> Sequence[Path]:
         return [file.path for file in self._files]
+
+    def values_of(self, name: str) -> NDArray[Any] | None:
+        """The values of a column as they stand in the files, in the order of the rows; ``None`` if a file lacks it."""
+        if any(name not in file.schema.names and name not in file.keys for file in self._files):
+            return None
+        return read_column(name, self._files)
 
     def settings(self) -> dict[str, Any]:
         return {"columns": self.columns, "checks": CHECKS}
@@ -206,10 +240,10 @@ def _batches(file: TableFile, step: int, names: Sequence[str]) -> Iterator[Any]:
         yield batch
 
 
-def _check_names(columns: Sequence[str], target: str | None, path: Path) -> None:
-    """Raise a DataError if a column is listed twice, or the label column is listed as a feature."""
+def _check_names(columns: Sequence[str], held: Mapping[str | None, str], path: Path) -> None:
+    """Raise a DataError if a column is listed twice, or a column of labels, groups or splits as a feature."""
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise DataError(f"{path}: the column {twice[0]!r} is there twice. Name every feature once by data.columns.")
-    if target in columns:
-        raise DataError(f"{path}: the column {target!r} holds the labels, and cannot be a feature. Leave it out.")
+    for name in held.keys() & {*columns}:
+        raise DataError(f"{path}: the column {name!r} holds the {held[name]}, and cannot be a feature. Leave it out.")

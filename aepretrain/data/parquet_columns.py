@@ -122,27 +122,33 @@ def _first_length(name: str, files: Sequence[TableFile]) -> int:
     raise DataError(f"column {name} holds no list of numbers in any row. Name the features by data.columns.")
 
 
-def read_target(name: str, files: Sequence[TableFile]) -> NDArray[Any]:
-    """The labels of all rows, as numbers or Python's objects.
+def read_column(name: str, files: Sequence[TableFile], noun: str = "labels") -> NDArray[Any]:
+    """One value per row of all files, as numbers, dates or Python's objects.
+
+    Args:
+        name: A column or partition key.
+        files: The files.
+        noun: What the values are: labels, groups, times or splits.
 
     Raises:
         DataError: If a file has no such column, or it holds lists.
     """
-    parts = [_target_of(name, file) for file in files]
+    parts = [_column_of(name, file, noun) for file in files]
     if len({part.dtype.kind for part in parts}) > 1:
         parts = [part.astype(object) for part in parts]
     return np.concatenate(parts)
 
 
-def _target_of(name: str, file: TableFile) -> NDArray[Any]:
+def _column_of(name: str, file: TableFile, noun: str) -> NDArray[Any]:
     from pyarrow import types
 
-    file.check_has(name)
+    setting = "data.target" if noun == "labels" else f"data.{noun}"
+    file.check_has(name, setting=setting)
     if name not in file.schema.names:
         return np.full(file.rows, file.keys[name], dtype=object)
     type_ = file.schema.field(name).type
     if types.is_nested(type_):
-        raise DataError(f"{file.path}: labels must be one number per row. Name a column of labels by data.target.")
+        raise DataError(f"{file.path}: {noun} must be one number per row. Name a column of {noun} by {setting}.")
     try:
         column = open_file(file.path).read(columns=[name]).column(name)
     except (OSError, ValueError) as error:

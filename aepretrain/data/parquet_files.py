@@ -27,14 +27,14 @@ class TableFile:
     schema: Any
     keys: dict[str, Any]
 
-    def check_has(self, name: str, others: Sequence[str] = ()) -> None:
+    def check_has(self, name: str, others: Sequence[str] = (), setting: str = "data.columns") -> None:
         """Raise a DataError unless the file has the column, or it is a partition key."""
         if name not in self.schema.names and name not in self.keys:
             found = ", ".join(self.schema.names[:20]) + (", …" if len(self.schema.names) > 20 else "")
             having = f" {others[0]} has it." if others else ""
             raise DataError(
                 f"{self.path} has no column {name!r}. It has {found}.{having} Add the column to the file, or name "
-                "others by data.columns and data.target."
+                f"another by {setting}."
             )
 
     def index_columns(self) -> list[str]:

@@ -1,6 +1,7 @@
 """One picture file as bytes: upright, on a background, and scaled where its values have a known range."""
 
 import functools
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from aepretrain.errors import DataError
+from aepretrain.storage.guard import open_regular
 
 Background = Literal["white", "black"]
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
@@ -85,7 +87,7 @@ def read_picture(path: Path, *, grey: bool, background: Background) -> Picture:
         if path.is_symlink() and not path.exists():
             raise DataError("it is a link that leads nowhere")
         # Opened by its name, Pillow would map a plain TIFF file into memory, and turn one that lies on a side wrongly.
-        with path.open("rb") as stream, Image.open(stream, formats=formats()) as file:
+        with io.BufferedReader(open_regular(path)) as stream, Image.open(stream, formats=formats()) as file:
             return _decode(file, "L" if grey else "RGB", background)
     except UnidentifiedImageError as error:
         known = ", ".join(formats())

@@ -6,24 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aepretrain.data.given_splits import ORDER, SPLITS
 from aepretrain.data.picture import endings
 from aepretrain.data.words import SHOWN, count_of, list_of
 from aepretrain.errors import DataError
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""What a folder of this name, in capitals or not, is taken for if no other folder lies beside such folders."""
 SYSTEM_FOLDERS = ("__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found", "system volume information")
 """Folders that archives and file servers make; left out like hidden ones."""
-ORDER = ("train", "validation", "test")
-"""The splits, in the order of their pictures."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from aepretrain.data.arrays import Arrays
 from aepretrain.data.base import DataModule, balanced_subset
 from aepretrain.data.batches import Batches
 from aepretrain.data.digits import Digits
+from aepretrain.data.division import divide
 from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.image_folder import ImageFolder
 from aepretrain.data.images import CIFAR10, MNIST, FashionMNIST
@@ -27,4 +28,5 @@ __all__ = [
     "Source",
     "Splits",
     "balanced_subset",
+    "divide",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from aepretrain.data.base import DataModule
 from aepretrain.data.budget import format_bytes, parse_budget
 from aepretrain.data.checks import check_inputs, check_labels
-from aepretrain.data.division import divide_rows
+from aepretrain.data.division import Division
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.file_rows import FileRows
 from aepretrain.data.leaks import find_leaks
@@ -51,6 +51,16 @@ class StoredData(DataModule):
         self.validation = validation
         self.test = test
         self.memory_limit = parse_budget(memory_budget)
+        self.division = Division()
+
+    def set_division(self, division: Division) -> None:
+        """Keep how the rows are divided, in the order of the files.
+
+        Raises:
+            ConfigError: If a size is set for a split that is given.
+        """
+        division.check_sizes(validation=self.validation, test=self.test)
+        self.division, self.own_splits = division, division.is_fixed
 
     @abstractmethod
     def read(self) -> tuple[FileRows, Tensor | None]:
@@ -72,23 +82,21 @@ class StoredData(DataModule):
         if self.num_classes is not None:
             check_labels(y, len(x), self.num_classes, self.name)
         self.add_warnings(find_leaks(x.raw(), _by_row(x, y), self.origin))
-        rows = self.split_rows(len(x), y)
+        division = self.division.subset(x.numbers)
+        validation, test = (self._held_out(name, division.undivided(len(x))) for name in ("validation", "test"))
+        rows = division.rows(len(x), y, validation, test, self.split_seed)
         if not self.transform.is_fitted:
             self.transform.fit(x.raw().subset(rows[0]))
         if self.transform.statistics:
             check_inputs(x, self.in_shape, replace(self.origin, name=f"{self.origin.name}, {self.transform.words}"))
-        train, validation, test = (Examples(x, y)[part] for part in rows)
+        train, held_out, tested = (Examples(x, y)[part] for part in rows)
         if self.memory_limit is not None and 2 * x.nbytes > self.memory_limit:
-            self._check_held_out(x.nbytes // len(x) * (len(validation) + len(test)))
+            self._check_held_out(x.nbytes // len(x) * (len(held_out) + len(tested)))
         else:
             train = _in_memory(train)
-        content = {"inputs": x.raw(), "labels": y}
-        return Source(train, _in_memory(validation), _in_memory(test), content=content, files=self.files())
-
-    def split_rows(self, count: int, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices of the training, validation and test examples; a source with given splits overrides this."""
-        validation, test = (self._held_out(name, count) for name in ("validation", "test"))
-        return divide_rows(count, y, validation, test, self.split_seed)
+        content = {"inputs": x.raw(), "labels": y, **division.content()}
+        remarks = division.remarks(Examples(x.raw(), y), rows)
+        return Source(train, _in_memory(held_out), _in_memory(tested), content=content, files=self.files(), **remarks)
 
     def check(self, source: Source) -> None:
         """Do nothing: :meth:`load` checks all rows before they are divided, by their numbers in the user's files."""

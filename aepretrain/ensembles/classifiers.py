@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepretrain.ensembles.batch import SeedBatch, reason_optimizer_not_batchable
-from aepretrain.export.encoder import LAYERS
+from aepretrain.export.architecture import LAYERS
 from aepretrain.heads.classification import Classifier
 
 

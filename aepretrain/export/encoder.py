@@ -1,23 +1,28 @@
 """Save an encoder as a folder of config and weights, and load it as a plain torch module."""
 
 import hashlib
-import inspect
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from aepretrain.data.transforms import TRANSFORMS, NoTransform, Transform
 from aepretrain.errors import StorageError
+from aepretrain.export.architecture import build, describe
+from aepretrain.export.decoders import DECODERS, has_decoders, pack_decoders
 from aepretrain.export.module import Encoder
+from aepretrain.export.tensors import read_tensors
+from aepretrain.parts.likelihoods import Likelihood
+from aepretrain.results.records import shown
 from aepretrain.storage.files import write_together
+from aepretrain.storage.json_files import read_json
 
 FORMAT = 2
 DECISIVE = {
@@ -27,93 +32,10 @@ DECISIVE = {
 """For each supported format, the config keys that the SHA-256 covers. Format 1 had no transform."""
 TRANSFORM = "transform."
 """Prefix of the tensor names of the transform; those of the layers begin with the layer's number."""
-MAX_DEPTH = 32
-LAYERS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls
-    for cls in (
-        nn.Linear,
-        nn.Conv1d,
-        nn.Conv2d,
-        nn.MaxPool2d,
-        nn.AvgPool2d,
-        nn.Flatten,
-        nn.Unflatten,
-        nn.Sigmoid,
-        nn.Tanh,
-        nn.ReLU,
-        nn.LeakyReLU,
-        nn.ELU,
-        nn.Softplus,
-        nn.SiLU,
-        nn.GELU,
-        nn.Identity,
-    )
-}
-"""The modules that an encoder may contain, each described by the arguments of its constructor."""
-
-
-def describe(module: nn.Module) -> dict[str, Any]:
-    """Describe the architecture of a module in plain values.
-
-    Args:
-        module: A module in :data:`LAYERS`, or an arbitrarily nested ``nn.Sequential`` of them.
-
-    Raises:
-        ValueError: If a module is of another type.
-
-    Example:
-        >>> describe(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid()))["modules"][1]
-        {'type': 'Sigmoid'}
-    """
-    if type(module) is nn.Sequential:
-        return {"type": "Sequential", "modules": [describe(child) for child in module]}
-    name = type(module).__name__
-    if LAYERS.get(name) is not type(module):
-        raise ValueError(f"an encoder can be saved if it is made of {', '.join(LAYERS)}, but it has a {name}.")
-    arguments = _arguments(type(module))
-    values = {argument: getattr(module, argument) for argument in arguments if hasattr(module, argument)}
-    if "bias" in values:
-        values["bias"] = values["bias"] is not None
-    return {"type": name, **values}
-
-
-def _arguments(cls: type[nn.Module]) -> list[str]:
-    ignored = {"self", "device", "dtype", "inplace", "args", "kwargs"}
-    return [name for name in inspect.signature(cls.__init__).parameters if name not in ignored]
-
-
-def build(description: Mapping[str, Any], *, depth: int = 0) -> nn.Module:
-    """Build a module from its description by :func:`describe`, with fresh weights.
-
-    Args:
-        description: The description.
-        depth: Number of enclosing Sequentials.
-
-    Raises:
-        StorageError: If the description names an unknown module or wrong arguments, or nests too deeply.
-    """
-    if depth > MAX_DEPTH:
-        raise StorageError(f"an encoder's config nests modules more than {MAX_DEPTH} deep. Export it again.")
-    if not isinstance(description, Mapping) or "type" not in description:
-        raise StorageError(f"an encoder's config must describe a module by its type, but has {description!r}.")
-    name = description["type"]
-    arguments = {key: value for key, value in description.items() if key != "type"}
-    if name == "Sequential":
-        modules = arguments.get("modules")
-        if not isinstance(modules, list):
-            raise StorageError("an encoder's config must list the modules of a Sequential, but does not.")
-        return nn.Sequential(*(build(child, depth=depth + 1) for child in modules))
-    if not isinstance(name, str) or name not in LAYERS:
-        raise StorageError(f"an encoder is made of {', '.join(LAYERS)}, but its config names {name!r}.")
-    try:
-        return LAYERS[name](**{key: _as_tuple(value) for key, value in arguments.items()})
-    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
-        raise StorageError(f"the config of a {name} does not fit: {' '.join(str(error).split())}") from error
-
-
-def _as_tuple(value: Any) -> Any:
-    """Convert lists, which JSON has instead of tuples, to tuples."""
-    return tuple(value) if isinstance(value, list) else value
+CONFIG = 16 << 20
+"""Maximum size in bytes of ``config.json``."""
+SIDE = 1 << 31
+"""Maximum size of a side of an input or a code."""
 
 
 def save_encoder(
@@ -126,8 +48,12 @@ def save_encoder(
     classes: Sequence[str] | None = None,
     preprocessing: str = "",
     provenance: Mapping[str, Any] | None = None,
+    decoders: Sequence[tuple[nn.Module, Likelihood]] | None = None,
 ) -> Path:
     """Save an encoder as a folder with ``encoder.safetensors``, ``config.json`` and a ``README.md``.
+
+    Decoders are saved in ``decoder.safetensors`` beside it. If they have a module or a likelihood that cannot be
+    described, ``config.json`` says so instead.
 
     Args:
         encoder: The layers: plain torch modules, such as ``GreedyStack.encoder``.
@@ -138,6 +64,8 @@ def save_encoder(
         classes: Names of the classes, in the order of their labels.
         preprocessing: Description of the preprocessing; empty for that of the transform.
         provenance: Origin of the weights: variants, data set, seed, metrics, versions.
+        decoders: Decoder and likelihood of each layer, from the input up, such as ``GreedyStack.decoders``; ``None``:
+            none are saved.
 
     Returns:
         The folder.
@@ -174,11 +102,13 @@ def save_encoder(
         "provenance": dict(provenance or {}),
     }
     config["sha256"] = _digest(weights, config)
+    config["decoder"], decoder_weights = (None, None) if decoders is None else pack_decoders(decoders)
     # Not save_file, whose files are readable by their owner alone.
     files = {
         "encoder.safetensors": weights,
         "config.json": (json.dumps(config, indent=2) + "\n").encode(),
         "README.md": _facts(config, tensors).encode(),
+        **({} if decoder_weights is None else {DECODERS: decoder_weights}),
     }
     write_together(Path(path), files)
     return Path(path)
@@ -210,17 +140,18 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
     """
     folder = Path(path)
     config = read_encoder_config(folder)
+    columns, classes = (_names(config, key, folder / "config.json") for key in ("columns", "classes"))
     # Allocate nothing until the weights are known to match: a damaged config may name huge sizes.
-    with torch.device("meta"):
-        layers = build(config["architecture"])
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of layers of no units, whose tensors are compared below
+        try:
+            layers = build(config["architecture"])
+        except StorageError as error:
+            raise StorageError(f"{folder / 'config.json'}: {error}") from error
         before = _build_transform(config, folder / "config.json")
     path = folder / "encoder.safetensors"
-    try:
-        weights = path.read_bytes()
-        tensors = safetensors.torch.load(weights)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise StorageError(f"{path} cannot be read: {error}. Copy the folder again from its run.") from error
-    _check_tensors(layers.state_dict() | before.state_dict(prefix=TRANSFORM), tensors, path)
+    expected = layers.state_dict() | before.state_dict(prefix=TRANSFORM)
+    weights, tensors = read_tensors(path, expected)
     if _digest(weights, config) != config["sha256"]:
         raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
     _check_shapes(layers, config, folder / "config.json")
@@ -233,8 +164,8 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
         layers,
         config["in_shape"],
         config["code_shape"],
-        columns=_names(config, "columns", folder / "config.json"),
-        class_names=_names(config, "classes", folder / "config.json"),
+        columns=columns,
+        class_names=classes,
     ).eval()
 
 
@@ -245,13 +176,15 @@ def read_encoder_config(folder: Path) -> dict[str, Any]:
         StorageError: If the file is missing, damaged or of an unsupported format.
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"{path} cannot be read: {error}. Name the folder that a run calls encoder.") from error
+    config = read_json(path, "Name the folder that a run calls encoder.", most=CONFIG)
     needed = {"architecture", "in_shape", "code_shape", "sha256"}
-    if not isinstance(config, dict) or config.get("format") not in (*DECISIVE,) or not needed <= config.keys():
+    supported = isinstance(config, dict) and type(config.get("format")) is int and config["format"] in DECISIVE
+    if not supported or not needed <= config.keys():
         raise StorageError(f"{path} is not of encoder format {' or '.join(map(str, DECISIVE))}. Export it again.")
+    for name in ("in_shape", "code_shape"):
+        shape = config[name]
+        if not isinstance(shape, list) or not all(type(size) is int and 0 < size <= SIDE for size in shape):
+            raise StorageError(f"{path}: {name} must be a list of sizes, but is {shown(shape)}. Export it again.")
     return config
 
 
@@ -277,18 +210,20 @@ def _build_transform(config: Mapping[str, Any], path: Path) -> Transform:
     description = config.get("transform")
     name = description.get("type") if isinstance(description, Mapping) else None
     if not isinstance(description, Mapping) or not isinstance(name, str) or name not in TRANSFORMS:
-        raise StorageError(f"{path} must name a transform out of {', '.join(TRANSFORMS)}, but has {description!r}.")
+        raise StorageError(
+            f"{path} must name a transform out of {', '.join(TRANSFORMS)}, but has {shown(description)}."
+        )
     try:
         arguments = {key: value for key, value in description.items() if key != "type"}
         return TRANSFORMS[name](**arguments).reserve(tuple(config["in_shape"]))
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
         raise StorageError(f"{path}: the transform {name} does not fit: {' '.join(str(error).split())}") from error
 
 
 def _names(config: Mapping[str, Any], key: str, path: Path) -> list[str] | None:
     names = config.get(key)
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise StorageError(f"{path}: {key} must be a list of names, but is {names!r}. Export the encoder again.")
+        raise StorageError(f"{path}: {key} must be a list of names, but is {shown(names)}. Export the encoder again.")
     return names
 
 
@@ -296,24 +231,18 @@ def _check_shapes(encoder: nn.Module, config: Mapping[str, Any], path: Path) -> 
     """Check input and code shapes against the config, with a forward pass on the meta device."""
     try:
         code_shape = encoder(torch.empty(1, *config["in_shape"], device="meta")).shape[1:]
-    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OverflowError) as error:
+    # Whatever torch raises here is about the arguments of a layer, such as a division by a stride of 0.
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{path}: the encoder cannot take its in_shape {config['in_shape']}: {reason}") from error
     if list(code_shape) != config["code_shape"]:
         raise StorageError(f"{path}: the code has the shape {list(code_shape)}, but code_shape is another.")
 
 
-def _check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found or name not in expected:
-            place = "missing from" if name not in found else "unexpected in"
-            raise StorageError(f"{path}: the tensor {name} is {place} the file. It belongs to another architecture.")
-        ours, theirs = expected[name], found[name]
-        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-            raise StorageError(
-                f"{path}: the tensor {name} must be {tuple(ours.shape)} {ours.dtype}, but is {tuple(theirs.shape)} "
-                f"{theirs.dtype}. It belongs to another architecture."
-            )
+_DECODING = """\
+autoencoder = aepretrain.load_autoencoder("encoder")  # with its decoders
+x_again, nats = autoencoder.reconstruct(x), autoencoder.error(x)  # raw values; one loss per row
+"""
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -353,7 +282,7 @@ import aepretrain
 encoder = aepretrain.load_encoder("encoder")  # a torch.nn.Module: what is done to raw values, then the layers
 codes = encoder(x)  # x: ({shape}), raw values as they are in the data, of any type{order}
 codes = encoder.code(x_scaled)  # or values that went through encoder.transform already
-```
+{_DECODING if has_decoders(config) else ""}```
 
 `encoder.layers` are the layers alone, to go on training with; `encoder.columns` and `encoder.class_names` name columns
 and classes, where the data had names. `config.json` holds the architecture and the provenance in plain values,

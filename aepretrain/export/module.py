@@ -1,6 +1,8 @@
 """The module of a loaded encoder: the transform of raw values, followed by the layers."""
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 from torch import Tensor, nn
 
@@ -45,12 +47,30 @@ class Encoder(nn.Module):
         self.columns = None if columns is None else list(columns)
         self.class_names = None if class_names is None else list(class_names)
 
-    def forward(self, raw: Tensor) -> Tensor:
-        """Compute codes ``(B, *code_shape)`` of raw values ``(B, *in_shape)`` of any dtype, including uint8 pixels."""
-        scaled = self.transform(raw)
+    @property
+    def out_features(self) -> int:
+        """Number of values in a code."""
+        return math.prod(self.code_shape)
+
+    def preprocess(self, raw: Tensor) -> Tensor:
+        """Scale raw values ``(B, *in_shape)`` of any dtype, as the layers take them."""
+        return self.transform(raw)
+
+    def forward(self, raw: Tensor, *, return_all: bool = False) -> Tensor | list[Tensor]:
+        """Compute codes ``(B, *code_shape)`` of raw values ``(B, *in_shape)`` of any dtype, including uint8 pixels.
+
+        Args:
+            raw: The raw values.
+            return_all: Whether to return the codes of every layer, from the input up, as a list.
+        """
+        scaled = self.preprocess(raw)
         # The transform computes in float32 even if the layers were converted to another dtype.
         first = next(self.layers.parameters(), None)
-        return self.code(scaled if first is None else scaled.to(first.dtype))
+        scaled = scaled if first is None else scaled.to(first.dtype)
+        if not return_all:
+            return self.code(scaled)
+        layers = self.layers if isinstance(self.layers, nn.Sequential) else [self.layers]
+        return list(accumulate(layers, lambda h, layer: layer(h), initial=scaled))[1:]
 
     def code(self, scaled: Tensor) -> Tensor:
         """Compute codes ``(B, *code_shape)`` of scaled inputs ``(B, *in_shape)``."""

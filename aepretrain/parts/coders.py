@@ -90,7 +90,7 @@ class Coder(ABC):
     def build(self, in_shape: Sequence[int]) -> CoderParts:
         """Build f and g for a given input shape.
 
-        An encoder can be saved if all its modules are listed in ``aepretrain.export.encoder.LAYERS``.
+        An encoder can be saved if all its modules are listed in ``aepretrain.export.architecture.LAYERS``.
 
         Args:
             in_shape: Shape of one example, without the batch dimension.

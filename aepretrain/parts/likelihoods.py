@@ -36,6 +36,10 @@ class Likelihood(ABC):
         """
 
     @abstractmethod
+    def per_feature(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of each feature, in nats, shape ``(B, D)``: its sum over features is the loss."""
+
+    @abstractmethod
     def mean(self, y: Tensor) -> Tensor:
         """Return the expected input given the decoder output, shape ``(B, ...)``."""
 
@@ -85,6 +89,9 @@ class Gaussian(Likelihood):
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         return 0.5 * (at_least_float32(x) - at_least_float32(y)).square().flatten(1).sum(dim=1)
 
+    def per_feature(self, x: Tensor, y: Tensor) -> Tensor:
+        return 0.5 * (at_least_float32(x) - at_least_float32(y)).square().flatten(1)
+
     def mean(self, y: Tensor) -> Tensor:
         return y
 
@@ -108,8 +115,11 @@ class Bernoulli(Likelihood):
     support = (0.0, 1.0)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.per_feature(x, y).sum(dim=1)
+
+    def per_feature(self, x: Tensor, y: Tensor) -> Tensor:
         losses = F.binary_cross_entropy_with_logits(at_least_float32(y), at_least_float32(x), reduction="none")
-        return losses.flatten(1).sum(dim=1)
+        return losses.flatten(1)
 
     def mean(self, y: Tensor) -> Tensor:
         return torch.sigmoid(y)
@@ -164,6 +174,10 @@ class Categorical(Likelihood):
         x_groups, y_groups = self.split(at_least_float32(x)), self.split(at_least_float32(y))
         losses = [-(a * F.log_softmax(b, dim=1)).sum(dim=1) for a, b in zip(x_groups, y_groups, strict=True)]
         return torch.stack(losses).sum(dim=0)
+
+    def per_feature(self, x: Tensor, y: Tensor) -> Tensor:
+        x_groups, y_groups = self.split(at_least_float32(x)), self.split(at_least_float32(y))
+        return torch.cat([-a * F.log_softmax(b, dim=1) for a, b in zip(x_groups, y_groups, strict=True)], dim=1)
 
     def mean(self, y: Tensor) -> Tensor:
         return torch.cat([group.softmax(dim=1) for group in self.split(y)], dim=1).reshape(y.shape)

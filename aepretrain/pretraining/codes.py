@@ -19,7 +19,9 @@ from aepretrain.errors import ConfigError
 from aepretrain.layers.base import Layer
 from aepretrain.pretraining.encoding import encode_batches, encode_dataset
 from aepretrain.processes import is_first_process
-from aepretrain.storage.files import PART, make_folder, sha256_of, storing, write_atomically
+from aepretrain.storage.files import make_folder, remove_parts, sha256_of, storing, write_atomically
+from aepretrain.storage.guard import open_part
+from aepretrain.storage.json_files import read_json
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import CodeType
 
@@ -146,8 +148,9 @@ class FrozenCodes:
             keep = self._path(made - 1) if isinstance(x, FileRows) and made else None
             for place in range(made):
                 if (path := self._path(place)) is not None and path != keep:
-                    for old in (path, _description_path(path), path.with_name(path.name + PART), path.with_name(LOCK)):
+                    for old in (path, _description_path(path), path.with_name(LOCK)):
                         old.unlink(missing_ok=True)
+                    remove_parts(path)
 
     def _make(self, place: int) -> tuple[Inputs, int]:
         finished = self._finished[place]
@@ -178,11 +181,13 @@ class FrozenCodes:
             yield
 
     def _write(self, path: Path, finished: Finished, key: str, size: int) -> None:
-        part, digest = path.with_name(path.name + PART), hashlib.sha256()
+        digest = hashlib.sha256()
         with storing(path, size):
             _description_path(path).unlink(missing_ok=True)
+            remove_parts(path)
+            part, file = open_part(path)
             try:
-                with part.open("wb") as file:
+                with file:
                     for codes in encode_batches(finished.layer, self._x, device=finished.device):
                         kept = codes.to(self.dtype)
                         _check(kept, finished.stage)
@@ -200,10 +205,10 @@ class FrozenCodes:
         if path is None or not path.is_file():
             return None
         try:
-            facts = json.loads(_description_path(path).read_text(encoding="utf-8"))
+            facts = read_json(_description_path(path))
             if facts == {"key": self._key(place), "sha256": sha256_of(path)}:
                 return self._rows(path, self._finished[place], facts["key"])
-        except (OSError, ValueError):
+        except OSError:
             pass
         print_line(f"{self._finished[place].stage}  {path} is not what this run would write: making it again")
         return None

@@ -13,8 +13,10 @@ from aepretrain.console import format_duration, print_line
 from aepretrain.data.base import DataModule
 from aepretrain.data.rows import Inputs, pieces
 from aepretrain.errors import ConfigError, DataError
+from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer, Shape
 from aepretrain.layers.diagnostics import StageDiagnostics, diagnose
+from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, missing_run_directory
 from aepretrain.results import figures
@@ -119,6 +121,12 @@ class GreedyStack(nn.Module):
         encoder = nn.Sequential(*(deepcopy(layer.encoder) for layer in self))
         encoder.in_shape = self.in_shape  # type: ignore[assignment]
         return encoder.requires_grad_(True)
+
+    @property
+    def decoders(self) -> list[tuple[nn.Module, Likelihood]] | None:
+        """Decoder and likelihood of each layer, from the input up; ``None`` if a layer has no decoder."""
+        layers = [layer for layer in self if isinstance(layer, Autoencoder)]
+        return [(layer.g, layer.L) for layer in layers] if len(layers) == len(self.layers) else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of the last layer: ``(B, *in_shape)`` to ``(B, *code_shape)``."""

@@ -1,6 +1,6 @@
 """Reading the files of a comparison: the rows, the summary, and the curves and confusion matrices of each cell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,11 +117,13 @@ def read_comparison(folder: Path) -> ComparisonFiles:
 
 def _is_of(summary: ComparisonResult, rows: Sequence[CellResult], folder: Path) -> bool:
     """Whether a summary matches the rows and the config: a larger comparison may have been interrupted."""
-    asked = read_config(folder)[1].get("compare", {})
-    seeds = asked.get("seeds", summary.seeds)
-    if (max(seeds) if isinstance(seeds, list) else seeds) != summary.seeds:
+    config = read_config(folder)[1].get("compare")
+    asked = config if isinstance(config, Mapping) else {}
+    seeds, labels = asked.get("seeds", summary.seeds), asked.get("labels")
+    counts = [count for count in (seeds if isinstance(seeds, list) else [seeds]) if isinstance(count, int)]
+    if max(counts, default=None) != summary.seeds:
         return False
-    budgets = ["all" if labels is None else labels for labels in asked.get("labels") or []]
+    budgets = ["all" if budget is None else budget for budget in (labels if isinstance(labels, list) else ())]
     if budgets and budgets != [budget.labels for budget in summary.budgets]:
         return False
     return sum(arm.seeds for budget in summary.budgets for arm in budget.arms.values()) == len(rows)

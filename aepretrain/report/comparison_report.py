@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from aepretrain.evaluation.baselines import BASELINES
@@ -17,9 +17,11 @@ from aepretrain.report.comparison_tables import differences_table, means_table, 
 from aepretrain.report.confusion import confusion_table, most_confused
 from aepretrain.report.drawing import attempt_picture, draw_or_explain
 from aepretrain.report.inline import WITHOUT_PROGRAM, inline_svg, svg_text
+from aepretrain.report.markup import join
 from aepretrain.report.page import (
     figure,
     fold,
+    heading,
     headline,
     missing,
     page,
@@ -38,6 +40,7 @@ from aepretrain.results.comparison import BudgetResult
 from aepretrain.results.figures import MAX_CLASSES
 from aepretrain.results.run import RunResult
 from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.storage.guard import inside
 
 Interval = tuple[float, float]
 MOST_WARNINGS = 10
@@ -66,7 +69,7 @@ def write_comparison_report(folder: Path) -> Path:
     facts = _facts(files)
     name = "these data" if facts is None else facts.data.name
     parts = [
-        f"<h1>Does pretraining help on {escape(name)}?</h1>",
+        heading(f"Does pretraining help on {name}?", 1),
         paragraph(_counts(files), "facts"),
         warnings_list(_warnings(folder)),
         *_verdict(files),
@@ -125,7 +128,7 @@ def _counts(files: ComparisonFiles) -> str:
     return "; ".join(words) if files.rows else ""
 
 
-def _verdict(files: ComparisonFiles) -> list[str]:
+def _verdict(files: ComparisonFiles) -> list[Markup]:
     """Cards with the verdict of each label budget and question, and baselines that beat every network."""
     if files.summary is None:
         cells = f"{len(files.rows)} cell{'s have' if len(files.rows) != 1 else ' has'} run"
@@ -156,7 +159,7 @@ def _cards(verdicts: Iterable[tuple[BudgetResult, str | None]], network: str = "
             answer, _, figures = verdict.partition(": ")
             at = f" at {budget.labels} labels"
             name = f"{budget.labels} labels{network}"
-            found.append((name, answer.removesuffix(at), figures.replace(at, ""), answer.split()[0]))
+            found.append((name, answer.removesuffix(at), figures.replace(at, ""), (answer.split() or [""])[0]))
     return found
 
 
@@ -191,7 +194,7 @@ def _charts(files: ComparisonFiles, colours: Colours) -> dict[str, Callable[[], 
     return charts
 
 
-def _accuracy(files: ComparisonFiles) -> list[str]:
+def _accuracy(files: ComparisonFiles) -> list[Markup]:
     if not files.rows:
         return [missing("No cell has finished yet, so there is nothing to show.")]
     one_seed = len(files.seeds) == 1
@@ -207,13 +210,13 @@ def _accuracy(files: ComparisonFiles) -> list[str]:
         figures.append(missing("No paired difference: the arms pretrained and random are not both here."))
     return [
         row(figures[:2], "lead"),
-        row(figures[2:]) if figures[2:] else "",
+        row(figures[2:]) if figures[2:] else Markup(""),
         means_table(files),
         differences_table(files),
     ]
 
 
-def _chart(name: str, draw: Callable[[], Figure], title: str, caption: str) -> str:
+def _chart(name: str, draw: Callable[[], Figure], title: str, caption: str) -> Markup:
     words = name.replace("-", " ")
     return draw_or_explain(
         f"the chart {words}", lambda: figure(inline_svg(draw(), name, f"Chart: {words}"), title, caption)
@@ -223,7 +226,7 @@ def _chart(name: str, draw: Callable[[], Figure], title: str, caption: str) -> s
 DIFFERENCES = "Each dot is a seed, the diamond their mean with its 95% interval. Above zero, pretraining is better."
 
 
-def _curves(files: ComparisonFiles) -> str:
+def _curves(files: ComparisonFiles) -> Markup:
     """Charts of validation error, one per pair of arms and label budget."""
     figures = []
     for pair in files.pairs:
@@ -236,10 +239,12 @@ def _curves(files: ComparisonFiles) -> str:
     return row(figures) + paragraph("Thin lines are seeds; a thick line is their mean until the first seed stopped.")
 
 
-def _curve(files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves: Mapping[str, Sequence[Curve]]) -> str:
+def _curve(
+    files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves: Mapping[str, Sequence[Curve]]
+) -> Markup:
     words = f"{' and '.join(pair)} at {labels} labels"
 
-    def draw() -> str:
+    def draw() -> Markup:
         chart = draw_overlaid_curves(curves, PLACEHOLDERS, files.arms)
         svg = inline_svg(chart, f"curves-{pair[0]}-{labels}", f"Validation error of {words}")
         return figure(svg, f"{labels} labels.", _curve_words(curves))
@@ -260,9 +265,9 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _confusion(files: ComparisonFiles) -> str:
+def _confusion(files: ComparisonFiles) -> Markup:
     """Confusion matrices: a row per paired arm, with a matrix per label budget."""
-    figures: dict[str, list[str]] = {}
+    figures: dict[str, list[Markup]] = {}
     colours = {arm: f"series-{PLACEHOLDERS.series.index(c)}" for arm, c in _series(files).items()}
     for arm in (arm for pair in files.pairs for arm in pair):
         for labels in files.labels:
@@ -275,7 +280,7 @@ def _confusion(files: ComparisonFiles) -> str:
             figures.setdefault(arm, []).append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix)))
     if not figures:
         return missing("No confusion matrices: they need the arms pretrained and random.")
-    return paragraph("Rows are the true classes, columns the answers.") + "\n".join(map(row, figures.values()))
+    return paragraph("Rows are the true classes, columns the answers.") + join(map(row, figures.values()))
 
 
 def _series(files: ComparisonFiles) -> dict[str, str]:
@@ -283,17 +288,18 @@ def _series(files: ComparisonFiles) -> dict[str, str]:
     return {arm: colour for arm, colour in colours.items() if arm not in BASELINES}
 
 
-def _pretraining(files: ComparisonFiles) -> list[str]:
+def _pretraining(files: ComparisonFiles) -> list[Markup]:
     folder = files.pretraining()
     if folder is None:
         return [section("What pretraining learnt", missing("Nothing was pretrained: no arm that needs it has run."))]
     seed = folder.name.removeprefix("pretraining-seed")
     words = paragraph(f"Of seed {seed}; label budgets and arms share the encoder of a seed.")
     first, *others = pretraining_sections(folder)
-    return [first.replace("<h2>Stages</h2>", f"<h2>What pretraining learnt: stages</h2>\n{words}"), *others]
+    title = heading("What pretraining learnt: stages", 2) + words
+    return [first.replace(heading("Stages", 2), title), *others]
 
 
-def _seeds(files: ComparisonFiles) -> list[str]:
+def _seeds(files: ComparisonFiles) -> list[Markup]:
     if not files.rows:
         return [missing("No cell has finished yet.")]
     title = f"All {len(files.rows)} cells: accuracies, epochs, seconds, settings"
@@ -302,7 +308,7 @@ def _seeds(files: ComparisonFiles) -> list[str]:
 
 def _write_pictures(files: ComparisonFiles) -> None:
     """Write the charts in light colours, as SVG and PNG, for a README or slides."""
-    folder = files.folder / "pictures"
+    folder = inside(files.folder, "pictures")
     make_folder(folder)
     for name, draw in _charts(files, LIGHT).items():
         attempt_picture(folder / f"{name}.svg", partial(_write_picture, folder, name, draw))

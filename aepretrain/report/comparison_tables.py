@@ -1,18 +1,20 @@
 """Tables of a comparison: means per arm, paired differences, every seed."""
 
 import math
-from html import escape
+
+from markupsafe import Markup
 
 from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.colours import PLACEHOLDERS, arm_colours, use_variables
 from aepretrain.report.comparison_files import ComparisonFiles
-from aepretrain.report.page import table
+from aepretrain.report.markup import fill
+from aepretrain.report.page import heading, paragraph, table
 from aepretrain.results import figures
 from aepretrain.results.cell import CellResult, Labels
 from aepretrain.results.figures import mean_and_spread, sampling_error
 
 
-def means_table(files: ComparisonFiles) -> str:
+def means_table(files: ComparisonFiles) -> Markup:
     """Table of test accuracy by arm and label budget: mean and standard deviation over seeds in percent."""
     colours = arm_colours(files.arms, PLACEHOLDERS)
     best = {labels: max(_mean(files, arm, labels) for arm in files.arms) for labels in files.labels}
@@ -26,9 +28,9 @@ def means_table(files: ComparisonFiles) -> str:
     worst = max((100 * budget.sampling_error for budget in files.budgets), default=0)
     words = f" The sampling error of one accuracy on the test set is up to {worst:.1f} points." if worst else ""
     return (
-        "<h3>Test accuracy in %</h3>"
+        heading("Test accuracy in %")
         + table(["arm", *(f"{labels} labels" for labels in files.labels)], rows)
-        + f"<p>Mean ± standard deviation over seeds; the best of each column is bold.{words}</p>"
+        + paragraph(f"Mean ± standard deviation over seeds; the best of each column is bold.{words}")
     )
 
 
@@ -40,24 +42,24 @@ def _mean(files: ComparisonFiles, arm: str, labels: Labels) -> float:
 def _mean_cell(files: ComparisonFiles, arm: str, labels: Labels, best: float) -> str:
     mean, spread = files.spread(arm, labels)
     text = mean_and_spread(mean, spread)
-    return f"<b>{text}</b>" if mean == best else text
+    return fill("<b>{}</b>", text) if mean == best else text
 
 
-def _arm(arm: str, colour: str) -> str:
+def _arm(arm: str, colour: str) -> Markup:
     kind = " (baseline)" if arm in BASELINES else ""
-    return f'<span class="swatch" style="background: {use_variables(colour)}"></span>{escape(arm)}{kind}'
+    return fill('<span class="swatch" style="background: {}"></span>{}{}', use_variables(colour), arm, kind)
 
 
-def differences_table(files: ComparisonFiles) -> str:
+def differences_table(files: ComparisonFiles) -> Markup:
     """Table with a row per label budget and difference: mean, intervals, seeds won."""
     columns, rows = figures.differences_table(files.budgets)
     for row in rows:
         row[1] = row[1].replace(" - ", "\u00a0−\u00a0")  # noqa: RUF001
-    title = "<h3>Paired differences of test accuracy in points</h3>"
-    return title + table(columns, rows, words=2) if rows else ""
+    title = heading("Paired differences of test accuracy in points")
+    return title + table(columns, rows, words=2) if rows else Markup("")
 
 
-def seeds_table(files: ComparisonFiles) -> str:
+def seeds_table(files: ComparisonFiles) -> Markup:
     """Table with a row per cell of the comparison, as in ``results.csv``."""
     columns = ("arm", "labels", "seed", "settings", "validation %", "test %", "epochs", "steps", "seconds")
     return table(columns, [_cells(row) for row in files.rows], words=4)

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
+from aepretrain.report.markup import fill, join
 
-def confusion_table(matrix: NDArray[np.integer], colour: str) -> str:
+
+def confusion_table(matrix: NDArray[np.integer], colour: str) -> Markup:
     """HTML table with true classes as rows, shaded by the share of the row; errors are shaded more strongly.
 
     Args:
@@ -17,23 +20,22 @@ def confusion_table(matrix: NDArray[np.integer], colour: str) -> str:
         >>> confusion_table(np.array([[3, 1], [0, 4]]), "ink").count("<td")
         4
     """
-    head = "".join(f'<th scope="col">{k}</th>' for k in range(len(matrix)))
-    lines = [f'<tr><th aria-label="true class by answer"></th>{head}</tr>']
+    head = join((fill('<th scope="col">{}</th>', str(k)) for k in range(len(matrix))), "")
+    lines = [fill('<tr><th aria-label="true class by answer"></th>{}</tr>', head)]
     for true, counts in enumerate(matrix.tolist()):
         shares = [100 * count / max(sum(counts), 1) for count in counts]
-        cells = "".join(
+        cells = (
             _cell(count, share if answer == true else min(3 * share, 100), answer == true)
             for answer, (count, share) in enumerate(zip(counts, shares, strict=True))
         )
-        lines.append(f'<tr><th scope="row">{true}</th>{cells}</tr>')
-    rows = "\n".join(lines)
-    return f'<table class="matrix" style="--heat: var(--{colour})">\n{rows}\n</table>'
+        lines.append(fill('<tr><th scope="row">{}</th>{}</tr>', str(true), join(cells, "")))
+    return fill('<table class="matrix" style="--heat: var(--{})">\n{}\n</table>', colour, join(lines))
 
 
-def _cell(count: int, shade: float, right: bool) -> str:
+def _cell(count: int, shade: float, right: bool) -> Markup:
     # The diagonal dominates: it is shaded lightly, so that errors stand out.
     share = 0.35 * shade if right else 0.8 * shade
-    return f'<td class="{"" if count else "none"}" style="--share: {share:.0f}">{count}</td>'
+    return fill('<td class="{}" style="--share: {}">{}</td>', "" if count else "none", f"{share:.0f}", str(count))
 
 
 def most_confused(matrix: Sequence[Sequence[int]] | NDArray[np.integer], most: int = 3) -> str:

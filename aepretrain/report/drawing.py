@@ -3,12 +3,18 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from markupsafe import Markup
+
 from aepretrain.console import print_line
-from aepretrain.errors import AEPretrainError, StoppedError, UnwritableError
+from aepretrain.errors import AEPretrainError, StoppedError, UnwritableError, one_line
+from aepretrain.report.markup import join
 from aepretrain.report.page import missing
 
+SHORT = 300
+"""Maximum number of characters of a reason."""
 
-def draw_or_explain(what: str, draw: Callable[[], str | Iterable[str]]) -> str:
+
+def draw_or_explain(what: str, draw: Callable[[], Markup | Iterable[Markup]]) -> Markup:
     r"""Draw a part of the report as HTML; if drawing fails, the part is a sentence with the reason.
 
     Args:
@@ -19,22 +25,22 @@ def draw_or_explain(what: str, draw: Callable[[], str | Iterable[str]]) -> str:
         AEPretrainError: If a file is damaged or cannot be written, which is no failure of drawing.
 
     Example:
-        >>> draw_or_explain("the chart", lambda: ["<p>a</p>", "<p>b</p>"])
-        '<p>a</p>\n<p>b</p>'
+        >>> draw_or_explain("the chart", lambda: [Markup("<p>a</p>"), Markup("<p>b</p>")])
+        Markup('<p>a</p>\n<p>b</p>')
         >>> draw_or_explain("the chart", lambda: str(1 / 0))
         warning: the chart could not be drawn: division by zero.
-        '<p class="missing">The chart could not be drawn: division by zero.</p>'
+        Markup('<p class="missing">The chart could not be drawn: division by zero.</p>')
     """
     try:
         drawn = draw()
-        return drawn if isinstance(drawn, str) else "\n".join(drawn)
+        return drawn if isinstance(drawn, Markup) else join(drawn)
     except AEPretrainError:
         raise
     except Exception as error:
         return explain(f"{what} could not be drawn: {_in_one_line(error)}.")
 
 
-def explain(sentence: str) -> str:
+def explain(sentence: str) -> Markup:
     """Print why a part of the report is missing, and return the paragraph that takes its place."""
     print_line(f"warning: {sentence}")
     return missing(sentence[:1].upper() + sentence[1:])
@@ -88,4 +94,4 @@ def draw_report(write: Callable[[Path], Path], folder: Path) -> None:
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return one_line(str(error), SHORT).rstrip(".") or type(error).__name__

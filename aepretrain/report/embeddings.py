@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from aepretrain.report.colours import LIGHT
+from aepretrain.report.markup import fill, join
 from aepretrain.report.tsne import Points
 
 MIN_POINTS = 10
@@ -82,7 +84,7 @@ def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> fl
     return float((labels[nearest] == labels).mean())
 
 
-def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> str:
+def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> Markup:
     """Draw points as an SVG element, coloured by label; each label is written once, at the median of its points.
 
     Each class is one path of small circles, whose colour follows the theme.
@@ -97,20 +99,25 @@ def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> str
     places = SIDE / 2 + (points - (low + high) / 2) * scale * np.array([1, -1])
     classes: Sequence[int] = [0] if labels is None else sorted(set(labels.tolist()))
     groups = [places if labels is None else places[labels == label] for label in classes]
-    dots = "".join(
-        f'<path d="{_dots(group)}" fill="var(--series-{k % len(LIGHT.series)})"/>' for k, group in enumerate(groups)
+    dots = (
+        fill('<path d="{}" fill="var(--series-{})"/>', _dots(group), str(k % len(LIGHT.series)))
+        for k, group in enumerate(groups)
     )
-    names = "".join(
-        f'<text x="{np.median(group[:, 0]):.0f}" y="{np.median(group[:, 1]):.0f}">{label}</text>'
+    names = (
+        fill('<text x="{}" y="{}">{}</text>', *(f"{place:.0f}" for place in np.median(group, axis=0)), str(label))
         for label, group in zip(classes, groups, strict=True)
         if labels is not None
     )
-    return (
-        f'<svg class="chart" role="img" aria-label="{alt}" viewBox="0 0 {SIDE} {SIDE}">'
-        f'<rect width="{SIDE}" height="{SIDE}" rx="5" fill="var(--panel)"/>'
-        f'<g fill-opacity=".85">{dots}</g>'
-        f'<g font-size="13" font-weight="700" text-anchor="middle" dominant-baseline="central" fill="var(--ink)" '
-        f'stroke="var(--panel)" stroke-width="4" paint-order="stroke" stroke-linejoin="round">{names}</g></svg>'
+    return fill(
+        '<svg class="chart" role="img" aria-label="{alt}" viewBox="0 0 {side} {side}">'
+        '<rect width="{side}" height="{side}" rx="5" fill="var(--panel)"/>'
+        '<g fill-opacity=".85">{dots}</g>'
+        '<g font-size="13" font-weight="700" text-anchor="middle" dominant-baseline="central" fill="var(--ink)" '
+        'stroke="var(--panel)" stroke-width="4" paint-order="stroke" stroke-linejoin="round">{names}</g></svg>',
+        alt=alt,
+        side=str(SIDE),
+        dots=join(dots, ""),
+        names=join(names, ""),
     )
 
 

@@ -3,16 +3,17 @@
 import base64
 import io
 import re
-from html import escape
 from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from aepretrain.report.colours import use_variables
+from aepretrain.report.markup import fill, identifier, without_controls
 from aepretrain.report.pictures import as_image
 
 WITHOUT_DATE: dict[str, Any] = {"Date": None, "Creator": None}
@@ -22,14 +23,16 @@ COARSE = 20
 """Width in pixels below which pictures are enlarged without smoothing."""
 
 
-def inline_svg(figure: Figure, name: str, alt: str) -> str:
+def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
     """Convert a chart to an SVG element without external references, with text in the font of the page.
 
     Args:
         figure: Chart drawn with :data:`~aepretrain.report.colours.PLACEHOLDERS`.
-        name: Prefix of the ids, unique on the page: clip paths of two charts must not share an id.
+        name: Prefix of the ids, unique on the page: clip paths of two charts must not share an id. Characters that an
+            id may not have are replaced.
         alt: Alternative text.
     """
+    name = identifier(name)
     text = svg_text(figure, name, fonttype="none")
     width, height = (float(x) for x in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore[union-attr]
     body = text[text.index(">", text.index("<svg")) + 1 :]
@@ -37,11 +40,15 @@ def inline_svg(figure: Figure, name: str, alt: str) -> str:
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r'(url\(|href=")#', rf"\1#{name}-", body)
     body = re.sub(r"font: (\d{3} )?([\d.]+)px [^;\"]*", _without_family, body)
-    opening = (
-        f'<svg class="chart" role="img" aria-label="{escape(alt)}" viewBox="0 0 {width:g} {height:g}" '
-        f'style="max-width: {width * POINTS_TO_PIXELS:.0f}px">'
+    return fill(
+        '<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {} {}" style="max-width: {}px">{}',
+        alt,
+        f"{width:g}",
+        f"{height:g}",
+        f"{width * POINTS_TO_PIXELS:.0f}",
+        # Matplotlib escapes the texts of a chart, but leaves control characters in them.
+        Markup(without_controls(use_variables(body).strip())),  # noqa: S704
     )
-    return opening + use_variables(body).strip()
 
 
 def svg_text(figure: Figure, name: str, *, fonttype: str = "path") -> str:
@@ -63,7 +70,7 @@ def _without_family(font: re.Match[str]) -> str:
     return f"{weight}font-size: {font[2]}px"
 
 
-def inline_png(image: NDArray[np.floating], alt: str, *, width: int, coarse: bool = False) -> str:
+def inline_png(image: NDArray[np.floating], alt: str, *, width: int, coarse: bool = False) -> Markup:
     """Encode an image as an HTML element with embedded PNG data.
 
     Args:
@@ -74,14 +81,19 @@ def inline_png(image: NDArray[np.floating], alt: str, *, width: int, coarse: boo
 
     Example:
         >>> inline_png(np.zeros((2, 2, 4)), "nothing", width=20)[:47]
-        '<img class="" alt="nothing" style="max-width: 2'
+        Markup('<img class="" alt="nothing" style="max-width: 2')
     """
     buffer = io.BytesIO()
     imsave(buffer, image, format="png", metadata=WITHOUT_PROGRAM)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return (
-        f'<img class="{"coarse" if coarse else ""}" alt="{escape(alt)}" style="max-width: {width}px" '
-        f'width="{image.shape[1]}" height="{image.shape[0]}" src="data:image/png;base64,{data}">'
+    return fill(
+        '<img class="{}" alt="{}" style="max-width: {}px" width="{}" height="{}" src="data:image/png;base64,{}">',
+        "coarse" if coarse else "",
+        alt,
+        str(width),
+        str(image.shape[1]),
+        str(image.shape[0]),
+        data,
     )
 
 

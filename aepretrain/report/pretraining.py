@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from aepretrain.report.charts import SMALL, count_epochs, new_chart
@@ -19,18 +20,20 @@ from aepretrain.report.embeddings import (
     scatter,
 )
 from aepretrain.report.inline import COARSE, inline_png, inline_svg, mosaic
-from aepretrain.report.page import figure, missing, row, section, table
-from aepretrain.report.run_files import Curve, read_arrays, read_curves, read_results
+from aepretrain.report.markup import fill, join
+from aepretrain.report.page import figure, missing, paragraph, row, section, table
+from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import neighbour_embeddings
 from aepretrain.results import figures
 from aepretrain.results.stage import StageResult
+from aepretrain.storage.array_files import read_arrays
 
 LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 FILTER_COLUMNS = 16
 NO_BREAK = "\u00a0"
 
 
-def pretraining_sections(folder: Path) -> list[str]:
+def pretraining_sections(folder: Path) -> list[Markup]:
     """Build the report sections on the pretraining of a run from its files.
 
     Args:
@@ -50,7 +53,7 @@ def pretraining_sections(folder: Path) -> list[str]:
     ]
 
 
-def stage_table(stages: Sequence[StageResult]) -> str:
+def stage_table(stages: Sequence[StageResult]) -> Markup:
     """Table with a row per stage: shapes, duration, losses, and diagnostics on validation data."""
     if not stages:
         return missing("The run has not finished: results.json, which holds these figures, is not there yet.")
@@ -59,15 +62,15 @@ def stage_table(stages: Sequence[StageResult]) -> str:
         f"{figures.shape(stage.in_shape)}{NO_BREAK}→{NO_BREAK}{figures.shape(stage.code_shape)}" for stage in stages
     )
     cells = [[stage.stage, shape, *row] for stage, shape, row in zip(stages, shapes, rows, strict=True)]
-    return table(["stage", "shape", *names], cells, words=2) + (
-        "<p>Training loss, validation loss and reconstruction are in nats per example, summed over features; "
+    return table(["stage", "shape", *names], cells, words=2) + paragraph(
+        "Training loss, validation loss and reconstruction are in nats per example, summed over features; "
         "reconstruction is without noise or penalty, and stands beside the loss of the mean of the features. All "
         "figures but the training loss are of validation data and of the kept epoch; epochs are counted from 0. "
-        "Identity: the share of off-data noise that comes back; 1 is a layer that copies anything.</p>"
+        "Identity: the share of off-data noise that comes back; 1 is a layer that copies anything."
     )
 
 
-def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, int]) -> str:
+def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, int]) -> Markup:
     """Charts of the losses over epochs, one per stage.
 
     Args:
@@ -80,8 +83,8 @@ def stage_curves(curves: Mapping[str, Mapping[str, Curve]], kept: Mapping[str, i
     return row(_stage_curve(stage, found, kept.get(stage)) for stage, found in shown.items() if found)
 
 
-def _stage_curve(stage: str, curves: Mapping[str, Curve], kept: int | None) -> str:
-    def draw() -> str:
+def _stage_curve(stage: str, curves: Mapping[str, Curve], kept: int | None) -> Markup:
+    def draw() -> Markup:
         chart = draw_losses(curves, PLACEHOLDERS, kept_epoch=kept)
         svg = inline_svg(chart, f"curves-{stage}", f"Losses of stage {stage} over its epochs")
         return figure(svg, stage, _curve_caption(curves, kept))
@@ -125,7 +128,7 @@ def _curve_caption(curves: Mapping[str, Curve], kept: int | None) -> str:
     return words + ("" if kept is None else f" The weights of epoch {kept}, counted from 0, were kept (dotted line).")
 
 
-def _with_samples(folder: Path, what: str, draw: Callable[[Mapping[str, np.ndarray]], str]) -> str:
+def _with_samples(folder: Path, what: str, draw: Callable[[Mapping[str, np.ndarray]], Markup]) -> Markup:
     """Apply a function to the arrays of the first stage; if there are none, give the reason."""
     paths = sorted(folder.glob("stages/00-*/samples.npz"))
     if not paths:
@@ -134,7 +137,7 @@ def _with_samples(folder: Path, what: str, draw: Callable[[Mapping[str, np.ndarr
     return draw_or_explain(what, lambda: draw(arrays))
 
 
-def filters(arrays: Mapping[str, np.ndarray]) -> str:
+def filters(arrays: Mapping[str, np.ndarray]) -> Markup:
     """Figure of the weights into each unit of the first layer."""
     if "filters" not in arrays:
         return missing("The first layer is not a dense layer on images, so its weights are no pictures.")
@@ -153,7 +156,7 @@ def filters(arrays: Mapping[str, np.ndarray]) -> str:
     )
 
 
-def reconstructions(arrays: Mapping[str, np.ndarray]) -> str:
+def reconstructions(arrays: Mapping[str, np.ndarray]) -> Markup:
     """Figure of validation images: original, corrupted, and reconstructed by the first layer."""
     if "original" not in arrays:
         return missing("The inputs are no images, so there is nothing to look at.")
@@ -161,19 +164,19 @@ def reconstructions(arrays: Mapping[str, np.ndarray]) -> str:
     coarse = arrays["original"].shape[-1] < COARSE
     count = len(arrays["original"])
     lines = [
-        f"<span>{name}</span>"
+        fill("<span>{}</span>", name)
         + inline_png(mosaic(arrays[name], count), f"{count} validation images, {name}", width=760, coarse=coarse)
         for name in names
     ]
     seen = "from the corrupted row alone" if "corrupted" in names else "through its code"
     return figure(
-        f'<div class="pictures">\n{chr(10).join(lines)}\n</div>',
+        fill('<div class="pictures">\n{}\n</div>', join(lines)),
         f"{count} validation images.",
         f"The layer makes the last row {seen}; the nearer it is to the first, the more it knows of the data.",
     )
 
 
-def units(stages: Sequence[StageResult]) -> str:
+def units(stages: Sequence[StageResult]) -> Markup:
     """Figure of active, informative and dead units per layer."""
     if not stages:
         return missing("The run has not finished: its diagnostics are not there yet.")
@@ -188,10 +191,10 @@ def units(stages: Sequence[StageResult]) -> str:
         "variance exceeds 1% of the code's scale, which is that of a uniform distribution over its range, of the mean "
         f"unit, or of the prior. Dead: units that are active on no example ({', '.join(dead)}).",
     )
-    return "\n".join([shares, *used])
+    return join([shares, *used])
 
 
-def draw_unit_kl(stage: StageResult) -> str:
+def draw_unit_kl(stage: StageResult) -> Markup:
     """Figure of the KL divergence of every dimension of a variational code, the largest first."""
     assert stage.units is not None
     kl = sorted(stage.units["kl"], reverse=True)
@@ -242,15 +245,16 @@ def _share(stage: StageResult, name: str) -> float:
     return (stage.diagnostics.get(f"{name}_units") or 0.0) / math.prod(stage.code_shape)
 
 
-def embeddings(folder: Path) -> list[str]:
+def embeddings(folder: Path) -> list[Markup]:
     """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer."""
     inputs = read_arrays(folder / "stages" / "inputs.npz")
-    if not inputs:
+    if "inputs" not in inputs:
         return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
     labels = inputs.get("labels")
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
-        spaces[f"codes of {path.parent.name}"] = read_arrays(path)["codes"]
+        if (codes := read_arrays(path).get("codes")) is not None:
+            spaces[f"codes of {path.parent.name}"] = codes
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
     neighbours = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels))
     return [words, row(_principal_components(spaces, labels), "small"), neighbours]
@@ -260,18 +264,18 @@ Spaces = Mapping[str, np.ndarray]
 """Data of shape ``(N, D)`` by name."""
 
 
-def _principal_components(spaces: Spaces, labels: np.ndarray | None) -> list[str]:
+def _principal_components(spaces: Spaces, labels: np.ndarray | None) -> list[Markup]:
     return [draw_or_explain(f"PCA of the {name}", partial(_scatter, name, x, labels)) for name, x in spaces.items()]
 
 
-def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None) -> str:
+def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None) -> Markup:
     """Figure of data by PCA; if they have no picture, the reason."""
     if (reason := reason_not_embedded(x, _kind(name))) is not None:
-        return figure("", f"PCA, {name}.", f"Left out: {reason}.")
+        return figure(Markup(""), f"PCA, {name}.", f"Left out: {reason}.")
     return _figure(name, "PCA", principal_components(x), labels)
 
 
-def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> str:
+def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> Markup:
     """Figures of data by t-SNE; if they have no picture, the reason."""
     if len(spaces["raw inputs"]) < MIN_POINTS:
         return missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")
@@ -282,7 +286,7 @@ def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> str:
     for name, reason in reasons.items():
         points = found.get(name)
         if reason is not None or points is None:
-            parts.append(figure("", f"t-SNE, {name}.", f"Left out: {reason}."))
+            parts.append(figure(Markup(""), f"t-SNE, {name}.", f"Left out: {reason}."))
         elif isinstance(points, str):
             parts.append(explain(f"t-SNE of the {name} could not be drawn: {points}."))
         else:
@@ -291,7 +295,7 @@ def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> str:
     return row(parts, "small")
 
 
-def _figure(name: str, method: str, points: np.ndarray, labels: np.ndarray | None) -> str:
+def _figure(name: str, method: str, points: np.ndarray, labels: np.ndarray | None) -> Markup:
     return figure(scatter(points, labels, f"{method} of {name}"), method, name)
 
 
@@ -300,13 +304,13 @@ def _kind(name: str) -> str:
     return name.split(" of ")[0]
 
 
-def _embedding_words(spaces: Spaces, labels: np.ndarray | None) -> str:
+def _embedding_words(spaces: Spaces, labels: np.ndarray | None) -> Markup:
     count = len(spaces["raw inputs"])
     if labels is None:
-        return f"<p>{count} validation examples. The data have no labels, so the points have one colour.</p>"
+        return paragraph(f"{count} validation examples. The data have no labels, so the points have one colour.")
     agree = [f"{neighbours_agree(x, labels):.0%} in the {name}" for name, x in spaces.items() if len(x) > 1]
-    return (
-        f"<p>{count} validation examples, coloured by their label, which pretraining never saw. The nearest other "
+    return paragraph(
+        f"{count} validation examples, coloured by their label, which pretraining never saw. The nearest other "
         f"example, in all dimensions, has the same label for {', '.join(agree)}. In t-SNE, distances between clusters "
-        "mean nothing.</p>"
+        "mean nothing."
     )

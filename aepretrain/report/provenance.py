@@ -1,18 +1,21 @@
 """The provenance of a result: plan, commands, versions and config."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aepretrain.report.page import code, fold, missing, paragraph, section, table
+import yaml
+from markupsafe import Markup
+
+from aepretrain.report.drawing import draw_or_explain
+from aepretrain.report.markup import join
+from aepretrain.report.page import code, fold, heading, missing, paragraph, section, table
 from aepretrain.report.run_files import read_commands, read_config
 from aepretrain.results.run import DataFacts, RunResult
+from aepretrain.tracking.redaction import redact, redact_text
 
-SECRET = re.compile(r"(?im)^(\s*(?:- )?[\w.-]*(?:key|token|secret|password|credential)[\w.-]*:\s*)(?!null$)\S.*$")
 
-
-def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequence[int] | None = None) -> str:
+def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequence[int] | None = None) -> Markup:
     """Build the section on how a result was made.
 
     Args:
@@ -21,34 +24,42 @@ def provenance_section(folder: Path, results: RunResult | None, *, seeds: Sequen
         seeds: Seeds of the comparison; None for a run.
     """
     text, config = read_config(folder)
-    commands = read_commands(folder)
+    commands = [redact_text(line) for line in read_commands(folder)]
     data = None if results is None else results.data
     several = seeds is not None
     return section(
         "How this was made",
-        "<h3>Plan</h3>",
-        _plans(config, data, several=several) if config else missing("There is no config.yaml in this folder."),
-        "<h3>Commands</h3>",
+        heading("Plan"),
+        draw_or_explain("the plan", lambda: _plans(config, data, several=several))
+        if config
+        else missing("There is no config.yaml in this folder."),
+        heading("Commands"),
         code("\n".join(commands), "commands") if commands else missing("No command was recorded: run from Python."),
-        "<h3>Versions</h3>",
+        heading("Versions"),
         missing("No versions: results.json is not there yet.") if results is None else versions_table(results, seeds),
-        fold("Config, with every default", code(redact_secrets(text), "config")) if text else "",
+        fold("Config, with every default", code(_shown(text, config), "config")) if text else Markup(""),
     )
 
 
-def _plans(config: Mapping[str, Any], data: DataFacts | None, *, several: bool) -> str:
+def _shown(text: str, config: Mapping[str, Any]) -> str:
+    """The text of a config; written anew where it holds secrets."""
+    shown = redact(config)
+    return text if shown == config else yaml.safe_dump(shown, sort_keys=False)
+
+
+def _plans(config: Mapping[str, Any], data: DataFacts | None, *, several: bool) -> Markup:
     """Plan of the network, of the control network if any, and the settings tried on validation data."""
     parts = [plan_table(config, data, several=several)]
     control, grid = config.get("control") or {}, (config.get("compare") or {}).get("grid")
     if control.get("layers"):
-        parts += ["<h3>Plan of the control network</h3>", plan_table(control, data, several=several)]
+        parts += [heading("Plan of the control network"), plan_table(control, data, several=several)]
     if grid and several and _has_classes(data):
         tried = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in grid.items())
         parts.append(paragraph(f"Tried for every arm and label budget, and chosen on validation data: {tried}."))
-    return "\n".join(parts)
+    return join(parts)
 
 
-def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bool = False) -> str:
+def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bool = False) -> Markup:
     """Table with a row per stage of the plan: what is trained, on which examples, for how long.
 
     Args:
@@ -122,18 +133,8 @@ def _examples(count: int | None, split: str) -> str:
     return f"{split} examples" if count is None else f"{count:,} {split} examples"
 
 
-def versions_table(results: RunResult, seeds: Sequence[int] | None = None) -> str:
+def versions_table(results: RunResult, seeds: Sequence[int] | None = None) -> Markup:
     """Table of versions, the seed of the run or the seeds of the comparison, and the device."""
     seed = ", ".join(map(str, [results.seed] if seeds is None else seeds))
     found = {**results.versions, "seed": seed, "device": results.device}
     return table(tuple(found), [[str(value) for value in found.values()]], words=len(found))
-
-
-def redact_secrets(config: str) -> str:
-    r"""Redact the values of a YAML config whose keys suggest a secret.
-
-    Example:
-        >>> redact_secrets("seed: 1\nhub_token: abc\nkey: null")
-        'seed: 1\nhub_token: [redacted]\nkey: null'
-    """
-    return SECRET.sub(r"\1[redacted]", config)

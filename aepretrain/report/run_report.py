@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from aepretrain.report.colours import PLACEHOLDERS
 from aepretrain.report.confusion import confusion_table, most_confused
 from aepretrain.report.drawing import draw_or_explain
 from aepretrain.report.inline import inline_svg
+from aepretrain.report.markup import fill
 from aepretrain.report.page import (
     figure,
+    heading,
     headline,
     missing,
     page,
@@ -58,14 +60,14 @@ def write_run_report(folder: Path) -> Path:
     curves = read_curves(folder / "metrics.jsonl").get("classifier", {})
     name = "A run" if results is None else results.data.name
     parts = [
-        f"<h1>{escape(name)}: pretrained layer by layer</h1>",
+        heading(f"{name}: pretrained layer by layer", 1),
         paragraph(_facts(results), "facts"),
         warnings_list(() if results is None else results.warnings or ()),
         *_answer(results),
         *pretraining_sections(folder),
         section("Classifier", *_classifier(results, curves)),
         provenance_section(folder, results),
-        f"<footer>{_which_data(results)}</footer>",
+        fill("<footer>{}</footer>", _which_data(results)),
     ]
     return write_page(folder / "report.html", page(f"{name} · aepretrain", parts))
 
@@ -82,7 +84,7 @@ def _facts(results: RunResult | None) -> str:
     return f"{network}{counts}, {data.test:,} test examples, seed {results.seed}, {results.device}"
 
 
-def _answer(results: RunResult | None) -> list[str]:
+def _answer(results: RunResult | None) -> list[Markup]:
     """The headline: test and validation error, or the reason why there are none."""
     if results is None or results.classifier is None:
         why = missing(_no_classifier(results))
@@ -111,7 +113,7 @@ def _no_classifier(results: RunResult | None) -> str:
     return "There is no classifier: the run only pretrained."
 
 
-def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[str]:
+def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[Markup]:
     """Accuracies, curves and confusion matrix of the classifier."""
     if results is None or results.classifier is None:
         return [missing(_no_classifier(results))]
@@ -128,15 +130,15 @@ def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[
     return [table(columns, rows), paragraph(sentence), _recall(results), row(pictures, "wide")]
 
 
-def _recall(results: RunResult) -> str:
+def _recall(results: RunResult) -> Markup:
     """Table of recall per class; empty if there are too many classes."""
     assert results.classifier is not None
     found = results.classifier
     columns, rows = figures.recall_table(found.validation, found.test, results.data.class_names)
-    return f"<h3>Recall of each class</h3>{table(columns, rows)}" if rows else ""
+    return heading("Recall of each class") + table(columns, rows) if rows else Markup("")
 
 
-def _curves(curves: Mapping[str, Curve], kept: int) -> str:
+def _curves(curves: Mapping[str, Curve], kept: int) -> Markup:
     shown = {name: curve for name, curve in curves.items() if name in ("train/loss", "val/loss")}
     if not shown:
         return missing("There are no curves of the classifier: metrics.jsonl is empty or missing.")
@@ -152,7 +154,7 @@ def _curves(curves: Mapping[str, Curve], kept: int) -> str:
     return figure(inline_svg(chart, "curves-classifier", "Losses of the classifier over its epochs"), "Loss.", words)
 
 
-def _confusion(matrix: list[list[int]]) -> str:
+def _confusion(matrix: list[list[int]]) -> Markup:
     if len(matrix) > figures.MAX_CLASSES:
         return missing(f"{len(matrix)} classes are too many for a matrix. {most_confused(matrix)}")
     body = confusion_table(np.array(matrix), "series-0")

@@ -9,8 +9,19 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from aepretrain.errors import StorageError
-from aepretrain.results.records import absent, from_plain, read_record, to_plain, write_record
+from aepretrain.results.records import (
+    absent,
+    check_counts,
+    check_name,
+    check_shares,
+    from_plain,
+    read_record,
+    to_plain,
+    write_record,
+)
 from aepretrain.storage.files import write_atomically
+from aepretrain.storage.guard import read_text
+from aepretrain.storage.json_files import reason_of
 
 Labels = int | Literal["all"]
 """A label budget in results: a number of labelled examples, or ``"all"``."""
@@ -48,6 +59,11 @@ class CellResult:
     seconds: float | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     data: str | None = absent()
+
+    def __post_init__(self) -> None:
+        check_name("arm", self.arm)
+        check_counts(self, "seed", "epochs", "steps")
+        check_shares(self, "validation_accuracy", "test_accuracy")
 
     @property
     def settings(self) -> str:
@@ -95,10 +111,9 @@ def read_rows(path: Path) -> list[CellResult]:
         StorageError: If it is missing, damaged or lacks a required column.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [_cell(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise StorageError(f"{path} cannot be read: {error}. Run compare again.") from error
+        return [_cell(row) for row in csv.DictReader(io.StringIO(read_text(path), newline=""))]
+    except (OSError, ValueError, csv.Error, MemoryError) as error:
+        raise StorageError(f"{path} cannot be read: {reason_of(error)}. Run compare again.") from error
 
 
 def _cell(row: Mapping[str, str]) -> CellResult:

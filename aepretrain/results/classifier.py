@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aepretrain.results.records import absent
+from aepretrain.results.records import absent, check_counts, check_shares
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,17 @@ class Measurement:
     confusion_matrix: list[list[int]]
     balanced_accuracy: float | None = absent()
 
+    def __post_init__(self) -> None:
+        check_shares(self, "accuracy", "error", "balanced_accuracy")
+        if self.examples < 1:
+            raise ValueError(f"examples must be >= 1, but is {self.examples}")
+        counts = {len(self.confusion_matrix), *map(len, self.confusion_matrix)}
+        counts |= {len(values) for values in (self.per_class.recall, self.per_class.precision, self.per_class.f1)}
+        if len(counts) != 1:
+            raise ValueError(f"confusion_matrix and per_class must be of one number of classes, but are of {counts}")
+        if any(count < 0 for row in self.confusion_matrix for count in row):
+            raise ValueError("confusion_matrix must hold counts, but one is negative")
+
 
 @dataclass(frozen=True)
 class ClassifierResult:
@@ -88,3 +99,6 @@ class ClassifierResult:
     steps: int
     seconds: float
     skipped_steps: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, "epochs", "kept_epoch", "steps", "skipped_steps")

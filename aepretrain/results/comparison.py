@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from aepretrain.results.cell import Labels
-from aepretrain.results.records import absent, read_record, write_record
+from aepretrain.results.records import absent, check_counts, check_shares, read_record, write_record
 from aepretrain.results.statistics import PairedDifference
 
 
@@ -29,6 +29,10 @@ class ArmResult:
     std: float
     sampling_error: float
     seeds: int
+
+    def __post_init__(self) -> None:
+        check_shares(self, "mean")
+        check_counts(self, "seeds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,10 @@ class BudgetResult:
     longer_verdict: str | None = None
     control_verdict: str | None = None
     best: str
+
+    def __post_init__(self) -> None:
+        if self.best not in self.arms:
+            raise ValueError(f"best must be one of the arms, but is {self.best:.40}")
 
     @property
     def sampling_error(self) -> float:

@@ -1,6 +1,8 @@
 """Convert frozen dataclasses to plain JSON values and back, with errors that name the key."""
 
 import math
+import re
+import reprlib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
@@ -14,6 +16,12 @@ Record = TypeVar("Record")
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 LONGEST = 40
 """Maximum number of characters of an invalid value in an error message."""
+LARGEST = 2**63
+"""Numbers reach from minus to plus this value: whole ones fit 64 bits, and all can be converted to floats."""
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 4 * LONGEST
+DEEPEST = 20
+"""Maximum depth of values of any kind."""
 
 
 def absent() -> Any:
@@ -79,6 +87,40 @@ def write_record(path: Path, record: Any) -> None:
     write_json(path, to_plain(record))
 
 
+def check_counts(record: Any, *names: str) -> None:
+    """Raise a ValueError if one of these fields, each a whole number, several or ``None``, is negative."""
+    for name in names:
+        value = getattr(record, name)
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if each is not None and each < 0:
+                raise ValueError(f"{name} must be >= 0, but is {each}")
+
+
+def check_shares(record: Any, *names: str) -> None:
+    """Raise a ValueError if one of these fields, each a number or NaN, lies outside [0, 1]."""
+    for name in names:
+        value = getattr(record, name)
+        if value is not None and (value < 0 or value > 1):
+            raise ValueError(f"{name} must lie in [0, 1], but is {value}")
+
+
+def check_name(key: str, name: str) -> None:
+    """Raise a ValueError if a name that is part of a path could lead elsewhere."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"{key} must have letters, digits, '_', '-' and '.' alone, but is {shown(name)}")
+
+
+def shown(value: Any) -> str:
+    """A value of a file as it is shown in a message: of a long or nested one, the beginning.
+
+    Example:
+        >>> shown([1, "a"]), shown("b" * 99)
+        ("[1, 'a']", "'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb...")
+    """
+    text = SHORT.repr(value)  # it looks at the beginning alone
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 def _may_be_absent(each: Field[Any]) -> bool:
     return bool(each.metadata.get("absent"))
 
@@ -93,7 +135,7 @@ def _build(kind: Any, value: Any, key: str) -> Any:
     """
     origin = get_origin(kind)
     if kind is Any:
-        return value
+        return _checked(_is_shallow(value, DEEPEST), value, key, f"nested at most {DEEPEST} deep")
     if is_dataclass(kind):
         return _build_record(kind, value, key)
     if origin in (Union, types.UnionType):
@@ -108,7 +150,8 @@ def _build(kind: Any, value: Any, key: str) -> Any:
     if kind is float and value is None:
         return math.nan
     fits = isinstance(value, int | float if kind is float else kind) and (kind is bool or not isinstance(value, bool))
-    return _checked(fits, value, key, WORDS[kind])
+    _checked(fits, value, key, WORDS[kind])
+    return _checked(not isinstance(value, int) or -LARGEST <= value < LARGEST, value, key, "a number of 64 bits")
 
 
 def _build_record(kind: Any, value: Any, key: str) -> Any:
@@ -120,7 +163,10 @@ def _build_record(kind: Any, value: Any, key: str) -> Any:
             found[each.name] = _build(hints[each.name], entries[each.name], _join(key, each.name))
         elif each.default is MISSING and each.default_factory is MISSING:
             raise ValueError(f"{_join(key, each.name)} is missing")
-    return kind(**found)
+    try:
+        return kind(**found)
+    except ValueError as error:
+        raise ValueError(_join(key, str(error))) from error
 
 
 def _build_first(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
@@ -146,11 +192,14 @@ def _build_list(kind: Any, values: Any, key: str) -> Any:
     return get_origin(kind)(_build(each, entry, f"{key}[{place}]") for place, (each, entry) in places)
 
 
+def _is_shallow(value: Any, deepest: int) -> bool:
+    entries = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return deepest >= 0 and all(_is_shallow(entry, deepest - 1) for entry in entries)
+
+
 def _checked(fits: bool, value: Any, key: str, words: str) -> Any:
     if not fits:
-        shown = repr(value)
-        shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
-        raise ValueError(f"{key or 'the file'} must be {words}, but is {shown}")
+        raise ValueError(f"{key or 'the file'} must be {words}, but is {shown(value)}")
     return value
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from aepretrain.results.classifier import ClassifierResult
 from aepretrain.results.fingerprint import Fingerprint
-from aepretrain.results.records import absent, read_record, write_record
+from aepretrain.results.records import absent, check_counts, read_record, write_record
 from aepretrain.results.stage import StageResult
 
 
@@ -40,6 +40,9 @@ class DataFacts:
     test: int
     fingerprint: Fingerprint | None = absent()
     class_names: tuple[str, ...] | None = absent()
+
+    def __post_init__(self) -> None:
+        check_counts(self, "in_shape", "classes", "unlabelled", "labelled", "validation", "test")
 
 
 @dataclass(frozen=True)

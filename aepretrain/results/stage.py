@@ -1,9 +1,9 @@
 """The record of a trained stage, and the result of pretraining one layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aepretrain.results.records import absent
+from aepretrain.results.records import absent, check_counts, check_name
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,14 @@ class StageRecord:
     kept_epoch: int
     steps: int
     seconds: float
-    history: Sequence[dict[str, float]]
+    history: list[dict[str, float]]
     device: str
     processes: int
     skipped_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.kept_epoch < len(self.history):
+            raise ValueError(f"kept_epoch must name one of {len(self.history)} epochs, but is {self.kept_epoch}")
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -97,3 +101,10 @@ class StageResult:
     losses: StageLosses
     diagnostics: Mapping[str, float | None]
     units: Mapping[str, tuple[float, ...]] | None = absent()
+
+    def __post_init__(self) -> None:
+        check_name("stage", self.stage)
+        check_counts(self, "epochs", "kept_epoch", "steps", "skipped_steps")
+        for name in ("in_shape", "code_shape"):
+            if any(size < 1 for size in getattr(self, name)):
+                raise ValueError(f"{name} must have sizes >= 1, but is {getattr(self, name)}")

@@ -18,6 +18,7 @@ from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_row
 from aepretrain.results.stage import StageRecord
 from aepretrain.storage.array_files import write_arrays
 from aepretrain.storage.files import make_folder
+from aepretrain.storage.guard import inside
 from aepretrain.training.context import RunContext
 
 EXAMPLES = 500
@@ -37,8 +38,9 @@ def save_inputs(validation: Examples, out: Path) -> None:
     arrays = {"inputs": validation.x[:EXAMPLES].flatten(1).numpy()}
     if validation.y is not None:
         arrays["labels"] = validation.y[:EXAMPLES].numpy()
-    make_folder(out / "stages")
-    write_arrays(out / "stages" / "inputs.npz", arrays)
+    folder = inside(out, "stages")
+    make_folder(folder)
+    write_arrays(folder / "inputs.npz", arrays)
 
 
 @rank_zero_only

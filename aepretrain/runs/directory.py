@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import shlex
 import socket
 import time
@@ -17,6 +16,9 @@ from aepretrain.console import console
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.processes import is_first_process
 from aepretrain.storage.files import PART, PROBE, append_atomically, make_folder, storing, write_atomically
+from aepretrain.storage.guard import inside
+from aepretrain.storage.json_files import read_json
+from aepretrain.tracking.redaction import redact_text, redact_words
 from aepretrain.training.recovery.run_state import METRICS, RunState
 
 # Processes launched by the first one read the directory here, since their own time stamps would differ.
@@ -35,9 +37,11 @@ def choose_run_directory(out: str | None, name: str) -> Path:
         name: Prefix of the name of a new directory.
 
     Raises:
-        ConfigError: If the directory is not empty or in use, or if several processes share it and ``out`` is not set.
+        ConfigError: If the directory is not empty or in use, its name holds a secret, or
+            several processes share it and ``out`` is not set.
         StorageError: If it cannot be created or written.
     """
+    check_no_secret(out)
     if not is_first_process():
         if VARIABLE not in os.environ and out is None:
             raise ConfigError("several processes need to agree on the run directory: name it by --out.")
@@ -50,34 +54,19 @@ def choose_run_directory(out: str | None, name: str) -> Path:
     if holds_files(folder):
         raise ConfigError(f"{folder} is not empty, and a run never overwrites another. Name a new one by --out.")
     make_folder(folder)
-    make_folder(folder / "stages")
+    make_folder(inside(folder, "stages"))
     append_atomically(folder / METRICS, b"")
     os.environ[VARIABLE] = str(folder)
     return folder
 
 
-NAMES_OF_SECRETS = r"[\w.-]*(?:key|token|secret|password|credential)[\w.-]*"
-HIDDEN = "[redacted]"
-
-
-def redact_secrets(words: Sequence[str]) -> list[str]:
-    """Redact a command line: the values of options and keys that look like secrets, and credentials in URLs.
-
-    Example:
-        >>> redact_secrets(["fit", "--hub.token", "abc", "--data.password=x y", "--seed", "1"])
-        ['fit', '--hub.token', '[redacted]', '--data.password=[redacted]', '--seed', '1']
-    """
-    shown: list[str] = []
-    for word in words:
-        if shown and re.fullmatch(f"--{NAMES_OF_SECRETS}", shown[-1], re.IGNORECASE) and not word.startswith("--"):
-            shown.append(HIDDEN)
-            continue
-        word = re.sub(f"(?i)^(-*{NAMES_OF_SECRETS}=).*", rf"\1{HIDDEN}", word, flags=re.DOTALL)
-        word = re.sub(
-            rf"(?i)([\"']?{NAMES_OF_SECRETS}[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^\s,}}]+)", rf"\1{HIDDEN}", word
+def check_no_secret(out: str | None) -> None:
+    """Raise a ConfigError if a path holds a secret: it stands in logs and reports, and the links of W&B."""
+    if out is not None and (shown := redact_text(out)) != out:
+        raise ConfigError(
+            f"--out names a directory with what looks like a secret, {shown}, which logs and reports would hold. Name "
+            "one without."
         )
-        shown.append(re.sub(r"://[^/@\s]+@", f"://{HIDDEN}@", word))
-    return shown
 
 
 def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
@@ -87,7 +76,7 @@ def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
         StorageError: If the file cannot be written.
     """
     if is_first_process():
-        line = shlex.join(redact_secrets(["aepretrain", verb, *arguments])) + "\n"
+        line = shlex.join(redact_words(["aepretrain", verb, *arguments])) + "\n"
         append_atomically(folder / "commands.txt", line.encode())
 
 
@@ -116,7 +105,7 @@ def _is_bare(path: Path) -> bool:
     if path.name in ("stages", "runs"):
         return path.is_dir() and not any(path.iterdir())
     if path.name == METRICS:
-        return path.stat().st_size == 0
+        return path.is_file() and path.stat().st_size == 0
     return path.name in (LOCK, OWNER, PROBE) or path.name.endswith(PART) or path.name.startswith(LOCK_PROBE)
 
 
@@ -131,8 +120,8 @@ def locked(folder: Path) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    lock = FileLock(folder / LOCK, blocking=False)
     make_folder(folder)
+    lock = FileLock(inside(folder, LOCK), blocking=False)
     with storing(folder / LOCK, 0):
         try:
             lock.acquire()
@@ -152,9 +141,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _held(folder: Path) -> str:
     try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        owner = read_json(folder / OWNER)
         first = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, TypeError, KeyError):
         first = "another process"
     return f"{folder} is in use by {first}. Wait for it, stop it, or name another directory."
 
@@ -182,7 +171,7 @@ class LogFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            append_atomically(self.path, (self.format(record) + "\n").encode())
+            append_atomically(self.path, (redact_text(self.format(record)) + "\n").encode())
         except StorageError as error:
             if not self._said:
                 self._said = True

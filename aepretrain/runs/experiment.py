@@ -16,10 +16,12 @@ from aepretrain import __version__
 from aepretrain.console import format_duration, print_line
 from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.errors import ConfigError, StorageError
-from aepretrain.export.encoder import describe, load_encoder, save_encoder
+from aepretrain.export.architecture import describe
+from aepretrain.export.encoder import load_encoder, save_encoder
 from aepretrain.finetuning.finetune import FineTuned, finetune
 from aepretrain.heads import Classifier, Head
 from aepretrain.layers.base import StageModule
+from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
 from aepretrain.processes import is_first_process
 from aepretrain.report.drawing import draw_report
@@ -32,6 +34,7 @@ from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
+from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import finite
 from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
@@ -191,7 +194,7 @@ class Experiment:
             for finding in findings:
                 print_line(f"warning: {finding}")
             if not classifier.freeze_encoder:
-                folder = out / "stages" / "classifier" / "encoder"
+                folder = inside(out, "stages", "classifier", "encoder")
                 _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
         results.write(out / "results.json")
         return results
@@ -231,7 +234,8 @@ class Experiment:
             warnings=(*self.warnings(stack), *(each for k in range(len(stack.records)) for each in stack.findings(k))),
             patterns=_pattern_codes(stack, self.data.splits().unlabelled[:]) if is_patterns else None,
         )
-        _save(stack.encoder, out / "encoder", self, results, "pretrained, not fine-tuned")
+        folder = inside(out, "encoder")
+        _save(stack.encoder, folder, self, results, "pretrained, not fine-tuned", decoders=stack.decoders)
         return results
 
     def train_classifier(
@@ -351,7 +355,15 @@ def versions() -> dict[str, str]:
 
 
 @rank_zero_only
-def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: RunResult, state: str) -> None:
+def _save(
+    encoder: nn.Module,
+    folder: Path,
+    experiment: Experiment,
+    results: RunResult,
+    state: str,
+    *,
+    decoders: Sequence[tuple[nn.Module, Likelihood]] | None = None,
+) -> None:
     known = results.data.fingerprint
     provenance = {
         "weights": state,
@@ -374,6 +386,7 @@ def _save(encoder: nn.Module, folder: Path, experiment: Experiment, results: Run
         classes=experiment.data.class_names,
         preprocessing=experiment.data.preprocessing,
         provenance=provenance,
+        decoders=decoders,
     )
 
 

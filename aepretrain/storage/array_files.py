@@ -1,6 +1,7 @@
-"""Atomic writes of arrays to ``.npz`` files."""
+"""Reading and atomic writing of arrays in ``.npz`` files."""
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aepretrain.errors import AEPretrainError, StorageError
 from aepretrain.storage.files import write_atomically
+from aepretrain.storage.guard import open_regular
+from aepretrain.storage.json_files import reason_of
+
+LARGEST = 8 << 30
+"""Maximum size in bytes of all arrays of a file."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -21,9 +28,34 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "codes.npz"
         >>> write_arrays(path, {"codes": np.zeros((3, 2))})
-        >>> np.load(path)["codes"].shape
+        >>> read_arrays(path)["codes"].shape
         (3, 2)
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(path, buffer.getbuffer())
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an ``.npz`` file, without unpickling; empty if it is missing.
+
+    Raises:
+        StorageError: If the file is damaged, or its arrays are too large.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with io.BufferedReader(open_regular(path)) as file, zipfile.ZipFile(file) as members:
+            size = sum(member.file_size for member in members.infolist())
+            if size > LARGEST:
+                raise ValueError(f"its arrays have {size:,} bytes, and at most {LARGEST:,} are read")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files if isinstance(arrays[name], np.ndarray)}
+    except AEPretrainError:
+        raise
+    # A damaged file makes zipfile and NumPy raise nearly everything: zlib's and struct's errors, EOFError, KeyError.
+    except Exception as error:
+        raise StorageError(
+            f"{path} cannot be read: {reason_of(error)}. Remove it to have the report without it."
+        ) from error

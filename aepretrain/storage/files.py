@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aepretrain.errors import StorageError, UnwritableError
+from aepretrain.storage.guard import PART, is_link, open_part, open_regular, open_to_append
 
-PART = ".part"
-"""Suffix of unfinished files."""
 PROBE = ".probe"
 """A file that is written and removed to check whether a folder is writable."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,7 +31,7 @@ def sha256(data: bytes | memoryview) -> str:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -111,8 +110,8 @@ def append_atomically(path: Path, data: bytes) -> None:
         >>> path.read_bytes()
         b'one two'
     """
-    with storing(path, len(data)), path.open("ab", buffering=0) as file:
-        before, left = file.tell(), memoryview(data)
+    with storing(path, len(data)), open_to_append(path) as file:
+        before, left = file.seek(0, os.SEEK_END), memoryview(data)
         try:
             while left:
                 left = left[file.write(left) :]
@@ -137,9 +136,9 @@ def write_part(path: Path, data: bytes | memoryview) -> Path:
     Raises:
         OSError: If the file cannot be written; the temporary file is removed.
     """
-    part = path.with_name(path.name + PART)
+    part, file = open_part(path)
     try:
-        with part.open("wb") as file:
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -219,7 +218,7 @@ def remove_folder(folder: Path, record: str) -> None:
         record: Name of the records, in the folder or below it.
 
     Raises:
-        StorageError: If it cannot be removed.
+        StorageError: If it cannot be removed, or is a link.
 
     Example:
         >>> import tempfile
@@ -230,10 +229,28 @@ def remove_folder(folder: Path, record: str) -> None:
         False
     """
     with storing(folder, 0):
+        if is_link(folder):
+            raise OSError(errno.ELOOP, "it is a link, and nothing is deleted through links")
         for path in folder.rglob(record):
             path.unlink(missing_ok=True)
         if folder.exists():
             shutil.rmtree(folder)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove the unfinished files of a killed process that are beside a file.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "codes.bin"
+        >>> part = write_part(path, b"half")
+        >>> remove_parts(path)
+        >>> part.exists()
+        False
+    """
+    for part in path.parent.iterdir():
+        if part.name.startswith(f"{path.name}.") and part.name.endswith(PART):
+            part.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> list[Path]:

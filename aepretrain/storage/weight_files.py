@@ -9,7 +9,8 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from aepretrain.errors import StorageError
-from aepretrain.storage.files import PART, storing, sync_folder
+from aepretrain.storage.files import storing, sync_folder
+from aepretrain.storage.guard import open_part, open_regular
 
 
 def write_weights(path: Path, module: nn.Module) -> None:
@@ -24,9 +25,10 @@ def write_weights(path: Path, module: nn.Module) -> None:
         >>> write_weights(path, nn.Linear(3, 2))
         >>> read_weights(path, nn.Linear(3, 2))
     """
-    part = path.with_name(path.name + PART)
     with storing(path, sum(tensor.nbytes for tensor in module.state_dict().values())):
+        part, file = open_part(path)
         try:
+            file.close()
             save_model(module, str(part))
             with part.open("r+b") as file:  # Windows forces no file onto the disk that is open for reading alone
                 os.fsync(file.fileno())
@@ -44,8 +46,10 @@ def read_weights(path: Path, module: nn.Module) -> None:
         StorageError: If the file is damaged or does not fit the module.
     """
     try:
+        open_regular(path).close()
         load_model(module, str(path), strict=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    # A type that torch has no name for is a KeyError.
+    except (OSError, RuntimeError, SafetensorError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise StorageError(f"{path} cannot be read: {' '.join(str(error).split())}. Start the run again.") from error
 
 

@@ -1,14 +1,57 @@
 """``metrics.jsonl``: every scalar of a run, one row each."""
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from aepretrain.errors import StorageError
+from aepretrain.results.records import from_plain
 from aepretrain.storage.files import append_atomically
-from aepretrain.storage.json_files import finite
+from aepretrain.storage.guard import read_text
+from aepretrain.storage.json_files import AGAIN, finite, parse_json, reason_of
 from aepretrain.tracking.stage_logger import StageLogger
+
+
+@dataclass(frozen=True)
+class MetricsRow:
+    """A row of ``metrics.jsonl``.
+
+    Args:
+        stage: The stage.
+        epoch: The epoch, counted from 0.
+        step: Completed optimizer steps of the stage; ``None`` if the logger was told none.
+        name: Name of the metric.
+        value: Its value; NaN if it is not finite.
+    """
+
+    stage: str
+    epoch: int
+    step: int | None
+    name: str
+    value: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            object.__setattr__(self, "value", math.nan)
+
+
+def read_metrics(path: Path) -> list[MetricsRow]:
+    """Read ``metrics.jsonl``. A last row that was cut off when the run was killed is left out.
+
+    Raises:
+        StorageError: If the file is missing or damaged; the message names the line.
+    """
+    rows: list[MetricsRow] = []
+    try:
+        for line in read_text(path).split("\n")[:-1]:
+            rows.append(from_plain(MetricsRow, parse_json(line)))
+    except (OSError, ValueError, MemoryError) as error:
+        raise StorageError(f"{path} cannot be read: line {len(rows) + 1}: {reason_of(error)}. {AGAIN}") from error
+    return rows
 
 
 class MetricsFile(StageLogger):

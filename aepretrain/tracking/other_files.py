@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import socket
 import time
@@ -13,6 +12,8 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.storage.files import append_atomically, make_folder, write_atomically
+from aepretrain.storage.json_files import finite
+from aepretrain.tracking.metrics_file import read_metrics
 from aepretrain.tracking.stage_logger import StageLogger
 
 
@@ -46,12 +47,11 @@ class CSVFile(StageLogger):
         """
         if status != "success" or not self.metrics.is_file():
             return
-        table: dict[tuple[int, int], dict[str, Any]] = {}
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if row["stage"] == self.stage:
-                place = {"epoch": row["epoch"], "step": row["step"]}
-                table.setdefault((row["epoch"], row["step"]), place)[row["name"]] = row["value"]
+        table: dict[tuple[int, int | None], dict[str, Any]] = {}
+        for row in read_metrics(self.metrics):
+            if row.stage == self.stage:
+                place = {"epoch": row.epoch, "step": row.step}
+                table.setdefault((row.epoch, row.step), place)[row.name] = finite(row.value)
         names = sorted({name for row in table.values() for name in row} - {"epoch", "step"})
         text = io.StringIO()
         writer = csv.DictWriter(text, ["epoch", "step", *names], lineterminator="\n")

@@ -1,7 +1,7 @@
 """A run and its loggers."""
 
 import contextlib
-import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, groupby
@@ -14,7 +14,8 @@ from aepretrain.console import print_line
 from aepretrain.processes import is_first_process
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import RunResult
-from aepretrain.tracking.metrics_file import MetricsFile
+from aepretrain.storage.guard import inside
+from aepretrain.tracking.metrics_file import MetricsFile, read_metrics
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.other_files import CSVFile, TensorBoardEvents
 from aepretrain.tracking.wandb_mode import decided_mode
@@ -44,19 +45,19 @@ class TrackedRun:
         metrics = self.folder / "metrics.jsonl"
         make: dict[str, Callable[[str], Logger]] = {
             "wandb": partial(WandbMetrics, self.wandb),
-            "tensorboard": lambda stage: TensorBoardEvents(self.folder / "tensorboard" / stage, stage),
-            "csv": lambda stage: CSVFile(self.folder / "csv" / stage / "metrics.csv", metrics, stage),
+            "tensorboard": lambda stage: TensorBoardEvents(inside(self.folder, "tensorboard", stage), stage),
+            "csv": lambda stage: CSVFile(inside(self.folder, "csv", stage) / "metrics.csv", metrics, stage),
         }
         names = [name for name in self.tracking.loggers if name != "wandb" or self.wandb is not None]
         return [MetricsFile(metrics, stage), *(make[name](stage) for name in names)]
 
     def replay(self) -> None:
         """Send the rows of ``metrics.jsonl`` to the other loggers, after training has ended."""
-        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        places = groupby(map(json.loads, lines), key=lambda row: (row["stage"], row["epoch"], row["step"]))
+        rows = read_metrics(self.folder / "metrics.jsonl")
+        places = groupby(rows, key=lambda row: (row.stage, row.epoch, row.step))
         followers: dict[str, list[Logger]] = {}
-        for (stage, epoch, step), rows in places:
-            values = {row["name"]: row["value"] for row in rows if row["value"] is not None}
+        for (stage, epoch, step), group in places:
+            values = {row.name: row.value for row in group if not math.isnan(row.value)}
             for logger in followers.setdefault(stage, self.loggers(stage)[1:]):
                 logger.log_metrics({**values, "epoch": epoch}, step)
         for logger in chain(*followers.values()):

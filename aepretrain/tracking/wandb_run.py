@@ -1,7 +1,6 @@
 """A run in Weights & Biases that neither stops the training nor exposes its secrets."""
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -12,9 +11,12 @@ from typing import Any, ClassVar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.console import print_line
+from aepretrain.errors import one_line
 from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.storage.guard import inside, is_link, open_regular, read_text
+from aepretrain.storage.json_files import read_json
 from aepretrain.tracking.options import WandbOptions
-from aepretrain.tracking.redaction import redact
+from aepretrain.tracking.redaction import redact, redact_strings, redact_text
 from aepretrain.tracking.stage_logger import StageLogger
 from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
@@ -34,6 +36,10 @@ SETTINGS: dict[str, Any] = {
     "x_save_requirements": False,
     "finish_timeout_raises": True,
 }
+SHORT = 300
+"""Maximum number of characters of an error of W&B in a line."""
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a PNG file begins."""
 
 
 def key_prefix(stage: str) -> str:
@@ -53,7 +59,7 @@ def artifact_name(group: str | None, name: str) -> str:
         >>> artifact_name(None, "my run"), artifact_name("compare", "pretraining-seed0")
         ('encoder-my-run', 'encoder-compare-pretraining-seed0')
     """
-    words = "-".join(filter(None, ("encoder", group, name)))
+    words = "-".join(redact_text(each) for each in ("encoder", group, name) if each)
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", words)[:128]
 
 
@@ -95,10 +101,10 @@ class WandbRun:
         self.stages: list[str] = []
         self.pictures: list[str] = []
         about: dict[str, Any] = {
-            "name": name,
+            "name": redact_text(name),
             "job_type": job_type,
-            "group": group,
-            "tags": list(dict.fromkeys([*options.tags, *tags])),
+            "group": redact_strings(group),
+            "tags": list(dict.fromkeys(map(redact_text, [*options.tags, *tags]))),
             "config": redact(dict(config)),
             "dir": str(self.folder),
             "reinit": "create_new",
@@ -115,7 +121,7 @@ class WandbRun:
         import wandb
 
         try:
-            with _files_below(self.folder / "wandb"):
+            with _files_below(inside(self.folder, "wandb")):
                 about = about | self._identity(options, anew=anew)
                 self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**_settings()))
             self.sync_folder = Path(self.run.settings.sync_dir)
@@ -130,22 +136,19 @@ class WandbRun:
         chosen = options.project != WandbOptions.project
         project = options.project if chosen else os.environ.get("WANDB_PROJECT", options.project)
         known = self.folder / "wandb" / "run-id.txt"
-        if anew or not known.is_file():
+        name = "" if anew or not known.is_file() else read_text(known, 1000)
+        if not re.fullmatch(r"[\w-]+", name):
+            name = secrets.token_hex(4)
             make_folder(known.parent)
-            write_atomically(known, secrets.token_hex(4).encode())
-        return {
-            "project": project,
-            "entity": options.entity,
-            "id": known.read_text(encoding="utf-8"),
-            "resume": "allow",
-        }
+            write_atomically(known, name.encode())
+        return {"project": project, "entity": options.entity, "id": name, "resume": "allow"}
 
     def attempt(self, act: Callable[[Any], Any]) -> None:
         """Call a function with the run, if it is still active; on an error, warn and stop logging."""
         if self.run is None:
             return
         try:
-            with _files_below(self.folder / "wandb"):
+            with _files_below(inside(self.folder, "wandb")):
                 act(self.run)
         except Exception as error:
             self.run = None
@@ -183,6 +186,7 @@ class WandbRun:
 
             run.log({key: wandb.Image(str(path)) for key, path in pictures.items()})
 
+        pictures = {key: path for key, path in pictures.items() if _is_png(path)}
         if pictures:
             self.pictures += pictures
             self.attempt(act)
@@ -203,9 +207,9 @@ class WandbRun:
         def act(run: Any) -> None:
             import wandb
 
-            metadata = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            metadata = read_json(folder / "config.json")
             artifact = wandb.Artifact(self.encoder_name, "model", metadata=metadata)
-            for path in sorted(folder.iterdir()):
+            for path in sorted(path for path in folder.iterdir() if not is_link(path) and path.is_file()):
                 # Immutable files are uploaded in place, without a copy.
                 artifact.add_file(str(path), policy="immutable", skip_cache=True)
             run.log_artifact(artifact)
@@ -256,6 +260,15 @@ class WandbMetrics(StageLogger):
             self.run.log({**{f"{prefix}/{name}": value for name, value in metrics.items()}, f"{prefix}/step": step})
 
 
+def _is_png(path: Path) -> bool:
+    """Whether a picture is a PNG file of ours: W&B lets Pillow open it, which runs Ghostscript on an EPS file."""
+    try:
+        with open_regular(path) as file:
+            return not is_link(path) and file.read(len(PNG)) == PNG
+    except OSError:
+        return False
+
+
 def _settings() -> dict[str, Any]:
     return SETTINGS | {name: value for name, value in TIMEOUTS.items() if f"WANDB_{name.upper()}" not in os.environ}
 
@@ -284,4 +297,4 @@ def _drop_dead_process() -> None:
 
 def _brief(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return one_line(f"{type(error).__name__}: {lines[0]}", SHORT) if lines else type(error).__name__

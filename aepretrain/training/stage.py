@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
+import torch
 from lightning.fabric import Fabric
 from torch.amp import GradScaler
 from torch.optim import Optimizer
@@ -11,11 +12,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from aepretrain.console import print_line
 from aepretrain.data.batches import EVALUATION_BATCH, SHARE_EQUALLY, Batches
 from aepretrain.data.rows import Inputs
-from aepretrain.errors import ConfigError
+from aepretrain.errors import ConfigError, StorageError
 from aepretrain.layers.base import StageModule
 from aepretrain.parts.noise import derive_seed
 from aepretrain.processes import dismissing_on_failure, is_first_process
 from aepretrain.results.stage import StageRecord
+from aepretrain.storage.json_files import reason_of
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
 from aepretrain.training.agreement import check_ranks_agree
 from aepretrain.training.best_weights import BestWeights
@@ -32,7 +34,7 @@ from aepretrain.training.progress import StageProgress
 from aepretrain.training.recovery.checkpoints import Checkpoints, SavePoints
 from aepretrain.training.recovery.run_state import StageFiles, check_name
 from aepretrain.training.recovery.signals import stop_if_asked
-from aepretrain.training.state import TrainingState
+from aepretrain.training.state import TrainingState, check_count
 from aepretrain.training.stock import FirstCheck, TrainerFactory, train_by_lightning
 
 
@@ -145,8 +147,16 @@ def _goes_on(state: TrainingState, files: StageFiles | None, context: RunContext
         if is_first_process():
             files.begin(resume=context.resume)
         return False
-    state.load_state_dict(checkpoint)
-    files.state.truncate_metrics(checkpoint["metrics_bytes"])
+    try:
+        state.load_state_dict(checkpoint)
+        files.state.truncate_metrics(check_count("metrics_bytes", checkpoint["metrics_bytes"]))
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        raise StorageError(
+            f"the checkpoint in {files.folder} does not fit this stage: {type(error).__name__}: {reason_of(error)}. "
+            "Remove it to start the stage again."
+        ) from error
     return True
 
 

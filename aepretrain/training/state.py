@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aepretrain.layers.base import StageModule
+from aepretrain.results.records import shown
 from aepretrain.results.stage import StageRecord
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.epoch_log import EpochLog
@@ -90,7 +91,11 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint."""
+        """Restore the state from a checkpoint.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: If it does not fit the module, the optimizer or scheduler.
+        """
         self.module.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
@@ -99,5 +104,26 @@ class TrainingState:
             self.scaler.load_state_dict(state["scaler"])
         self.log.load_state_dict(state["log"])
         self.best.load_state_dict(state["best"])
-        self.epoch, self.position, self.step = state["epoch"], state["position"], state["global_step"]
-        self.skipped, self.seconds_before = state["skipped"], state["seconds"]
+        names = ("epoch", "position", "global_step", "skipped")
+        self.epoch, self.position, self.step, self.skipped = (check_count(name, state[name]) for name in names)
+        self.seconds_before = float(state["seconds"])
+        shapes, kept = (
+            {name: x.shape for name, x in each.items()} for each in (state["state_dict"], self.best.weights)
+        )
+        if kept and kept != shapes:
+            raise ValueError("the weights of the best epoch are those of another module")
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return a number of a checkpoint that counts something.
+
+    Raises:
+        ValueError: If it counts nothing.
+
+    Example:
+        >>> check_count("epoch", 3)
+        3
+    """
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} must be a whole number >= 0, but is {shown(value)}")
+    return value

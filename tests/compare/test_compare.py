@@ -502,17 +502,21 @@ GRID = {"seeds": 2, "labels": [50], "baselines": ["knn"], "splits": "fixed", "gr
 ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001}}
 
 
-def test_the_grid_is_searched_with_the_first_seed_and_every_arm_has_as_many_trials(tmp_path, capsys):
-    config = write(tmp_path, compare=GRID, classifier={"optimizer": ADAM})
+@pytest.mark.parametrize("splits", ["fixed", "per-seed"])
+def test_every_arm_has_as_many_trials_and_a_split_is_searched_once(splits, tmp_path, capsys):
+    """Where seeds share the splits, the first one searches; else validation data of one seed would test another."""
+    config = write(tmp_path, compare={**GRID, "splits": splits}, classifier={"optimizer": ADAM})
     assert main(["compare", "--config", config, "--out", str(tmp_path / "out")]) == 0
     assert "2 settings and the epoch chosen on 300 validation labels" in capsys.readouterr().out
     runs = tmp_path / "out" / "runs"
     for arm in ("pretrained", "random", "probe"):
         first, second = (json.loads((runs / f"{arm}-50-seed{seed}" / "row.json").read_text()) for seed in (0, 1))
         assert first["hyperparameters"] == second["hyperparameters"] == {RATE: 0.03}
-        assert len(list((runs / f"{arm}-50-seed0" / "trials").iterdir())) == 1
-        assert not (runs / f"{arm}-50-seed1" / "trials").exists()
-        assert max(_validations(runs / f"{arm}-50-seed0" / "trials/0")) < first["validation_accuracy"]
+        assert (runs / f"{arm}-50-seed1" / "trials").exists() == (splits == "per-seed")
+        for row, folder in ((first, "seed0"), (second, "seed1"))[: 2 if splits == "per-seed" else 1]:
+            trials = runs / f"{arm}-50-{folder}" / "trials"
+            assert len(list(trials.iterdir())) == 1
+            assert max(_validations(trials / "0")) < row["validation_accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from aepretrain import Arrays, ConfigError, Digits
-from aepretrain.data.division import divide, divide_rows, missing_classes
+from aepretrain.data.division import divide
 from aepretrain.data.examples import Examples, Source
+from aepretrain.data.inspection import missing_classes
+from aepretrain.data.random_division import divide_rows
 
 
 @given(

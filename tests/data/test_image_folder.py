@@ -7,7 +7,7 @@ from PIL import Image
 
 from aepretrain import ConfigError, DataError, ImageFolder
 from aepretrain.cli.main import main
-from tests.support.warnings import special_warnings
+from tests.support.warned import special_warnings
 
 NUMBER = {"cat": 0, "dog": 100}
 
@@ -46,7 +46,10 @@ def test_the_notes_say_what_was_read_and_what_was_left_out(tmp_path):
     data = source(tmp_path)
     data.splits()
     read = "20 pictures in 2 classes (cat: 10, dog: 10) of shape (1, 4, 4)"
-    assert data.notes == [f"{read}; left out: 3 files ending in .txt, 1 hidden folder."]
+    assert data.notes == [
+        f"{read}; left out: 3 files ending in .txt, 1 hidden folder.",
+        "divided at random, stratified by class: 12 training, 4 validation, 4 test examples.",
+    ]
     assert data.warnings == []
 
 
@@ -70,7 +73,10 @@ def test_a_flat_folder_is_data_without_classes(tmp_path):
     splits = data.splits()
     assert (data.num_classes, data.class_names, splits.train.y) == (None, None, None)
     assert sorted(levels(splits.train) + levels(splits.validation) + levels(splits.test)) == list(range(10))
-    assert data.notes == ["10 pictures without classes of shape (1, 4, 4); left out: nothing."]
+    assert data.notes == [
+        "10 pictures without classes of shape (1, 4, 4); left out: nothing.",
+        "divided at random: 6 training, 2 validation, 2 test examples.",
+    ]
 
 
 def test_all_unreadable_pictures_are_listed_by_name_and_counted(tmp_path):
@@ -154,8 +160,12 @@ def test_given_splits_are_kept_and_named(tmp_path):
         assert pairs(part) == [(NUMBER[name] + k, label) for label, name in enumerate(NUMBER) for k in range(count)]
     assert data.class_names == ["cat", "dog"]
     assert data.notes[0].startswith("34 pictures in 2 classes (cat: 17, dog: 17)")
-    assert data.notes[1] == "the splits are the folders train (20 pictures), val (6 pictures), test (8 pictures)."
-    with pytest.raises(ConfigError, match=r"data\.validation must be left out .* but is 3 beside .*val"):
+    assert data.notes[1] == (
+        "divided as given by the folders train, val, test, the same for every seed: 20 training, 6 validation, 8 test "
+        "examples."
+    )
+    assert data.own_splits
+    with pytest.raises(ConfigError, match=r"data\.validation must be left out .* folders train, val, test, but is 3"):
         source(tmp_path, validation=3)
 
 
@@ -171,7 +181,12 @@ def test_a_split_without_a_folder_is_set_apart_from_train(given, missing, tmp_pa
     assert sorted(pairs(splits.train, apart)) == [
         (NUMBER[name] + k, label) for label, name in enumerate(NUMBER) for k in range(10)
     ]
-    assert data.notes[-1] == f"there is no folder for {missing}: 4 of train set apart."
+    sizes = {"training": 16, "validation": 8, "test": 8, missing: 4}
+    assert data.notes[-1] == (
+        f"divided as given by the folders train, {given}, and {missing} at random, stratified by class: "
+        f"{', '.join(f'{count} {split}' for split, count in sizes.items())} examples."
+    )
+    assert not data.own_splits
     assert len(getattr(source(tmp_path, **{missing: 6}).splits(), missing)) == 6
 
 
@@ -181,9 +196,7 @@ def test_a_folder_train_alone_is_divided_in_three(tmp_path):
     splits = data.splits()
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (12, 4, 4)
     assert len(set(pairs(splits.train, splits.validation, splits.test))) == 20
-    assert [note.split(":")[0] for note in data.notes[2:]] == [
-        "there is no folder for validation", "there is no folder for test",
-    ]  # fmt: skip
+    assert data.notes[1] == "divided at random, stratified by class: 12 training, 4 validation, 4 test examples."
 
 
 def test_given_splits_stay_in_their_file_within_a_budget(tmp_path):

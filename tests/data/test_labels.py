@@ -103,7 +103,7 @@ WRONG = {
     "infinity": (np.where(K == 7, np.inf, K % 3), "must be finite, but 1 of 60 are infinite, the first in row 7 "),
     "None": ([0, 1, None] * 20, "must not be missing, but 20 of 60 are, the first in row 2 "),
     "NA": (Series([0, 1, Missing()] * 20), "must not be missing, but 20 of 60 are, the first in row 2 "),
-    "NaT": (np.full(60, np.datetime64("NaT")), "must not be missing, but 60 of 60 are"),
+    "NaT": (np.full(60, np.datetime64("NaT", "s")), "must not be missing, but 60 of 60 are"),
     "text and NaN": (["a", "b", float("nan")] * 20, "must not be missing, but 20 of 60 are"),
     "empty text": (np.array(["a", "b", " "] * 20), "must not be missing, but 20 of 60 are, the first in row 2 "),
     "masked": (np.ma.array(K % 3, mask=K == 9), "must not be missing, but 1 of 60 are, the first in row 9 "),

@@ -7,7 +7,7 @@ import torch
 from aepretrain import Arrays, MappedArray
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.origin import Origin
-from tests.support.warnings import special_warnings
+from tests.support.warned import special_warnings
 
 K = np.arange(3000)
 Y = K % 3

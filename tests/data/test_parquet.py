@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aepretrain import DataError, ParquetFolder
-from tests.support.warnings import special_warnings
+from tests.support.warned import special_warnings
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

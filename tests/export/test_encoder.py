@@ -29,7 +29,8 @@ from aepretrain import (
     load_encoder,
     save_encoder,
 )
-from aepretrain.export.encoder import DECISIVE, LAYERS, _arguments, _digest, build, describe
+from aepretrain.export.architecture import LAYERS, _arguments, build, describe
+from aepretrain.export.encoder import DECISIVE, _digest
 from aepretrain.parts.coders import ACTIVATIONS
 from tests.support.full_disk import largest_file
 
@@ -175,7 +176,7 @@ def test_the_digest_covers_the_weights_and_every_key_that_decides_what_they_mean
 
 def test_what_decides_the_codes_is_covered_by_the_digest(saved):
     config = json.loads((saved / "config.json").read_text())
-    describing = {"preprocessing", "provenance", "sha256"}
+    describing = {"preprocessing", "provenance", "sha256", "decoder"}  # the decoder has a digest of its own
     assert set(config) - describing == set(DECISIVE[2])
     assert set(DECISIVE[1]) == {"in_shape", "code_shape", "architecture", "preprocessing"}
     assert config["sha256"] == _digest((saved / "encoder.safetensors").read_bytes(), config)
@@ -422,3 +423,14 @@ def test_the_readme_of_the_folder_names_columns_and_classes(tmp_path):
         assert words in readme
     again = load_encoder(tmp_path)
     assert (again.columns, again.class_names) == (names["columns"], names["classes"])
+
+
+def test_a_stride_of_0_is_refused_in_one_line(tmp_path, monkeypatch):
+    """Found by tests/test_readers.py."""
+    folder = save_encoder(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), tmp_path / "encoder", in_shape=(1, 8, 8))
+    monkeypatch.setattr("aepretrain.export.encoder._digest", lambda weights, config: config["sha256"])
+    config = json.loads((folder / "config.json").read_text())
+    config["architecture"]["modules"][0]["stride"] = 0
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(StorageError, match=r"config\.json: the encoder cannot take its in_shape .*division"):
+        load_encoder(folder)

@@ -56,6 +56,17 @@ def test_bernoulli_is_finite_for_any_logit(scale):
     assert Bernoulli()(x, scale * torch.tensor([[1.0, -1.0]])).isfinite().all()
 
 
+@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical((2, 4))], ids=lambda v: type(v).__name__)
+def test_the_losses_of_the_features_add_up_to_the_loss_of_the_example(likelihood):
+    x, y = torch.eye(2).repeat(1, 3), torch.randn(2, 6)
+    parts = likelihood.per_feature(x, y)
+    assert parts.shape == (2, 6)
+    torch.testing.assert_close(parts.sum(dim=1), likelihood(x, y))
+    other = likelihood.per_feature(x, torch.cat([y[:, :5], y[:, 5:] + 1], dim=1))
+    untouched = slice(0, 2) if isinstance(likelihood, Categorical) else slice(0, 5)
+    assert torch.equal(other[:, untouched], parts[:, untouched])
+
+
 def test_data_outside_the_support_are_refused_with_their_range():
     with pytest.raises(ValueError, match=r"Bernoulli takes values in \[0, 1\], but the data reach from -3 to 0.5"):
         Bernoulli().check(torch.tensor([[-3.0, 0.5]]))

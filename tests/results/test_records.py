@@ -38,20 +38,21 @@ class Outer:
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-INNER = st.builds(Inner, FLOATS, st.lists(st.integers()).map(tuple))
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+INNER = st.builds(Inner, FLOATS, st.lists(WHOLE).map(tuple))
 OUTER = st.builds(
     Outer,
-    count=st.integers(),
+    count=WHOLE,
     name=st.text(),
     sure=st.booleans(),
     first=INNER,
     others=st.lists(INNER, max_size=3),
     by_name=st.dictionaries(st.text(), st.none() | FLOATS, max_size=3),
     ends=st.tuples(FLOATS, FLOATS),
-    labels=st.just("all") | st.integers(),
+    labels=st.just("all") | WHOLE,
     maybe=st.none() | INNER,
-    anything=st.none() | st.booleans() | st.integers() | st.lists(st.text(), max_size=2),
-    late=st.integers(),
+    anything=st.none() | st.booleans() | WHOLE | st.lists(st.text(), max_size=2),
+    late=WHOLE,
     rare=st.none() | st.lists(st.text(), max_size=2).map(tuple),
 )
 ONE = Outer(1, "a", True, Inner(0.5, (1, 2)), [Inner(1.5, ())], {"b": None}, (0.0, 1.0), "all", None, {"c": 3})

@@ -23,6 +23,7 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+UNFINISHED = re.compile(r"(\.[0-9a-f]{16})?\.part$")
 BALLAST = "ballast"
 WRITING = os.O_WRONLY | os.O_RDWR
 NAMED_BY_TIME = re.compile(r"offline-run-[\w-]+")
@@ -78,7 +79,7 @@ class Watch:
         path = os.path.abspath(os.fsdecode(arguments[0]))
         if not path.startswith(self.out + os.sep):
             return
-        name = NAMED_BY_TIME.sub("offline-run", os.path.relpath(path, self.out).removesuffix(".part"))
+        name = NAMED_BY_TIME.sub("offline-run", UNFINISHED.sub("", os.path.relpath(path, self.out)))
         number = self.counts[name] = self.counts.get(name, -1) + 1
         self.seen.append([name, number])
         if self.place == [name, number]:

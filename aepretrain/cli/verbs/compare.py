@@ -16,8 +16,10 @@ from aepretrain.compare.data_record import check_recorded, has_data
 from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
-from aepretrain.runs.directory import holds_files, locked, log_to, record_command, redact_secrets
+from aepretrain.runs.directory import check_no_secret, holds_files, locked, log_to, record_command
 from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.storage.guard import inside
+from aepretrain.tracking.redaction import redact_words
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
 DESCRIPTION = """\
@@ -41,6 +43,7 @@ def run(arguments: Sequence[str]) -> None:
             print_data(experiment, stack)
     own = parsed.arguments
     workers = Workers(own.workers, own.backend, own.address)
+    check_no_secret(own.out)
     out = Path(own.out)
     with _listening(workers):
         with locked(out), _name_resume_command(arguments):
@@ -67,15 +70,15 @@ def _name_resume_command(arguments: Sequence[str]) -> Iterator[None]:
     except DrawingStoppedError:
         raise
     except StoppedError as error:
-        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
+        command = shlex.join(redact_words(["aepretrain", "compare", *arguments]))
         raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error
     except UnwritableError as error:
-        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
+        command = shlex.join(redact_words(["aepretrain", "compare", *arguments]))
         raise UnwritableError(f"{error} Then the same command goes on: {command}") from error
     except OutOfMemoryError as error:
         if error.setting is None:
             raise
-        command = shlex.join(redact_secrets(["aepretrain", "compare", *arguments]))
+        command = shlex.join(redact_words(["aepretrain", "compare", *arguments]))
         raise OutOfMemoryError(f"{error} Go on with: {command} {error.setting}", error.setting) from error
 
 
@@ -127,7 +130,7 @@ def _prepare_directory(out: Path, parsed: Parsed) -> None:
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     # The config is written first, so that an interrupted directory is recognized as that of a comparison.
     write_atomically(config, text.encode())
-    make_folder(out / "runs")
+    make_folder(inside(out, "runs"))
 
 
 def _may_change(key: str) -> bool:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import pickle
 import time
 import warnings
 from pathlib import Path
@@ -13,9 +12,11 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from aepretrain.console import print_line
-from aepretrain.errors import StoppedError, StorageError
+from aepretrain.errors import AEPretrainError, StoppedError, StorageError
 from aepretrain.processes import is_first_process
 from aepretrain.storage.files import sha256, sha256_of, storing, sync_folder, write_part
+from aepretrain.storage.guard import open_regular
+from aepretrain.storage.json_files import reason_of
 from aepretrain.storage.plain_values import plain
 from aepretrain.training.divergence import check_weights
 from aepretrain.training.options import Saving
@@ -121,7 +122,7 @@ class Checkpoints:
         torch.save(plain(state, "checkpoint"), buffer)
         data = buffer.getbuffer()
         with storing(path, len(data)):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.files.folder.mkdir(parents=True, exist_ok=True)
             part = write_part(path, data)
             try:
                 self.files.state.record_checkpoint(self.files.stage, sha256(data))
@@ -154,10 +155,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         StorageError: If it cannot be read or holds anything else.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), io.BufferedReader(open_regular(path)) as file:
             warnings.simplefilter("ignore")  # the error below is clearer than torch's warnings
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError("no dictionary")
+        return state
+    except AEPretrainError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {reason_of(error)}. Remove it to start the stage again.") from error
+    # A damaged file makes torch's unpickler raise nearly everything: AssertionError, AttributeError, struct's errors.
+    except Exception as error:
         # torch's own message suggests reading the file without this protection.
         raise StorageError(
             f"{path} is no checkpoint of plain values ({type(error).__name__}), and nothing else is read. "

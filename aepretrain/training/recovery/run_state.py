@@ -2,26 +2,51 @@
 
 import contextlib
 import json
-import os
 import re
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from aepretrain.errors import ConfigError, DivergedError, StoppedError, StorageError
 from aepretrain.processes import is_first_process
+from aepretrain.results import records
 from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.records import from_plain, to_plain
 from aepretrain.results.stage import StageRecord
 from aepretrain.storage.files import make_folder, sha256_of, storing, write_atomically
+from aepretrain.storage.guard import inside, truncate
+from aepretrain.storage.json_files import read_json
 from aepretrain.storage.weight_files import read_weights, write_weights
 
 METRICS, STATE = "metrics.jsonl", "state.json"
 WEIGHTS, RECORD = "model.safetensors", "record.json"
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+ANEW = "Start the run again in a new --out."
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What ``state.json`` has of a stage."""
+
+    status: Literal["running", "trained", "finished"]
+    metrics_bytes: int = 0
+    checkpoints: list[str] = field(default_factory=list)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.metrics_bytes < 0 or (self.status != "running" and set(self.files) != {WEIGHTS, RECORD}):
+            raise ValueError(f"a stage that is {self.status} names files {sorted(self.files)}")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """``state.json``."""
+
+    status: str
+    stages: Mapping[str, Any]
 
 
 class RunState:
@@ -51,14 +76,15 @@ class RunState:
         Raises:
             StorageError: If the file cannot be read or is damaged.
         """
-        try:
-            state = json.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not self.path.exists():
             return {"status": "new", "stages": {}}
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{self.path} cannot be read: {error}. Start the run again in a new --out.") from error
-        if not isinstance(state, dict) or not isinstance(state.get("stages"), dict):
-            raise StorageError(f"{self.path} is no record of a run. Start the run again in a new --out.")
+        state = read_json(self.path, ANEW)
+        try:
+            for stage, entry in from_plain(_Record, state).stages.items():
+                check_name(stage)
+                from_plain(_Entry, entry)
+        except ValueError as error:
+            raise StorageError(f"{self.path} is no record of a run: {error}. {ANEW}") from error
         return state
 
     @property
@@ -71,7 +97,7 @@ class RunState:
         try:
             return from_plain(Fingerprint, plain) if (plain := self.read().get("data")) is not None else None
         except ValueError as error:
-            raise StorageError(f"{self.path}: data.{error}. Start the run again in a new --out.") from error
+            raise StorageError(f"{self.path}: data.{error}. {ANEW}") from error
 
     def record_data(self, data: Fingerprint) -> None:
         """Record the fingerprint of the run's data."""
@@ -153,7 +179,7 @@ class RunState:
         path = self.out / METRICS
         if is_first_process() and path.is_file() and path.stat().st_size > length:
             with storing(path, 0):
-                os.truncate(path, length)
+                truncate(path, length)
 
     def _update(self, stage: str, values: dict[str, Any], *, afresh: bool = False) -> None:
         if is_first_process():
@@ -177,11 +203,25 @@ def check_name(stage: str) -> None:
     Example:
         >>> check_name("00-denoising")
     """
-    if not re.fullmatch(r"\w[\w.-]*", stage):
+    try:
+        records.check_name("a stage's name", stage)
+    except ValueError as error:
         raise ConfigError(
-            f"a stage's name names a folder, so it has letters, digits, '_', '-' and '.' alone, but is {stage!r}. It "
-            "comes from the name of the layer's class: rename that."
-        )
+            f"{error}. It names a folder, and comes from the name of the layer's class: rename that."
+        ) from error
+
+
+def read_stage_record(path: Path) -> StageRecord:
+    """Read the record of a trained stage.
+
+    Raises:
+        StorageError: If the file is missing or damaged.
+    """
+    kept = read_json(path, ANEW)
+    try:
+        return from_plain(StageRecord, kept.get("record") if isinstance(kept, dict) else None)
+    except ValueError as error:
+        raise StorageError(f"{path} cannot be read: {error}. {ANEW}") from error
 
 
 class StageFiles:
@@ -193,13 +233,14 @@ class StageFiles:
 
     Raises:
         ConfigError: If the name would lead out of the run directory.
+        StorageError: If its folder is a link.
     """
 
     def __init__(self, out: Path, stage: str) -> None:
         check_name(stage)
         self.state = RunState(out)
         self.stage = stage
-        self.folder = out / "stages" / stage
+        self.folder = inside(out, "stages", stage)
 
     def begin(self, *, resume: bool) -> None:
         """Start from the beginning: reset the stage's record, and delete the checkpoints of an earlier attempt.
@@ -232,10 +273,9 @@ class StageFiles:
         for name, digest in self.state.stage(self.stage)["files"].items():
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != digest:
-                raise StorageError(f"{path} is missing or is not what was written. Start the run again in a new --out.")
+                raise StorageError(f"{path} is missing or is not what was written. {ANEW}")
         read_weights(self.folder / WEIGHTS, module)
-        kept = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
-        return StageRecord(**kept["record"])
+        return read_stage_record(self.folder / RECORD)
 
     def commit(self, module: nn.Module, record: StageRecord) -> None:
         """Write weights and record, only then record the stage as trained, and delete its checkpoints.

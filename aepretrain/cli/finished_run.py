@@ -1,0 +1,143 @@
+"""A finished run as the verbs ``encode`` and ``predict`` use it: its networks, without the data it was trained on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+from aepretrain.cli.config import load_experiment
+from aepretrain.console import console, print_line
+from aepretrain.data.new_rows import NewRows, open_new_rows
+from aepretrain.errors import ConfigError
+from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
+from aepretrain.export.encoder import load_encoder
+from aepretrain.export.module import Encoder
+from aepretrain.export.row_files import Piece, write_rows
+from aepretrain.heads import Classifier
+from aepretrain.results.run import RunResult
+from aepretrain.runs.experiment import Experiment, load_classifier
+from aepretrain.runs.row_outputs import RowOutputs
+from aepretrain.storage.yaml_files import read_yaml
+from aepretrain.training.recovery.signals import stop_at_signal
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The directory of a finished run. Nothing is read from the data that it was trained on, which may be gone.
+
+    Args:
+        folder: The run directory.
+
+    Raises:
+        ConfigError: If it is no run directory, or one without an encoder.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "config.yaml").is_file():
+            raise ConfigError(f"{self.folder} is not a run directory: it has no config.yaml. Name one that fit wrote.")
+        if not (self.folder / "encoder" / "config.json").is_file():
+            raise ConfigError(
+                f"{self.folder} has no encoder folder: the run did not finish pretraining, or is a cell of a "
+                "comparison. Name a finished run of fit."
+            )
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The pretrained encoder, with the transform of raw values."""
+        return load_encoder(self.folder / "encoder")
+
+    @cached_property
+    def fine_tuned(self) -> Encoder:
+        """The encoder after fine-tuning.
+
+        Raises:
+            ConfigError: If the run did not fine-tune its encoder.
+        """
+        path = self.folder / "stages" / "classifier" / "encoder"
+        if not (path / "config.json").is_file():
+            raise ConfigError(f"{self.folder} has no fine-tuned encoder. Take --encoder pretrained.")
+        return load_encoder(path)
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The experiment, with shape and classes in place of the data."""
+        found = RunResult.read(self.folder / "results.json").data
+        arguments = {"in_shape": list(found.in_shape), "num_classes": found.classes}
+        data = {"class_path": "aepretrain.data.recorded.RecordedData", "init_args": arguments}
+        return load_experiment(self.folder / "config.yaml", data)
+
+    @cached_property
+    def autoencoder(self) -> StackedAutoencoder:
+        """The pretrained layers, with their decoders."""
+        return load_autoencoder(self.folder / "encoder")
+
+    @cached_property
+    def classifier(self) -> Classifier | None:
+        """The classifier; ``None`` if the run trained none."""
+        return load_classifier(self.experiment, self.folder) if self.experiment.has_classifier else None
+
+    @property
+    def source_settings(self) -> Mapping[str, Any]:
+        """The settings of the data source that the run was trained on."""
+        data = read_yaml(self.folder / "config.yaml", "Run fit again.")[1].get("data")
+        return data["init_args"] if isinstance(data, dict) and isinstance(data.get("init_args"), dict) else {}
+
+    def open(self, path: Path) -> NewRows:
+        """Open new rows for this run, and print what was read.
+
+        Raises:
+            DataError: If they cannot be read, or do not have the columns or the shape of the run's data.
+        """
+        rows = open_new_rows(path, self.encoder.in_shape, columns=self.encoder.columns, settings=self.source_settings)
+        for note in rows.notes:
+            print_line(f"data: {note}")
+        return rows
+
+
+def write_outputs(outputs: RowOutputs, rows: NewRows, out: Path, names: Mapping[str, Sequence[str]]) -> None:
+    """Write the values of rows, with their ids and labels where the format has room for them, under a progress bar.
+
+    Args:
+        outputs: Computes them.
+        rows: The rows.
+        out: The file.
+        names: Column names of the elements of vectors, by the name of the value.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    with stop_at_signal(f"while {out} was written, which is not there yet"):
+        write_rows(out, _with_ids(outputs, rows, alone=out.suffix == ".npy"), len(rows), names)
+    print_line(f"{len(rows):,} rows: {', '.join(outputs.names)}  {out}")
+
+
+def _with_ids(outputs: RowOutputs, rows: NewRows, *, alone: bool) -> Iterator[Piece]:
+    beside = {} if alone else {name: _as_array(x) for name, x in (("id", rows.ids), ("label", rows.labels)) if x}
+    done = 0
+    pieces = outputs.of(rows.x)
+    for piece in _tracked(pieces, len(rows)):
+        count = len(next(iter(piece.values())))
+        yield {**{name: x[done : done + count] for name, x in beside.items()}, **piece}
+        done += count
+
+
+def _tracked(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
+    """The pieces, under a bar with the time left on a terminal."""
+    columns = ("{task.completed:,} of {task.total:,} rows", BarColumn(20), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=count)
+        for piece in pieces:
+            yield piece
+            bar.advance(task, len(next(iter(piece.values()))))
+
+
+def _as_array(values: Sequence[Any]) -> NDArray[Any]:
+    array = np.asarray(values)
+    return np.asarray([str(value) for value in values]) if array.dtype == object else array

@@ -1,0 +1,100 @@
+"""``aepretrain encode``: codes of any rows, from the encoder of a finished run."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from torch import nn
+
+from aepretrain.cli.finished_run import FinishedRun, write_outputs
+from aepretrain.errors import ConfigError
+from aepretrain.export.row_files import check_format
+from aepretrain.runs.row_outputs import BY_CLASSIFIER, BY_DECODER, OutputName, RowOutputs
+
+DESCRIPTION = """\
+Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data of the run
+were; they stay in their order, and may exceed memory. Ids (paths of pictures) and labels are kept where they exist.
+Tables need the columns of the run by name, in any order.
+"""
+ADDED: tuple[OutputName, ...] = ("error", "prediction", "probability", "reconstruction")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb with the arguments after it."""
+    parsed = _parse(arguments)
+    out = Path(parsed.out).expanduser()
+    check_format(out)
+    names = _names(parsed)
+    if out.suffix == ".npy" and len(names) > 1:
+        more = ", ".join(names[1:])
+        raise ConfigError(f"a .npy file holds the codes alone, not {more} as well. Let --out end in .npz.")
+    finished = FinishedRun(Path(parsed.run).expanduser())
+    outputs = _outputs(finished, names, parsed)
+    write_outputs(outputs, finished.open(Path(parsed.data)), out, _columns(finished))
+
+
+def _parse(arguments: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(prog="aepretrain encode", description=DESCRIPTION, exit_on_error=False)
+    parser.add_argument("run", type=str, help="a run directory of fit")
+    parser.add_argument("--data", type=str, required=True, help=".npy file, Parquet file or folder, or pictures")
+    parser.add_argument("--out", type=str, required=True, help="the file to write")
+    parser.add_argument("--layer", type=int | None, default=None, help="codes of this layer, from 0; default: the last")
+    added = f"more values, separated by commas: {', '.join(ADDED)}; error is the reconstruction loss in nats per row"
+    parser.add_argument("--add", type=str, default="", help=added)
+    parser.add_argument("--per-feature", action="store_true", help="the error of each feature, too")
+    choice = Literal["pretrained", "fine-tuned"]
+    parser.add_argument("--encoder", type=choice, default="pretrained", help="before or after fine-tuning with labels")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1 or mps")
+    try:
+        return parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{reason}. Usage: aepretrain encode RUN --data PATH --out FILE") from error
+
+
+def _names(parsed: Namespace) -> list[OutputName]:
+    """The outputs that are asked for: codes first."""
+    added = [name.strip() for name in parsed.add.split(",") if name.strip()]
+    if unknown := [name for name in added if name not in ADDED]:
+        raise ConfigError(f"--add takes {', '.join(ADDED)}, but got {unknown[0]!r}. Separate them by commas.")
+    parts: list[OutputName] = ["error_per_feature"] if parsed.per_feature else []
+    return ["codes", *(name for name in ADDED if name in added), *parts]
+
+
+def _columns(finished: FinishedRun) -> dict[str, list[str]]:
+    """Names of the columns of a table for outputs that have one for each feature or class."""
+    encoder = finished.encoder
+    classes, features = encoder.class_names or [], encoder.columns or []
+    if len(features) != math.prod(encoder.in_shape):  # a column of lists holds several features
+        features = []
+    return {
+        "error_per_feature": [f"error_{name}" for name in features],
+        "reconstruction": [f"reconstruction_{name}" for name in features],
+        "probability": [f"probability_{name}" for name in classes],
+    }
+
+
+def _outputs(finished: FinishedRun, names: Sequence[OutputName], parsed: Namespace) -> RowOutputs:
+    decodes, classifies = (any(name in kind for name in names) for kind in (BY_DECODER, BY_CLASSIFIER))
+    if decodes and parsed.encoder == "fine-tuned":
+        raise ConfigError(
+            "errors and reconstructions need the decoders, which belong to the pretrained encoder. Leave --encoder out."
+        )
+    encoder = finished.fine_tuned if parsed.encoder == "fine-tuned" else finished.encoder
+    layers = encoder.layers
+    assert isinstance(layers, nn.Sequential)  # as a stack saves it
+    count = len(layers)
+    if parsed.layer is not None and not 0 <= parsed.layer < count:
+        raise ConfigError(f"--layer must be 0 to {count - 1}, but is {parsed.layer}: the run has {count} layers.")
+    depth = count if parsed.layer is None else parsed.layer + 1
+    return RowOutputs(
+        names,
+        encoder.transform,
+        layers[:depth],
+        autoencoder=finished.autoencoder.lower(depth) if decodes else None,
+        classifier=finished.classifier if classifies else None,
+        class_names=encoder.class_names,
+        device=parsed.device,
+    )

@@ -1,0 +1,79 @@
+"""Files that hold one value per row, such as its group, its time or its split."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepretrain.data.npy import read_labels
+from aepretrain.data.origin import listed
+from aepretrain.data.parquet_columns import read_column
+from aepretrain.data.parquet_files import read_files
+from aepretrain.errors import DataError
+
+
+def read_values(path: str | Path, count: int) -> NDArray[Any]:
+    r"""The values in a ``.npy``, ``.csv``, ``.txt`` or ``.parquet`` file of one column.
+
+    Lines of text are values as they are; a first line beyond the number of rows is taken as the name of the column.
+
+    Args:
+        path: The file.
+        count: Number of rows.
+
+    Raises:
+        ConfigError: If pyarrow is needed and missing.
+        DataError: If the file cannot be read, or has several columns.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> path = Path(mkdtemp()) / "patients.csv"
+        >>> path.write_text("patient\nanna\nanna\nbert\n")
+        23
+        >>> read_values(path, 3).tolist()
+        ['anna', 'anna', 'bert']
+    """
+    path = Path(path).expanduser()
+    ending = path.suffix.lower()
+    if ending in (".csv", ".txt"):
+        return _read_lines(path, count)
+    return _read_parquet(path) if ending == ".parquet" else read_labels(path)
+
+
+def _read_lines(path: Path, count: int) -> NDArray[Any]:
+    rows = read_csv(path)
+    for number, row in enumerate(rows):
+        if len(row) > 1:
+            raise DataError(
+                f"{path}: one value per line is needed, but line {number + 1} has {len(row)}. Keep one column."
+            )
+    values = [row[0] if row else "" for row in rows]
+    while values and not values[-1] and len(values) > count:
+        values.pop()
+    return np.array(values[1:] if len(values) == count + 1 else values, dtype=object)
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """The lines of a text file, each as its values between commas.
+
+    Raises:
+        DataError: If the file cannot be read as text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [[value.strip() for value in row] for row in csv.reader(file)]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no text with commas: {error}. Save it as UTF-8.") from error
+
+
+def _read_parquet(path: Path) -> NDArray[Any]:
+    if not path.is_file():
+        raise DataError(f"{path} cannot be read: there is no such file. Check the path.")
+    files = read_files(path, [path])
+    if len(names := files[0].schema.names) != 1:
+        raise DataError(f"{path}: one column is needed, but it has {listed(names)}. Keep one column.")
+    return read_column(names[0], files)

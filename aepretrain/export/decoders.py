@@ -1,0 +1,125 @@
+"""The decoders of a stack, saved beside its encoder."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from aepretrain.errors import StorageError
+from aepretrain.export.architecture import build, describe
+from aepretrain.export.tensors import read_tensors
+from aepretrain.parts.coders import Transposed
+from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from aepretrain.results.records import shown
+
+DECODERS = "decoder.safetensors"
+"""The file of the weights of all decoders."""
+LIKELIHOODS: dict[str, type[Likelihood]] = {cls.__name__: cls for cls in (Gaussian, Bernoulli, Categorical)}
+"""The likelihoods that a saved decoder may have."""
+
+
+def pack_decoders(decoders: Sequence[tuple[nn.Module, Likelihood]]) -> tuple[dict[str, Any], bytes | None]:
+    """Describe decoders in plain values, and serialize their weights.
+
+    Args:
+        decoders: Decoder and likelihood of each layer, from the input up.
+
+    Returns:
+        The description, and the weights as safetensors; the reason and ``None`` if a decoder cannot be described.
+
+    Example:
+        >>> described, weights = pack_decoders([(nn.Linear(2, 4), Bernoulli())])
+        >>> described["layers"][0]["likelihood"]
+        {'type': 'Bernoulli'}
+        >>> pack_decoders([(nn.LayerNorm(2), Gaussian())])[0]["left_out"][:40]
+        'a decoder can be saved if it is made of '
+    """
+    modules = nn.ModuleList(_untied(decoder) for decoder, _ in decoders)
+    try:
+        layers = [
+            {"architecture": describe(module), "likelihood": _describe_likelihood(likelihood)}
+            for module, (_, likelihood) in zip(modules, decoders, strict=True)
+        ]
+    except ValueError as error:
+        return {"left_out": str(error).replace("an encoder", "a decoder")}, None
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in modules.state_dict().items()}
+    weights = safetensors.torch.save(tensors)
+    return {"layers": layers, "sha256": _digest(weights, layers)}, weights
+
+
+def has_decoders(config: Mapping[str, Any]) -> bool:
+    """Whether the ``config.json`` of an encoder describes decoders."""
+    return isinstance(config.get("decoder"), Mapping) and "layers" in config["decoder"]
+
+
+def load_decoders(folder: Path, config: Mapping[str, Any]) -> tuple[nn.ModuleList, list[Likelihood]]:
+    """Load the decoders beside an encoder, as strictly as the encoder.
+
+    Args:
+        folder: The folder of the encoder.
+        config: Its ``config.json``.
+
+    Returns:
+        The decoders and their likelihoods, from the input up.
+
+    Raises:
+        StorageError: If there are none, a file is damaged, or tensors do not match the architecture.
+    """
+    place = folder / "config.json"
+    if not has_decoders(config):
+        found = config.get("decoder")
+        reason = f": {found['left_out']}" if isinstance(found, Mapping) and "left_out" in found else "."
+        raise StorageError(f"{folder} holds an encoder without decoders{reason} Take load_encoder, or a run of fit.")
+    described = config["decoder"]["layers"]
+    if not isinstance(described, list) or not described or not all(isinstance(each, Mapping) for each in described):
+        raise StorageError(f"{place}: decoder.layers must list decoders, but is {shown(described)}. Export it again.")
+    with torch.device("meta"):
+        modules = nn.ModuleList(build(each.get("architecture", {})) for each in described)
+    likelihoods = [_build_likelihood(each.get("likelihood"), place) for each in described]
+    path = folder / DECODERS
+    weights, tensors = read_tensors(path, modules.state_dict())
+    if _digest(weights, described) != config["decoder"].get("sha256"):
+        raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
+    modules.load_state_dict(tensors, strict=True, assign=True)
+    return modules, likelihoods
+
+
+def _untied(module: nn.Module) -> nn.Module:
+    """The module with a linear map in place of each one that shares the weights of an encoder."""
+    if isinstance(module, nn.Sequential):
+        return nn.Sequential(*map(_untied, module))
+    if not isinstance(module, Transposed):
+        return module
+    linear = nn.Linear(module.weight.shape[0], module.weight.shape[1])
+    linear.load_state_dict({"weight": module.weight.t(), "bias": module.bias})
+    return linear
+
+
+def _describe_likelihood(likelihood: Likelihood) -> dict[str, Any]:
+    name = type(likelihood).__name__
+    if LIKELIHOODS.get(name) is not type(likelihood):
+        raise ValueError(f"a decoder can be saved with a likelihood out of {', '.join(LIKELIHOODS)}, but not {name}.")
+    return {"type": name, **asdict(likelihood)}  # type: ignore[call-overload]
+
+
+def _build_likelihood(described: Any, place: Path) -> Likelihood:
+    name = described.get("type") if isinstance(described, Mapping) else None
+    if not isinstance(name, str) or name not in LIKELIHOODS:
+        raise StorageError(
+            f"{place} must name a likelihood out of {', '.join(LIKELIHOODS)}, but has {shown(described)}. Export it "
+            "again."
+        )
+    try:
+        return LIKELIHOODS[name](**{key: value for key, value in described.items() if key != "type"})
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"{place}: the likelihood {name} does not fit: {' '.join(str(error).split())}") from error
+
+
+def _digest(weights: bytes, layers: Any) -> str:
+    return hashlib.sha256(weights + json.dumps(layers, sort_keys=True).encode()).hexdigest()
