@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
@@ -17,6 +18,7 @@ from aepretrain.data import DataModule
 from aepretrain.data.words import count_of, list_of
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DataError
+from aepretrain.report.comparison_files import run_warnings
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.drawing import draw_report
 from aepretrain.results.cell import CellResult, write_rows
@@ -127,7 +129,7 @@ def _run_missing(
     bench.remove_groups()
     write_rows(out / "results.csv", [rows[cell] for cell in cells])
     facts = bench.trials[0].experiment.describe_data()
-    summary = summarize([rows[cell] for cell in cells], comparison, facts)
+    summary = replace(summarize([rows[cell] for cell in cells], comparison, facts), warnings=tuple(run_warnings(out)))
     summary.write(out / "summary.json")
     if on_summary is not None:
         on_summary(summary)

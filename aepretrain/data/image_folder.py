@@ -181,7 +181,8 @@ class ImageFolder(DecodedData):
             return str(error)
         if self.size is None:
             return picture
-        return replace(picture, image=center_crop(resize(picture.image, [self.size]), [self.size]))
+        image = center_crop(resize(picture.image, [self.size]), [self.size])
+        return replace(picture, image=image, is_cropped=picture.image.width != picture.image.height)
 
     def _first_shape(self) -> tuple[int, ...]:
         """The shape of the first picture that can be decoded."""

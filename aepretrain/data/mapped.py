@@ -14,7 +14,7 @@ from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.float32 import check_real
 from aepretrain.data.labels import number_classes
-from aepretrain.data.npy import NpyHeader, read_labels
+from aepretrain.data.npy import NpyHeader, check_fits_float32, read_labels
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
 from aepretrain.data.rows import pieces
@@ -31,7 +31,7 @@ class MappedArray(StoredData):
     training. The batches are bitwise the same.
 
     Args:
-        x: File with the inputs, shape ``(N, ...)``: float32, float16, or uint8.
+        x: File with the inputs, shape ``(N, ...)``: numbers or booleans, which are read as float32.
         y: File with the labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes,
             in sorted order. ``None`` for data without classes.
         transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
@@ -55,8 +55,8 @@ class MappedArray(StoredData):
             model, its batches and the program itself need memory in addition.
 
     Raises:
-        DataError: If a file is missing, truncated, pickled or of another type, the two files do not match, or labels
-            are missing or no classes.
+        DataError: If a file is missing, truncated, pickled or of another type, numbers do not fit float32, the two
+            files do not match, or labels are missing or no classes.
         ConfigError: If the budget is not a size, ``scale`` and ``transform`` both scale the data, or two settings
             divide them.
 
@@ -137,6 +137,7 @@ class MappedArray(StoredData):
         return largest
 
     def read(self) -> tuple[FileRows, Tensor | None]:
+        check_fits_float32(self.x, self.origin)
         rows = self._rows()
         rows.transform = self.transform
         return rows, self.y
@@ -149,9 +150,8 @@ def _check_header(header: NpyHeader, path: str) -> None:
     check_real(header.dtype, Origin(path))
     if not header.dtype.isnative or header.dtype.name not in TYPES:
         raise DataError(
-            f"{path}: inputs must be float32, float16 or uint8, but are {header.dtype}. "
-            "Save them with np.save(path, array.astype(np.float32)), which keeps 7 digits: subtract the start of a "
-            "clock before."
+            f"{path}: inputs must be floats of 16 to 64 bits, whole numbers or booleans in the byte order of this "
+            f"machine, but are {header.dtype}. Save them with np.save(path, array.astype(np.float32))."
         )
     if not math.prod(header.shape):
         raise DataError(f"{path}: there are no examples, or they hold no values: its shape is {header.shape}.")

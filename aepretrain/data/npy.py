@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
+from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
 from aepretrain.errors import DataError
 from aepretrain.storage.guard import open_regular
 from aepretrain.storage.json_files import reason_of
 
 WRITE = "Write it with np.save(path, array)."
+
+PIECE = 4 << 20
+"""Bytes that are checked at once."""
+EXACT_TYPES = ("float16", "float32", "uint8", "int8", "uint16", "int16", "bool")
+"""Types whose values are exact in float32."""
 
 
 @dataclass(frozen=True)
@@ -90,3 +97,24 @@ def read_labels(path: str | Path) -> NDArray[Any]:
             return np.load(file, allow_pickle=False)
     except (OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be read: {reason_of(error)}. {WRITE}") from error
+
+
+def check_fits_float32(header: NpyHeader, origin: Origin) -> None:
+    """Raise a DataError if float32 cannot hold the values of a file, or does not tell them apart.
+
+    Args:
+        header: The file, whose values are numbers.
+        origin: Names rows and columns for the message.
+    """
+    if header.dtype.name in EXACT_TYPES:
+        return
+    width = int(np.prod(header.shape[1:]))
+    step, sampled, samples = max(1, PIECE // (width * header.dtype.itemsize)), sampled_rows(header.shape[0]), []
+    for first in range(0, header.shape[0], step):
+        rows = min(step, header.shape[0] - first)
+        place = header.offset + first * width * header.dtype.itemsize
+        values = np.fromfile(header.path, header.dtype, rows * width, offset=place).reshape(rows, *header.shape[1:])
+        to_float32(values, origin, first)
+        chosen = sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + rows)]
+        samples.append(values[chosen - first])
+    check_digits(np.concatenate(samples), origin)

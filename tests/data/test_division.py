@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from aepretrain import Arrays, Digits
+from aepretrain import Arrays, ConfigError, Digits
+from aepretrain.data.division import divide
+from aepretrain.data.examples import Examples, Source
+from aepretrain.data.inspection import missing_classes
 from aepretrain.data.random_division import divide_rows
 
 
@@ -77,3 +80,55 @@ def test_the_numbers_of_examples_do_not_depend_on_rare_classes(counts):
     parts = divide_rows(len(y), y, validation=0.25, test=0.2)
     assert sum(map(len, parts)) == sum(counts)
     assert all(len(rows) >= 9 for rows in parts)
+
+
+@pytest.mark.parametrize(
+    ("validation", "test"), [(0.0, 0.2), (0.2, 0.0), (1.0, 0.2), (0.2, 1.0), (0.5, 0.5), (-0.1, 0.2)]
+)
+def test_shares_that_leave_nothing_to_train_on_are_refused(validation, test):
+    examples = Examples(torch.rand(50, 2))
+    with pytest.raises(ConfigError, match=rf"leave training data, but got {validation} and {test}"):
+        divide(examples, validation=validation, test=test)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize(("validation", "test"), [(0.1, 0.2), (0.3, 0.1), (0.45, 0.45)])
+def test_shares_are_those_of_all_examples_and_labels_stay_with_their_inputs(labelled, validation, test):
+    x = torch.arange(200.0).unsqueeze(1)
+    source = divide(Examples(x, torch.arange(200) % 4 if labelled else None), validation=validation, test=test, seed=2)
+    sizes = [len(split) for split in (source.train, source.validation, source.test)]
+    assert sizes == [200 - round(200 * validation) - round(200 * test), round(200 * validation), round(200 * test)]
+    for split in (source.train, source.validation, source.test):
+        if labelled:
+            assert torch.equal(split.y, split.x[:, 0].long() % 4)
+        else:
+            assert split.y is None
+    together = torch.cat([source.train.x, source.validation.x, source.test.x])
+    assert torch.equal(together.sort(dim=0).values, x)
+
+
+@pytest.mark.parametrize("y", [None, torch.arange(120) % 5])
+def test_every_seed_divides_otherwise_and_always_alike(y):
+    found = [divide_rows(120, y, validation=0.2, test=0.2, seed=seed) for seed in (0, 0, 1)]
+    for own, again, other in zip(*found, strict=True):
+        assert torch.equal(own, again)
+        assert not torch.equal(own.sort().values, other.sort().values)
+    default = divide_rows(120, y, 0.2, 0.2)
+    assert all(torch.equal(a, b) for a, b in zip(default, found[0], strict=True))
+
+
+def test_missing_classes_are_listed_up_to_ten():
+    def examples(labels):
+        return Examples(torch.zeros(len(labels), 1), torch.tensor(labels))
+
+    few, every = examples([0]), examples(list(range(12)))
+    assert missing_classes(Source(every, every, every)) == []
+    found = missing_classes(Source(few, every, Examples(torch.zeros(1, 1))))
+    listed = ", ".join(str(label) for label in range(1, 11))
+    assert found == [
+        f"training split: no example of {listed} and 1 other classes. Give more examples, or merge rare classes."
+    ]
+    eleven = missing_classes(Source(every, examples([0, 1]), every), [f"c{k}" for k in range(12)])
+    (sentence,) = eleven
+    assert sentence.startswith("validation split: no example of 'c2', 'c3'")
+    assert "other classes" not in sentence

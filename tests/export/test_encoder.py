@@ -30,7 +30,7 @@ from aepretrain import (
     save_encoder,
 )
 from aepretrain.export.architecture import LAYERS, _arguments, build, describe
-from aepretrain.export.encoder import _digest
+from aepretrain.export.encoder import DECISIVE, _digest
 from aepretrain.parts.coders import ACTIVATIONS
 from tests.support.full_disk import largest_file
 
@@ -161,6 +161,25 @@ def test_architectures_outside_the_list_are_refused(saved, architecture, message
     rewrite(saved, architecture=architecture)
     with pytest.raises(StorageError, match=message):
         load_encoder(saved)
+
+
+@pytest.mark.parametrize(("version", "key"), [(version, key) for version, keys in DECISIVE.items() for key in keys])
+def test_the_digest_covers_the_weights_and_every_key_that_decides_what_they_mean(version, key):
+    config = {name: [1] for name in (*DECISIVE[1], *DECISIVE[2], "provenance")} | {"format": version}
+    digest = _digest(b"weights", config)
+    assert _digest(b"weights", config | {"provenance": [2]}) == digest != _digest(b"other", config)
+    if key == "format":
+        assert _digest(b"weights", config | {"format": 3 - version}) != digest
+    else:
+        assert _digest(b"weights", config | {key: [2]}) != digest
+
+
+def test_what_decides_the_codes_is_covered_by_the_digest(saved):
+    config = json.loads((saved / "config.json").read_text())
+    describing = {"preprocessing", "provenance", "sha256", "decoder"}  # the decoder has a digest of its own
+    assert set(config) - describing == set(DECISIVE[2])
+    assert set(DECISIVE[1]) == {"in_shape", "code_shape", "architecture", "preprocessing"}
+    assert config["sha256"] == _digest((saved / "encoder.safetensors").read_bytes(), config)
 
 
 def test_another_format_is_refused(saved):

@@ -5,16 +5,19 @@ import pytest
 import torch
 
 from aepretrain import (
+    Bernoulli,
+    Categorical,
     DenoisingAutoencoder,
     Dense,
     Digits,
+    Gaussian,
     GreedyStack,
     Masking,
     PlainAutoencoder,
     Pretraining,
     RunContext,
 )
-from aepretrain.layers.diagnostics import CodeStatistics, identity_score
+from aepretrain.layers.diagnostics import CodeStatistics, diagnose, identity_score, mean_reconstruction
 
 
 def test_code_statistics_over_batches_are_those_of_a_plain_loop():
@@ -62,6 +65,123 @@ def test_units_at_the_ends_of_a_bounded_range_are_saturated():
     half_bounded = CodeStatistics((3,), (0.0, math.inf))
     half_bounded.update(h)
     assert "saturated_units" not in half_bounded.compute()
+
+
+@pytest.mark.parametrize("code_range", [(0.0, 1.0), (-1.0, 1.0), (2.0, 6.0)])
+def test_statistics_of_a_bounded_code_are_those_of_a_plain_loop(code_range):
+    low, high = code_range
+    generator = torch.Generator().manual_seed(0)
+    h = low + (high - low) * torch.rand(400, 2, 10, generator=generator)
+    h[:, 0, 0], h[:, 0, 1] = low, high
+    h[:, 0, 2] = low + (high - low) * torch.tensor([0.005, 0.995]).repeat(200)
+    h[:, 0, 3] = low + (high - low) * torch.tensor([0.015, 0.985]).repeat(200)
+    h[:, 0, 4], h[:5, 0, 4] = low, (low + high) / 2  # 98.75 % at the end
+    h[:, 0, 5], h[:4, 0, 5] = low, (low + high) / 2  # 99 %
+    h[:, 0, 6] = (low + high) / 2 + (high - low) * 0.0289 * torch.tensor([1.0, -1.0]).repeat(200)
+    h[:, 0, 7] = (low + high) / 2 + (high - low) * 0.0288 * torch.tensor([1.0, -1.0]).repeat(200)
+    statistics = CodeStatistics((2, 10), code_range)
+    for batch in h.split(64):
+        statistics.update(batch)
+    found = {name: value.item() for name, value in statistics.compute().items()}
+    units = h.flatten(1).double().T
+    margin, least = 0.01 * (high - low), 0.01 * (high - low) ** 2 / 12
+    at_an_end = [sum(v < low + margin or v > high - margin for v in unit.tolist()) / 400 for unit in units]
+    assert found["saturated_units"] == sum(share >= 0.99 for share in at_an_end) == 4
+    assert found["informative_units"] == sum(unit.var(correction=0).item() > least for unit in units)
+    assert found["dead_units"] == sum((unit.abs() <= 0.01).all().item() for unit in units) == (low == 0)
+    assert found["active_share"] == pytest.approx((units.abs() > 0.01).double().mean().item())
+    assert found["mean_abs_code"] == pytest.approx(units.abs().mean().item(), rel=1e-5)
+
+
+def test_a_unit_is_active_above_one_hundredth():
+    statistics = CodeStatistics((3,))
+    statistics.update(torch.tensor([[0.0099, -0.0101, 0.0], [0.0, 0.0, 0.01]], dtype=torch.float32))
+    assert statistics.compute()["dead_units"].item() == 2
+    assert statistics.compute()["active_share"].item() == pytest.approx(1 / 6)
+
+
+def test_a_prior_of_unit_variance_is_the_least_scale_of_a_code():
+    h = torch.randn(1000, 10, generator=torch.Generator().manual_seed(0))
+    for scale, informative in ((0.05, 0), (0.2, 10), (3.0, 10)):
+        with_prior, without = CodeStatistics((10,), prior=True), CodeStatistics((10,))
+        for statistics in (with_prior, without):
+            statistics.update(scale * h)
+        assert with_prior.compute()["informative_units"].item() == informative
+        assert without.compute()["informative_units"].item() == 10
+
+
+def test_constant_units_far_from_zero_vary_by_rounding_alone():
+    statistics = CodeStatistics((2,))
+    h = torch.stack([torch.full((100,), 1000.0), torch.full((100,), -1000.0)], dim=1)
+    h[::2] += 2**-14 * torch.tensor([1.0, -1.0])
+    statistics.update(h)
+    assert (statistics.moments().variance > 0).all()
+    assert statistics.compute()["informative_units"].item() == 0
+
+
+def test_the_moments_of_several_processes_are_those_of_all_codes():
+    parts = torch.randn(3, 40, 5, generator=torch.Generator().manual_seed(0)) + torch.arange(3.0).reshape(3, 1, 1)
+    gathered = CodeStatistics((5,))
+    each = [CodeStatistics((5,)) for _ in parts]
+    for statistics, part in zip(each, parts, strict=True):
+        statistics.update(part)
+    for name in ("count", "means", "squares"):  # as torchmetrics gathers what has no reduction
+        setattr(gathered, name, torch.stack([getattr(statistics, name) for statistics in each]))
+    found, whole = gathered.moments(), parts.flatten(0, 1)
+    assert found.examples.item() == 120
+    torch.testing.assert_close(found.mean, whole.mean(dim=0))
+    torch.testing.assert_close(found.variance, whole.var(dim=0, correction=0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0, 1.7])
+def test_the_identity_score_is_the_explained_share_of_the_variance_of_the_noise(share):
+    x, noise = torch.rand(100, 5, generator=torch.Generator().manual_seed(0)), []
+
+    def reconstruct(n):
+        noise.append(n)
+        return share * n + (1 - share) * n.mean(dim=0)
+
+    found = identity_score(SimpleNamespace(reconstruct=reconstruct), x, torch.Generator().manual_seed(3))
+    assert found == pytest.approx(1 - (1 - share) ** 2, abs=1e-5)
+    again = []
+    identity_score(SimpleNamespace(reconstruct=lambda n: again.append(n) or n), x, torch.Generator().manual_seed(3))
+    assert torch.equal(noise[0], again[0])
+    assert torch.equal(noise[0].sort(dim=0).values, x.sort(dim=0).values)
+
+
+def test_what_is_measured_once_is_what_the_layer_measures():
+    x = torch.rand(50, 3)
+    layer = SimpleNamespace(
+        reconstruct=lambda n: n,
+        mean_reconstruction=lambda x: 2.5,
+        unit_diagnostics=lambda x: {"kl": torch.tensor([0.05, 0.125, 3.0])},
+    )
+    found = diagnose(layer, x)
+    assert found.scalars == {"identity_score": 1.0, "mean_reconstruction": 2.5, "used_units": 2.0}
+    assert found.units == {"kl": pytest.approx((0.05, 0.125, 3.0))}
+    assert (found.used_units, found.identity_text) == (2, "1.00")
+    layer.mean_reconstruction, layer.unit_diagnostics = lambda x: None, lambda x: {}
+    found = diagnose(layer, torch.ones(50, 3))
+    assert list(found.scalars) == ["identity_score"]
+    assert (found.units, found.used_units, found.identity_text) == ({}, None, "not defined")
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical((2, 3))], ids=lambda v: type(v).__name__)
+def test_the_loss_of_the_mean_is_that_of_no_better_constant_answer(likelihood):
+    choices = torch.randint(0, 6, (200,), generator=torch.Generator().manual_seed(0))
+    x = torch.cat([torch.eye(2)[choices % 2], torch.eye(3)[choices // 2]], dim=1)
+    found = mean_reconstruction(likelihood, x)
+    y = torch.zeros(1, 5, requires_grad=True)
+    optimizer = torch.optim.LBFGS([y], max_iter=100)
+
+    def loss():
+        optimizer.zero_grad()
+        value = likelihood(x, y.expand_as(x)).mean()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    assert found == pytest.approx(loss().item(), rel=1e-5)
 
 
 def test_the_identity_score_of_constant_data_is_not_defined_whatever_the_rounding():

@@ -3,7 +3,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
-from aepretrain import Autoencoder, Bernoulli, Dense, PlainAutoencoder
+from aepretrain import (
+    Autoencoder,
+    Bernoulli,
+    Dense,
+    PlainAutoencoder,
+)
 from aepretrain.data import Batches
 from aepretrain.parts.noise import Noise
 from tests.support.variants import CODERS, VARIANTS, WITHOUT_REGULARIZER, make

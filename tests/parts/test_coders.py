@@ -57,12 +57,61 @@ def test_hidden_layers_are_mirrored():
     assert shapes == [(7, 9), (5, 7), (2, 5), (5, 2), (7, 5), (9, 7)]
 
 
-def test_initial_weights_of_a_sigmoid_layer_are_uniform_as_in_the_tutorials():
-    affine = Dense(300).build((200,)).affine
-    bound = 4 * math.sqrt(6 / (200 + 300))
-    assert affine.weight.abs().max() <= bound
-    assert affine.weight.abs().max() > 0.99 * bound
-    assert not affine.bias.any()
+# Glorot and Bengio (2010), He et al. (2015): see the module.
+GAINS = {"sigmoid": 4.0, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2), "silu": math.sqrt(2), "gelu": math.sqrt(2)}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_initial_weights_are_uniform_with_the_gain_of_the_activation_that_follows(activation):
+    parts = Dense(300, activation, hidden=(250,), code_activation="tanh").build((200,))
+    gain = GAINS.get(activation, 1.0)
+    layers = [(parts.body[0], gain), (parts.affine, 1.0), (parts.decoder[0], gain), (parts.decoder[2], 1.0)]
+    for layer, own in layers:
+        bound = own * math.sqrt(6 / sum(layer.weight.shape))
+        assert 0.99 * bound < layer.weight.abs().max() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_range_of_a_code_is_that_of_its_activation_function(activation):
+    low, high = Dense(3, "linear", code_activation=activation).code_range
+    values = ACTIVATIONS[activation].module()(torch.linspace(-1e3, 1e3, 400_001, dtype=torch.float64))
+    for bound, end in ((low, values.min().item()), (high, values.max().item())):
+        assert bound == pytest.approx(end, abs=0.002) if math.isfinite(bound) else abs(end) >= 10
+    assert low <= values.min()
+    assert high >= values.max()
+
+
+def test_the_narrowest_layer_may_be_hidden():
+    assert Dense(5).narrowest((9,)) == 5
+    assert Dense(5, hidden=(7, 3)).narrowest((9,)) == 3
+    assert Dense(2, hidden=(7, 3)).narrowest((9,)) == 2
+
+
+def test_a_code_that_is_unsquashed_is_the_affine_map_and_keeps_the_rest():
+    coder = Dense(5, "relu", tied=True, hidden=(7,), code_activation="sigmoid").unsquashed()
+    assert coder == Dense(5, "relu", tied=True, hidden=(7,), code_activation="linear")
+    assert coder.code_range == (-math.inf, math.inf)
+
+
+def test_the_defaults_are_those_of_the_documentation_and_one_unit_is_enough():
+    assert Dense(1) == Dense(features=1, activation="sigmoid", tied=False, hidden=(), code_activation=None)
+    assert Dense(2, hidden=[1]).build((1,)).code_shape == (2,)
+    assert Dense(2, hidden=[1]) == Dense(2, hidden=(1,))
+    assert type(Dense(2, "relu").build((3,)).activation) is nn.ReLU
+
+
+@pytest.mark.parametrize("in_shape", [(6,), (2, 3), (1, 2, 3)])
+def test_images_are_flattened_and_given_back_and_rows_are_left_as_they_are(in_shape):
+    parts, x = Dense(4, "tanh", hidden=(5,)).build(in_shape), torch.rand(3, *in_shape)
+    ends = isinstance(parts.body[0], nn.Flatten), isinstance(parts.decoder[-1], nn.Unflatten)
+    assert ends == (len(in_shape) > 1, len(in_shape) > 1)
+    first, second = next(module for module in parts.body if isinstance(module, nn.Linear)), parts.affine
+    h = torch.tanh(second(torch.tanh(first(x.reshape(3, 6)))))
+    torch.testing.assert_close(parts.encoder(x), h)
+    up, down = [module for module in parts.decoder if isinstance(module, nn.Linear)]
+    torch.testing.assert_close(parts.decoder(h), down(torch.tanh(up(h))).reshape(x.shape))
 
 
 def test_a_flat_encoder_has_the_same_modules_in_the_same_order():

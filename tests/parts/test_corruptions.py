@@ -68,10 +68,32 @@ def test_dropout_keeps_the_mean():
     assert m.mean().item() == pytest.approx(1, abs=0.01)
 
 
-@pytest.mark.parametrize("corruption", [Masking, SaltAndPepper, SwapNoise, Dropout])
+def test_rare_corruption_of_half_precision_is_as_rare_as_it_is_said():
+    """Uniform numbers in bfloat16 are multiples of 1/256: the smallest probability would be 0.4 %."""
+    x = torch.ones(N, dtype=torch.bfloat16)
+    for corruption in (Masking(0.001), Dropout(0.001)):
+        assert share(corruption(x, Noise(torch.Generator().manual_seed(0))) == 0) == pytest.approx(0.001, abs=3e-4)
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    assert (Masking().p, GaussianNoise().std, SwapNoise().p, Dropout().p) == (0.25, 0.1, 0.15, 0.5)
+    assert SaltAndPepper() == SaltAndPepper(p=0.25, low=0.0, high=1.0)
+
+
+@pytest.mark.parametrize("corruption", [Masking, GaussianNoise, SaltAndPepper, SwapNoise, Dropout])
+def test_no_noise_is_the_end_of_every_range_and_changes_nothing(corruption):
+    x = torch.rand(20, 3)
+    assert torch.equal(corruption(0.0)(x), x)
+    assert torch.equal(NoCorruption()(x), x)
+
+
+NAMES = {Masking: "masking", SaltAndPepper: "salt-and-pepper", SwapNoise: "swap noise", Dropout: "dropout"}
+
+
+@pytest.mark.parametrize("corruption", NAMES)
 @pytest.mark.parametrize("p", [1.5, 1.0, -0.1, float("nan")])
 def test_a_probability_outside_its_range_is_refused(corruption, p):
-    with pytest.raises(ValueError, match=rf"p must lie in \[0, 1\), but got {p}"):
+    with pytest.raises(ValueError, match=rf"^{NAMES[corruption]} p must lie in \[0, 1\), but got {p}\. At p=1 "):
         corruption(p)
 
 

@@ -1,3 +1,4 @@
+import math
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal
 
 from aepretrain import Bernoulli, Categorical, Gaussian
+from tests.support.gradients import check_gradients
 
 
 def pair(*shape):
@@ -94,3 +96,83 @@ def test_groups_that_are_no_choices_are_refused():
         Categorical((2, 3)).check(torch.eye(4))
     with pytest.raises(ValueError, match="at least 2 features, but got 1"):
         Categorical((1, 3))
+
+
+class Within(Gaussian):
+    """A likelihood of values in another interval."""
+
+    support = (2.0, 12.0)
+
+
+@pytest.mark.parametrize("value", [2.0, 12.0, 2 - 0.9e-4, 12 + 0.9e-4])
+def test_the_ends_of_the_interval_are_taken_and_rounding_is_a_share_of_its_length(value):
+    Within().check(torch.tensor([[5.0, value]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("value", [2 - 1.1e-4, 12 + 1.1e-4])
+def test_values_beyond_rounding_are_refused(value):
+    with pytest.raises(ValueError, match=r"Within takes values in \[2, 12\], but the data reach from"):
+        Within().check(torch.tensor([[5.0, value]], dtype=torch.float64))
+
+
+def test_codes_must_lie_in_the_interval():
+    for likelihood, low, high in ((Bernoulli(), 0.0, 1.0), (Within(), 2.0, 12.0), (Gaussian(), -1e9, 1e9)):
+        likelihood.check_codes("layer 0", low, high)
+    for low, high in ((-0.01, 1.0), (0.0, 1.01)):
+        with pytest.raises(
+            ValueError, match=r"its likelihood Bernoulli takes values in \[0, 1\], but the codes of layer 3"
+        ):
+            Bernoulli().check_codes("layer 3", low, high)
+    with pytest.raises(ValueError, match="the codes of layer 3 are no choices that add up to 1"):
+        Categorical().check_codes("layer 3", 0.0, 1.0)
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical(), Categorical((2, 4))], ids=str)
+def test_the_output_of_a_mean_has_that_mean(likelihood):
+    mean = torch.cat([torch.tensor([[0.3, 0.7]]), torch.tensor([[0.1, 0.2, 0.3, 0.4]])], dim=1)
+    mean = mean / 2 if likelihood == Categorical() else mean
+    torch.testing.assert_close(likelihood.mean(likelihood.output_of_mean(mean)), mean)
+
+
+def test_a_mean_of_0_or_1_is_kept_a_millionth_away():
+    ends = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    expected = math.log(1e-6 / (1 - 1e-6))
+    torch.testing.assert_close(Bernoulli().output_of_mean(ends), torch.tensor([[expected, -expected]]).double())
+    torch.testing.assert_close(Categorical().output_of_mean(ends), torch.tensor([[math.log(1e-6), 0.0]]).double())
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (6,), (1, 6)])
+def test_groups_are_consecutive_features_of_inputs_of_any_shape(shape):
+    x = torch.eye(6).reshape(6, *shape)
+    assert [part.shape for part in Categorical((2, 4)).split(x)] == [(6, 2), (6, 4)]
+    assert [part.shape for part in Categorical().split(x)] == [(6, 6)]
+    assert Categorical((2, 4)).mean(x).shape == x.shape
+    y = torch.randn(6, *shape)
+    for likelihood in (Gaussian(), Bernoulli(), Categorical((2, 4))):
+        torch.testing.assert_close(likelihood(x, y), likelihood(x.flatten(1), y.flatten(1)))
+
+
+@pytest.mark.parametrize(("total", "refused"), [(1.0009, False), (0.9991, False), (1.0011, True), (0.9989, True)])
+def test_a_group_may_miss_1_by_a_thousandth(total, refused):
+    x = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, total / 2, total / 2]], dtype=torch.float64)
+    if refused:
+        with pytest.raises(ValueError, match=f"must add up to 1, but one adds up to {total:.4g}"):
+            Categorical((2, 2)).check(x)
+    else:
+        Categorical((2, 2)).check(x)
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical((2, 4))], ids=lambda v: type(v).__name__)
+def test_losses_and_means_can_be_differentiated_by_all_they_depend_on(likelihood):
+    x, y = torch.rand(2, 3, 6, dtype=torch.float64).unbind()
+    x, y, w = (0.1 + 0.8 * x).requires_grad_(), y.requires_grad_(), torch.rand(3, 6, dtype=torch.float64)
+    check_gradients(lambda: (w[:, 0] * likelihood(x, y)).sum(), {"x": x, "y": y})
+    check_gradients(lambda: (w * likelihood.mean(y)).sum(), {"y": y})
+    check_gradients(lambda: (w * likelihood.output_of_mean(x)).sum(), {"mean": x})
+
+
+def test_groups_of_a_config_are_a_list_and_shares_lie_between_0_and_1():
+    assert Categorical([2, 4]) == Categorical((2, 4))
+    for x in ([[1.5, -0.5]], [[2.0, -1.0]], [[-0.1, 1.1]]):
+        with pytest.raises(ValueError, match=r"Categorical takes values in \[0, 1\]"):
+            Categorical().check(torch.tensor(x))

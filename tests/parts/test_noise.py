@@ -1,7 +1,9 @@
+import hashlib
+
 import pytest
 import torch
 
-from aepretrain.parts.noise import Noise
+from aepretrain.parts.noise import Noise, derive_seed
 
 DRAWS = {
     "uniform": lambda noise, x: noise.uniform_like(x),
@@ -51,5 +53,23 @@ def test_another_example_is_never_ones_own(count):
     assert (others[-1] < count).all()
 
 
+def test_a_generator_is_in_use_where_one_was_given():
+    generator = torch.Generator()
+    assert Noise(generator).generators == [generator]
+
+
 def test_the_only_example_has_no_other():
     assert not Noise().other_examples(torch.zeros(1, 4, 2)).any()
+
+
+def test_derived_seeds_never_change_are_not_negative_and_hang_on_every_part_of_their_key():
+    """Files of earlier versions are resumed with the noise and the orders that these seeds give."""
+    by_hand = int.from_bytes(hashlib.blake2b(b"(7, '00-denoising', 1, 2, 0)", digest_size=8).digest(), "big") // 2
+    assert derive_seed(7, "00-denoising", 1, 2, 0) == by_hand
+    keys = [
+        (seed, stage, epoch, step) for seed in range(4) for stage in "ab" for epoch in range(4) for step in range(4)
+    ]
+    seeds = [derive_seed(*key) for key in [*keys, (0,), ("0",), (0, 0), (0, "0")]]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert max(seeds) > 2**62

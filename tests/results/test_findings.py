@@ -18,7 +18,9 @@ from aepretrain import (
     VariationalAutoencoder,
 )
 from aepretrain.finetuning.finetune import finetune
-from aepretrain.results.findings import classifier_findings
+from aepretrain.results.classifier import ClassifierResult, Measurement, PerClass
+from aepretrain.results.findings import classifier_findings, merge_findings, stage_findings
+from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 from aepretrain.runs.experiment import measure
 
 QUIET = RunContext(progress=False)
@@ -138,3 +140,179 @@ def test_a_good_classifier_has_no_findings():
     encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Tanh()))
     tuned = finetune(Classifier(encoder, 10), data, FineTuning(10, 32), QUIET)
     assert classifier_findings(tuned.result(*measure(tuned.head, data, 0))) == []
+
+
+def classes_apart(examples=300):
+    """Three classes of equal size, far apart."""
+    y = np.arange(examples) % 3
+    x = np.eye(3)[y] + 0.1 * np.random.default_rng(0).normal(size=(examples, 3))
+    return Arrays(x.astype(np.float32), y)
+
+
+def classifier(data, epochs, rate):
+    encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(*data.in_shape, 8), torch.nn.Tanh()))
+    head = Classifier(encoder, data.num_classes, optimizer=lambda groups: torch.optim.SGD(groups, lr=rate))
+    tuned = finetune(head, data, FineTuning(epochs, 32), QUIET)
+    return tuned.result(*measure(tuned.head, data, 0)), tuned.record
+
+
+def test_a_classifier_that_still_improves_is_named_and_one_that_has_settled_is_not():
+    found, record = classifier(classes_apart(), epochs=10, rate=0.05)
+    losses = [row["val/loss"] for row in record.history]
+    assert record.kept_epoch == 9
+    (sentence,) = [each for each in classifier_findings(found, None, record) if "still falls" in each]
+    gain = losses[-2] - losses[-1]
+    assert f"brought {gain:.3g} nats, {gain / np.log(3):.0%} of the loss of the classes' shares" in sentence
+    assert sentence.endswith("Raise finetune.epochs.")
+    settled, record = classifier(classes_apart(), epochs=60, rate=1.0)
+    assert classifier_findings(settled, None, record) == []
+
+
+def test_a_class_that_is_never_answered_is_named_unless_it_hardly_occurs():
+    per_class = PerClass(recall=[1.0, 0.0, 1.0], precision=[0.5, 0.0, 1.0], f1=[0.67, 0.0, 1.0])
+
+    def measured(rare):
+        return Measurement(0.8, 0.2, 0.5, 25 + rare, per_class, [[10, 0, 0], [rare, 0, 0], [0, 0, 15]], 2 / 3)
+
+    def found(rare):
+        return ClassifierResult(measured(rare), measured(rare), None, False, 3, 2, 12, 0.2)
+
+    (sentence,) = classifier_findings(found(6), ["Adelie", "Chinstrap", "Gentoo"])
+    assert sentence.startswith("classifier: it never answers 'Chinstrap' (6 examples) on validation data. Try")
+    assert classifier_findings(found(4), ["Adelie", "Chinstrap", "Gentoo"]) == []
+
+
+def test_data_that_are_scaled_already_are_not_to_be_scaled_again():
+    x = np.random.default_rng(0).normal(size=(400, 20)).astype(np.float32)
+    found, _ = findings(Arrays(100 * x + 32768, transform="standardize"), sigmoid, epochs=1)
+    sentence = next(each for each in found if "no better than the mean" in each)
+    assert "transform" not in sentence
+    assert "change the learning rate" in sentence
+
+
+def test_the_way_out_for_a_layer_above_the_first_is_not_to_scale_the_data():
+    def dead(shape):
+        layer = sigmoid(shape)
+        torch.nn.init.constant_(layer.f.affine.bias, 50.0)
+        torch.nn.init.zeros_(layer.f.affine.weight)
+        return layer
+
+    found, _ = findings(noise(), sigmoid, dead, epochs=1)
+    (sentence,) = [each for each in found if each.startswith("01-plain: the code is almost the same")]
+    assert "none of its 8 units varies. Lower the learning rate, or weaken the penalty." in sentence
+
+
+def test_findings_of_runs_that_differ_in_figures_alone_are_one_and_others_are_not():
+    still = "00-plain: the reconstruction still falls: it brought {} nats."
+    runs = {f"seed{k}": [still.format(0.1 * k)] for k in range(5)}
+    assert merge_findings(runs) == [f"seed0, seed1, seed2 and 2 more: {still.format(0.0)}"]
+    others = {"a": ["00-plain: 3 units are dead.", "never answers '1'"], "b": ["01-plain: 3 units are dead."]}
+    assert len(merge_findings({**others, "c": ["never answers '2'", "layer 0 can copy.", "layer 1 can copy."]})) == 6
+    assert merge_findings({"a": [f"finding {letter}" for letter in "abcd"]}, most=2)[2:] == [
+        "2 more are in results.json of the runs."
+    ]
+
+
+def stage(losses=(5.0, 4.99), kept=None, reconstruction=1.0, **diagnostics):
+    """The findings of a layer of 10 units with these figures, sound where none is given."""
+    sound = {"dead_units": 0, "informative_units": 10, "mean_reconstruction": 10.0, "identity_score": 0.5}
+    record = StageRecord("00-x", 1, 0, 1, 0.1, [{"val/reconstruction": loss} for loss in losses], "cpu", 1)
+    result = StageResult(
+        stage="00-x", variant="x", in_shape=(20,), code_shape=(2, 5), epochs=1, steps=1, seconds=0.1,
+        kept_epoch=len(losses) - 1 if kept is None else kept, losses=StageLosses(1.0, 1.0, reconstruction),
+        diagnostics={name: value for name, value in {**sound, **diagnostics}.items() if value is not ...},
+    )  # fmt: skip
+    return stage_findings(result, record)
+
+
+@pytest.mark.parametrize(
+    ("figures", "found"),
+    [
+        ({}, []),
+        ({"dead_units": 4}, []),
+        ({"dead_units": 5}, ["5 of 10 units are dead"]),
+        ({"dead_units": ..., "saturated_units": 5}, ["5 of 10 units are saturated"]),
+        ({"saturated_units": 4}, []),
+        ({"dead_units": 5, "saturated_units": 5}, ["5 of 10 units are dead"]),
+        ({"informative_units": 0, "dead_units": 10}, ["the code is almost the same for all examples: none of its 10"]),
+        ({"informative_units": 1}, []),
+        ({"informative_units": ...}, []),
+        ({"informative_units": 0, "kl": 0.1}, []),
+        ({"kl": 0.1}, []),
+        ({"kl": 0.099}, ["posterior collapse: the KL divergence is 0.099 nats, so none of the 10 dimensions"]),
+        ({"identity_score": None}, ["the identity score is not defined"]),
+        ({"identity_score": ...}, []),
+        ({"reconstruction": 9.89}, []),
+        ({"reconstruction": 9.91}, ["the reconstruction (9.91 nats) is no better than the mean of the features (10 "]),
+        ({"reconstruction": 9.91, "mean_reconstruction": ...}, []),
+        ({"reconstruction": 9.91, "kl": 0.0}, ["the reconstruction (9.91 nats)", "posterior collapse"]),
+    ],
+)
+def test_each_figure_is_a_finding_from_its_threshold_on(figures, found):
+    sentences = stage(**figures)
+    assert len(sentences) == len(found)
+    for sentence, begin in zip(sentences, found, strict=True):
+        assert sentence.startswith(f"00-x: {begin}"), sentence
+
+
+@pytest.mark.parametrize(
+    ("losses", "gain"),
+    [
+        ((5.0, 4.79), "0.21 nats, 2%"),
+        ((5.0, 4.81), None),
+        ((5.0,), None),
+        ((*range(30, 19, -1), 19.9), "1.1 nats, 11%"),  # of 12 epochs the last two
+        ((*range(30, 20, -1), 20.9), "1.1 nats, 11%"),
+        ((*range(30, 21, -1), 21.9), "0.1 nats"),  # of 10 epochs the last
+    ],
+)
+def test_the_gain_of_the_last_tenth_of_the_epochs_is_compared_with_the_mean(losses, gain):
+    found = stage(losses)
+    if gain is None or gain == "0.1 nats":
+        assert found == []
+    else:
+        assert found == [
+            f"00-x: the reconstruction still falls: the last tenth of the epochs brought {gain} of the loss of the "
+            "features' mean. Raise pretrain.epochs."
+        ]
+    assert stage(losses, kept=0) == [] or len(losses) == 1
+    assert stage(losses, mean_reconstruction=...) == []
+
+
+def test_a_layer_that_is_no_better_than_the_mean_is_told_whether_it_still_falls():
+    (falls,), (settled,) = stage((30.0, 20.0), reconstruction=20.0), stage((20.0, 20.0), reconstruction=20.0)
+    assert "but still falls. Raise pretrain.epochs, scale the inputs" in falls
+    assert ": the layer learnt nothing. Train longer, scale the inputs" in settled
+
+
+def measured(matrix, balanced):
+    """The findings of a classifier with this confusion matrix on validation data."""
+    examples, right = sum(map(sum, matrix)), sum(row[k] for k, row in enumerate(matrix))
+    per_class = PerClass([0.0] * len(matrix), [0.0] * len(matrix), [0.0] * len(matrix))
+    validation = Measurement(
+        right / examples, 1 - right / examples, 0.7, examples, per_class, matrix, balanced_accuracy=balanced
+    )
+    result = ClassifierResult(validation, validation, None, False, epochs=3, kept_epoch=2, steps=12, seconds=0.2)
+    return classifier_findings(result)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "balanced", "found"),
+    [
+        ([[6, 0], [4, 0]], 0.5, "it answers '0' for all 10 validation examples"),
+        ([[0, 6], [0, 4]], 0.5, "it answers '1' for all 10 validation examples"),
+        ([[5, 1], [3, 1]], 0.54, "its validation accuracy of 60.00% is no better than always answering with the large"),
+        ([[5, 1], [3, 1]], None, "its validation accuracy of 60.00%"),
+        ([[5, 1], [3, 1]], 0.55, None),
+        ([[6, 0], [3, 1]], 0.5, None),
+        ([[2, 1, 0], [2, 1, 0], [1, 1, 0]], 0.39, "its validation accuracy of 37.50%"),
+        ([[2, 1, 0], [2, 1, 0], [1, 1, 0]], 0.41, None),
+    ],
+)
+def test_a_classifier_near_chance_is_named_and_a_better_one_is_not(matrix, balanced, found):
+    sentences = measured(matrix, balanced)
+    if found is None:
+        assert sentences == []
+    else:
+        (sentence,) = sentences
+        assert sentence.startswith(f"classifier: {found}")

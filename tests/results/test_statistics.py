@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aepretrain.results.statistics import paired_difference, sampling_error, verdict
+from aepretrain.results.statistics import PairedDifference, paired_difference, sampling_error, verdict
 
 ACCURACIES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
 
@@ -44,6 +44,8 @@ def test_one_pair_has_no_interval():
     assert math.isnan(found.std)
     assert found.interval == (-math.inf, math.inf)
     assert verdict(found, "all labels") == "cannot tell at all labels: 1 seed is too few, at least 3 are needed"
+    two = paired_difference([0.9, 0.9], [0.1, 0.2])
+    assert verdict(two, "all labels") == "cannot tell at all labels: 2 seeds are too few, at least 3 are needed"
 
 
 @pytest.mark.parametrize(
@@ -70,26 +72,98 @@ def test_the_sampling_error_is_the_spread_of_binomial_shares():
 
 
 def test_pairs_that_do_not_match_are_refused():
-    with pytest.raises(ValueError, match="got 2 and 1 values"):
-        paired_difference([0.1, 0.2], [0.1])
+    for a, b in (([0.1, 0.2], [0.1]), ([], []), ([], [0.1])):
+        with pytest.raises(ValueError, match=f"got {len(a)} and {len(b)} values"):
+            paired_difference(a, b)
 
 
-def test_joint_intervals_hold_together_as_often_as_they_claim():
-    generator = np.random.default_rng(0)
-    questions, pairs, trials = 4, 5, 2000
-    single = joint = 0
-    for _ in range(trials):
-        found = [
-            paired_difference(values.tolist(), [0.0] * pairs, questions=questions)
-            for values in generator.normal(size=(questions, pairs))
-        ]
-        single += all(each.interval[0] <= 0 <= each.interval[1] for each in found)
-        joint += all(each.joint[0] <= 0 <= each.joint[1] for each in found)
-    assert joint / trials >= 0.94
-    assert single / trials < 0.88
+@pytest.mark.parametrize("questions", [1, 4])
+def test_joint_intervals_are_those_of_scipy_with_the_error_shared_by_the_questions(questions):
+    a, b = np.random.default_rng(0).random((2, 7))
+    found = paired_difference(list(a), list(b), questions=questions)
+    expected = scipy.stats.ttest_rel(a, b).confidence_interval(1 - 0.05 / questions)
+    assert found.joint == pytest.approx((expected.low, expected.high))
+
+
+def test_two_pairs_are_enough_for_an_interval():
+    expected = scipy.stats.ttest_rel([0.9, 0.8], [0.6, 0.7]).confidence_interval(0.95)
+    assert paired_difference([0.9, 0.8], [0.6, 0.7]).interval == pytest.approx((expected.low, expected.high))
+
+
+def test_a_single_question_and_a_margin_of_one_point_are_the_defaults():
+    near = PairedDifference(0.0, 0.01, (-0.015, 0.01), (-0.015, 0.01), 1, 1, 3)
+    assert verdict(near, "L") == verdict(near, "L", margin=1.0) != verdict(near, "L", margin=1.5)
+    just = PairedDifference(0.0, 0.01, (-0.01, 0.01), (-0.01, 0.01), 1, 1, 3)
+    assert verdict(just, "L").startswith("no difference seen")
+    found = paired_difference([0.9, 0.7, 0.8], [0.5, 0.6, 0.6])
+    assert found.joint == found.interval
+
+
+@pytest.mark.parametrize("values", [[1, 0, 1], [True, False, True], [0.5, 0.25, 0.125]])
+def test_differences_are_those_of_numbers_whatever_their_type(values):
+    found, reference = paired_difference(values, [False, True, True]), np.asarray(values, float) - [0, 1, 1]
+    assert found.mean == pytest.approx(reference.mean())
+    assert (found.wins, found.losses, found.pairs) == ((reference > 0).sum(), (reference < 0).sum(), 3)
+
+
+BOUNDS = st.integers(-15, 15).map(lambda fifths: fifths / 5)  # so that their mean is a whole number of tenths
+
+
+@settings(max_examples=150, deadline=None)
+@given(bounds=st.tuples(BOUNDS, BOUNDS).map(sorted), margin=st.sampled_from([0.0, 1.0, 2.5]))
+def test_the_verdict_reads_both_ends_of_the_interval(bounds, margin):
+    low, high = bounds
+    mean, interval = (low + high) / 2, (low / 100, high / 100)
+    found = PairedDifference(mean / 100, 0.1, interval, interval, wins=2, losses=1, pairs=3)
+    figures = f"{mean:+.1f} points [{low:.1f}, {high:.1f}] at L"
+    if low > 0:
+        expected = f"helps: {figures}, 2 of 3 seeds"
+    elif high < 0:
+        expected = f"hurts: {figures}, 1 of 3 seeds"
+    elif max(-low, high) <= margin:
+        expected = f"no difference seen: {figures}"
+    else:
+        expected = f"undecided: between {low:+.1f} and {high:+.1f} points at L, mean {mean:+.1f} over 3 seeds"
+    assert verdict(found, "L", margin=margin + 1e-9) == expected
+
+
+@pytest.mark.parametrize(("joint", "said"), [((-0.01, 0.05), True), ((0.0, 0.05), True), ((0.001, 0.05), False)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_that_holds_alone_is_said_to_hold_not_jointly(joint, said, sign):
+    turned = lambda interval: tuple(sorted(sign * bound for bound in interval))  # noqa: E731
+    interval = turned((0.01, 0.04))
+    found = PairedDifference(sign * 0.025, 0.01, interval, interval, 3, 3, 3, turned(joint))
+    low, high = (100 * bound for bound in turned(joint))
+    remark = f", but [{low:.1f}, {high:.1f}] jointly over all budgets"
+    assert verdict(found, "L").endswith(remark if said else "3 of 3 seeds")
+
+
+def test_files_of_earlier_versions_have_no_joint_interval():
+    found = PairedDifference(0.025, 0.01, (0.01, 0.04), (0.01, 0.04), 3, 0, 3)
+    assert verdict(found, "L") == "helps: +2.5 points [1.0, 4.0] at L, 3 of 3 seeds"
 
 
 def test_the_margin_of_no_difference_can_be_set():
     found = paired_difference([0.90, 0.92, 0.88], [0.90, 0.90, 0.90])
     assert verdict(found, "50 labels", margin=6.0).startswith("no difference seen")
     assert verdict(found, "50 labels", margin=4.9).startswith("undecided")
+
+
+def test_seeds_that_agree_by_chance_on_few_test_examples_decide_nothing():
+    b = np.array([0.953125, 0.9609375, 0.9765625])
+    agreeing = paired_difference(list(b + 1 / 128), list(b), examples=128)
+    assert agreeing.std == 0
+    assert verdict(agreeing, "all labels").startswith("undecided: between -1.2 and +2.7 points")
+    equal = paired_difference(list(b), list(b), examples=66)
+    assert verdict(equal, "all labels").startswith("undecided")
+    assert verdict(paired_difference(list(b), list(b), examples=10_000), "all labels").startswith("no difference seen")
+    assert verdict(paired_difference(list(b + 0.2), list(b), examples=128), "all labels").startswith("helps")
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(121, 500))
+def test_the_least_spread_is_that_of_the_most_orderly_examples(gained, lost, examples):
+    outcomes = np.array([1] * gained + [-1] * lost + [0] * (examples - gained - lost))
+    found = paired_difference([outcomes.mean()] * 3, [0.0] * 3, examples=examples)
+    half = (found.interval[1] - found.interval[0]) / 2
+    spread = outcomes.std() / math.sqrt(examples)
+    assert half <= scipy.stats.t.ppf(0.975, 2) * spread / math.sqrt(3) * (1 + 1e-9)

@@ -22,6 +22,7 @@ from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.tracking.wandb_environment import ignored_by_comparisons, with_environment
 from aepretrain.tracking.wandb_mode import decide_mode, has_key, server_answers
 from aepretrain.tracking.wandb_report import build_report
+from aepretrain.tracking.wandb_run import WandbRun
 from tests.support.records import run_result
 from tests.support.wandb_programs import COMMAND, PLANTED, ROOT, SHORT, environment, program
 
@@ -311,6 +312,15 @@ def test_what_looks_like_a_secret_is_redacted_at_any_depth():
         "Secret": "(redacted)",
         "e": 2,
     }
+
+
+def test_the_config_that_wandb_gets_is_redacted(tmp_path, monkeypatch):
+    given, started = [], SimpleNamespace(settings=SimpleNamespace(sync_dir=str(tmp_path)))
+    monkeypatch.setattr("wandb.init", lambda **about: given.append(about["config"]) or started)
+    config = {"seed": 1, "data": {"api_token": PLANTED, "rows": [{"password": PLANTED}]}}
+    about = {"mode": "offline", "name": "x", "job_type": "fit", "group": None, "tags": [], "config": config}
+    WandbRun(tmp_path, WandbOptions(), **about)
+    assert given == [{"seed": 1, "data": {"api_token": "(redacted)", "rows": [{"password": "(redacted)"}]}}]
 
 
 def test_there_is_no_option_for_a_key():

@@ -1,0 +1,204 @@
+"""What every head does: dropout, norms, rates and decay, and its figures, against plain calculations."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import r2_score, root_mean_squared_error
+from torch import nn
+from torch.optim import SGD, AdamW
+
+from aepretrain import Classifier, Dense, GreedyStack, PlainAutoencoder, Regressor
+from aepretrain.heads.base import code_width
+from aepretrain.parts.noise import Noise
+
+
+def encoder():
+    return nn.Sequential(nn.Sequential(nn.Linear(6, 5), nn.Tanh()), nn.Sequential(nn.Linear(5, 4), nn.Tanh()))
+
+
+def masks(shapes, p, seed):
+    """The masks that are drawn one after another from one generator."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        (torch.empty(shape).uniform_(generator=generator) >= q) / (1 - q) for shape, q in zip(shapes, p, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("head", [lambda **k: Classifier(encoder(), 3, **k), lambda **k: Regressor(encoder(), 3, **k)])
+def test_dropout_damages_the_input_and_the_code_of_every_layer_in_training(head):
+    model, x = head(dropout=0.4, input_dropout=0.2), torch.rand(7, 6)
+    nn.init.normal_(model.head.weight)
+    model.noise = Noise(torch.Generator().manual_seed(3))
+    m = masks([(7, 6), (7, 5), (7, 4)], [0.2, 0.4, 0.4], seed=3)
+    first, second = model.encoder
+    expected = model.head(m[2] * second(m[1] * first(m[0] * x)))
+    torch.testing.assert_close(model.train()(x), expected)
+    torch.testing.assert_close(model.eval()(x), model.head(second(first(x))))
+    assert torch.equal(model.predict_step([x, None], 0), model(x))
+
+
+def test_without_dropout_training_draws_no_noise():
+    model, before = Classifier(encoder(), 3).train(), torch.get_rng_state()
+    model(torch.rand(7, 6, generator=torch.Generator()))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (model.dropout.p, model.input_dropout.p) == (0.0, 0.0)
+
+
+def test_the_output_begins_at_zero():
+    for model in (Classifier(encoder(), 3), Regressor(encoder(), 2)):
+        assert not model.head.weight.any()
+        assert not model.head.bias.any()
+        assert model.head.in_features == 4
+    assert Regressor(encoder()).head.out_features == 1
+
+
+def test_norms_are_bounded_after_every_step_where_weights_are_trained():
+    model = Classifier(encoder(), 3, max_norm=0.1, freeze_layers=1, optimizer=lambda p: SGD(p, lr=0.0))
+    nn.init.normal_(model.head.weight)
+    before = model.encoder[0][0].weight.clone()
+    optimizer = model.make_optimizer()
+    model.loss(torch.rand(7, 6), torch.arange(7) % 3).sum().backward()
+    optimizer.step()
+    for weight in (model.encoder[1][0].weight, model.head.weight):
+        torch.testing.assert_close(weight.norm(dim=1), torch.full((len(weight),), 0.1))
+    assert torch.equal(model.encoder[0][0].weight, before)
+
+
+def test_without_a_bound_norms_are_left_alone():
+    model = Classifier(encoder(), 3, optimizer=lambda p: SGD(p, lr=0.0))
+    nn.init.constant_(model.head.weight, 9.0)
+    optimizer = model.make_optimizer()
+    model.loss(torch.rand(7, 6), torch.arange(7) % 3).sum().backward()
+    optimizer.step()
+    assert (model.head.weight == 9.0).all()
+
+
+@pytest.mark.parametrize(("decay", "weights", "biases"), [(None, 0.01, 0.01), (0.2, 0.2, 0.0), (0.0, 0.0, 0.0)])
+def test_weight_decay_is_for_matrices_and_left_to_the_optimizer_where_none_is_given(decay, weights, biases):
+    f = nn.Sequential(nn.Sequential(nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3), nn.Flatten()))
+    model = Classifier(f, 3, weight_decay=decay, code_features=6, optimizer=lambda p: AdamW(p, lr=0.1))
+    groups = model.make_optimizer().param_groups
+    found = {id(p): (group["weight_decay"], group["lr"]) for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        decayed = name in ("head.weight", "encoder.0.0.weight")
+        assert found.pop(id(parameter)) == (weights if decayed else biases, 0.1), name
+    assert not found
+    assert not any("depth" in group for group in groups)
+
+
+def test_rates_fall_by_the_factor_per_layer_below_the_output():
+    model = Regressor(encoder(), layer_lr_decay=0.5, optimizer=lambda p: SGD(p, lr=1.0))
+    rates = {id(p): group["lr"] for group in model.make_optimizer().param_groups for p in group["params"]}
+    expected = {"head": 1.0, "encoder.1": 0.5, "encoder.0": 0.25}
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == next(rate for begin, rate in expected.items() if name.startswith(begin))
+
+
+@pytest.mark.parametrize("head", [lambda f, **k: Classifier(f, 3, **k), lambda f, **k: Regressor(f, 3, **k)])
+def test_the_ends_of_the_ranges_are_taken_and_what_lies_beyond_is_refused(head):
+    head(encoder(), weight_decay=0.0, layer_lr_decay=1.0, freeze_layers=2, max_norm=1e-9, dropout=0.999)
+    refused = {
+        "weight_decay": (-1e-9, float("inf"), float("nan")),
+        "layer_lr_decay": (0.0, 1.0001),
+        "max_norm": (0.0, float("inf"), float("nan")),
+        "freeze_layers": (-1, 3),
+    }
+    for name, values in refused.items():
+        for value in values:
+            with pytest.raises(ValueError, match=rf"{name} must .*but got\s+{value}"):
+                head(encoder(), **{name: value})
+
+
+def test_outputs_of_every_kind_need_their_least_number():
+    assert Classifier(encoder(), 2, label_smoothing=0.0).num_classes == 2
+    assert Regressor(encoder(), 1).targets == 1
+    with pytest.raises(ValueError, match="targets must be >= 1, but got 0"):
+        Regressor(encoder(), 0)
+    for smoothing in (-0.01, 1.0):
+        with pytest.raises(ValueError, match="label_smoothing must lie in"):
+            Classifier(encoder(), 2, label_smoothing=smoothing)
+
+
+def test_what_chooses_the_epoch_can_be_named_and_must_be_measured():
+    model = Classifier(encoder(), 3)
+    assert (model.monitor, model.mode) == ("val/accuracy", "max")
+    for name, mode in (
+        ("loss", "min"),
+        ("balanced_accuracy", "max"),
+        ("average_precision", "max"),
+        ("accuracy", "max"),
+    ):
+        model.watch(name)
+        assert (model.monitor, model.mode) == (f"val/{name}", mode)
+    assert (Regressor(encoder()).monitor, Regressor(encoder()).mode) == ("val/loss", "min")
+    with pytest.raises(ValueError, match="monitor must be one of loss, but got 'accuracy'"):
+        Regressor(encoder()).watch("accuracy")
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+@pytest.mark.parametrize("batch_size", [4, 1024])
+def test_the_figures_of_a_regression_are_those_of_scikit_learn(targets, batch_size):
+    model, x, y = Regressor(encoder(), targets), torch.rand(30, 6), 5 + torch.randn(30, targets)
+    nn.init.normal_(model.head.weight)
+    found = model.train().measure(x, y[:, 0] if targets == 1 else y, batch_size=batch_size)
+    assert not model.training
+    answers, reference = model(x).detach().double().numpy(), y.double().numpy()
+    squared = ((reference - answers) ** 2).sum(axis=1)
+    spread = ((reference - reference.mean(axis=0)) ** 2).sum()
+    assert found["rmse"] == pytest.approx(np.sqrt(squared.sum() / reference.size), rel=1e-5)
+    assert found["r2"] == pytest.approx(1 - squared.sum() / spread, rel=1e-4)
+    assert found["loss"] == pytest.approx(0.5 * squared.mean(), rel=1e-5)
+    assert found["examples"] == 30
+    if targets == 1:
+        assert found["rmse"] == pytest.approx(root_mean_squared_error(reference, answers), rel=1e-5)
+        assert found["r2"] == pytest.approx(r2_score(reference, answers), rel=1e-4)
+    torch.testing.assert_close(model.loss(x, y).double(), torch.from_numpy(0.5 * squared), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.validation_values(x, y)["loss"], model.loss(x, y))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1024])
+def test_a_classifier_is_measured_alike_in_batches_of_any_size(batch_size):
+    model, x, y = Classifier(encoder(), 3), torch.rand(20, 6), torch.arange(20) % 3
+    nn.init.normal_(model.head.weight)
+    found = model.train().measure(x, y, batch_size=batch_size)
+    assert not model.training
+    logits = model(x).detach().double()
+    matrix = [[((y == a) & (logits.argmax(dim=1) == b)).sum().item() for b in range(3)] for a in range(3)]
+    assert found.confusion_matrix == matrix
+    assert found.accuracy == sum(matrix[k][k] for k in range(3)) / 20
+    assert found.error == 1 - found.accuracy
+    assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-5)
+    assert found.balanced_accuracy == pytest.approx(np.mean([matrix[k][k] / sum(matrix[k]) for k in range(3)]))
+    assert found.examples == 20
+
+
+def test_totals_are_over_all_batches_since_the_last_call():
+    model, x, y = Classifier(encoder(), 3).eval(), torch.rand(20, 6), torch.arange(20) % 3
+    nn.init.normal_(model.head.weight)
+    for _ in range(2):
+        losses = [model.validation_values(a, b)["loss"] for a, b in zip(x.split(7), y.split(7), strict=True)]
+        torch.testing.assert_close(torch.cat(losses), nn.functional.cross_entropy(model(x), y, reduction="none"))
+        found = model.validation_totals()
+        assert list(found) == ["accuracy", "error", "balanced_accuracy"]
+        accuracy = (model(x).argmax(dim=1) == y).float().mean().item()
+        assert found["accuracy"].item() == pytest.approx(accuracy)
+        assert found["error"].item() == pytest.approx(1 - accuracy)
+    model.validation_values(x[:1], model(x[:1]).argmax(dim=1))
+    assert model.validation_totals()["accuracy"].item() == 1
+
+
+def test_a_frozen_encoder_is_one_whole_and_layers_are_counted_from_the_input():
+    stacked, plain = encoder(), nn.Sequential(nn.Linear(6, 5), nn.Tanh())
+    assert Classifier(stacked, 2).layers == list(stacked)
+    assert Classifier(plain, 2).layers == [plain]
+    assert Classifier(stacked[0][0], 2).layers == [stacked[0][0]]
+
+
+def test_the_width_of_a_code_is_that_of_what_the_encoder_gives():
+    stack = GreedyStack((2, 3), [lambda s: PlainAutoencoder(s, Dense(7)), lambda s: PlainAutoencoder(s, Dense(4))])
+    f = stack.encoder.double().train()
+    assert code_width(f) == 4
+    assert f.training
+    assert next(f.parameters()).dtype == torch.float64
+    assert code_width(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Tanh())) == 3
+    assert Classifier(nn.Flatten(), 2, code_features=9).head.in_features == 9
