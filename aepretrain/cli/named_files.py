@@ -1,5 +1,6 @@
 """The way out where a file or a folder is named in a place that takes something else."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def looks_like_file(word: str) -> bool:
         [True, True, False, False]
     """
     known = (*CONFIGS, *TABLES, ".npy", ".parquet", ".py", *endings())
-    return "/" in word or "\\" in word or Path(word).suffix.lower() in known or Path(word).exists()
+    return "/" in word or "\\" in word or Path(word).suffix.lower() in known or os.path.exists(word)
 
 
 def how_to_read(word: str) -> str:
@@ -28,7 +29,7 @@ def how_to_read(word: str) -> str:
         'Name it by --data MappedArray --data.x x.npy, and its labels by --data.y FILE.'
     """
     path, ending, word = Path(word), Path(word).suffix.lower(), shlex.quote(word)
-    if path.is_dir():
+    if os.path.isdir(path):
         is_table = any(path.rglob("*.parquet"))
         return f"Name it by --data {'ParquetFolder' if is_table else 'ImageFolder'} --data.root {word}."
     if ending == ".npy":
@@ -69,7 +70,7 @@ def stray_word(word: str) -> str:
     path = Path(word)
     if path.suffix.lower() in CONFIGS:
         way = f"A config is named by --config {shlex.quote(word)}."
-    elif (path / "config.yaml").is_file():
+    elif os.path.isfile(path / "config.yaml"):
         config = shlex.quote(str(path / "config.yaml"))
         way = f"A stopped run goes on by fit --resume {shlex.quote(word)}, and --config {config} takes its settings."
     elif looks_like_file(word):

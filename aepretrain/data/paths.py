@@ -37,7 +37,7 @@ def path_settings(source: Callable[..., Any]) -> list[str]:
     Example:
         >>> from aepretrain import ImageFolder, MappedArray
         >>> path_settings(MappedArray), path_settings(ImageFolder)
-        (['x', 'y'], ['root', 'cache'])
+        (['x', 'y', 'groups', 'times', 'splits'], ['root', 'cache'])
     """
     found: list[str] = []
     for ancestor in getattr(source, "__mro__", (source,)):

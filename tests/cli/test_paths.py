@@ -150,7 +150,7 @@ def test_paths_are_found_by_their_type():
     def source(a: str, b: "MappedArray", c: int = 0) -> None: ...
 
     assert path_settings(source) == []
-    assert path_settings(MappedArray) == ["x", "y"]
+    assert path_settings(MappedArray) == ["x", "y", "groups", "times", "splits"]
 
 
 @pytest.mark.parametrize("is_complete", [True, False])
@@ -161,7 +161,7 @@ def test_a_data_folder_that_cannot_be_written_is_read_and_left_as_it_was(is_comp
     before, access = sorted(tmp_path.rglob("*")), os.access
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
     if is_complete:
-        assert len(MNIST(tmp_path).source().test) == 20
+        assert len(MNIST(tmp_path).load().test) == 20
     else:
         with pytest.raises(DataError, match=r"MNIST could not be read .* its files are not there\. Name a folder"):
             MNIST(str(tmp_path)).source()
