@@ -4,16 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
-from jsonargparse import get_loader, set_loader
+from jsonargparse import get_loader
 
 from aepretrain.storage.yaml_files import DEEPEST, check_size
 
 LOAD: Callable[[str], Any] = get_loader("yaml")
-
-
-def bound_aliases() -> None:
-    """Let jsonargparse refuse YAML whose aliases repeat too much, or that nests too deeply, before it writes it out."""
-    set_loader("yaml", load, exceptions=(yaml.YAMLError,))
 
 
 def load(text: str) -> Any:

@@ -40,10 +40,10 @@ def discard_arguments(parser: Any, before: Any, now: Any) -> None:
 
 def _is_same_class(one: str, other: str) -> bool:
     """Whether two import paths name the same class: ``aepretrain.Digits`` is ``aepretrain.data.digits.Digits``."""
-    return one == other or _imported(one) is _imported(other)
+    return one == other or imported(one) is imported(other)
 
 
-def _imported(path: str) -> Any:
+def imported(path: str) -> Any:
     """What an import path names; the path itself where its module was not imported: nothing is imported here."""
     module, _, name = path.rpartition(".")
     return getattr(sys.modules.get(module), name, path)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,26 +12,26 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from aepretrain.cli.bounded_yaml import bound_aliases
 from aepretrain.cli.class_changes import check_order, files_first, start_named_classes_afresh
-from aepretrain.cli.config_errors import CALLBACK, FROM_THE_RUN, LAYER, explain, name_files, problems, which_layer
+from aepretrain.cli.config_errors import explain, name_files, which_layer
+from aepretrain.cli.config_keys import CALLBACK, FROM_THE_RUN, LAYER, problems
 from aepretrain.cli.import_allowlist import confine_imports
+from aepretrain.cli.named_files import CONFIGS, how_to_read, looks_like_file
+from aepretrain.cli.numbered import replace_numbered
+from aepretrain.cli.options import CONFIG, CONTROL, DESCRIPTIONS, SETTINGS
+from aepretrain.cli.plain_yaml import load, use_plain_yaml
 from aepretrain.cli.repeated_keys import repeated_keys
+from aepretrain.cli.resolved import expand_data_paths, name_data_paths, resolved
 from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
-from aepretrain.errors import AEPretrainError, ConfigError
+from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.heads.classification import Classifier
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.guard import read_text
-from aepretrain.storage.yaml_files import LARGEST, parse_yaml
+from aepretrain.storage.yaml_files import LARGEST
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
-from aepretrain.tracking.redaction import REDACTED, is_redacted, redact_strings
+from aepretrain.tracking.redaction import REDACTED, is_redacted
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
-
-DATA_HELP = (
-    "the data set; --data.help NAME explains one. MappedArray (.npy files), ParquetFolder and ImageFolder may be "
-    "larger than memory: --data.memory_budget 2GB limits the memory of inputs and codes"
-)
 
 
 @dataclass(frozen=True)
@@ -56,42 +55,31 @@ class Parsed:
     arguments: Namespace
 
 
-def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser], None]) -> ArgumentParser:
+def build_parser(verb: str, add_own: Callable[[ArgumentParser], None] | None = None) -> ArgumentParser:
     """The parser of a verb that takes a config.
 
     Args:
         verb: The verb.
-        description: First lines of ``--help``.
-        add_own: Adds the verb's own arguments, which are not part of the config.
+        add_own: Adds the verb's own arguments, which are not part of the config; ``None``: there are none.
     """
     confine_imports()
-    bound_aliases()
     start_named_classes_afresh()
-    parser = ArgumentParser(prog=f"aepretrain {verb}", description=description, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file; later files override earlier ones")
-    add_own(parser)
-    seed_help = "seed of the initial weights, the batch order, the noise and the labelled subset"
-    parser.add_argument("--seed", type=int, default=0, help=seed_help)
-    parser.add_argument("--data", type=DataModule, default={"class_path": "Digits"}, help=DATA_HELP)
+    use_plain_yaml()
+    prog, description = f"aepretrain {verb}", DESCRIPTIONS[verb]
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", **CONFIG.keywords)
+    if add_own is not None:
+        add_own(parser)
+    parser.add_argument("--seed", type=int, **SETTINGS["seed"].keywords)
+    parser.add_argument("--data", type=DataModule, **SETTINGS["data"].keywords)
     _add_network(parser, "")
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     parser.add_argument("--checkpoint", type=Saving, default=Saving())
-    parser.add_argument(
-        "--callbacks",
-        type=list[CALLBACK],
-        default=[],
-        help="Lightning callbacks, created anew for every stage: a list of class_path and init_args; they need "
-        "--trainer.engine lightning",
-    )
-    parser.add_argument("--on_nan", type=OnNaN, default="stop", help="stop at a loss that is not finite, or skip it")
+    parser.add_argument("--callbacks", type=list[CALLBACK], **SETTINGS["callbacks"].keywords)
+    parser.add_argument("--on_nan", type=OnNaN, **SETTINGS["on_nan"].keywords)
     parser.add_argument("--compare", type=Comparison, default=Comparison())
-    parser.add_argument("--report", type=bool, default=True, help="write report.html at the end")
-    parser.add_argument(
-        "--loggers",
-        type=list[LoggerName],
-        default=list(Tracking.loggers),
-        help="loggers in addition to metrics.jsonl; [] is none",
-    )
+    parser.add_argument("--report", type=bool, **SETTINGS["report"].keywords)
+    parser.add_argument("--loggers", type=list[LoggerName], **SETTINGS["loggers"].keywords)
     parser.add_argument("--wandb", type=WandbOptions, default=WandbOptions())
     _add_network(parser, "control.")
     return parser
@@ -99,14 +87,8 @@ def build_parser(verb: str, description: str, add_own: Callable[[ArgumentParser]
 
 def _add_network(parser: ArgumentParser, prefix: str) -> None:
     """Add the settings of the network under test, or, with the prefix ``control.``, of the control network."""
-    parser.add_argument(
-        f"--{prefix}layers",
-        type=list[LAYER],
-        default=[],
-        help="one autoencoder per layer, from the input up: a list of class_path and init_args, usually in a file"
-        if not prefix
-        else "a second network for the arms control-pretrained and control-random, with settings of its own",
-    )
+    layers = CONTROL if prefix else SETTINGS["layers"]
+    parser.add_argument(layers.name, type=list[LAYER], **layers.keywords)
     parser.add_argument(f"--{prefix}pretrain", type=Pretraining, default=Pretraining())
     parser.add_class_arguments(Classifier, f"{prefix}classifier", skip=set(FROM_THE_RUN), instantiate=False)
     parser.add_argument(f"--{prefix}finetune", type=FineTuning, default=FineTuning())
@@ -122,15 +104,18 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
 
     Raises:
         ConfigError: If a file cannot be read, or a key, a class or a value is not accepted.
+        DataError: If a source cannot be built.
     """
     files = _config_files(arguments)
     arguments = files_first(arguments)
     try:
+        arguments = replace_numbered(parser, arguments)
         settings = _parse(parser, arguments)
         _check_secrets(settings, files)
         check_order(parser, arguments)
+        expand_data_paths(settings)
         built = parser.instantiate(settings)
-        text = _resolved(parser, settings, own, built.data.columns)
+        text = resolved(parser, settings, own, built.data.columns)
         experiment = _experiment(built, built)
         control = _experiment(built, built.control) if built.control.layers else None
         tracking = Tracking(built.loggers, built.wandb, yaml.safe_load(text))
@@ -140,6 +125,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError(explain(error, files, arguments)) from error
     except AEPretrainError:
         raise
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise DataError(f"data: {error.filename}: {error.strerror}. {name_data_paths(settings)}") from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{name_files(files)}{which_layer(settings.layers)}{error}") from error
     if not experiment.layers:
@@ -223,23 +210,11 @@ def resolve(path: Path) -> str:
     Raises:
         ConfigError: If the config is not accepted.
     """
-    parser = build_parser("fit", "", lambda parser: None)
+    parser = build_parser("fit")
     try:
-        return _resolved(parser, _parse(parser, ["--config", str(path)]), own=(), columns=None)
+        return resolved(parser, _parse(parser, ["--config", str(path)]), own=(), columns=None)
     except ArgumentError as error:
         raise ConfigError(explain(error, [path], [])) from error
-
-
-def _resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], columns: Sequence[str] | None) -> str:
-    settings = settings.clone()
-    for name in (*own, "config"):
-        settings.pop(name, None)
-    _name_data_folder(settings)
-    _name_columns(settings, columns)
-    text = str(parser.dump(settings, skip_unset=False, skip_validation=True))
-    values = yaml.safe_load(text)
-    shown = redact_strings(values)
-    return text if shown == values else yaml.safe_dump(shown, sort_keys=False)
 
 
 def load_experiment(path: Path, data: Mapping[str, Any] | None = None) -> Experiment:
@@ -250,21 +225,7 @@ def load_experiment(path: Path, data: Mapping[str, Any] | None = None) -> Experi
         data: The setting ``data`` instead of that of the config; ``None``: that of the config.
     """
     words = ["--config", str(path), *([] if data is None else ["--data", json.dumps(data)])]
-    return parse(build_parser("fit", "", lambda parser: None), words, own=()).experiment
-
-
-def _name_data_folder(settings: Namespace) -> None:
-    """Write the folder from ``AEPRETRAIN_DATA`` into the resolved config, so that it needs no environment variable."""
-    arguments = settings.data.get("init_args") or Namespace()
-    if "root" in arguments and arguments.root is None and os.environ.get("AEPRETRAIN_DATA"):
-        arguments.root = str(Path(os.environ["AEPRETRAIN_DATA"]).absolute())
-
-
-def _name_columns(settings: Namespace, columns: Sequence[str] | None) -> None:
-    """Write the columns into the resolved config, so that the order of columns in a file does not matter."""
-    arguments = settings.data.get("init_args") or Namespace()
-    if "columns" in arguments and arguments.columns is None and columns is not None:
-        arguments.columns = list(columns)
+    return parse(build_parser("fit"), words, own=()).experiment
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:
@@ -274,17 +235,24 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     for name in named:
         try:
             text = read_text(Path(name), LARGEST)
-            values, repeated = parse_yaml(text), repeated_keys(text)
+            values, repeated = load(text), repeated_keys(text)
         except OSError as error:
             raise ConfigError(f"the config {name} cannot be read: {error.strerror}. Check the path.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the config {name} is no valid YAML: {' '.join(str(error).split())}.") from error
+            reason = f"is no valid YAML: {' '.join(str(error).split())}."
+            raise ConfigError(f"the config {name} {reason}{_if_data(name)}") from error
         if not isinstance(values, dict):
-            raise ConfigError(f"the config {name} must hold keys and values, but holds {type(values).__name__}.")
+            reason = f"must hold keys and values, but holds {'text' if isinstance(values, str) else repr(values)[:40]}."
+            raise ConfigError(f"the config {name} {reason}{_if_data(name)}")
         for problem in (*repeated, *problems(values)):
             raise ConfigError(f"{name}: {problem}")
     _check_values(arguments)
     return [Path(name) for name in named]
+
+
+def _if_data(name: str) -> str:
+    """How to name data that are named as a config, as a sentence that begins with a space."""
+    return "" if name.endswith(CONFIGS) or not looks_like_file(name) else f" If it is data: {how_to_read(name)}"
 
 
 def _check_values(arguments: Sequence[str]) -> None:

@@ -1,57 +1,81 @@
-"""Config errors in one line that names the file, the key and the nearest valid name."""
+"""Config errors in one line: the file and the line in it, the key, the rule, the value and the way out."""
 
-import difflib
-import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from lightning.pytorch import Callback
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from aepretrain.cli.import_allowlist import ALLOWED
-from aepretrain.compare import Comparison
+from aepretrain.cli.config_keys import EXPECTED, GROUPS, LAYER, TOP_LEVEL, accepted_keys, known_classes, nearest
+from aepretrain.cli.named_files import how_to_read, looks_like_file, stray_word
+from aepretrain.cli.plain_yaml import load
+from aepretrain.cli.repeated_keys import line_of
 from aepretrain.data import DataModule
-from aepretrain.heads.classification import Classifier
-from aepretrain.layers import Layer
-from aepretrain.parts import coders, corruptions, likelihoods, penalties
-from aepretrain.parts.schedules import Schedules as Schedules  # the import registers the class for configs
-from aepretrain.storage.yaml_files import parse_yaml
-from aepretrain.tracking.options import WandbOptions
-from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
 
-LAYER = Callable[[tuple[int, ...]], Layer]
-"""Type of an entry of ``layers``, parsed into a factory."""
-CALLBACK = Callable[[], Callback]
-"""Type of an entry of ``callbacks``, parsed into a factory."""
-GROUPS: dict[str, type] = {
-    "pretrain": Pretraining,
-    "classifier": Classifier,
-    "finetune": FineTuning,
-    "trainer": TrainerOptions,
-    "checkpoint": Saving,
-    "compare": Comparison,
-    "wandb": WandbOptions,
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "pathlib.Path": "a path",
+    "NoneType": "null",
+    "list": "a list",
+    "list[int]": "a list of whole numbers",
+    "list[int | None]": "a list of whole numbers",
+    "collections.abc.Sequence": "a list",
+    "collections.abc.Mapping": "keys and values",
+    "dict": "keys and values",
 }
-TOP_LEVEL = ("seed", "data", "layers", "loggers", *GROUPS, "on_nan", "callbacks", "control", "report", "out", "resume")
-NETWORK = ("layers", "pretrain", "classifier", "finetune")
-"""Settings that the control network has of its own."""
-NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
-FROM_THE_RUN = ("encoder", "num_classes", "code_features")
-"""Arguments of the classifier that the run, not the config, provides."""
-EXPECTED: dict[str, type] = {
-    "layers": Layer,
-    "data": DataModule,
-    "coder": coders.Coder,
-    "corruption": corruptions.Corruption,
-    "likelihood": likelihoods.Likelihood,
-    "penalty": penalties.SparsityPenalty,
-    "optimizer": Optimizer,
-    "scheduler": LRScheduler,
-}
+"""Words for the types that a message of jsonargparse names."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What jsonargparse says of words that it does not accept.
+
+    Args:
+        text: Its message, of several lines.
+        files: The named config files.
+        arguments: The arguments after the verb.
+    """
+
+    text: str
+    files: Sequence[Path]
+    arguments: Sequence[str]
+
+    @property
+    def key(self) -> str:
+        """The dotted key of the setting, such as ``data.labels``; empty if the message names none."""
+        keys = re.findall(r'Parser key "([^"]+)"', self.text)
+        return ".".join(dict.fromkeys(keys))
+
+    @property
+    def base(self) -> type | None:
+        """The class whose subclasses the setting takes; ``None`` if it takes something else."""
+        names = [name for name in self.key.split(".") if not name.isdecimal()]
+        return EXPECTED.get(names[-1]) if names else None
+
+    @property
+    def class_name(self) -> str:
+        """The class whose arguments are not accepted."""
+        found = re.search(r"class_path[ =]'([\w.]+)'", self.text)
+        return found[1].rsplit(".", 1)[-1] if found else self.key
+
+    def option(self, key: str) -> str | None:
+        """The option of the command line that gives a key or what holds it; ``None``: a file does."""
+        options = [word.split("=")[0] for word in self.arguments if word.startswith("--")]
+        return next((word for word in options if key == word[2:] or key.startswith(f"{word[2:]}.")), None)
+
+    def place(self, key: str) -> str:
+        """The file and the line of a key, as the beginning of a message; empty where no file has it."""
+        if self.option(key) is None:
+            for file in reversed(self.files):
+                if (line := line_of(key, file.read_text(encoding="utf-8"))) is not None:
+                    return f"{file}, line {line}: "
+        return ""
 
 
 def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -> str:
@@ -61,34 +85,145 @@ def explain(error: Exception, files: Sequence[Path], arguments: Sequence[str]) -
         error: The error of jsonargparse.
         files: The named config files.
         arguments: The arguments after the verb.
+
+    Example:
+        >>> explain(ValueError("unrecognized arguments: digits.yaml"), [], ["digits.yaml"])
+        'digits.yaml stands without an option. A config is named by --config digits.yaml.'
     """
-    denied = re.search(r"Importing '([^']+)' is not allowed", str(error))
-    if denied:
-        package = denied[1].split(".")[0]
-        return (
-            f"{name_files(files)}{denied[1]!r} is not on the list of what a config may import: {', '.join(ALLOWED)}. "
-            f"If you trust its author with your account, add --trust-module {package} to the command."
+    # jsonargparse appends what it has read so far of the class, with all of its defaults.
+    text, _, rest = str(error).partition(". Got value: Namespace(")
+    class_path = re.match(r"class_path='[\w.]+'", rest)
+    refusal = Refusal(f"{text}\n{class_path[0]}" if class_path else text, files, arguments)
+    return next(found for each in EXPLANATIONS if (found := each(refusal)) is not None)
+
+
+def _unknown_words(refusal: Refusal) -> str | None:
+    found = re.match(r"unrecognized arguments: (\S+)", refusal.text)
+    if not found:
+        return None
+    if not found[1].startswith("-"):
+        return stray_word(next((word for word in refusal.arguments if word.split()[:1] == [found[1]]), found[1]))
+    option = found[1].split("=")[0]
+    first, *rest = option.lstrip("-").split(".")
+    known = accepted_keys(GROUPS[first]) if first in GROUPS and rest else TOP_LEVEL
+    return f"{option} is not an option.{nearest(rest[0] if rest and first in GROUPS else first, known)}"
+
+
+def _unknown_argument(refusal: Refusal) -> str | None:
+    """The message for an argument that the class does not have."""
+    found = re.search(r"Option '([\w.]+)' is not accepted", refusal.text)
+    if not found:
+        return None
+    name, key, class_name = found[1], refusal.key, refusal.class_name
+    words = pairwise([*refusal.arguments, ""])
+    given = ((word.split("=")[0], word.partition("=")[2] or value) for word, value in words if word.startswith("--"))
+    option, value = next((each for each in given if f".{name}" in each[0]), (f"{key}.{name}", ""))
+    known = known_classes(refusal.base or DataModule)
+    having = sorted(other for other, cls in known.items() if name in accepted_keys(cls))
+    if having and key == "data":
+        way = (
+            how_to_read(value)
+            if looks_like_file(value)
+            else f"Name one before it: --data {having[0]} {option} {value}."
         )
-    message = _condense(str(error))
-    if message.startswith("layers."):
-        return f"{name_files(files)}{_number_layer(message, files)}"
-    missing = re.match(r"([\w.]+): expected dot import path string: ([\w.]+)", message)
-    if missing and missing[1].split(".")[-1] in EXPECTED:
-        key, name = missing.groups()
-        base = EXPECTED[key.split(".")[-1]]
-        return f"{key}: there is no {base.__name__} called {name!r}.{_nearest(name, known_classes(base))}"
-    unknown = re.match(r"unrecognized arguments: --([\w.]+)", message)
-    if unknown:
-        first, *rest = unknown[1].split(".")
-        known = accepted_keys(GROUPS[first]) if first in GROUPS and rest else TOP_LEVEL
-        return f"--{unknown[1]} is not an option.{_nearest(rest[0] if rest and first in GROUPS else first, known)}"
-    option = re.match(r"Option '([\w.]+)' is not accepted|.*: Option '([\w.]+)' is not accepted", message)
-    if option:
-        name = option[1] or option[2]
-        words = [word for word in arguments if word.startswith("--") and f".{name}" in word]
-        known = sorted({key for cls in _all_classes() for key in accepted_keys(cls)})
-        return f"{words[0].split('=')[0] if words else name} is not an option here.{_nearest(name, known)}"
-    return message
+        return f"{option} is no setting of {class_name}, but of {', '.join(having)}. {way}"
+    keys = accepted_keys(known[class_name]) if class_name in known else []
+    return f"{option} is not an option here: {class_name} has no setting {name!r}.{nearest(name, keys)}"
+
+
+def _missing_argument(refusal: Refusal) -> str | None:
+    found = re.search(r"the following arguments are required: ([\w, ]+)", refusal.text)
+    if not found:
+        return None
+    first = found[1].split(",")[0]
+    if not refusal.key:
+        return f"--{first} is missing. Give it, as in --{first} VALUE."
+    where = re.sub(r"^((?:control\.)?layers|callbacks)\b(?!\.\d)", r"\1.0", refusal.key)
+    return f"{refusal.key}: {refusal.class_name} needs {found[1]}. Give it, as in --{where}.{first} VALUE."
+
+
+def _missing_value(refusal: Refusal) -> str | None:
+    found = re.match(r"argument (\S+): expected one argument", refusal.text)
+    return f"{found[1]} needs a value after it. Give one, or leave {found[1]} out." if found else None
+
+
+def _unknown_class(refusal: Refusal) -> str | None:
+    """The message for a name that is no class, a class that may not be imported, or a file in place of one."""
+    patterns = (
+        r"Importing '([^']+)' is not allowed",
+        r"Unexpected import path format: (.+)",
+        r"Expected a dot import path string: (.+)",
+        r"Unable to load config '([^']+)'",
+    )
+    found = next((match for pattern in patterns if (match := re.search(pattern, refusal.text))), None)
+    last = refusal.key.split(".")[-1]
+    if not found or ("Union subtypes" in refusal.text and refusal.base is None):
+        return None
+    name, place = found[1], f"{refusal.place(refusal.key)}{refusal.key}"
+    if looks_like_file(name) or last in GROUPS:
+        if last == "data":
+            return f"{place} takes the name of a source, but {name} is a file or folder. {how_to_read(name)}"
+        return f"{place}: there is no file {name}. Check the path, or give the settings one by one."
+    if "not allowed" in found[0]:
+        return (
+            f"{place}: {name!r} is not on the list of what a config may import: classes of aepretrain, torch, "
+            "torchvision and Lightning. If you trust its author with your account, add --trust-module "
+            f"{name.split('.')[0]} to the command."
+        )
+    if refusal.base is None:
+        return None
+    return f"{place}: there is no {refusal.base.__name__} called {name!r}.{nearest(name, known_classes(refusal.base))}"
+
+
+def _wrong_type(refusal: Refusal) -> str | None:
+    """The message for a value of another type, such as ``seed must be a whole number, but is x``."""
+    types = re.findall(r"Subtypes: \[(.*)\]", refusal.text) or re.findall(r"Expected a (.*?)\. Got", refusal.text)
+    value = re.findall(r"(?:Given|Got) value: ?(.*)", refusal.text)
+    if not types or not value:
+        return None
+    rule, shown = _rule(types[-1]), value[0] or "empty"
+    key = _number_layer(refusal) if refusal.key.startswith("layers.") else refusal.key
+    way = "Change it, or leave it out for the default."
+    if "a list" in rule and looks_like_file(shown):
+        way = "There is no such file: check the path."
+    elif "a list" in rule and value[0]:
+        way = f"Write a list in brackets: [{shown}]."
+    return f"{refusal.place(key)}{key} must be {rule}, but is {shown}. {way}"
+
+
+def _rule(types: str) -> str:
+    """The words for the types that are accepted: ``int, NoneType`` becomes ``a whole number or null``."""
+    names = [name.strip() for name in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", types)]
+    words = [_type_words(name) for name in names if "Tensor" not in name]
+    return " or ".join(dict.fromkeys(words))
+
+
+def _type_words(name: str) -> str:
+    name = name.strip().removeprefix("<class '").removesuffix("'>").replace("typing.", "")
+    if name.startswith("Literal["):
+        return f"one of {name.removeprefix('Literal[').removesuffix(']')}".replace("'", "")
+    if name.startswith("collections.abc.Callable"):
+        return "a class with its arguments"
+    return TYPES.get(name, name.rsplit(".", 1)[-1] if "[" not in name else name.replace("collections.abc.", ""))
+
+
+def _condensed(refusal: Refusal) -> str:
+    """The innermost line of jsonargparse's nested message, with its key."""
+    lines = [line.strip() for line in refusal.text.splitlines() if line.strip()]
+    last = re.sub(r"^Type .* expects a function or a callable class: ", "", lines[-1])
+    last = re.sub(r"Parser key \"[^\"]+\":? ?", "", last)
+    return f"{refusal.place(refusal.key)}{refusal.key}: {last}" if refusal.key else last
+
+
+EXPLANATIONS: tuple[Callable[[Refusal], str | None], ...] = (
+    _unknown_words,
+    _unknown_class,
+    _unknown_argument,
+    _missing_argument,
+    _missing_value,
+    _wrong_type,
+    _condensed,
+)
 
 
 def which_layer(layers: Sequence[Any]) -> str:
@@ -113,153 +248,13 @@ def _layer_parser() -> ArgumentParser:
     return parser
 
 
-def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> Iterator[str]:
-    """Problems with the keys and class names of a config, one sentence each."""
-    for key, value in config.items():
-        first, *rest = str(key).split(".")
-        if first not in known:
-            yield f"unknown key {place + str(key)!r}.{_nearest(first, known)}"
-        elif first == "control" and rest:
-            yield from problems({".".join(rest): value}, NETWORK, "control.")
-        elif first == "control" and isinstance(value, dict):
-            yield from problems(value, NETWORK, "control.")
-        elif first == "control":
-            yield f"control must hold the settings of a network, but is {value!r}. Give it layers at least."
-        elif first in GROUPS and not rest and not isinstance(value, dict):
-            yield f"{place}{first} must hold settings with values, but is {value!r}. Leave it out for the defaults."
-        elif first in GROUPS:
-            keys = rest[:1] or (value if isinstance(value, dict) else [])
-            yield from _unknown_keys(keys, GROUPS[first], place + first)
-            if isinstance(value, dict):
-                yield from _nested(value, place + first)
-        elif first == "layers":
-            if not isinstance(value, list):
-                yield f"{place}layers must be a list with one entry per layer, but is {value!r}."
-                continue
-            for k, layer in enumerate(value):
-                yield from _class_problems(layer, Layer, f"{place}layers[{k}]")
-        elif first == "data" and not rest:
-            yield from _class_problems(value, DataModule, "data")
-
-
-def _class_problems(spec: Any, base: type, place: str) -> Iterator[str]:
-    """Problems with a class named in a config, alone or with its arguments."""
-    name = spec if isinstance(spec, str) else spec.get("class_path") if isinstance(spec, dict) else None
-    if not isinstance(name, str):
-        yield f"{place} must name a class by class_path, but is {spec!r}."
-        return
-    known = known_classes(base)
-    cls = known.get(name.rsplit(".", 1)[-1])
-    if cls is None:
-        if "." not in name or name.startswith(("torch.", "aepretrain.")):
-            yield f"{place}: there is no {base.__name__} called {name!r}.{_nearest(name.rsplit('.', 1)[-1], known)}"
-        return
-    if not isinstance(spec, dict):
-        spec = {}
-    for key in spec:
-        if key not in ("class_path", "init_args", "dict_kwargs"):
-            yield f"{place}: unknown key {key!r}; the arguments of {name} go under init_args."
-    arguments = spec.get("init_args") or {}
-    if not isinstance(arguments, dict):
-        yield f"{place}.init_args must hold arguments with their values, but is {arguments!r}."
-        return
-    yield from _unknown_keys(arguments, cls, f"{place}.init_args")
-    if cls.__module__.startswith("aepretrain."):
-        for key in required_keys(cls):
-            if key not in arguments:
-                yield f"{place}: {name} needs {key!r} under init_args."
-    yield from _nested(arguments, f"{place}.init_args")
-
-
-def _nested(arguments: dict[str, Any], place: str) -> Iterator[str]:
-    for key, value in arguments.items():
-        if key in EXPECTED and not (key == "scheduler" and value is None):
-            yield from _class_problems(value, EXPECTED[key], f"{place}.{key}")
-
-
-def _unknown_keys(keys: Any, cls: type, place: str) -> Iterator[str]:
-    known = accepted_keys(cls)
-    for key in keys:
-        if key not in known:
-            yield f"{place}: {cls.__name__} has no setting {key!r}.{_nearest(key, known)}"
-        elif key not in EXPECTED and isinstance(keys, dict) and keys[key] is None and not _may_be_null(cls, key):
-            yield f"{place}.{key} must have a value, but is null. Leave it out for the default."
-
-
-def _may_be_null(cls: type, key: str) -> bool:
-    """Whether the annotation of an argument includes None, or is missing."""
-    for ancestor in cls.__mro__:
-        parameters = inspect.signature(vars(ancestor)["__init__"]).parameters if "__init__" in vars(ancestor) else {}
-        if key in parameters:
-            annotation = parameters[key].annotation
-            # Python writes "Literal[...] | None" as Optional.
-            return annotation is inspect.Parameter.empty or "None" in str(annotation) or "Optional" in str(annotation)
-    return True
-
-
-def accepted_keys(cls: type) -> list[str]:
-    """The arguments of a class that a config may set, including its parents' if it passes ``kwargs`` on."""
-    keys: list[str] = []
-    for ancestor in cls.__mro__:
-        if "__init__" not in vars(ancestor):
-            continue
-        parameters = inspect.signature(vars(ancestor)["__init__"]).parameters
-        keys += [name for name in parameters if name not in NOT_IN_CONFIGS and name not in keys]
-        if "kwargs" not in parameters:
-            break
-    return [key for key in keys if cls is not Classifier or key not in FROM_THE_RUN]
-
-
-def required_keys(cls: type) -> list[str]:
-    """The arguments of a class that have no default."""
-    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
-    provided = (*NOT_IN_CONFIGS, "optimizer") if issubclass(cls, LRScheduler) else NOT_IN_CONFIGS
-    return [p.name for p in parameters if p.default is p.empty and p.name not in provided]
-
-
-def known_classes(base: type) -> dict[str, type]:
-    """The concrete public subclasses of ``base``, by name."""
-    found: dict[str, type] = {}
-    pending = [base]
-    while pending:
-        cls = pending.pop()
-        pending += cls.__subclasses__()
-        if not inspect.isabstract(cls) and not cls.__name__.startswith("_") and cls is not base:
-            found[cls.__name__] = cls
-    return found
-
-
-def _all_classes() -> list[type]:
-    bases = (Layer, DataModule, coders.Coder, corruptions.Corruption, likelihoods.Likelihood)
-    return [*GROUPS.values(), *(cls for base in bases for cls in known_classes(base).values())]
-
-
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else f" Known are {', '.join(sorted(known))}."
-
-
-def _number_layer(message: str, files: Sequence[Path]) -> str:
-    """The message with the index of its layer, found by parsing each layer alone."""
+def _number_layer(refusal: Refusal) -> str:
+    """The key with the index of its layer, found by parsing each layer of the files alone."""
     parser = _layer_parser()
-    for file in files:
-        for k, layer in enumerate(parse_yaml(file.read_text(encoding="utf-8")).get("layers", [])):
+    for file in refusal.files:
+        for k, layer in enumerate(load(file.read_text(encoding="utf-8")).get("layers", [])):
             try:
                 parser.parse_object({"layer": layer})
             except ArgumentError:
-                return message.replace("layers.", f"layers[{k}].", 1)
-    return message
-
-
-def _condense(message: str) -> str:
-    """The innermost line of jsonargparse's nested message, with its key."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    keys = [match[1] for line in lines if (match := re.search(r'Parser key "([^"]+)"', line))]
-    last = re.sub(r"\. Got value: Namespace\(.*", "", lines[-1])
-    last = re.sub(r"^Type .* expects a function or a callable class: ", "", last)
-    types = [match[1] for line in lines if (match := re.match(r"Subtypes: \[(.*)\]", line))]
-    last = re.sub(r"^Given value: (.*)", rf"expected {types[-1] if types else 'another type'}. Got value: \1", last)
-    last = re.sub(r"Expected a (typing\.)?", "expected ", last)
-    last = re.sub(r"Literal\[([^]]*)\]", r"one of \1", last).replace("<class '", "").replace("'>", "")
-    last = last.replace("NoneType", "null")
-    return f"{'.'.join(keys)}: {last}" if keys else last
+                return refusal.key.replace("layers.", f"layers[{k}].", 1)
+    return refusal.key

@@ -4,6 +4,10 @@ A class named in a YAML file is imported, and importing runs code. An untrusted 
 combine known classes.
 """
 
+import importlib
+import importlib.util
+import os
+import sys
 from collections.abc import Sequence
 
 from jsonargparse import set_parsing_settings
@@ -28,23 +32,76 @@ ALLOWED = (
 """Packages whose classes a config may name."""
 
 
-def confine_imports(trusted: Sequence[str] = ()) -> None:
-    """Restrict configs to imports from the allow list and from packages trusted on the command line.
+_trusted: list[str] = []
+"""The packages that the current command trusts."""
+
+
+def trust(names: Sequence[str]) -> None:
+    """Let configs of this command import from further packages, which may lie in the current folder.
 
     Args:
-        trusted: Names of further packages or modules, as in ``import NAME``.
+        names: Names of packages or modules, as in ``import NAME``.
 
     Raises:
-        ConfigError: If a name is not an import path.
+        ConfigError: If a name is not an import path, or there is no such module.
 
     Example:
-        >>> confine_imports(["my_layers"])
+        >>> trust(["json"])
+        >>> trusted_words()
+        ['--trust-module', 'json']
+        >>> trust([])
     """
-    for name in trusted:
-        if not all(part.isidentifier() for part in name.split(".")):
-            raise ConfigError(f"--trust-module takes the name of a package, as in import NAME, but got {name!r}.")
+    for name in names:
+        _check_name(name)
+    if names and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that no file of the folder replaces an installed module
+    for name in names:
+        _import(name)
+    outdated = [name for name in _trusted if name not in names]
+    if outdated:
+        set_parsing_settings(import_path_denylist=outdated)
+    _trusted[:] = names
+
+
+def trusted_words() -> list[str]:
+    """The arguments that make another command trust the same packages."""
+    return [word for name in _trusted for word in ("--trust-module", name)]
+
+
+def _check_name(name: str) -> None:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(f"--trust-module takes the name of a package, as in import NAME, but got {name!r}.")
+    if name.endswith(".py"):
+        raise ConfigError(
+            f"--trust-module takes the name of a module without its ending, but got {name}. Name it by --trust-module "
+            f"{name.removesuffix('.py')}."
+        )
+
+
+def _import(name: str) -> None:
+    """Import a trusted module now, so that its faults are not told as those of a config."""
+    try:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"--trust-module {name}: there is no module {name}, neither in the current folder, {os.getcwd()}, nor "
+                f"installed. Run the command in the folder of {name.split('.')[0]}.py, or install it."
+            )
+        importlib.import_module(name)
+    except ConfigError:
+        raise
+    except Exception as error:  # code of somebody else, which may fail in any way
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+        raise ConfigError(f"--trust-module {name} cannot be imported: {reason}. Mend or install it.") from error
+
+
+def confine_imports() -> None:
+    """Restrict configs to imports from the allow list and from the packages that the command trusts.
+
+    Example:
+        >>> confine_imports()
+    """
     set_parsing_settings(
         instantiate_subclass_spec_in_any=False,
         import_path_denylist=["*"],
-        import_path_allowlist=[*ALLOWED, *(f"aepretrain.{name}" for name in NAMES), *trusted],
+        import_path_allowlist=[*ALLOWED, *(f"aepretrain.{name}" for name in NAMES), *_trusted],
     )

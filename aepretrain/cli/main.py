@@ -7,9 +7,10 @@ import atexit
 import errno
 import importlib
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aepretrain import __version__
 from aepretrain.cli.streams import outlive_readers
@@ -40,12 +41,10 @@ examples:
   aepretrain validate --config configs/digits.yaml
   aepretrain fit --config configs/digits.yaml --out runs/digits
   aepretrain compare --config configs/compare-digits.yaml --out runs/compare
-  aepretrain evaluate runs/digits
 
 options:
-  -h, --help  this page; after a verb, all of its settings with their defaults
-  --version   the version
-  --debug     show the traceback of an error
+  -h, --help  this page; after a verb, its settings; --help-all: all of them
+  --version, --debug  the version; show the traceback of an error
   --trust-module PKG  let configs name classes of a package of your own
 
 exit: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM
@@ -81,21 +80,26 @@ def _run(arguments: Sequence[str]) -> int:
     words = [word for word in words if word != "--debug"]
     # Otherwise every line that cannot be logged, such as by W&B on a full disk, prints a traceback.
     logging.raiseExceptions = debug
-    words, trusted = _take_values(words, "--trust-module")
+    words, trusted = _take_values(map(_expand_home, words), "--trust-module")
     if not words:
         print(HELP, end="", file=sys.stderr)
         return ConfigError.exit_code
-    if words[0] in ("-h", "--help"):
+    if words[0] in ("-h", "--help", "--help-all"):
         print(HELP, end="")
         return 0
     if words[0] == "--version":
         print(f"aepretrain {__version__}")
         return 0
-    try:
-        if trusted:
-            from aepretrain.cli.import_allowlist import confine_imports
+    if words[0] in VERBS and {"-h", "--help"} & {*words[1:]}:
+        from aepretrain.cli.short_help import short_help
 
-            confine_imports(trusted)
+        print(short_help(words[0]), end="")
+        return 0
+    words = ["--help" if word == "--help-all" else word for word in words]
+    try:
+        from aepretrain.cli.import_allowlist import trust
+
+        trust(trusted)
         run_verb(words[0], words[1:])
     except StoppedError as error:
         return _report_stop(error)
@@ -108,7 +112,13 @@ def _run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _take_values(words: Sequence[str], option: str) -> tuple[list[str], list[str]]:
+def _expand_home(word: str) -> str:
+    """A word with ``~`` expanded, as a shell does where it is not quoted; also the value in ``--out=~/x``."""
+    option, is_given, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{is_given}{os.path.expanduser(value) if value.split('/')[0] == '~' else value}"
+
+
+def _take_values(words: Iterable[str], option: str) -> tuple[list[str], list[str]]:
     """The words without an option that may occur anywhere, and the values of the option."""
     rest, values, pending = [], [], False
     for word in words:

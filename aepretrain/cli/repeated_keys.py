@@ -1,4 +1,4 @@
-"""Keys that a YAML text gives twice, of which YAML would silently take the last."""
+"""The keys of a YAML text and their lines: which stand twice, of which YAML would silently take the last."""
 
 from collections.abc import Iterator
 
@@ -32,6 +32,20 @@ def repeated_keys(text: str) -> list[str]:
                 break
         seen.append((key, line, is_single))
     return found
+
+
+def line_of(key: str, text: str) -> int | None:
+    """The line of a dotted key, or of the nearest key that holds it; ``None`` if the YAML text has neither.
+
+    Example:
+        >>> text = "seed: 1" + chr(10) + "data: {class_path: Digits, init_args: {labels: 4}}"
+        >>> line_of("data.labels", text), line_of("finetune.epochs", text)
+        (2, None)
+    """
+    lines = {name: line for name, line, _ in _entries(yaml.compose(text, Loader=yaml.SafeLoader), "", set())}
+    parts = key.split(".")
+    above = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((lines[name] for name in above if name in lines), None)
 
 
 def _entries(node: yaml.Node | None, place: str, visited: set[int]) -> Iterator[Entry]:

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from aepretrain.cli.config import resolve
+from aepretrain.cli.resolved import path_keys
 from aepretrain.errors import ConfigError
 from aepretrain.storage.yaml_files import parse_yaml
 
 RESUME = "resume"
 OF_DATA = "data.init_args."
-FREE = ("trainer.accumulate", "trainer.chunk_steps", *(f"{OF_DATA}{name}" for name in ("memory_budget", "cache")))
+FREE = ("trainer.accumulate", "trainer.chunk_steps", f"{OF_DATA}memory_budget", f"{OF_DATA}cache")
 """Settings that may change on resume: they affect how a step is computed or where data are kept, not the result."""
-PLACES = tuple(f"{OF_DATA}{name}" for name in ("root", "x", "y", "groups", "times", "splits"))
-"""Where data are found, which may have been moved: it may change if the data themselves are compared."""
+PLACES = tuple(f"{OF_DATA}{name}" for name in ("groups", "times", "splits"))
+"""What divides the data, beside their paths: it may change if the data themselves are compared."""
 COLUMNS = f"{OF_DATA}columns"
 
 
@@ -39,20 +40,20 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
 def changed_keys(out: Path, text: str, *, data_recorded: bool = False) -> list[str]:
     """The dotted keys in which a resolved config differs from that of a run, except those in :data:`FREE`.
 
-    A setting that is missing in the config of an older version counts as its default, and missing columns as all
-    columns.
+    Data may have been moved: their paths may change if the data themselves are compared. A setting that is missing in
+    the config of an older version counts as its default, and missing columns as all columns.
 
     Args:
         out: The run directory.
         text: The resolved config.
-        data_recorded: Whether the run has a fingerprint of its data; :data:`PLACES` are then left out, too.
+        data_recorded: Whether the run has a fingerprint of its data; their paths are then left out, too.
 
     Raises:
         ConfigError: If the run's own config is not accepted.
     """
     before, now = (dict(_flat(parse_yaml(words))) for words in (resolve(out / "config.yaml"), text))
     missing = object()
-    keys = (before.keys() | now.keys()) - {*FREE, *(PLACES if data_recorded else ())}
+    keys = (before.keys() | now.keys()) - {*FREE, *((*PLACES, *path_keys(text)) if data_recorded else ())}
     if before.get(COLUMNS, missing) is None:
         keys -= {COLUMNS}
     return sorted(key for key in keys if before.get(key, missing) != now.get(key, missing))

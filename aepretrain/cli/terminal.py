@@ -12,6 +12,7 @@ from torch import nn
 from aepretrain.cli.tables import Row, print_table
 from aepretrain.console import console, print_line
 from aepretrain.data.budget import format_bytes
+from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
@@ -153,6 +154,10 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
         markup=False,
     )
     console.print(summary.splits_text, markup=False)
+    if better := summary.better_baselines(BASELINES):
+        console.print(better, markup=False)
+    for warning in summary.warnings or ():
+        print_line(f"warning: {warning}")
     console.print(f"results  {out / 'results.csv'}", markup=False)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
@@ -14,8 +15,10 @@ from aepretrain.compare.summary import summarize
 from aepretrain.compare.workers import Workers
 from aepretrain.console import format_duration, print_line
 from aepretrain.data import DataModule
+from aepretrain.data.words import count_of, list_of
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DataError
+from aepretrain.report.comparison_files import run_warnings
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.drawing import draw_report
 from aepretrain.results.cell import CellResult, write_rows
@@ -24,7 +27,7 @@ from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder
 from aepretrain.storage.guard import inside
-from aepretrain.tracking.comparison import log_comparison
+from aepretrain.tracking.comparison import log_comparison, name_offline_runs
 from aepretrain.tracking.wandb_mode import resolve_mode
 
 __all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "compare"]
@@ -77,9 +80,21 @@ def compare(
         'cannot tell at all labels: 1 seed is too few, at least 3 are needed'
     """
     bench = _set_up(experiment, comparison.for_data(experiment.data), out, control, trials)
+    with name_offline_runs(bench.tracking, out):
+        return _run_missing(bench, out, workers, vectorize, on_summary)
+
+
+def _run_missing(
+    bench: Bench,
+    out: Path,
+    workers: Workers,
+    vectorize: Vectorize,
+    on_summary: Callable[[ComparisonResult], None] | None,
+) -> ComparisonResult:
     comparison, cells = bench.comparison, list(bench.comparison.cells())
     rows = {cell: row for cell in cells if (row := bench.finished(cell)) is not None}
     missing = [cell for cell in cells if cell not in rows]
+    _tell_left_out(out, cells)
     start, before = time.perf_counter(), len(rows)
 
     def pretrain(needing: Sequence[Cell]) -> None:
@@ -114,7 +129,7 @@ def compare(
     bench.remove_groups()
     write_rows(out / "results.csv", [rows[cell] for cell in cells])
     facts = bench.trials[0].experiment.describe_data()
-    summary = summarize([rows[cell] for cell in cells], comparison, facts)
+    summary = replace(summarize([rows[cell] for cell in cells], comparison, facts), warnings=tuple(run_warnings(out)))
     summary.write(out / "summary.json")
     if on_summary is not None:
         on_summary(summary)
@@ -153,6 +168,18 @@ def _set_up(
     record_data(out, data)
     tracking = resolve_mode(experiment.tracking)
     return Bench(comparison, trials, (out / "runs").absolute(), tracking, data.fingerprint())
+
+
+def _tell_left_out(out: Path, cells: Sequence[Cell]) -> None:
+    """Warn of finished cells that are not named now: ``results.csv`` and the summary hold the named ones alone."""
+    named = {cell.name for cell in cells}
+    others = sorted(path.parent.name for path in (out / "runs").glob("*/row.json") if path.parent.name not in named)
+    if others:
+        print_line(
+            f"warning: {count_of(len(others), 'finished cell')} of {out} not named now ({list_of(others)}): left out "
+            "of results.csv, the summary and the report, and kept in runs. Name their arms, seeds and budgets, too, to "
+            "have them back."
+        )
 
 
 def _check_budgets(data: DataModule, comparison: Comparison) -> None:

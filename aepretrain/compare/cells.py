@@ -20,6 +20,7 @@ from aepretrain.errors import DivergedError, StorageError
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.results.cell import CellResult
+from aepretrain.results.findings import classifier_findings
 from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.records import read_record, shown
 from aepretrain.results.run import RunResult
@@ -285,7 +286,12 @@ class Bench:
         found = tuned.result(*measure(tuned.head, experiment.data, cell.seed))
         if place != folder:
             move_into(place, folder)
-        results = replace(experiment.empty_result(tuned.record), classifier=found, hyperparameters=settings)
+        results = replace(
+            experiment.empty_result(tuned.record),
+            classifier=found,
+            hyperparameters=settings,
+            warnings=tuple(classifier_findings(found, experiment.data.class_names, tuned.record)),
+        )
         self._write_config(folder, cell, arm, settings)
         results.write(folder / "results.json")
         with open_cell(

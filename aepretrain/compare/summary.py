@@ -29,7 +29,9 @@ def summarize(rows: Sequence[CellResult], comparison: Comparison, data: DataFact
             for arm in (*comparison.arms, *(comparison.baselines or ()))
         }
         differences = {
-            pair: paired_difference(accuracies[pair[0]], accuracies[pair[1]], questions=len(comparison.labels))
+            pair: paired_difference(
+                accuracies[pair[0]], accuracies[pair[1]], questions=len(comparison.labels), examples=data.test
+            )
             for pair in CONTRASTS
             if all(arm in accuracies for arm in pair)
         }

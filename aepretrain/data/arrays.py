@@ -185,7 +185,8 @@ def _numpy_type(x: Tensor, origin: Origin) -> np.dtype:
     try:
         return np.dtype(str(x.dtype).removeprefix("torch."))
     except TypeError as error:
-        raise DataError(f"{origin.name}: inputs must be plain numbers, but are {x.dtype}. Give x.float().") from error
+        way = "x.dequantize()" if x.is_quantized else "x.float()"
+        raise DataError(f"{origin.name}: inputs must be plain numbers, but are {x.dtype}. Give {way}.") from error
 
 
 def _array(values: Any, origin: Origin) -> NDArray[Any]:
@@ -197,7 +198,9 @@ def _array(values: Any, origin: Origin) -> NDArray[Any]:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{origin.name}: inputs must be numbers in an array or a tensor: {reason}.") from error
+        raise DataError(
+            f"{origin.name}: inputs must be numbers in an array or a tensor: {reason}. Give rows of one length."
+        ) from error
     return _from_objects(array, origin) if array.dtype.kind == "O" else array
 
 

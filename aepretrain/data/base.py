@@ -100,7 +100,10 @@ class DataModule(LightningDataModule, ABC):
             DataError: If the data are missing, empty, of the wrong shape, not finite, or labels out of range.
         """
         if self._source is None:
-            source = self.load()
+            try:
+                source = self.load()
+            except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+                raise DataError(f"{self.name}: {error.filename}: {error.strerror}. Name another path.") from error
             self.check(source)
             if source.division and source.division not in self.notes:
                 self.notes.append(source.division)
@@ -164,7 +167,12 @@ class DataModule(LightningDataModule, ABC):
             train, pool = _set_aside(train, self.unlabelled, derive_seed(seed, "unlabelled"))
         if source.unlabelled is not None:
             pool = torch.cat([pool[:], source.unlabelled[:]])
-        if self.labels is not None and train.y is not None:
+        if self.labels is not None:
+            if train.y is None:
+                raise ConfigError(
+                    f"data.labels {self.labels} chooses labelled examples, but {self.name} has no labels. Name them "
+                    "(data.y, data.target), or leave data.labels out."
+                )
             train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"), self.class_names)]
         return Splits(pool, train, source.validation, source.test)
 
@@ -299,13 +307,14 @@ def balanced_subset(y: Tensor, count: int, seed: int, names: Sequence[str] | Non
     turns = torch.randperm(len(classes), generator=generator).tolist()
     # Dealt like cards, one of each class in turn: any prefix is balanced, so smaller budgets are subsets.
     ranks = torch.empty_like(shuffled)
+    most = len(classes) * min(int((y == label).sum()) for label in classes)
     for turn, label in zip(turns, classes, strict=True):
         members = (y[shuffled] == label).nonzero().squeeze(1)
         needed = len(range(turn, count, len(classes)))
         if len(members) < needed:
             raise DataError(
                 f"class {names[label] if names else label.item()} has {len(members)} training examples, but a balanced "
-                f"choice of {count} labels needs {needed}. Lower data.labels."
+                f"choice of {count} labels needs {needed}. Lower data.labels to {most} or less."
             )
         ranks[members] = torch.arange(len(members)) * len(classes) + turn
     return shuffled[ranks.argsort()[:count]]

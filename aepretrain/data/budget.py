@@ -26,7 +26,8 @@ def parse_budget(words: str | int | None) -> int | None:
     unit = UNITS.get(found[2].upper()) if found else None
     if not found or unit is None or int(float(found[1]) * unit) < 1:
         raise ConfigError(
-            f"data.memory_budget must be a positive size such as 500MB, 2GB or a number of bytes, but is {words!r}."
+            f"data.memory_budget must be a positive size such as 500MB, 2GB or a number of bytes, but is {words!r}. "
+            "Leave it out for no limit."
         )
     return int(float(found[1]) * unit)
 

@@ -33,7 +33,7 @@ def check_inputs(x: Inputs, in_shape: tuple[int, ...], origin: Origin) -> None:
     if count:
         raise DataError(
             f"{where}: inputs must be finite, but {count} of {len(x)} examples have NaN or infinity, the first in "
-            f"{origin.row(row)}, {origin.column(column)} (the first row is 0). Impute or drop them."
+            f"{origin.row(row)}, {origin.column(column, in_shape)} (the first row is 0). Impute or drop them."
         )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from aepretrain.console import print_line
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.lock import locked
+from aepretrain.data.paths import user_path
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.errors import DataError, StorageError
 from aepretrain.results.records import from_plain
@@ -60,16 +61,16 @@ class DecodedData(StoredData):
     dtype: str
     """Type of the decoded values, a key of ``TYPES``."""
 
-    def __init__(self, root: str, *, cache: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, root: str | Path, *, cache: str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root = Path(root).expanduser()
-        self.cache = DEFAULT_CACHE if cache is None else Path(cache)
+        self.root = user_path(root)
+        self.cache = user_path(DEFAULT_CACHE if cache is None else cache)
         try:
             exists = self.root.exists()
         except OSError as error:
             raise DataError(f"data.root names {root}, which cannot be read: {error.strerror}. Make it so.") from error
         if not exists:
-            raise DataError(f"data.root names {root}, which does not exist. Name a folder.")
+            raise DataError(f"data.root names {root}, which does not exist. Name the place of the data by --data.root.")
         self.y: Tensor | None = None
         self.found: dict[str, Any] = {}
         """What :meth:`decode` learnt beside the rows, as JSON has it; kept beside the cache file."""
@@ -109,7 +110,7 @@ class DecodedData(StoredData):
     def _cache_file(self) -> Path:
         files = [f"{os.path.relpath(path, self.root)} {_facts(path)}" for path in self.files()]
         content = _digest([self.settings(), list(self.in_shape), self.dtype, *files])
-        return self.cache.expanduser() / f"{self._place}-{content}.bin"
+        return self.cache / f"{self._place}-{content}.bin"
 
     def _fault(self, path: Path, size: int) -> str | None:
         """What is wrong with the cache file; ``None``: it is right, and what was found is known."""

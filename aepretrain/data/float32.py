@@ -44,9 +44,10 @@ def to_float32(values: NDArray[Any], origin: Origin, first: int = 0) -> NDArray[
             if over.any():
                 place = tuple(np.argwhere(over)[0].tolist())
                 column = int(np.ravel_multi_index(place[1:], wide.shape[1:])) if wide.ndim > 1 else 0
+                words = origin.column(column, wide.shape[1:])
                 raise DataError(
                     f"{origin.name}: inputs must fit float32, whose largest number is 3.4e38, but "
-                    f"{origin.column(column)} is {wide[place]:.3g} in {origin.row(first + begin + place[0])} "
+                    f"{words} is {wide[place]:.3g} in {origin.row(first + begin + place[0])} "
                     "(the first row is 0). Divide the column by a number, or take logarithms."
                 )
     return narrow
@@ -77,13 +78,12 @@ def sampled_rows(count: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64))
 
 
-def check_digits(sample: NDArray[Any], origin: Origin, first_column: int = 0) -> None:
+def check_digits(sample: NDArray[Any], origin: Origin) -> None:
     """Raise a DataError if values that differ become the same float32, as those of a clock do.
 
     Args:
         sample: Some rows in their own type, shape ``(n, ...)``, finite.
         origin: Where the rows come from, for messages.
-        first_column: Number of the first feature of the sample.
 
     Example:
         >>> clock = 1_700_000_000 + np.arange(5)[:, None]
@@ -103,8 +103,9 @@ def check_digits(sample: NDArray[Any], origin: Origin, first_column: int = 0) ->
         lost = after < KEPT * before
         if lost.any():
             column = int(lost.argmax())
+            words = origin.column(begin + column, sample.shape[1:])
             raise DataError(
-                f"{origin.name}: {origin.column(first_column + begin + column)} has values too close for float32, "
+                f"{origin.name}: {words} has values too close for float32, "
                 f"which keeps 7 digits: of {before[column]} different values, such as {part[0, column]!s} and "
                 f"{part[-1, column]!s}, only {after[column]} {'is' if after[column] == 1 else 'are'} left. Subtract "
                 "the least value, or standardize the column, before it is given here."

@@ -80,13 +80,13 @@ class ImageFolder(DecodedData):
 
     def __init__(
         self,
-        root: str,
+        root: str | Path,
         *,
         size: int | None = None,
         grey: bool = False,
         background: Background = "white",
         on_bad: OnBad = "stop",
-        cache: str | None = None,
+        cache: str | Path | None = None,
         groups: str | None = None,
         order: OrderName = "random",
         times: str | None = None,
@@ -181,7 +181,8 @@ class ImageFolder(DecodedData):
             return str(error)
         if self.size is None:
             return picture
-        return replace(picture, image=center_crop(resize(picture.image, [self.size]), [self.size]))
+        image = center_crop(resize(picture.image, [self.size]), [self.size])
+        return replace(picture, image=image, is_cropped=picture.image.width != picture.image.height)
 
     def _first_shape(self) -> tuple[int, ...]:
         """The shape of the first picture that can be decoded."""

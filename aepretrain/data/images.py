@@ -14,6 +14,7 @@ from aepretrain.data.base import DataModule
 from aepretrain.data.checks import check_labels
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.lock import locked
+from aepretrain.data.paths import user_path
 from aepretrain.data.transforms import Scale
 from aepretrain.errors import AEPretrainError, DataError
 from aepretrain.storage.guard import open_regular
@@ -42,7 +43,7 @@ class TorchvisionImages(DataModule):
 
     def __init__(
         self,
-        root: str | None = None,
+        root: str | Path | None = None,
         *,
         download: bool = True,
         labels: int | None = None,
@@ -68,10 +69,12 @@ class TorchvisionImages(DataModule):
             except OSError as error:
                 raise DataError(f"{folder} cannot be made: {error.strerror}. Name a folder by --data.root.") from error
             return folder
-        if not Path(named).is_dir():
+        if not user_path(named).is_dir():
             origin = "data.root" if self.root else "AEPRETRAIN_DATA"
-            raise DataError(f"{origin} names the folder {named}, which does not exist. Make it, or name another.")
-        return Path(named)
+            raise DataError(
+                f"{origin} names the folder {named}, which does not exist. Make it, or name another by --data.root."
+            )
+        return user_path(named)
 
     def read(self, folder: Path, train: bool) -> Examples:
         """The training or the test half of the data set as tensors."""
@@ -88,8 +91,11 @@ class TorchvisionImages(DataModule):
             raise
         # Damaged files make torchvision raise nearly everything: AssertionError, EOFError, zlib's and pickle's errors.
         except Exception as error:
+            reason = reason_of(error)
+            if "Dataset not found" in reason:
+                reason = "its files are not there"
             raise DataError(
-                f"{self.name} could not be read from {folder} or downloaded to it: {reason_of(error)}. "
+                f"{self.name} could not be read from {folder}{' or downloaded to it' * self.download}: {reason}. "
                 "Name a folder in torchvision's layout by --data.root or AEPRETRAIN_DATA."
             ) from error
         check_labels(labels, len(pixels), self.num_classes or 0, f"{self.name} in {folder}")
@@ -99,7 +105,7 @@ class TorchvisionImages(DataModule):
         try:
             return self.reader(folder, train=train, download=False)
         except RuntimeError:
-            if not self.download:
+            if not self.download or not os.access(folder, os.W_OK):
                 raise
         # One process downloads, the others wait for it.
         with locked(folder / f".{self.name}.lock"):

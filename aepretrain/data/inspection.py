@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from aepretrain.data.examples import Source
+from aepretrain.data.origin import Origin
 from aepretrain.data.rows import Inputs, pieces
 from aepretrain.parts.moments import Moments
 
@@ -57,7 +58,7 @@ standardize, which is fitted on the training rows and kept with the encoder."]
     if not len(large):
         return []
     named = ", ".join(
-        f"{_name(int(feature), columns)} (mean {moments.mean[feature]:.3g}, "
+        f"{_name(int(feature), columns, x.shape[1:])} (mean {moments.mean[feature]:.3g}, "
         f"deviation {moments.variance[feature].sqrt():.3g})"
         for feature in large[size[large].argsort(descending=True)][:NAMED]
     )
@@ -65,8 +66,10 @@ standardize, which is fitted on the training rows and kept with the encoder."]
     return [f"{len(large)} of {len(size)} features {verb} far from unit scale: {named}{more}. {STANDARDIZE}"]
 
 
-def _name(feature: int, columns: Sequence[str] | None) -> str:
-    return repr(columns[feature]) if columns is not None and feature < len(columns) else f"number {feature}"
+def _name(feature: int, columns: Sequence[str] | None, shape: Sequence[int]) -> str:
+    if columns is not None and feature < len(columns):
+        return repr(columns[feature])
+    return Origin("").column(feature, shape) if len(shape) > 1 else f"number {feature}"
 
 
 def missing_classes(source: Source, names: Sequence[str] | None = None) -> list[str]:

@@ -1,5 +1,7 @@
 """Features from which the answer can be read."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -40,13 +42,13 @@ def find_leaks(x: Inputs, y: Tensor | None, origin: Origin) -> list[str]:
             break
     found = []
     if len(copies.columns):
-        names, one = _names(copies.columns, origin)
+        names, one = _names(copies.columns, origin, x.shape[1:])
         found.append(
             f"{origin.name}: {names} {'tells' if one else 'tell'} the label of every row, one to one. Leave "
             f"{'it' if one else 'them'} out, unless {'it is' if one else 'they are'} known where there are no labels."
         )
     if len(counters.columns):
-        names, one = _names(counters.columns, origin)
+        names, one = _names(counters.columns, origin, x.shape[1:])
         found.append(
             f"{origin.name}: {names} only {'counts' if one else 'count'} the rows, which tells the label where rows "
             f"are sorted. Leave {'it' if one else 'them'} out."
@@ -54,8 +56,8 @@ def find_leaks(x: Inputs, y: Tensor | None, origin: Origin) -> list[str]:
     return found
 
 
-def _names(columns: Tensor, origin: Origin) -> tuple[str, bool]:
-    return listed([origin.column(number) for number in columns.tolist()]), len(columns) == 1
+def _names(columns: Tensor, origin: Origin, shape: Sequence[int]) -> tuple[str, bool]:
+    return listed([origin.column(number, shape) for number in columns.tolist()]), len(columns) == 1
 
 
 class _Copies:

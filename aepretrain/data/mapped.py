@@ -14,8 +14,9 @@ from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.float32 import check_real
 from aepretrain.data.labels import number_classes
-from aepretrain.data.npy import NpyHeader, read_labels
+from aepretrain.data.npy import NpyHeader, check_fits_float32, read_labels
 from aepretrain.data.origin import Origin
+from aepretrain.data.paths import user_path
 from aepretrain.data.rows import pieces
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.data.transforms import TransformName
@@ -30,7 +31,7 @@ class MappedArray(StoredData):
     training. The batches are bitwise the same.
 
     Args:
-        x: File with the inputs, shape ``(N, ...)``: float32, float16, or uint8.
+        x: File with the inputs, shape ``(N, ...)``: numbers or booleans, which are read as float32.
         y: File with the labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes,
             in sorted order. ``None`` for data without classes.
         transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
@@ -54,8 +55,8 @@ class MappedArray(StoredData):
             model, its batches and the program itself need memory in addition.
 
     Raises:
-        DataError: If a file is missing, truncated, pickled or of another type, the two files do not match, or labels
-            are missing or no classes.
+        DataError: If a file is missing, truncated, pickled or of another type, numbers do not fit float32, the two
+            files do not match, or labels are missing or no classes.
         ConfigError: If the budget is not a size, ``scale`` and ``transform`` both scale the data, or two settings
             divide them.
 
@@ -70,8 +71,8 @@ class MappedArray(StoredData):
 
     def __init__(
         self,
-        x: str,
-        y: str | None = None,
+        x: str | Path,
+        y: str | Path | None = None,
         *,
         transform: TransformName = "none",
         scale: ScaleName = "auto",
@@ -97,13 +98,13 @@ class MappedArray(StoredData):
             memory_budget=memory_budget,
         )
         self.x = NpyHeader.read(x)
-        self._files = [Path(path).expanduser() for path in (x, y) if path is not None]
-        _check_header(self.x, x)
+        self._files = [user_path(path) for path in (x, y) if path is not None]
+        _check_header(self.x, str(x))
         self.in_shape = tuple(self.x.shape[1:])
         self.notes.append(f"{x}: {self.x.shape[0]:,} rows of shape {self.in_shape}, {self.x.dtype}.")
         self.y, self.num_classes = None, None
         if y is not None:
-            self.y = self.set_classes(number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(y)))
+            self.y = self.set_classes(number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(str(y))))
         largest = self._largest() if self.x.dtype == np.uint8 and (scale, transform) == ("auto", "none") else None
         self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
         self.notes += notes
@@ -136,6 +137,7 @@ class MappedArray(StoredData):
         return largest
 
     def read(self) -> tuple[FileRows, Tensor | None]:
+        check_fits_float32(self.x, self.origin)
         rows = self._rows()
         rows.transform = self.transform
         return rows, self.y
@@ -148,9 +150,8 @@ def _check_header(header: NpyHeader, path: str) -> None:
     check_real(header.dtype, Origin(path))
     if not header.dtype.isnative or header.dtype.name not in TYPES:
         raise DataError(
-            f"{path}: inputs must be float32, float16 or uint8, but are {header.dtype}. "
-            "Save them with np.save(path, array.astype(np.float32)), which keeps 7 digits: subtract the start of a "
-            "clock before."
+            f"{path}: inputs must be floats of 16 to 64 bits, whole numbers or booleans in the byte order of this "
+            f"machine, but are {header.dtype}. Save them with np.save(path, array.astype(np.float32))."
         )
     if not math.prod(header.shape):
         raise DataError(f"{path}: there are no examples, or they hold no values: its shape is {header.shape}.")

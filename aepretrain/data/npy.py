@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
+from aepretrain.data.origin import Origin
+from aepretrain.data.paths import user_path
 from aepretrain.errors import DataError
 from aepretrain.storage.guard import open_regular
 from aepretrain.storage.json_files import reason_of
 
 WRITE = "Write it with np.save(path, array)."
+
+PIECE = 4 << 20
+"""Bytes that are checked at once."""
+EXACT_TYPES = ("float16", "float32", "uint8", "int8", "uint16", "int16", "bool")
+"""Types whose values are exact in float32."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class NpyHeader:
         Raises:
             DataError: If the file is missing, not a ``.npy`` file, truncated, or holds pickled objects.
         """
-        path = Path(path).expanduser()
+        path = user_path(path)
         try:
             with open_regular(path) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -48,13 +56,15 @@ class NpyHeader:
                 read = versions.get(np.lib.format.read_magic(file), np.lib.format.read_array_header_2_0)
                 shape, fortran, dtype = read(file)
                 offset = file.tell()
+        except FileNotFoundError as error:
+            raise DataError(f"{path} does not exist. Name a .npy file: inputs by data.x, labels by data.y.") from error
         except OSError as error:
             raise DataError(f"{path} cannot be read: {reason_of(error)}. Name a .npy file.") from error
         # NumPy parses the header as Python, whose parser raises nearly everything: TypeError, RecursionError, KeyError.
         except Exception as error:
-            raise DataError(f"{path} is no .npy file: {reason_of(error)}. {WRITE}") from error
+            raise DataError(f"{path} is no .npy file. {_how_to_save(path)}") from error
         if any(type(length) is not int or length < 0 for length in shape):
-            raise DataError(f"{path} is no .npy file: its shape is {shape!s:.40}. {WRITE}")
+            raise DataError(f"{path} is no .npy file: its shape is {shape!s:.40}. {_how_to_save(path)}")
         if dtype.hasobject:
             raise DataError(f"{path} holds pickled objects, which may run code. Save an array of numbers by np.save.")
         if fortran and len(shape) > 1:
@@ -65,6 +75,14 @@ class NpyHeader:
         if size < needed:
             raise DataError(f"{path} is truncated: {needed:,} bytes are needed, but it has {size:,}. Write it again.")
         return cls(path, shape, dtype, offset)
+
+
+def _how_to_save(path: Path) -> str:
+    """How to make a ``.npy`` file of another one, as a sentence."""
+    if path.suffix.lower() in (".csv", ".txt", ".tsv"):
+        comma = "" if path.suffix.lower() != ".csv" else ", delimiter=','"
+        return f"Make it so in Python: np.save('x.npy', np.loadtxt('{path}'{comma}, dtype=np.float32))."
+    return "Write it in Python: np.save('x.npy', array)."
 
 
 def read_labels(path: str | Path) -> NDArray[Any]:
@@ -79,3 +97,24 @@ def read_labels(path: str | Path) -> NDArray[Any]:
             return np.load(file, allow_pickle=False)
     except (OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be read: {reason_of(error)}. {WRITE}") from error
+
+
+def check_fits_float32(header: NpyHeader, origin: Origin) -> None:
+    """Raise a DataError if float32 cannot hold the values of a file, or does not tell them apart.
+
+    Args:
+        header: The file, whose values are numbers.
+        origin: Names rows and columns for the message.
+    """
+    if header.dtype.name in EXACT_TYPES:
+        return
+    width = int(np.prod(header.shape[1:]))
+    step, sampled, samples = max(1, PIECE // (width * header.dtype.itemsize)), sampled_rows(header.shape[0]), []
+    for first in range(0, header.shape[0], step):
+        rows = min(step, header.shape[0] - first)
+        place = header.offset + first * width * header.dtype.itemsize
+        values = np.fromfile(header.path, header.dtype, rows * width, offset=place).reshape(rows, *header.shape[1:])
+        to_float32(values, origin, first)
+        chosen = sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + rows)]
+        samples.append(values[chosen - first])
+    check_digits(np.concatenate(samples), origin)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -20,6 +22,8 @@ class Origin:
         'row 2 of b.parquet'
         >>> Origin("x.npy", columns=["mass", "age"]).column(1), Origin("x.npy").column(1)
         ('column age', 'column 1')
+        >>> Origin("x.npy").column(27, (12, 25))
+        'position [1, 2]'
     """
 
     name: str
@@ -34,9 +38,13 @@ class Origin:
             number -= count
         return f"row {number}"
 
-    def column(self, number: int) -> str:
-        """The words for a feature, given its number in a flattened example."""
-        return f"column {self.columns[number] if number < len(self.columns) else number}"
+    def column(self, number: int, shape: Sequence[int] = ()) -> str:
+        """The words for a feature, given its number in a flattened example of this shape."""
+        if number < len(self.columns):
+            return f"column {self.columns[number]}"
+        if len(shape) < 2:
+            return f"column {number}"
+        return f"position [{', '.join(str(place) for place in np.unravel_index(number, shape))}]"
 
 
 def listed(names: Sequence[object], most: int = 10) -> str:

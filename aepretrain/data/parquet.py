@@ -14,7 +14,7 @@ from aepretrain.data.division import Division, OrderName
 from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
 from aepretrain.data.labels import number_classes
 from aepretrain.data.origin import Origin, listed
-from aepretrain.data.parquet_columns import describe_column, read_column
+from aepretrain.data.parquet_columns import describe_columns, read_column
 from aepretrain.data.parquet_files import TableFile, find_files, open_file, read_files, unreadable
 from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import DataError
@@ -72,12 +72,12 @@ class ParquetFolder(DecodedData):
 
     def __init__(
         self,
-        root: str,
+        root: str | Path,
         target: str | None = None,
         *,
         columns: list[str] | None = None,
         transform: TransformName = "none",
-        cache: str | None = None,
+        cache: str | Path | None = None,
         num_classes: int | None = None,
         groups: str | None = None,
         order: OrderName = "random",
@@ -107,11 +107,14 @@ class ParquetFolder(DecodedData):
         paths, left_out = find_files(self.root)
         self._files = read_files(self.root, paths)
         self._note_files(left_out)
+        for setting, name in {"target": target, **self._roles}.items():
+            if name is not None:
+                self._files[0].check_has(name, setting=f"data.{setting}")
         features = self._default_columns() if columns is None else list(columns)
         _check_names(features, {target: "labels", groups: "groups", splits: "splits"}, paths[0])
         if not features:
             raise DataError(f"{paths[0]} has no columns of features. Name some by data.columns.")
-        self._columns = [describe_column(name, self._files) for name in features]
+        self._columns = describe_columns(features, self._files)
         self.columns = features
         self.in_shape = (sum(column.width for column in self._columns),)
         self._note_columns(features)

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aepretrain.data.origin import Origin
+from aepretrain.data.origin import Origin, listed
 from aepretrain.data.parquet_files import TableFile, open_file, unreadable
 from aepretrain.errors import DataError
+
+MOST_LISTED = 20
+"""Columns of numbers that a message lists at most, to be copied."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,67 @@ class FeatureColumn:
             )
 
 
-def describe_column(name: str, files: Sequence[TableFile]) -> FeatureColumn:
-    """A column of features, of the same type in all files.
+def describe_columns(names: Sequence[str], files: Sequence[TableFile]) -> list[FeatureColumn]:
+    """Columns of features, each of the same type in all files.
 
     Raises:
-        DataError: If a file does not have it, its type differs, or it holds no numbers.
+        DataError: If a file does not have one, its type differs, or columns hold no numbers; all of these are named.
     """
+    found, others = [], {}
+    for name in names:
+        if (kind := _other_kind(name, files)) is None:
+            found.append(_describe_column(name, files))
+        else:
+            others[name] = kind
+    if others:
+        one = len(others) == 1
+        held = listed([f"{name} ({kind})" for name, kind in others.items()])
+        numbers = [column.name for column in found]
+        way_out = "name the features by data.columns"
+        if numbers and len(numbers) <= MOST_LISTED:
+            way_out = f"leave {'it' if one else 'them'} out: --data.columns '[{', '.join(numbers)}]'"
+        raise DataError(
+            f"{files[0].path}: {'column' if one else 'columns'} {held} {'holds' if one else 'hold'} no numbers. Encode "
+            f"{'it' if one else 'them'} as numbers, or {way_out}."
+        )
+    return found
+
+
+def _other_kind(name: str, files: Sequence[TableFile]) -> str | None:
+    """What a column holds instead of numbers, as a word; ``None``: numbers, or a column that is missing."""
+    from pyarrow import types
+
+    held = [file.schema.field(name).type for file in files if name in file.schema.names]
+    if not held or _holds_numbers(held[0]):
+        return None
+    for is_kind, word in (
+        (types.is_string, "text"),
+        (types.is_large_string, "text"),
+        (types.is_string_view, "text"),
+        (types.is_dictionary, "categories"),
+        (types.is_temporal, "dates or times"),
+        (types.is_decimal, "decimals"),
+        (types.is_null, "nothing"),
+    ):
+        if is_kind(held[0]):
+            return word
+    return str(held[0])
+
+
+def _holds_numbers(type_: Any) -> bool:
+    from pyarrow import types
+
+    numbers = type_.value_type if _is_list(type_) else type_
+    return types.is_floating(numbers) or types.is_integer(numbers) or types.is_boolean(numbers)
+
+
+def _is_list(type_: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_fixed_size_list(type_) or types.is_list(type_) or types.is_large_list(type_)
+
+
+def _describe_column(name: str, files: Sequence[TableFile]) -> FeatureColumn:
     having = [str(file.path) for file in files if name in file.schema.names]
     for file in files:
         file.check_has(name, having)
@@ -80,7 +138,10 @@ def describe_column(name: str, files: Sequence[TableFile]) -> FeatureColumn:
     first = files[0].schema.field(name).type if name in files[0].schema.names else None
     for file in files:
         if name not in file.schema.names or file.schema.field(name).type != first:
-            raise DataError(f"{file.path}: column {name} has not the type that it has in {files[0].path}.")
+            raise DataError(
+                f"{file.path}: column {name} has not the type that it has in {files[0].path}. Write all files with one "
+                "type, or leave the column out by naming others in data.columns."
+            )
     return _describe_type(name, first, files)
 
 
@@ -97,16 +158,10 @@ def _describe_key(name: str, files: Sequence[TableFile]) -> FeatureColumn:
 def _describe_type(name: str, type_: Any, files: Sequence[TableFile]) -> FeatureColumn:
     from pyarrow import types
 
-    fixed = types.is_fixed_size_list(type_)
-    is_list = fixed or types.is_list(type_) or types.is_large_list(type_)
-    numbers = type_.value_type if is_list else type_
-    if not (types.is_floating(numbers) or types.is_integer(numbers) or types.is_boolean(numbers)):
-        raise DataError(
-            f"column {name} holds {type_} and no numbers. Encode it as numbers, or name the features by data.columns."
-        )
-    if not is_list:
+    if not _is_list(type_):
         return FeatureColumn(name)
-    return FeatureColumn(name, type_.list_size if fixed else _first_length(name, files), is_list=True)
+    width = type_.list_size if types.is_fixed_size_list(type_) else _first_length(name, files)
+    return FeatureColumn(name, width, is_list=True)
 
 
 def _first_length(name: str, files: Sequence[TableFile]) -> int:

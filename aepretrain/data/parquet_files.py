@@ -56,7 +56,7 @@ def find_files(root: Path) -> tuple[list[Path], list[Path]]:
     left_out = [path for path in files if not _is_data(path.relative_to(root))]
     found = [path for path in files if path not in set(left_out)]
     if not found:
-        raise DataError(f"{root} holds no .parquet files. Name a folder that does, or one file.")
+        raise DataError(f"{root} holds no .parquet files. Name a folder that does, or one file, by --data.root.")
     return found, left_out
 
 
@@ -100,7 +100,12 @@ def open_file(path: Path) -> Any:
 
 def unreadable(path: Path, error: Exception) -> DataError:
     """The error for a file that pyarrow cannot read."""
-    return DataError(f"{path} cannot be read: {' '.join(str(error).split())}. Write it again.")
+    if "magic bytes" in str(error):
+        way = f"pandas.read_csv('{path}')" if path.suffix.lower() in (".csv", ".txt", ".tsv") else "table"
+        return DataError(
+            f"{path} is no Parquet file, or a damaged one. Write one in Python: {way}.to_parquet('table.parquet')."
+        )
+    return DataError(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}. Write it again.")
 
 
 def _partition_keys(root: Path, paths: Sequence[Path]) -> list[dict[str, Any]]:

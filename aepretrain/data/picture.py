@@ -36,6 +36,7 @@ class Picture:
         is_unturned: Whether its EXIF data cannot be read, so that it is as it lies in the file.
         is_cut: Whether the colours have 16 bits in the file, of which Pillow gives the upper 8.
         is_blank: Whether nothing can be seen on the background, though the file has an alpha channel.
+        is_cropped: Whether its sides were cut off to make it square.
     """
 
     image: Image.Image
@@ -44,6 +45,7 @@ class Picture:
     is_unturned: bool
     is_cut: bool
     is_blank: bool
+    is_cropped: bool = False
 
 
 @functools.cache

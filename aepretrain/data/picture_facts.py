@@ -27,6 +27,7 @@ class PictureFacts:
         cut: Number of pictures with 16 bits per colour, of which the upper 8 were taken.
         unturned: Rows of the pictures whose EXIF data cannot be read.
         blank: Rows of the pictures of which nothing can be seen on the background.
+        cropped: Number of pictures that are not square, of which the centre was taken.
     """
 
     bad: list[tuple[int, str]] = field(default_factory=list)
@@ -37,6 +38,7 @@ class PictureFacts:
     cut: int = 0
     unturned: list[int] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
+    cropped: int = 0
 
     def add(self, row: int, picture: Picture) -> None:
         """Take in what is to be known of one picture."""
@@ -47,6 +49,7 @@ class PictureFacts:
             self.deep += 1
             self.largest = max(self.largest, picture.largest)
         self.cut += picture.is_cut
+        self.cropped += picture.is_cropped
         if picture.is_unturned:
             self.unturned.append(row)
         if picture.is_blank:
@@ -73,6 +76,7 @@ class PictureFacts:
         counts = (
             (self.deep, f"with 16 bits, up to {self.largest:,}: 0 to {DEEP:,} became 0 to 255."),
             (self.cut, "with 16 bits per colour: the upper 8 were taken."),
+            (self.cropped, "of other shapes than a square: the sides beyond the centre were cut off."),
         )
         return [f"{count_of(number, 'picture')} {words}" for number, words in counts if number]
 

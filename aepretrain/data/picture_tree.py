@@ -80,7 +80,7 @@ def read_tree(root: Path) -> PictureTree:
         (['cat', 'dog'], [0, 1], ['1 file ending in .txt'])
     """
     if not root.is_dir():
-        raise DataError(f"data.root names {root}, which is a file. Name the folder of the pictures.")
+        raise DataError(f"data.root names {root}, which is a file. Name the folder of the pictures by --data.root.")
     sweep = _Sweep(root)
     folders, loose = sweep.enter(root)
     homes = _split_folders(root, folders, sweep)

@@ -131,5 +131,7 @@ def _in_memory(examples: Examples) -> Examples:
     return Examples(examples.x[:], examples.y)
 
 
-TYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
-"""Supported types of the values in a file."""
+FLOATS = ("float16", "float32", "float64")
+WHOLE = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "bool")
+TYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in FLOATS + WHOLE}
+"""Supported types of the values in a file; they are read as float32."""

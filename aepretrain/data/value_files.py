@@ -1,6 +1,7 @@
 """Files that hold one value per row, such as its group, its time or its split."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from aepretrain.data.origin import listed
 from aepretrain.data.parquet_columns import read_column
 from aepretrain.data.parquet_files import read_files
 from aepretrain.errors import DataError
+from aepretrain.storage.guard import read_text
 
 
 def read_values(path: str | Path, count: int) -> NDArray[Any]:
@@ -62,8 +64,8 @@ def read_csv(path: Path) -> list[list[str]]:
         DataError: If the file cannot be read as text.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return [[value.strip() for value in row] for row in csv.reader(file)]
+        text = io.StringIO(read_text(path).removeprefix("\ufeff"), newline="")
+        return [[value.strip() for value in row] for row in csv.reader(text)]
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
     except (UnicodeDecodeError, csv.Error) as error:

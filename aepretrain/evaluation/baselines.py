@@ -45,13 +45,13 @@ class Baseline:
     """A scikit-learn classifier with one setting, which is chosen on validation data.
 
     Args:
-        make: Builds the classifier from a value of the setting.
+        make: Builds the classifier from a value of the setting and the number of training examples.
         setting: Name of the setting.
         grid: Values to try.
         most: Maximum number of training examples; more would take too long.
     """
 
-    make: Callable[[Any], ClassifierMixin]
+    make: Callable[[Any, int], ClassifierMixin]
     setting: str
     grid: Sequence[float]
     most: int
@@ -59,15 +59,18 @@ class Baseline:
 
 BASELINES: dict[str, Baseline] = {
     "logistic": Baseline(
-        lambda C: make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=200, tol=1e-3)),
+        lambda C, _: make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=200, tol=1e-3)),
         "C",
         (0.001, 0.01, 0.1, 1.0),
         20_000,
     ),
-    "knn": Baseline(lambda k: KNeighborsClassifier(n_neighbors=k), "k", (1, 3, 5, 9), 60_000),
-    "svm": Baseline(lambda C: SVC(C=C), "C", (1.0, 10.0), 10_000),
+    "knn": Baseline(lambda k, _: KNeighborsClassifier(n_neighbors=k), "k", (1, 3, 5, 9), 60_000),
+    "svm": Baseline(lambda C, _: SVC(C=C), "C", (1.0, 10.0), 10_000),
     "boosting": Baseline(
-        lambda rate: HistGradientBoostingClassifier(learning_rate=rate, max_iter=200, random_state=0),
+        # With the default of 20 examples in a leaf, fewer than 40 examples are never divided: one answer for all.
+        lambda rate, examples: HistGradientBoostingClassifier(
+            learning_rate=rate, max_iter=200, random_state=0, min_samples_leaf=min(20, max(1, examples // 10))
+        ),
         "learning_rate",
         (0.03, 0.1),
         100_000,
@@ -95,7 +98,9 @@ def measure_baseline(name: str, splits: Splits) -> BaselineResult:
     # The data source fixes the order of labelled examples, balanced or shuffled: a prefix is a fair sample.
     x, y = _arrays(splits.train, baseline.most)
     x_validation, y_validation = _arrays(splits.validation)
-    trials = [(value, baseline.make(value).fit(x, y)) for value in baseline.grid if name != "knn" or value <= len(y)]
+    trials = [
+        (value, baseline.make(value, len(y)).fit(x, y)) for value in baseline.grid if name != "knn" or value <= len(y)
+    ]
     scored = [(model.score(x_validation, y_validation), value, model) for value, model in trials]
     accuracy, value, best = max(scored, key=lambda trial: trial[0])
     return BaselineResult(

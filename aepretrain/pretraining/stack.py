@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aepretrain.console import format_duration, print_line
 from aepretrain.data.base import DataModule
 from aepretrain.data.rows import Inputs, pieces
+from aepretrain.data.transforms import NoTransform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer, Shape
@@ -76,6 +77,8 @@ class GreedyStack(nn.Module):
         self.layers = nn.ModuleList(self._build_layers())
         self.records: list[StageRecord] = []
         self.diagnostics: list[StageDiagnostics] = []
+        self.is_scaled = False
+        """Whether the data that it was trained on are scaled by a transform of their source."""
 
     def _build_layers(self) -> list[Layer]:
         built: list[Layer] = []
@@ -235,7 +238,7 @@ class GreedyStack(nn.Module):
 
     def findings(self, k: int) -> list[str]:
         """What the training of layer ``k`` shows to be wrong, one sentence each with the way out."""
-        return stage_findings(self.result(k), self.records[k])
+        return stage_findings(self.result(k), self.records[k], may_scale=k == 0 and not self.is_scaled)
 
     def results(self) -> list[StageResult]:
         """Training results of every trained layer."""
@@ -296,6 +299,7 @@ class GreedyTraining:
         record_or_check_data(context.out, data, resume=context.resume)
         if stack.records:
             stack.reset_parameters()
+        stack.is_scaled = not isinstance(data.transform, NoTransform)
         self.stack = stack
         self.context = context
         self.on_stage_end = on_stage_end

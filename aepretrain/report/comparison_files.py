@@ -11,6 +11,7 @@ from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.run_files import Curve, read_config, read_curves, read_results
 from aepretrain.results.cell import CellResult, Labels, read_rows
 from aepretrain.results.comparison import BudgetResult, ComparisonResult
+from aepretrain.results.findings import merge_findings
 
 
 @dataclass(frozen=True)
@@ -127,3 +128,15 @@ def _is_of(summary: ComparisonResult, rows: Sequence[CellResult], folder: Path) 
     if budgets and budgets != [budget.labels for budget in summary.budgets]:
         return False
     return sum(arm.seeds for budget in summary.budgets for arm in budget.arms.values()) == len(rows)
+
+
+def run_warnings(folder: Path) -> list[str]:
+    """What the runs of a comparison show to be wrong, those alike as one, each with the names of its runs.
+
+    Args:
+        folder: Directory of the comparison.
+    """
+    runs = sorted(path.parent for path in (folder / "runs").glob("*/results.json"))
+    runs.sort(key=lambda run: not run.name.startswith("pretraining"))
+    results = {run.name: read_results(run) for run in runs}
+    return merge_findings({name: found.warnings or () for name, found in results.items() if found})

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.colours import LIGHT, PLACEHOLDERS, Colours, arm_colours
-from aepretrain.report.comparison_files import ComparisonFiles, read_comparison
+from aepretrain.report.comparison_files import ComparisonFiles, read_comparison, run_warnings
 from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences, draw_overlaid_curves
 from aepretrain.report.comparison_tables import differences_table, means_table, seeds_table
 from aepretrain.report.confusion import confusion_table, most_confused
@@ -43,7 +43,6 @@ from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.storage.guard import inside
 
 Interval = tuple[float, float]
-MOST_WARNINGS = 10
 
 
 def is_comparison(folder: Path) -> bool:
@@ -71,7 +70,7 @@ def write_comparison_report(folder: Path) -> Path:
     parts = [
         heading(f"Does pretraining help on {name}?", 1),
         paragraph(_counts(files), "facts"),
-        warnings_list(_warnings(folder)),
+        warnings_list(run_warnings(folder)),
         *_verdict(files),
         section("Accuracy by labels", *_accuracy(files)),
         section("Learning curves: pretrained and random overlaid", _curves(files)),
@@ -105,15 +104,6 @@ def _facts(files: ComparisonFiles) -> RunResult | None:
     return found
 
 
-def _warnings(folder: Path) -> list[str]:
-    """The different warnings of all runs, at most :data:`MOST_WARNINGS`."""
-    results = (read_results(path.parent) for path in sorted((folder / "runs").glob("*/results.json")))
-    found = list(dict.fromkeys(sentence for each in results if each for sentence in each.warnings or ()))
-    left = len(found) - MOST_WARNINGS
-    more = [f"{left} more are in results.json of the runs in {folder / 'runs'}."] if left > 0 else []
-    return found[:MOST_WARNINGS] + more
-
-
 def _counts(files: ComparisonFiles) -> str:
     counts = [len({row.seed for row in files.rows if row.labels == labels}) for labels in files.labels]
     budgets = ", ".join(map(str, files.labels))
@@ -140,7 +130,8 @@ def _verdict(files: ComparisonFiles) -> list[Markup]:
     ]
     if not cards:
         return [missing("No verdict: it needs the arms pretrained and random, and one of them was left out.")]
-    sentences = [_better_baselines(files), "Brackets are 95% intervals of the mean paired difference over seeds."]
+    brackets = "Brackets are 95% intervals of the mean paired difference over seeds."
+    sentences = [files.summary.better_baselines(BASELINES), brackets]
     sentences.append(f"{files.summary.splits_text[0].upper()}{files.summary.splits_text[1:]}.")
     if others[0]:
         sentences.insert(0, "Equal compute: random weights are fine-tuned for as long as pretraining took, too.")
@@ -161,18 +152,6 @@ def _cards(verdicts: Iterable[tuple[BudgetResult, str | None]], network: str = "
             name = f"{budget.labels} labels{network}"
             found.append((name, answer.removesuffix(at), figures.replace(at, ""), (answer.split() or [""])[0]))
     return found
-
-
-def _better_baselines(files: ComparisonFiles) -> str:
-    """A sentence on the budgets where a baseline has a higher mean than every network; empty if none."""
-    found = []
-    for labels in files.labels:
-        means = {arm: files.spread(arm, labels)[0] for arm in files.arms}
-        networks = [mean for arm, mean in means.items() if arm not in BASELINES]
-        best = max((arm for arm in means if arm in BASELINES), key=means.__getitem__, default=None)
-        if best and networks and means[best] > max(networks):
-            found.append(f"{best} at {labels} labels ({means[best]:.1%} against {max(networks):.1%})")
-    return f"A simple classifier on the raw input is better than every network: {'; '.join(found)}." if found else ""
 
 
 def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[Labels, Interval]:
@@ -268,6 +247,8 @@ def _mean(values: Iterable[float]) -> float:
 def _confusion(files: ComparisonFiles) -> Markup:
     """Confusion matrices: a row per paired arm, with a matrix per label budget."""
     figures: dict[str, list[Markup]] = {}
+    facts = _facts(files)
+    names = None if facts is None else facts.data.class_names
     colours = {arm: f"series-{PLACEHOLDERS.series.index(c)}" for arm, c in _series(files).items()}
     for arm in (arm for pair in files.pairs for arm in pair):
         for labels in files.labels:
@@ -276,8 +257,8 @@ def _confusion(files: ComparisonFiles) -> Markup:
                 continue
             if len(matrix) > MAX_CLASSES:
                 return missing(f"{len(matrix)} classes are too many for a matrix; results.json of each cell has it.")
-            body = confusion_table(matrix, colours[arm])
-            figures.setdefault(arm, []).append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix)))
+            body = confusion_table(matrix, colours[arm], names)
+            figures.setdefault(arm, []).append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix, names)))
     if not figures:
         return missing("No confusion matrices: they need the arms pretrained and random.")
     return paragraph("Rows are the true classes, columns the answers.") + join(map(row, figures.values()))

@@ -1,6 +1,7 @@
 """Two-dimensional embeddings of inputs and codes: PCA, whether there is anything to embed, and scatter plots."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -84,20 +85,20 @@ def neighbours_agree(x: NDArray[np.floating], labels: NDArray[np.integer]) -> fl
     return float((labels[nearest] == labels).mean())
 
 
-def scatter(points: Points, labels: NDArray[np.integer] | None, alt: str) -> Markup:
+def scatter(points: Points, labels: NDArray[Any] | None, alt: str) -> Markup:
     """Draw points as an SVG element, coloured by label; each label is written once, at the median of its points.
 
     Each class is one path of small circles, whose colour follows the theme.
 
     Args:
         points: Shape ``(N, 2)``.
-        labels: Shape ``(N,)``, or None if there are none.
+        labels: Numbers or names of classes, shape ``(N,)``, or None if there are none.
         alt: Alternative text.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     scale = (SIDE - 2 * MARGIN) / max(float((high - low).max()), 1e-12)
     places = SIDE / 2 + (points - (low + high) / 2) * scale * np.array([1, -1])
-    classes: Sequence[int] = [0] if labels is None else sorted(set(labels.tolist()))
+    classes: Sequence[object] = [0] if labels is None else sorted(set(labels.tolist()))
     groups = [places if labels is None else places[labels == label] for label in classes]
     dots = (
         fill('<path d="{}" fill="var(--series-{})"/>', _dots(group), str(k % len(LIGHT.series)))

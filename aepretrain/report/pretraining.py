@@ -25,6 +25,8 @@ from aepretrain.report.page import figure, missing, paragraph, row, section, tab
 from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import neighbour_embeddings
 from aepretrain.results import figures
+from aepretrain.results.figures import short_name
+from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.storage.array_files import read_arrays
 
@@ -250,7 +252,7 @@ def embeddings(folder: Path) -> list[Markup]:
     inputs = read_arrays(folder / "stages" / "inputs.npz")
     if "inputs" not in inputs:
         return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
-    labels = inputs.get("labels")
+    labels = _named(inputs.get("labels"), read_results(folder))
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
         if (codes := read_arrays(path).get("codes")) is not None:
@@ -258,6 +260,14 @@ def embeddings(folder: Path) -> list[Markup]:
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
     neighbours = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels))
     return [words, row(_principal_components(spaces, labels), "small"), neighbours]
+
+
+def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray | None:
+    """Labels as the names of their classes, if these have names."""
+    if labels is None or results is None or results.data.class_names is None:
+        return labels
+    names = [short_name(name) for name in results.data.class_names]
+    return np.array(names, object)[labels] if len(names) > labels.max() else labels
 
 
 Spaces = Mapping[str, np.ndarray]

@@ -1,7 +1,7 @@
 """The HTML report of a single run."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +117,7 @@ def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[
     """Accuracies, curves and confusion matrix of the classifier."""
     if results is None or results.classifier is None:
         return [missing(_no_classifier(results))]
-    found = results.classifier
+    found, names = results.classifier, results.data.class_names
     columns, rows = figures.measurement_table({"validation": found.validation, "test": found.test})
     words = "frozen encoder, head alone trained" if found.frozen_encoder else "fine-tuned end to end"
     sentence = f"{found.epochs} epochs, {words}; the weights of epoch {found.kept_epoch}, counted from 0, were kept."
@@ -125,7 +125,7 @@ def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[
         sentence += " Before its first step it held the pretrained weights, bit for bit."
     pictures = [
         draw_or_explain("the learning curves of the classifier", lambda: _curves(curves, found.kept_epoch)),
-        draw_or_explain("the confusion matrix", lambda: _confusion(found.test.confusion_matrix)),
+        draw_or_explain("the confusion matrix", lambda: _confusion(found.test.confusion_matrix, names)),
     ]
     return [table(columns, rows), paragraph(sentence), _recall(results), row(pictures, "wide")]
 
@@ -154,11 +154,11 @@ def _curves(curves: Mapping[str, Curve], kept: int) -> Markup:
     return figure(inline_svg(chart, "curves-classifier", "Losses of the classifier over its epochs"), "Loss.", words)
 
 
-def _confusion(matrix: list[list[int]]) -> Markup:
+def _confusion(matrix: list[list[int]], names: Sequence[str] | None) -> Markup:
     if len(matrix) > figures.MAX_CLASSES:
-        return missing(f"{len(matrix)} classes are too many for a matrix. {most_confused(matrix)}")
-    body = confusion_table(np.array(matrix), "series-0")
-    words = f"Rows are the true classes, columns the answers. {most_confused(matrix)}"
+        return missing(f"{len(matrix)} classes are too many for a matrix. {most_confused(matrix, names)}")
+    body = confusion_table(np.array(matrix), "series-0", names)
+    words = f"Rows are the true classes, columns the answers. {most_confused(matrix, names)}"
     return figure(body, "Confusion on test data.", words)
 
 

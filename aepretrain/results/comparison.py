@@ -1,6 +1,6 @@
 """The results of a comparison: ``summary.json``."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -85,6 +85,7 @@ class ComparisonResult:
         test_examples: Number of examples on which every cell was tested, once.
         budgets: One result per label budget.
         splits: ``per-seed`` or ``fixed``; ``None`` in files of earlier versions, whose splits were fixed.
+        warnings: What its runs show to be wrong, those alike as one; ``None`` in files of earlier versions.
 
     Example:
         >>> knn = BudgetResult(labels=50, arms={"knn": ArmResult(0.9, 0.01, 0.02, 3)}, differences={}, verdict=None,
@@ -101,12 +102,29 @@ class ComparisonResult:
     test_examples: int
     budgets: tuple[BudgetResult, ...]
     splits: str | None = absent()
+    warnings: tuple[str, ...] | None = absent()
 
     @property
     def splits_text(self) -> str:
         """The division of the data in words."""
         anew = "every seed divides the data anew into training, validation and test examples"
         return anew if self.splits == "per-seed" else "all seeds share one division of the data"
+
+    def better_baselines(self, baselines: Collection[str]) -> str | None:
+        """A sentence on the budgets where a baseline has a higher mean than every network; ``None`` if there are none.
+
+        Args:
+            baselines: The names of the baselines.
+        """
+        found = []
+        for budget in self.budgets:
+            best = budget.arms[budget.best].mean
+            network = max((result.mean for arm, result in budget.arms.items() if arm not in baselines), default=best)
+            if budget.best in baselines and best > network:
+                found.append(f"{budget.best} at {budget.labels} labels ({best:.1%} against {network:.1%})")
+        if not found:
+            return None
+        return f"A simple classifier on the raw input is better than every network: {'; '.join(found)}."
 
     @classmethod
     def read(cls, path: Path) -> Self:

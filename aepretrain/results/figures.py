@@ -137,15 +137,24 @@ def _count_and_recall(found: Measurement, k: int) -> tuple[str, str]:
 
 
 def class_name(k: int, names: Sequence[str] | None) -> str:
-    """Number and name of a class.
+    """Number and name of a class; the name alone if it is a number, too.
 
     Example:
-        >>> class_name(1, ["cat", "dog"]), class_name(1, ["0", "1"]), class_name(1, None)
-        ('1 dog', '1', '1')
+        >>> class_name(1, ["cat", "dog"]), class_name(1, ["10", "20"]), class_name(1, None)
+        ('1 dog', '20', '1')
     """
-    if names is None or k >= len(names) or names[k] == str(k):
-        return str(k)
-    return f"{k} {short_name(names[k])}"
+    mark = class_mark(k, names)
+    return mark if names is None or k >= len(names) or names[k] == mark else f"{mark} {short_name(names[k])}"
+
+
+def class_mark(k: int, names: Sequence[str] | None) -> str:
+    """A short mark of a class, for narrow places: its name if that is a number, else its number.
+
+    Example:
+        >>> class_mark(1, ["cat", "dog"]), class_mark(1, ["10", "20"]), class_mark(1, None)
+        ('1', '20', '1')
+    """
+    return names[k] if names is not None and k < len(names) and names[k].lstrip("-").isdecimal() else str(k)
 
 
 def short_name(name: str) -> str:

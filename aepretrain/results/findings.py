@@ -1,9 +1,10 @@
 """What results show to be wrong, in sentences: one each, with the way out."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
-from aepretrain.results.classifier import ClassifierResult
+from aepretrain.results.classifier import ClassifierResult, Measurement
 from aepretrain.results.stage import StageRecord, StageResult
 
 Figures = Mapping[str, float | None]
@@ -18,14 +19,24 @@ NEAR_CHANCE = 0.1
 """A balanced accuracy is near chance up to this share of the way from chance to 1."""
 FALLING = 0.02
 """A loss still falls if the last tenth of the epochs brought this share of the loss of the mean of the data."""
+FEW = 5
+"""A class of fewer validation examples is not missed among the answers."""
+NAMED = 3
+FIGURE = re.compile(r"(?P<name>'[^']*'|\d\d-[a-z]+|layer \d+|seed\d+)|\d[\d.,]*(e[-+]?\d+)?")
+"""Figures in a finding, and digits of names, which are none."""
+UNEQUAL = (
+    "Try finetune.monitor balanced_accuracy and classifier.class_weights balanced, more labels, or longer training."
+)
+SCALE = "Scale the inputs (data.transform standardize or minmax)"
 
 
-def stage_findings(result: StageResult, record: StageRecord) -> list[str]:
+def stage_findings(result: StageResult, record: StageRecord, *, may_scale: bool = True) -> list[str]:
     """What the training of one layer shows to be wrong.
 
     Args:
         result: What the training found.
         record: Its record, with the metrics of every epoch.
+        may_scale: Whether the way out may be to scale the inputs: not if they are scaled already, or are codes.
 
     Example:
         >>> from aepretrain.results.stage import StageLosses
@@ -39,37 +50,40 @@ activation, or fewer units.']
     """
     found, units = result.diagnostics, math.prod(result.code_shape)
     checks = (
-        _constant(found, units)
-        or _mostly("dead", found, units, "they are 0 for all examples")
-        or _mostly("saturated", found, units, "their values lie at an end of the range, where gradients vanish"),
-        _no_better_than_the_mean(result, record) or _still_falling(result, record),
+        _constant(found, units, may_scale)
+        or _mostly("dead", found, units, "they are 0 for all examples", may_scale)
+        or _mostly(
+            "saturated", found, units, "their values lie at an end of the range, where gradients vanish", may_scale
+        ),
+        _no_better_than_the_mean(result, record, may_scale) or _still_falling(result, record),
         _collapsed(found, units),
         _identity_not_defined(found),
     )
     return [f"{result.stage}: {sentence}" for sentence in checks if sentence]
 
 
-def _constant(found: Figures, units: int) -> str | None:
+def _constant(found: Figures, units: int, may_scale: bool) -> str | None:
     if found.get("informative_units") != 0 or "kl" in found:
         return None
+    scale = f"{SCALE}, lower" if may_scale else "Lower"
     return (
-        f"the code is almost the same for all examples: none of its {units} units varies. Scale the inputs (data."
-        "transform standardize or minmax), lower the learning rate, or weaken the penalty."
+        f"the code is almost the same for all examples: none of its {units} units varies. {scale} the learning rate, "
+        "or weaken the penalty."
     )
 
 
-def _mostly(kind: str, found: Figures, units: int, meaning: str) -> str | None:
+def _mostly(kind: str, found: Figures, units: int, meaning: str, may_scale: bool) -> str | None:
     count = found.get(f"{kind}_units") or 0
     if count < MOST * units:
         return None
     way_out = {
         "dead": "Lower the learning rate, use another activation, or fewer units.",
-        "saturated": "Scale the inputs (data.transform standardize or minmax), or lower the learning rate.",
+        "saturated": f"{SCALE}, or lower the learning rate." if may_scale else "Lower the learning rate.",
     }
     return f"{count:.0f} of {units} units are {kind}: {meaning}. {way_out[kind]}"
 
 
-def _no_better_than_the_mean(result: StageResult, record: StageRecord) -> str | None:
+def _no_better_than_the_mean(result: StageResult, record: StageRecord, may_scale: bool) -> str | None:
     reconstruction, mean = result.losses.reconstruction, result.diagnostics.get("mean_reconstruction")
     if mean is None or reconstruction < (1 - LEAST_GAIN) * mean:
         return None
@@ -77,10 +91,11 @@ def _no_better_than_the_mean(result: StageResult, record: StageRecord) -> str | 
         f"the reconstruction ({reconstruction:.4g} nats) is no better than the mean of the features ({mean:.4g} nats)"
     )
     if _last_gain(result, record) >= FALLING * mean:
-        compared += ", but still falls. Raise pretrain.epochs, scale"
+        compared += ", but still falls. Raise pretrain.epochs"
     else:
-        compared += ": the layer learnt nothing. Train longer, scale"
-    return f"{compared} the inputs (data.transform standardize or minmax), or change the learning rate."
+        compared += ": the layer learnt nothing. Train longer"
+    scale = f", {SCALE[0].lower()}{SCALE[1:]}," if may_scale else ""
+    return f"{compared}{scale} or change the learning rate."
 
 
 def _collapsed(found: Figures, units: int) -> str | None:
@@ -106,9 +121,12 @@ def _still_falling(result: StageResult, record: StageRecord) -> str | None:
 def _last_gain(result: StageResult, record: StageRecord) -> float:
     """By how much the reconstruction fell in the last tenth of the epochs; 0 if the last epoch is not the best."""
     losses = [row["val/reconstruction"] for row in record.history if "val/reconstruction" in row]
-    if len(losses) < 2 or result.kept_epoch != len(record.history) - 1:
-        return 0.0
-    return losses[-1 - math.ceil(len(losses) / 10)] - losses[-1]
+    return _last_tenth(losses) if result.kept_epoch == len(record.history) - 1 else 0.0
+
+
+def _last_tenth(losses: Sequence[float]) -> float:
+    """By how much a loss fell in the last tenth of the epochs; 0 for fewer than 2."""
+    return 0.0 if len(losses) < 2 else losses[-1 - math.ceil(len(losses) / 10)] - losses[-1]
 
 
 def _identity_not_defined(found: Figures) -> str | None:
@@ -117,12 +135,15 @@ def _identity_not_defined(found: Figures) -> str | None:
     return "the identity score is not defined, because no input of this layer varies. Look at the data or layer below."
 
 
-def classifier_findings(found: ClassifierResult, class_names: Sequence[str] | None = None) -> list[str]:
+def classifier_findings(
+    found: ClassifierResult, class_names: Sequence[str] | None = None, record: StageRecord | None = None
+) -> list[str]:
     """What the training of a classifier shows to be wrong, on validation data.
 
     Args:
         found: What the training found.
         class_names: Names of the classes; ``None``: their numbers.
+        record: Its record, with the metrics of every epoch; ``None``: unknown.
 
     Example:
         >>> from aepretrain.results.classifier import Measurement, PerClass
@@ -133,23 +154,70 @@ def classifier_findings(found: ClassifierResult, class_names: Sequence[str] | No
         ["classifier: it answers 'no' for all 2 validation examples. Try finetune.monitor balanced_accuracy and \
 classifier.class_weights balanced, more labels, or longer training."]
     """
-    matrix = found.validation.confusion_matrix
-    answers = [sum(row[k] for row in matrix) for k in range(len(matrix))]
-    largest = max(sum(row) for row in matrix)
-    examples = found.validation.examples
-    way_out = (
-        "Try finetune.monitor balanced_accuracy and classifier.class_weights balanced, more labels, or longer training."
-    )
+    names = class_names or [str(k) for k in range(len(found.validation.confusion_matrix))]
+    checks = (_answers(found.validation, names), _improves(found, record))
+    return [f"classifier: {sentence}" for sentence in checks if sentence]
+
+
+def _answers(found: Measurement, names: Sequence[str]) -> str | None:
+    """What is wrong with the answers: all alike, no better than the largest class, or some class never given."""
+    matrix, examples = found.confusion_matrix, found.examples
+    answers, counts = [sum(row[k] for row in matrix) for k in range(len(matrix))], [sum(row) for row in matrix]
     if max(answers) == examples:
-        number = answers.index(examples)
-        name = class_names[number] if class_names else str(number)
-        return [f"classifier: it answers {name!r} for all {examples} validation examples. {way_out}"]
-    accuracy, balanced = found.validation.accuracy, found.validation.balanced_accuracy
-    if accuracy * examples <= largest and (
-        balanced is None or balanced < NEAR_CHANCE + (1 - NEAR_CHANCE) / len(matrix)
+        return f"it answers {names[answers.index(examples)]!r} for all {examples} validation examples. {UNEQUAL}"
+    near_chance = NEAR_CHANCE + (1 - NEAR_CHANCE) / len(matrix)
+    if found.accuracy * examples <= max(counts) and (
+        found.balanced_accuracy is None or found.balanced_accuracy < near_chance
     ):
-        return [
-            f"classifier: its validation accuracy of {accuracy:.2%} is no better than always answering with the "
-            f"largest class ({largest / examples:.2%}). {way_out}"
-        ]
-    return []
+        return (
+            f"its validation accuracy of {found.accuracy:.2%} is no better than always answering with the largest "
+            f"class ({max(counts) / examples:.2%}). {UNEQUAL}"
+        )
+    never = [k for k, answer in enumerate(answers) if not answer and counts[k] >= FEW]
+    if not never:
+        return None
+    named = ", ".join(f"{names[k]!r} ({counts[k]} examples)" for k in never[:NAMED])
+    more = f" and {len(never) - NAMED} other classes" if len(never) > NAMED else ""
+    return f"it never answers {named}{more} on validation data. {UNEQUAL}"
+
+
+def _improves(found: ClassifierResult, record: StageRecord | None) -> str | None:
+    """The validation loss still falls at the last epoch, which is the best: judged by the entropy of the classes."""
+    if record is None or found.kept_epoch != len(record.history) - 1:
+        return None
+    shares = [sum(row) / found.validation.examples for row in found.validation.confusion_matrix]
+    entropy = -sum(share * math.log(share) for share in shares if share)
+    last = _last_tenth([row["val/loss"] for row in record.history if "val/loss" in row])
+    if not last or last < FALLING * entropy:
+        return None
+    return (
+        f"its validation loss still falls: the last tenth of the epochs brought {last:.3g} nats, {last / entropy:.0%} "
+        "of the loss of the classes' shares. Raise finetune.epochs."
+    )
+
+
+def merge_findings(found: Mapping[str, Sequence[str]], most: int = 10) -> list[str]:
+    """The findings of many runs, those that differ in nothing but figures as one, with the names of the runs.
+
+    Args:
+        found: The findings of each run, by its name.
+        most: Findings listed; a last sentence counts the others.
+
+    Example:
+        >>> merge_findings({"seed0": ["it fell by 3 %."], "seed1": ["it fell by 4.5 %."], "seed2": []})
+        ['seed0, seed1: it fell by 3 %.']
+    """
+    runs: dict[str, list[str]] = {}
+    first: dict[str, str] = {}
+    for run, sentences in found.items():
+        for sentence in sentences:
+            alike = FIGURE.sub(lambda each: each["name"] or "#", sentence)
+            runs.setdefault(alike, []).append(run)
+            first.setdefault(alike, sentence)
+    merged = [f"{_some(runs[alike])}: {sentence}" for alike, sentence in first.items()]
+    left = len(merged) - most
+    return merged[:most] + ([f"{left} more are in results.json of the runs."] if left > 0 else [])
+
+
+def _some(runs: Sequence[str]) -> str:
+    return ", ".join(runs[:NAMED]) + (f" and {len(runs) - NAMED} more" if len(runs) > NAMED else "")

@@ -22,7 +22,7 @@ class PairedDifference:
     Args:
         mean: Mean difference.
         std: Standard deviation of the differences; ``nan`` for a single pair.
-        interval: 95 % confidence interval of the mean by Student's t.
+        interval: 95 % confidence interval of the mean by Student's t, as wide as the test set requires at least.
         bootstrap: 95 % confidence interval of the mean by resampling the pairs.
         wins: Pairs in which a is larger.
         losses: Pairs in which b is larger.
@@ -41,7 +41,9 @@ class PairedDifference:
     joint: tuple[float, float] | None = absent()
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], *, questions: int = 1) -> PairedDifference:
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], *, questions: int = 1, examples: int | None = None
+) -> PairedDifference:
     r"""Mean difference of paired values with 95 % intervals.
 
     .. math:: \bar d \pm t_{1 - \alpha / 2, n - 1} \, s_d / \sqrt n, \qquad d_i = a_i - b_i
@@ -49,10 +51,17 @@ def paired_difference(a: Sequence[float], b: Sequence[float], *, questions: int 
     with :math:`\alpha = 0.05`. The joint interval of m questions has :math:`\alpha = 0.05 / m` (Bonferroni): all m
     intervals hold together with a probability of at least 95 %.
 
+    Accuracies on N test examples are multiples of 1/N, so a few pairs may agree by chance, and :math:`s_d` be far too
+    small. Of each example the difference is -1, 0 or 1, and its variance at least :math:`|\bar d| (1 - |\bar d|)`.
+    Student's intervals therefore take :math:`s_d` for at least
+
+    .. math:: \sqrt{p (1 - p) / N}, \qquad p = \max(|\bar d|, 1 / N)
+
     Args:
         a: One value per pair.
         b: The value of the same pair under the other condition.
         questions: Number m of differences that are asked for together, such as that of label budgets.
+        examples: Number N of test examples, if the values are accuracies on them; ``None``: they are not.
 
     Raises:
         ValueError: If the sequences are empty or differ in length.
@@ -65,13 +74,17 @@ def paired_difference(a: Sequence[float], b: Sequence[float], *, questions: int 
         >>> found = paired_difference([0.93, 0.92, 0.94], [0.90, 0.90, 0.90])
         >>> round(found.mean, 3), found.wins, found.pairs
         (0.03, 3, 3)
+        >>> low, high = paired_difference([0.52, 0.53, 0.51], [0.51, 0.52, 0.50], examples=100).interval
+        >>> round(low, 3), round(high, 3)
+        (-0.015, 0.035)
     """
     if not a or len(a) != len(b):
         raise ValueError(f"pairs need two sequences of one length, but got {len(a)} and {len(b)} values.")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n, mean = len(differences), float(differences.mean())
     std = float(differences.std(ddof=1)) if n > 1 else math.nan
-    single, joint = (_half_width(std, n, alpha) for alpha in (0.05, 0.05 / questions))
+    least = 0.0 if examples is None else sampling_error(min(1.0, max(abs(mean), 1 / examples)), examples)
+    single, joint = (_half_width(max(std, least), n, alpha) for alpha in (0.05, 0.05 / questions))
     resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_SAMPLES, n)).mean(axis=1)
     low, high = np.quantile(resampled, (0.025, 0.975))
     return PairedDifference(

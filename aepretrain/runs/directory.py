@@ -70,14 +70,29 @@ def check_no_secret(out: str | None) -> None:
 
 
 def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
-    """Append the current command to ``commands.txt``, with secrets redacted, from the first process only.
+    """Append the current command and its folder to ``commands.txt``, from the first process only.
+
+    Args:
+        folder: The run directory.
+        verb: The verb.
+        arguments: The arguments after it, whose paths are relative to the current folder.
 
     Raises:
         StorageError: If the file cannot be written.
     """
     if is_first_process():
-        line = shlex.join(redact_words(["aepretrain", verb, *arguments])) + "\n"
-        append_atomically(folder / "commands.txt", line.encode())
+        place = shlex.join(redact_words(["cd", os.getcwd()]))
+        append_atomically(folder / "commands.txt", f"{place} && {command_line(verb, arguments)}\n".encode())
+
+
+def command_line(verb: str, arguments: Sequence[str]) -> str:
+    """A command as a line for a shell, with secrets redacted.
+
+    Example:
+        >>> command_line("fit", ["--out", "a run", "--hub.token", "abc"])
+        "aepretrain fit --out 'a run' --hub.token '(redacted)'"
+    """
+    return shlex.join(redact_words(["aepretrain", verb, *arguments]))
 
 
 def holds_files(folder: Path) -> bool:

@@ -188,7 +188,7 @@ class Experiment:
             tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
             classifier = tuned.head
             found = tuned.result(*measure(classifier, self.data, self.seed))
-            findings = classifier_findings(found, self.data.class_names)
+            findings = classifier_findings(found, self.data.class_names, tuned.record)
             results = replace(results, classifier=found, warnings=(*(results.warnings or ()), *findings))
             print_line(classifier_summary(found))
             for finding in findings:
@@ -299,7 +299,7 @@ class Experiment:
             in_shape=tuple(self.data.in_shape),
             classes=self.data.num_classes,
             unlabelled=len(splits.unlabelled),
-            labelled=len(splits.train),
+            labelled=0 if splits.train.y is None else len(splits.train),
             validation=len(splits.validation),
             test=len(splits.test),
             class_names=None if self.data.class_names is None else tuple(self.data.class_names),

@@ -1,16 +1,20 @@
 """A comparison in Weights & Biases: one group of runs and one summary run."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aepretrain.console import print_line
 from aepretrain.results.cell import CellResult
 from aepretrain.results.comparison import ComparisonResult
 from aepretrain.results.records import to_plain
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
+from aepretrain.tracking.wandb_environment import wandb_folder
 from aepretrain.tracking.wandb_run import artifact_name
 
 
@@ -77,7 +81,31 @@ def log_comparison(
             draw()
         run.log_pictures()
         run.publish_report()
-        run.print_wandb_links(f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*")
+        run.print_wandb_links(_offline_runs(folder))
+
+
+@contextlib.contextmanager
+def name_offline_runs(tracking: Tracking, folder: Path) -> Iterator[None]:
+    """If the comparison is interrupted in this block, print the command that uploads its offline runs.
+
+    Args:
+        tracking: The loggers of the comparison, with the mode resolved.
+        folder: The directory of the comparison.
+    """
+    try:
+        yield
+    except BaseException:
+        is_offline = "wandb" in tracking.loggers and tracking.wandb.mode == "offline"
+        if is_offline and any(folder.glob("runs/*/wandb/run-id.txt")):
+            print_line(f"W&B: to send it later, wandb sync {_offline_runs(folder)}")
+        raise
+
+
+def _offline_runs(folder: Path) -> str:
+    """The folders of all offline runs of a comparison, as patterns for a shell."""
+    if os.environ.get("WANDB_DIR"):
+        return f"{wandb_folder(folder)}/offline-run-*"
+    return f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*"
 
 
 def scalar_metrics(summary: ComparisonResult) -> dict[str, Any]:

@@ -22,9 +22,11 @@ class WandbOptions:
             no API key or the server does not answer. ``offline`` needs no account, ``disabled`` writes nothing.
         project: The project; ``WANDB_PROJECT`` replaces the default. A sweep sets its own.
         entity: The user or team; ``null``: the default entity of the API key.
-        group: Group of the runs; ``null``: the directory's name for a comparison, none for a single run.
-        name: Name of the run of ``fit``; ``null``: its directory's name. Cells are named by arm, labels and seed.
-        tags: Tags of every run, in addition to those set by a comparison.
+        group: Group of the runs; ``null``: ``WANDB_RUN_GROUP``, or else the directory's name for a comparison, and none
+            for a single run.
+        name: Name of the run of ``fit``; ``null``: ``WANDB_NAME``, or else its directory's name. Cells are named by
+            arm, labels and seed.
+        tags: Tags of every run, in addition to those of ``WANDB_TAGS`` and of a comparison.
         report: Build a report of panels and tables on the server if runs are online.
     """
 

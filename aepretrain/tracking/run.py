@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, groupby
@@ -18,6 +19,7 @@ from aepretrain.storage.guard import inside
 from aepretrain.tracking.metrics_file import MetricsFile, read_metrics
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.other_files import CSVFile, TensorBoardEvents
+from aepretrain.tracking.wandb_environment import with_environment
 from aepretrain.tracking.wandb_mode import decided_mode
 from aepretrain.tracking.wandb_run import WandbMetrics, WandbRun, key_prefix
 
@@ -157,6 +159,8 @@ def open_run(
     except BaseException:
         if run.wandb is not None:
             run.wandb.finish(exit_code=1)
+            if job_type == "fit":  # a comparison tells of all its runs at once
+                run.print_wandb_links()
         raise
     if run.wandb is not None:
         run.wandb.finish()
@@ -167,9 +171,9 @@ def _start_wandb(
 ) -> WandbRun | None:
     if "wandb" not in tracking.loggers or not is_first_process():
         return None
-    options, mode = tracking.wandb, decided_mode(tracking.wandb.mode)
-    if mode == "disabled":
+    if (mode := decided_mode(tracking.wandb.mode)) == "disabled":
         return None
+    options = with_environment(tracking.wandb, os.environ, single=job_type == "fit")
     return WandbRun(
         folder,
         options,

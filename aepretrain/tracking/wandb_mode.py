@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aepretrain.console import print_line
 from aepretrain.processes import is_first_process
 from aepretrain.tracking.options import Tracking
+from aepretrain.tracking.wandb_environment import ignored_by_comparisons, with_environment
 
 Mode = Literal["online", "offline", "disabled"]
 MODES: dict[str, Mode] = {
@@ -61,10 +62,13 @@ def decide_mode(asked: str, environment: Mapping[str, str], offline_reason: Call
 
 
 def resolve_mode(tracking: Tracking) -> Tracking:
-    """Return the tracking options with the mode resolved, so that many runs do not repeat the check."""
+    """The tracking options of a comparison with mode and environment resolved, so that its runs do not repeat it."""
     if "wandb" not in tracking.loggers or not is_first_process():
         return tracking
-    return replace(tracking, wandb=replace(tracking.wandb, mode=decided_mode(tracking.wandb.mode)))
+    mode = decided_mode(tracking.wandb.mode)
+    if mode != "disabled" and (ignored := ignored_by_comparisons(os.environ)) is not None:
+        print_line(f"warning: {ignored}")
+    return replace(tracking, wandb=replace(with_environment(tracking.wandb, os.environ, single=False), mode=mode))
 
 
 def decided_mode(asked: str) -> Mode:

@@ -18,6 +18,7 @@ from aepretrain.storage.json_files import read_json
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact, redact_strings, redact_text
 from aepretrain.tracking.stage_logger import StageLogger
+from aepretrain.tracking.wandb_environment import wandb_folder
 from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
 
@@ -69,7 +70,7 @@ class WandbRun:
     After a server failure, later runs of this process are offline, so that none waits for the server again.
 
     Args:
-        folder: The run directory; all files are written to ``wandb/`` below it.
+        folder: The run directory; all files are written to ``wandb/`` below it, or below ``WANDB_DIR``.
         options: Project, entity and tags.
         mode: ``online`` or ``offline``; falls back to offline if the online start fails.
         name: The run's name.
@@ -94,6 +95,8 @@ class WandbRun:
         config: Mapping[str, Any],
     ) -> None:
         self.folder = folder.absolute()
+        self.files = wandb_folder(folder)
+        self.own_id = os.environ.get("WANDB_RUN_ID") if job_type == "fit" else None
         self.encoder_name = artifact_name(group, folder.name)
         self.mode: Mode = mode
         self.run: Any = None
@@ -106,7 +109,7 @@ class WandbRun:
             "group": redact_strings(group),
             "tags": list(dict.fromkeys(map(redact_text, [*options.tags, *tags]))),
             "config": redact(dict(config)),
-            "dir": str(self.folder),
+            "dir": str(self.files.parent),
             "reinit": "create_new",
         }
         asked = mode == "online" and not WandbRun.server_failed
@@ -121,7 +124,8 @@ class WandbRun:
         import wandb
 
         try:
-            with _files_below(inside(self.folder, "wandb")):
+            with _files_below(self._own_folder()):
+                make_folder(self.files)
                 about = about | self._identity(options, anew=anew)
                 self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**_settings()))
             self.sync_folder = Path(self.run.settings.sync_dir)
@@ -129,16 +133,24 @@ class WandbRun:
             self._note(error)
             print_line(f"warning: W&B did not start {self.mode} ({_brief(error)}); {otherwise}")
 
+    def _own_folder(self) -> Path:
+        """The folder of the files; in the run directory one to which no link leads."""
+        return inside(self.folder, "wandb") if self.files.parent == self.folder else self.files
+
     def _identity(self, options: WandbOptions, *, anew: bool = False) -> dict[str, Any]:
-        """Project, entity and the id stored in this directory; empty in a sweep, which sets them itself."""
+        """Project, entity and the run's id: ``WANDB_RUN_ID``, or else that which is stored in this directory.
+
+        Empty in a sweep, which sets them itself.
+        """
         if os.environ.get("WANDB_SWEEP_ID"):
             return {}
         chosen = options.project != WandbOptions.project
         project = options.project if chosen else os.environ.get("WANDB_PROJECT", options.project)
-        known = self.folder / "wandb" / "run-id.txt"
-        name = "" if anew or not known.is_file() else read_text(known, 1000)
-        if not re.fullmatch(r"[\w-]+", name):
-            name = secrets.token_hex(4)
+        known = inside(self.folder, "wandb", "run-id.txt")
+        own = None if anew else self.own_id
+        name = own or ("" if anew or not known.is_file() else read_text(known, 1000))
+        if own or not re.fullmatch(r"[\w-]+", name):
+            name = own or secrets.token_hex(4)
             make_folder(known.parent)
             write_atomically(known, name.encode())
         return {"project": project, "entity": options.entity, "id": name, "resume": "allow"}
@@ -148,7 +160,7 @@ class WandbRun:
         if self.run is None:
             return
         try:
-            with _files_below(inside(self.folder, "wandb")):
+            with _files_below(self._own_folder()):
                 act(self.run)
         except Exception as error:
             self.run = None

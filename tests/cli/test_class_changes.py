@@ -31,7 +31,7 @@ def read(tmp_path):
             path = tmp_path / f"{k}.yaml"
             path.write_text(yaml.safe_dump({**(BASE if k == 0 else {}), **values}))
             named += ["--config", str(path)]
-        return parse(build_parser("fit", "", lambda parser: None), [*named, *words], own=())
+        return parse(build_parser("fit"), [*named, *words], own=())
 
     return parsed
 
@@ -192,7 +192,7 @@ def test_a_grid_gives_a_class_its_arguments_in_whatever_order(read):
 def test_arguments_override_files_wherever_they_stand(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({**BASE, "seed": 5}))
-    parsed = parse(build_parser("fit", "", lambda parser: None), ["--seed", "1", "--config", str(path)], own=())
+    parsed = parse(build_parser("fit"), ["--seed", "1", "--config", str(path)], own=())
     assert (parsed.experiment.seed, resolved(parsed, "seed")) == (1, 1)
 
 
@@ -218,4 +218,4 @@ def test_the_resolved_config_is_read_back_as_it_is(read, tmp_path):
     parsed = read("--classifier.optimizer", "AdamW")
     path = tmp_path / "resolved.yaml"
     path.write_text(parsed.yaml)
-    assert parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).yaml == parsed.yaml
+    assert parse(build_parser("fit"), ["--config", str(path)], own=()).yaml == parsed.yaml

@@ -13,7 +13,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def experiment(path):
-    return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path)], own=()).experiment
+    return parse(build_parser("fit"), ["--config", str(path)], own=()).experiment
 
 
 def fit(name, out):

@@ -1,7 +1,16 @@
 """A config puts known parts together; it cannot make Python import anything else."""
 
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
 import pytest
 import yaml
+
+from tests.cli.test_stopping import PROGRAMS
+from tests.support.runs import ROOT
 
 LAYER = {
     "class_path": "PlainAutoencoder",
@@ -83,3 +92,63 @@ def test_a_name_that_is_no_package_is_refused(validate):
         code, said = validate({"layers": [LAYER]}, *words)
         assert code == 2
         assert "--trust-module takes the name of a package" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mine.py", "takes the name of a module without its ending, but got mine.py. Name it by --trust-module mine."),
+        ("nowhere", "nowhere: there is no module nowhere, neither in the current folder, {}, nor installed. Run the "
+         "command in the folder of nowhere.py, or install it."),
+        ("no.where", "no.where cannot be imported: ModuleNotFoundError: No module named 'no'. Mend or install it."),
+        ("broken", "broken cannot be imported: ZeroDivisionError: division by zero. Mend or install it."),
+    ],
+)  # fmt: skip
+def test_a_module_that_cannot_be_imported_is_told_with_the_way_out(name, said, refused, tmp_path):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    line = refused(2, "validate", "--config", tmp_path / "config.yaml", "--trust-module", name)
+    assert line == f"aepretrain: error: --trust-module {said.format(tmp_path)}\n"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_module_of_the_current_folder_is_found_and_every_command_that_goes_on_names_it(program, tmp_path):
+    (tmp_path / "mine.py").write_text("from aepretrain import PlainAutoencoder\nclass Layer(PlainAutoencoder): pass\n")
+    config = {"layers": [{**LAYER, "class_path": "mine.Layer"}], "pretrain": {"epochs": 10_000}, "report": False}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    words = ["fit", "--trust-module=mine", "--config", "config.yaml", "--out", "a run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    process = subprocess.Popen(
+        [sys.executable, *PROGRAMS[program], *words],
+        cwd=tmp_path, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert any("run directory" in line for line in process.stdout)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=100)[1]
+    assert process.returncode == 143, said
+    command = f"aepretrain fit --resume '{tmp_path / 'a run'}' --trust-module mine"
+    assert said.endswith(f"Go on with: {command}\n")
+    recorded = (tmp_path / "a run" / "commands.txt").read_text()
+    assert recorded == f"cd {tmp_path} && aepretrain fit --config config.yaml --out 'a run' --trust-module mine\n"
+    words = [*shlex.split(command)[1:], "--pretrain.epochs", "1"]
+    again = subprocess.run(
+        [sys.executable, *PROGRAMS[program], *words], cwd=tmp_path, text=True, env=environment, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert (again.returncode, "pretrain.epochs changed" in again.stderr) == (2, True), again.stderr
+
+
+def test_the_command_of_a_comparison_that_goes_on_names_the_trusted_modules(runner, tmp_path):
+    (tmp_path / "mine.py").write_text("from aepretrain import PlainAutoencoder\nclass Layer(PlainAutoencoder): pass\n")
+    lengths = {"pretrain": {"epochs": 1}, "finetune": {"epochs": 5}, "report": False}
+    options = {"seeds": 1, "labels": [50], "arms": ["random"], "baselines": []}
+    config = {"layers": [{**LAYER, "class_path": "mine.Layer"}], "compare": options, **lengths}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    strike = {"stage": "classifier", "place": "after_step", "signum": signal.SIGTERM}
+    words = ("compare", "--config", "config.yaml", "--out", "out", "--trust-module", "mine")
+    code, said = runner.run(*words, folder=str(tmp_path), strike=strike)
+    command = "aepretrain compare --config config.yaml --out out --trust-module mine"
+    assert code == 143, said
+    assert said.endswith(f"The same command goes on: {command}\n")
+    assert (tmp_path / "out" / "commands.txt").read_text() == f"cd {tmp_path} && {command}\n"
+    code, said = runner.run(*command.split()[1:], folder=str(tmp_path))
+    assert code == 0, said

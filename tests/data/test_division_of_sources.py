@@ -1,14 +1,20 @@
 """Groups, times and given splits divide alike in every source, from files, columns, lists and arrays."""
 
 import datetime
+import os
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from aepretrain import Arrays, ConfigError, DataError, DataModule, Digits, ImageFolder, MappedArray, OneHotPatterns
 from aepretrain.data import Examples, divide
+from aepretrain.data.division import Division
+from aepretrain.data.value_files import read_values
+from tests.support.fuzzing import refusal
 
 K = np.arange(60)
 LEVELS = (K + 100).astype(np.uint8)
@@ -349,3 +355,21 @@ def test_columns_of_dates_numbers_and_text_order_a_table(kind, tmp_path):
         DataError, match=r"column when: times must not be missing, but 1 of 60 are, the first in row 0 of"
     ):
         ParquetFolder(str(tmp_path / "t.parquet"), order="time", times="when", cache=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", ["groups.csv", "groups.txt", "groups.npy", "groups.parquet"])
+def test_pipes_are_not_waited_for(name, tmp_path):
+    mapped(tmp_path, {})
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=f"{name} cannot be read: "):
+        MappedArray(str(tmp_path / "x.npy"), groups=str(tmp_path / name))
+
+
+@settings(max_examples=60, deadline=None)
+@given(content=st.binary(max_size=60))
+def test_any_bytes_in_a_file_of_groups_divide_or_are_refused_in_one_line(content, tmp_path_factory):
+    path = tmp_path_factory.mktemp("values") / "groups.csv"
+    path.write_bytes(content)
+    read = lambda: read_values(path, 6)  # noqa: E731
+    error = refusal(lambda: Division.of(6, groups=read(), order="time", times=read()))
+    assert error is None or "\n" not in str(error)

@@ -108,3 +108,18 @@ def test_scaling_beyond_float32_names_the_row_of_the_user():
     x[row] = 1e30
     with pytest.raises(DataError, match=rf"Arrays, every feature standardized .* row {row}, column 0 "):
         Arrays(x, transform="standardize").splits()
+
+
+def test_a_value_of_a_series_or_picture_is_named_by_its_position():
+    x = np.ones((60, 12, 25))
+    for value, message in (
+        (np.nan, r"row 13, position \[1, 2\] \(the first"),
+        (1e300, r"position \[1, 2\] is 1e\+300"),
+    ):
+        x[13, 1, 2] = value
+        with pytest.raises(DataError, match=message):
+            Arrays(x)
+    x[:, 1, 2] = 500.0
+    data = Arrays(x)
+    data.source()
+    assert any("far from unit scale: position [1, 2] (mean 500, deviation 0)" in each for each in data.warnings)

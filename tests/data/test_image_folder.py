@@ -230,3 +230,17 @@ def test_the_command_names_the_bad_picture_and_ends_as_bad_data(tmp_path, capsys
         "data: 20 pictures in 2 classes (cat: 10, dog: 10) of shape (3, 4, 4); left out: 1 unreadable picture." in said
     )
     assert "warning: 1 picture left out as unreadable" in said
+
+
+def test_pictures_that_are_no_squares_lose_their_sides_and_are_counted(tmp_path):
+    root = pets(tmp_path / "pets")
+    wide = np.zeros((4, 12), np.uint8)
+    wide[:, 4:8] = 200
+    for name in ("wide", "wider"):
+        Image.fromarray(wide).save(root / "cat" / f"{name}.png")
+    data = source(tmp_path, size=4)
+    data.splits()
+    assert "2 pictures of other shapes than a square: the sides beyond the centre were cut off." in data.notes
+    whole = source(tmp_path, pets(tmp_path / "others"), size=4)
+    whole.splits()
+    assert len(whole.notes) == 1

@@ -171,13 +171,15 @@ def with_nan(folder):
 
 
 BAD_FILES = {
-    "missing": (lambda folder: None, "x.npy cannot be read: No such file"),
+    "missing": (lambda folder: None, "x.npy does not exist. Name a .npy file"),
     "no npy": (lambda folder: (folder / "x.npy").write_bytes(b"hello, how are you"), "x.npy is no .npy file"),
     "empty": (lambda folder: (folder / "x.npy").write_bytes(b""), "x.npy is no .npy file"),
     "truncated": (truncated, "x.npy is truncated: 928 bytes are needed, but it has 500"),
     "pickled": (bad(np.array([[{}]]), allow_pickle=True), "holds pickled objects, which may run code"),
-    "double": (bad(np.zeros((50, 4))), "must be float32, float16 or uint8, but are float64"),
-    "byte order": (bad(np.zeros((50, 4), ">f4")), "must be float32, float16 or uint8, but are >f4"),
+    "too large": (bad(np.where(np.arange(200).reshape(50, 4) == 81, 1e300, 0)), "column 1 is 1e+300 in row 20"),
+    "a clock": (bad(1.7e9 + np.arange(200.0).reshape(50, 4)), "column 0 has values too close for float32"),
+    "a whole clock": (bad(1_700_000_000 + np.arange(200).reshape(50, 4)), "column 0 has values too close for float32"),
+    "byte order": (bad(np.zeros((50, 4), ">f4")), "in the byte order of this machine, but are >f4"),
     "columns": (bad(np.asfortranarray(np.zeros((50, 4), FLOAT))), "is stored column by column"),
     "flat": (bad(np.zeros(50, FLOAT)), "inputs need the shape (N, ...), but have (50,)"),
     "no rows": (bad(np.zeros((0, 4), FLOAT)), "there are no examples"),
@@ -324,3 +326,18 @@ def test_the_plan_names_the_disk_for_codes_and_a_full_disk_is_found_before_the_f
     assert main(["fit", "--config", file, "--out", str(tmp_path / "run")]) == 5
     assert "has too little room" in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("kind", ["float16", "float64", "int8", "int16", "uint16", "int32", "uint32", "int64", "bool"])
+@pytest.mark.parametrize("budget", [None, "1kB"])
+def test_numbers_of_any_type_are_those_of_their_float32(kind, budget, tmp_path):
+    x = (np.random.default_rng(0).random((60, 4, 3)) * 100).astype(kind)
+    np.save(tmp_path / "own.npy", x)
+    np.save(tmp_path / "float.npy", x.astype(np.float32))
+    own, known = (
+        MappedArray(str(tmp_path / f"{name}.npy"), memory_budget=budget, validation=5, test=5)
+        for name in ("own", "float")
+    )
+    assert torch.equal(own.splits().train.x[:], known.splits().train.x[:])
+    assert isinstance(own.splits().train.x, torch.Tensor) == (budget is None)
+    assert own.fingerprint() == known.fingerprint()

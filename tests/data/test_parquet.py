@@ -1,6 +1,7 @@
 """Tables as pandas, Spark and others write them: what is left out is said, and rows are named in their own file."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ WRONG = {
     "no first list": ({"c": lists(None, at=0)}, "row 0 of .*0.parquet .* holds no list"),
     "a hole in a list": ({"c": lists([1.0, None, 2.0])}, r"row 13 of .*1.parquet, column c\[1\]"),
     "empty lists": ({"c": pa.array([[]] * 60, pa.list_(pa.int64()))}, "column c holds no list of numbers in any row"),
-    "lists of lists": ({"c": [[[1.0]]] * 60}, "column c holds list<.*> and no numbers"),
+    "lists of lists": ({"c": [[[1.0]]] * 60}, r"column c \(list<.*>\) holds no numbers"),
 }
 
 
@@ -207,3 +208,22 @@ def test_a_cache_of_a_version_that_checked_less_is_decoded_again(tmp_path, monke
     monkeypatch.undo()
     read(tmp_path)
     assert sorted((tmp_path / "cache").glob("*.bin")) != before
+
+
+def test_all_columns_without_numbers_are_named_with_those_to_copy(tmp_path):
+    dates, colours = pa.array(K.astype("M8[ms]")), pa.array(["red"] * 60)
+    write(tmp_path, island=colours, when=dates, colour=colours.dictionary_encode())
+    message = r"columns island \(text\), when \(dates or times\), colour \(categories\) hold no numbers"
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path)
+    (copied,) = re.findall(r"leave them out: --data\.columns '\[(.*)\]'\.", str(caught.value))
+    assert read(tmp_path, columns=copied.split(", ")).columns == copied.split(", ")
+
+
+def test_a_target_that_is_missing_is_named_before_the_columns_that_hold_text(tmp_path):
+    write(tmp_path, species=pa.array(["a", "b"] * 30))
+    with pytest.raises(DataError, match=r"has no column 'Species'\. It has .*species.* by data\.target"):
+        read(tmp_path, target="Species")
+    for role in ("groups", "splits"):
+        with pytest.raises(DataError, match=rf"has no column 'Species'.* by data\.{role}"):
+            read(tmp_path, **{role: "Species"})

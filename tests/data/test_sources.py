@@ -59,12 +59,15 @@ def test_a_balanced_choice_has_no_repetition_and_equal_classes(count, seed):
 
 def test_a_choice_that_cannot_be_balanced_is_refused_naming_the_class():
     y = torch.tensor([0] * 50 + [1] * 3)
-    with pytest.raises(DataError, match="class 1 has 3 training examples"):
+    with pytest.raises(DataError, match=r"class 1 has 3 training examples.* Lower data\.labels to 6 or less\."):
         balanced_subset(y, 20, 0)
+    assert len(balanced_subset(y, 6, 0)) == 6
     with pytest.raises(ConfigError, match="1 labels are fewer than the 2 classes"):
         balanced_subset(y, 1, 0)
     with pytest.raises(ConfigError, match=r"data\.labels must be >= 1, but got 0"):
         Digits(labels=0)
+    with pytest.raises(ConfigError, match=r"data\.labels 3 chooses labelled examples, but Arrays has no labels"):
+        Arrays(np.zeros((9, 2), np.float32), labels=3).splits()
     with pytest.raises(ConfigError, match="must leave labelled examples"):
         Digits(unlabelled=5000).splits()
 

@@ -174,15 +174,15 @@ def test_warnings_stand_at_the_top_of_the_report(run, copy):
 
 def test_different_warnings_of_the_runs_stand_at_the_top_of_a_comparison(comparison, copy):
     folder = copy(comparison)
-    for seed in range(3):
-        path = folder / "runs" / f"pretraining-seed{seed}" / "results.json"
-        own = [f"layer {k} of seed {seed} is dead." for k in range(4)]
-        path.write_text(json.dumps({**json.loads(path.read_text()), "warnings": ["Rows are alike.", *own]}))
+    for path in (folder / "runs").glob("*/results.json"):
+        own = [f"layer {k} of {path.parent.name} is dead." for k in range(4)]
+        found = ["Rows are alike.", *own] if path.parent.name.startswith("pretraining") else []
+        path.write_text(json.dumps({**json.loads(path.read_text()), "warnings": found}))
     text = write_comparison_report(folder).read_text()
     top = text[: text.index('class="headline"')]
-    assert top.count("Rows are alike.") == 1
-    assert "layer 0 of seed 2 is dead." in top
-    assert "layer 3 of seed 2 is dead." not in top
+    assert top.count("pretraining-seed0, pretraining-seed1, pretraining-seed2: Rows are alike.") == 1
+    assert "pretraining-seed2: layer 0 of pretraining-seed2 is dead." in top
+    assert "layer 3 of pretraining-seed2 is dead." not in top
     assert "3 more are in results.json of the runs" in top
 
 
@@ -199,3 +199,20 @@ def test_the_kept_epoch_has_one_number_in_files_report_and_terminal(tmp_path, ca
     assert f"epoch {kept} of 0 to 3 kept" in text
     assert f"the weights of epoch {kept} of 0 to 3 were kept" in text
     assert f"the weights of epoch {kept}, counted from 0, were kept" in (out / "report.html").read_text()
+
+
+def test_classes_are_called_by_their_names_in_the_report(run, copy):
+    folder = copy(run)
+    results = json.loads((folder / "results.json").read_text())
+    names = [f"<b>{letter}" for letter in "abcdefghij"]
+    results["data"]["class_names"] = names
+    (folder / "results.json").write_text(json.dumps(results))
+    text = write_run_report(folder).read_text()
+    assert "<b>a" not in text.replace("<b>Warning:", "")
+    assert '<th scope="row">0 &lt;b&gt;a</th>' in text
+    assert '">&lt;b&gt;a</text>' in text
+    results["data"]["class_names"] = [str(10 * k) for k in range(10)]
+    (folder / "results.json").write_text(json.dumps(results))
+    text = write_run_report(folder).read_text()
+    assert '<th scope="col">90</th>' in text
+    assert '<th scope="row">90</th>' in text

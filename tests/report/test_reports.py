@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -264,7 +265,7 @@ def test_secrets_do_not_reach_the_file_of_commands(words, tmp_path):
     written = (tmp_path / "commands.txt").read_text()
     assert "s3cr3t" not in written
     assert "redacted" in written
-    assert written.startswith("aepretrain fit --seed 1 ")
+    assert written.startswith(f"cd {os.getcwd()} && aepretrain fit --seed 1 ")
     assert written.endswith(" --out x\n")
 
 

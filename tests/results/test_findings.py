@@ -19,7 +19,7 @@ from aepretrain import (
 )
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.results.classifier import ClassifierResult, Measurement, PerClass
-from aepretrain.results.findings import classifier_findings, stage_findings
+from aepretrain.results.findings import classifier_findings, merge_findings, stage_findings
 from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 from aepretrain.runs.experiment import measure
 
@@ -245,3 +245,74 @@ def test_a_classifier_near_chance_is_named_and_a_better_one_is_not(matrix, balan
     else:
         (sentence,) = sentences
         assert sentence.startswith(f"classifier: {found}")
+
+
+def classes_apart(examples=300):
+    """Three classes of equal size, far apart."""
+    y = np.arange(examples) % 3
+    x = np.eye(3)[y] + 0.1 * np.random.default_rng(0).normal(size=(examples, 3))
+    return Arrays(x.astype(np.float32), y)
+
+
+def classifier(data, epochs, rate):
+    encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(*data.in_shape, 8), torch.nn.Tanh()))
+    head = Classifier(encoder, data.num_classes, optimizer=lambda groups: torch.optim.SGD(groups, lr=rate))
+    tuned = finetune(head, data, FineTuning(epochs, 32), QUIET)
+    return tuned.result(*measure(tuned.head, data, 0)), tuned.record
+
+
+def test_a_classifier_that_still_improves_is_named_and_one_that_has_settled_is_not():
+    found, record = classifier(classes_apart(), epochs=10, rate=0.05)
+    losses = [row["val/loss"] for row in record.history]
+    assert record.kept_epoch == 9
+    (sentence,) = [each for each in classifier_findings(found, None, record) if "still falls" in each]
+    gain = losses[-2] - losses[-1]
+    assert f"brought {gain:.3g} nats, {gain / np.log(3):.0%} of the loss of the classes' shares" in sentence
+    assert sentence.endswith("Raise finetune.epochs.")
+    settled, record = classifier(classes_apart(), epochs=60, rate=1.0)
+    assert classifier_findings(settled, None, record) == []
+
+
+def test_a_class_that_is_never_answered_is_named_unless_it_hardly_occurs():
+    per_class = PerClass(recall=[1.0, 0.0, 1.0], precision=[0.5, 0.0, 1.0], f1=[0.67, 0.0, 1.0])
+
+    def measured(rare):
+        return Measurement(0.8, 0.2, 0.5, 25 + rare, per_class, [[10, 0, 0], [rare, 0, 0], [0, 0, 15]], 2 / 3)
+
+    def found(rare):
+        return ClassifierResult(measured(rare), measured(rare), None, False, 3, 2, 12, 0.2)
+
+    (sentence,) = classifier_findings(found(6), ["Adelie", "Chinstrap", "Gentoo"])
+    assert sentence.startswith("classifier: it never answers 'Chinstrap' (6 examples) on validation data. Try")
+    assert classifier_findings(found(4), ["Adelie", "Chinstrap", "Gentoo"]) == []
+
+
+def test_data_that_are_scaled_already_are_not_to_be_scaled_again():
+    x = np.random.default_rng(0).normal(size=(400, 20)).astype(np.float32)
+    found, _ = findings(Arrays(100 * x + 32768, transform="standardize"), sigmoid, epochs=1)
+    sentence = next(each for each in found if "no better than the mean" in each)
+    assert "transform" not in sentence
+    assert "change the learning rate" in sentence
+
+
+def test_the_way_out_for_a_layer_above_the_first_is_not_to_scale_the_data():
+    def dead(shape):
+        layer = sigmoid(shape)
+        torch.nn.init.constant_(layer.f.affine.bias, 50.0)
+        torch.nn.init.zeros_(layer.f.affine.weight)
+        return layer
+
+    found, _ = findings(noise(), sigmoid, dead, epochs=1)
+    (sentence,) = [each for each in found if each.startswith("01-plain: the code is almost the same")]
+    assert "none of its 8 units varies. Lower the learning rate, or weaken the penalty." in sentence
+
+
+def test_findings_of_runs_that_differ_in_figures_alone_are_one_and_others_are_not():
+    still = "00-plain: the reconstruction still falls: it brought {} nats."
+    runs = {f"seed{k}": [still.format(0.1 * k)] for k in range(5)}
+    assert merge_findings(runs) == [f"seed0, seed1, seed2 and 2 more: {still.format(0.0)}"]
+    others = {"a": ["00-plain: 3 units are dead.", "never answers '1'"], "b": ["01-plain: 3 units are dead."]}
+    assert len(merge_findings({**others, "c": ["never answers '2'", "layer 0 can copy.", "layer 1 can copy."]})) == 6
+    assert merge_findings({"a": [f"finding {letter}" for letter in "abcd"]}, most=2)[2:] == [
+        "2 more are in results.json of the runs."
+    ]

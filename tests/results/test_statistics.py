@@ -147,3 +147,23 @@ def test_the_margin_of_no_difference_can_be_set():
     found = paired_difference([0.90, 0.92, 0.88], [0.90, 0.90, 0.90])
     assert verdict(found, "50 labels", margin=6.0).startswith("no difference seen")
     assert verdict(found, "50 labels", margin=4.9).startswith("undecided")
+
+
+def test_seeds_that_agree_by_chance_on_few_test_examples_decide_nothing():
+    b = np.array([0.953125, 0.9609375, 0.9765625])
+    agreeing = paired_difference(list(b + 1 / 128), list(b), examples=128)
+    assert agreeing.std == 0
+    assert verdict(agreeing, "all labels").startswith("undecided: between -1.2 and +2.7 points")
+    equal = paired_difference(list(b), list(b), examples=66)
+    assert verdict(equal, "all labels").startswith("undecided")
+    assert verdict(paired_difference(list(b), list(b), examples=10_000), "all labels").startswith("no difference seen")
+    assert verdict(paired_difference(list(b + 0.2), list(b), examples=128), "all labels").startswith("helps")
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(121, 500))
+def test_the_least_spread_is_that_of_the_most_orderly_examples(gained, lost, examples):
+    outcomes = np.array([1] * gained + [-1] * lost + [0] * (examples - gained - lost))
+    found = paired_difference([outcomes.mean()] * 3, [0.0] * 3, examples=examples)
+    half = (found.interval[1] - found.interval[0]) / 2
+    spread = outcomes.std() / math.sqrt(examples)
+    assert half <= scipy.stats.t.ppf(0.975, 2) * spread / math.sqrt(3) * (1 + 1e-9)

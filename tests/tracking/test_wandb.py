@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from aepretrain.cli.config import build_parser, parse
-from aepretrain.cli.config_errors import accepted_keys
+from aepretrain.cli.config_keys import accepted_keys
 from aepretrain.errors import ConfigError
 from aepretrain.tracking.options import Tracking, WandbOptions
 from aepretrain.tracking.redaction import redact
 from aepretrain.tracking.run import TrackedRun, open_run
+from aepretrain.tracking.wandb_environment import ignored_by_comparisons, with_environment
 from aepretrain.tracking.wandb_mode import decide_mode, has_key, server_answers
 from aepretrain.tracking.wandb_report import build_report
 from aepretrain.tracking.wandb_run import WandbRun
@@ -381,7 +382,7 @@ def test_a_sweep_calls_the_command_with_options_that_it_has_and_never_minimizes_
     assert (environment, program, verb) == ("${env}", "aepretrain", "fit")
     given = [str(ROOT / word) if word.startswith("configs/") else word for word in words if word != "${args}"]
     given += [f"--{name}={value}" for name, value in chosen.items()]
-    parsed = parse(build_parser("fit", "", lambda parser: None), given, own=())
+    parsed = parse(build_parser("fit"), given, own=())
     resolved = yaml.safe_load(parsed.yaml)
     for name, value in chosen.items():
         assert value_of(resolved, name.split(".")) == value
@@ -391,3 +392,58 @@ def test_a_sweep_calls_the_command_with_options_that_it_has_and_never_minimizes_
 
 def test_there_are_sweeps():
     assert len(SWEEPS) >= 2
+
+
+def test_name_tags_group_id_and_folder_of_the_environment_are_followed(tmp_path):
+    mine = {"WANDB_NAME": "my name", "WANDB_TAGS": "b, mine", "WANDB_RUN_GROUP": "grp", "WANDB_RUN_ID": "abc123"}
+    env = environment(tmp_path, WANDB_MODE="offline", WANDB_DIR=str(tmp_path / "elsewhere"), **mine)
+    words = ["fit", "--config=configs/digits.yaml", f"--out={tmp_path / 'run'}", *SHORT, "--report=false"]
+    done = program(COMMAND, *words, "--wandb.tags=[mine]", env=env)
+    assert done.returncode == 0, done.stderr
+    found = read_back(tmp_path / "elsewhere").run
+    assert (found["display_name"], found["run_group"], found["run_id"]) == ("my name", "grp", "abc123")
+    assert found["tags"] == ["mine", "b"]
+    (run,) = (tmp_path / "elsewhere" / "wandb").glob("offline-run-*-abc123")
+    assert f"wandb sync {run}" in done.stdout
+    assert not list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+
+
+def test_a_comparison_says_that_it_ignores_what_is_of_one_run(tmp_path):
+    options = WandbOptions(mode="offline", name="ours", tags=["a"])
+    found = with_environment(options, {"WANDB_NAME": "x", "WANDB_TAGS": "b", "WANDB_RUN_GROUP": "g"}, single=True)
+    assert (found.name, found.group, found.tags) == ("ours", "g", ["a", "b"])
+    found = with_environment(WandbOptions(group="ours"), {"WANDB_NAME": "x", "WANDB_RUN_GROUP": "g"}, single=False)
+    assert (found.name, found.group) == (None, "ours")
+    assert ignored_by_comparisons({"WANDB_TAGS": "a", "WANDB_RUN_ID": ""}) is None
+    env = environment(tmp_path, WANDB_MODE="offline", WANDB_NAME="x", WANDB_RUN_ID="abc", WANDB_RUN_GROUP="grp")
+    words = ["compare", "--config=configs/digits.yaml", f"--out={tmp_path / 'out'}", *SHORT, "--report=false"]
+    words += ["--compare.seeds=1", "--compare.labels=[50]", "--compare.baselines=[]", "--compare.arms=[random]"]
+    done = program(COMMAND, *words, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("WANDB_NAME and WANDB_RUN_ID are of one run, and a comparison has many") == 1
+    cell = read_back(tmp_path / "out" / "runs" / "random-50-seed0").run
+    assert (cell["display_name"], cell["run_group"]) == ("random-50-seed0", "grp")
+
+
+STOPPED = """
+import os, signal, sys
+from aepretrain.cli.main import main
+from aepretrain.training.epoch_log import EpochLog
+close_epoch = EpochLog.close_epoch
+EpochLog.close_epoch = lambda *args: (os.kill(os.getpid(), signal.SIGTERM), close_epoch(*args))[1]
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("verb", ["fit", "compare"])
+def test_what_sigterm_stopped_names_its_wandb_sync(verb, tmp_path):
+    out = tmp_path / "out"
+    words = [verb, "--config=configs/digits.yaml", f"--out={out}", "--report=false"]
+    if verb == "compare":
+        words += ["--compare.seeds=1", "--compare.labels=[50]", "--compare.baselines=[]", "--compare.arms=[pretrained]"]
+    done = program(STOPPED, *words, env=environment(tmp_path, WANDB_MODE="offline"))
+    assert done.returncode == 143, done.stderr
+    folders = list(out.glob("wandb/offline-run-*" if verb == "fit" else "runs/*/wandb/offline-run-*"))
+    assert len(folders) == 1
+    expected = folders[0] if verb == "fit" else f"{out}/wandb/offline-run-* {out}/runs/*/wandb/offline-run-*"
+    assert f"W&B: to send it later, wandb sync {expected}\n" in done.stdout

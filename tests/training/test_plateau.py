@@ -92,7 +92,7 @@ def test_the_resolved_config_names_the_mode_that_trains(tmp_path):
     config.write_text(f"layers: [{layer}]\ncontrol: {{layers: [{layer}]}}\n")
 
     def read(path, *words):
-        return parse(build_parser("fit", "", lambda parser: None), ["--config", str(path), *words], own=())
+        return parse(build_parser("fit"), ["--config", str(path), *words], own=())
 
     words = [f"--{prefix}classifier.scheduler=ReduceLROnPlateau" for prefix in ("", "control.")]
     parsed = read(config, *words)

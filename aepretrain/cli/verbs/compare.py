@@ -1,14 +1,16 @@
 """``aepretrain compare``: pretrained against random initialization, over seeds and label budgets."""
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
+from aepretrain.cli.import_allowlist import trusted_words
+from aepretrain.cli.options import OWN
+from aepretrain.cli.resolved import write_config
 from aepretrain.cli.resume import changed_keys
 from aepretrain.cli.terminal import print_comparison, print_data
 from aepretrain.compare import Workers, compare
@@ -16,18 +18,10 @@ from aepretrain.compare.data_record import check_recorded, has_data
 from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
-from aepretrain.runs.directory import check_no_secret, holds_files, locked, log_to, record_command
-from aepretrain.storage.files import make_folder, write_atomically
+from aepretrain.runs.directory import check_no_secret, command_line, holds_files, locked, log_to, record_command
+from aepretrain.storage.files import make_folder
 from aepretrain.storage.guard import inside
-from aepretrain.tracking.redaction import redact_words
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
-
-DESCRIPTION = """\
-Does pretraining help on these data, by how much, and at how many labels? Runs arms x seeds x label budgets that share
-everything but the encoder's weights, and baselines on the raw input. The same command resumes a stopped comparison;
-with more seeds or budgets, only the new cells are run.
-"""
-
 
 WORKERS = ("workers", "backend", "address")
 FIXED = ("grid", "longer_by", "splits")
@@ -36,19 +30,19 @@ FIXED = ("grid", "longer_by", "splits")
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parsed = parse(build_parser("compare", DESCRIPTION, _add_own), arguments, own=("out", "vectorize", *WORKERS))
+    parsed = parse(build_parser("compare", _add_own), arguments, own=("out", "vectorize", *WORKERS))
     with stop_at_signal("while the data were looked at"):
         for experiment in (parsed.experiment, *([parsed.control] if parsed.control else [])):
             stack = experiment.prepare()
             print_data(experiment, stack)
-    own = parsed.arguments
+    own, words = parsed.arguments, [*arguments, *trusted_words()]
     workers = Workers(own.workers, own.backend, own.address)
     check_no_secret(own.out)
     out = Path(own.out)
     with _listening(workers):
-        with locked(out), _name_resume_command(arguments):
+        with locked(out), _name_resume_command(words):
             _prepare_directory(out, parsed)
-            record_command(out, "compare", arguments)
+            record_command(out, "compare", words)
             _run(parsed, workers, own.vectorize, out)
         stop_if_asked("when all was done: the comparison is finished")
 
@@ -70,15 +64,15 @@ def _name_resume_command(arguments: Sequence[str]) -> Iterator[None]:
     except DrawingStoppedError:
         raise
     except StoppedError as error:
-        command = shlex.join(redact_words(["aepretrain", "compare", *arguments]))
+        command = command_line("compare", arguments)
         raise StoppedError(f"{error} The same command goes on: {command}", error.signal) from error
     except UnwritableError as error:
-        command = shlex.join(redact_words(["aepretrain", "compare", *arguments]))
+        command = command_line("compare", arguments)
         raise UnwritableError(f"{error} Then the same command goes on: {command}") from error
     except OutOfMemoryError as error:
         if error.setting is None:
             raise
-        command = shlex.join(redact_words(["aepretrain", "compare", *arguments]))
+        command = command_line("compare", arguments)
         raise OutOfMemoryError(f"{error} Go on with: {command} {error.setting}", error.setting) from error
 
 
@@ -97,23 +91,15 @@ def _run(parsed: Parsed, workers: Workers, vectorize: Vectorize, out: Path) -> N
 
 
 def _add_own(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=str, required=True, help="directory of the comparison; an existing one resumes")
-    parser.add_argument("--workers", type=int, default=1, help="number of cells that run in parallel on this machine")
-    parser.add_argument(
-        "--backend",
-        type=Literal["local", "dask", "ray"],
-        default="local",
-        help="dask or ray (extras) for several machines; the workers share the storage of --out",
-    )
-    parser.add_argument(
-        "--vectorize",
-        type=Vectorize,
-        default="off",
-        help="train all seeds at once, as one batched model with each seed's own weights, order and noise: if "
-        "possible and faster (auto), always (on), or never (off); results agree within rounding; needs one worker",
-    )
-    address_help = "address of the Dask scheduler or the Ray cluster"
-    parser.add_argument("--address", type=str | None, default=None, help=address_help)
+    types: dict[str, Any] = {
+        "--out": str,
+        "--workers": int,
+        "--backend": Literal["local", "dask", "ray"],
+        "--vectorize": Vectorize,
+        "--address": str | None,
+    }
+    for option in OWN["compare"]:
+        parser.add_argument(option.name, type=types[option.name], required=option.name == "--out", **option.keywords)
 
 
 def _prepare_directory(out: Path, parsed: Parsed) -> None:
@@ -129,7 +115,7 @@ def _prepare_directory(out: Path, parsed: Parsed) -> None:
     elif holds_files(out):
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
     # The config is written first, so that an interrupted directory is recognized as that of a comparison.
-    write_atomically(config, text.encode())
+    write_config(config, text)
     make_folder(inside(out, "runs"))
 
 

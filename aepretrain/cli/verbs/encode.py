@@ -3,21 +3,17 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from torch import nn
 
 from aepretrain.cli.finished_run import FinishedRun, write_outputs
+from aepretrain.cli.options import DESCRIPTIONS, OWN
 from aepretrain.errors import ConfigError
 from aepretrain.export.row_files import check_format
 from aepretrain.runs.row_outputs import BY_CLASSIFIER, BY_DECODER, OutputName, RowOutputs
 
-DESCRIPTION = """\
-Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data of the run
-were; they stay in their order, and may exceed memory. Ids (paths of pictures) and labels are kept where they exist.
-Tables need the columns of the run by name, in any order.
-"""
 ADDED: tuple[OutputName, ...] = ("error", "prediction", "probability", "reconstruction")
 
 
@@ -36,17 +32,17 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
-    parser = ArgumentParser(prog="aepretrain encode", description=DESCRIPTION, exit_on_error=False)
-    parser.add_argument("run", type=str, help="a run directory of fit")
-    parser.add_argument("--data", type=str, required=True, help=".npy file, Parquet file or folder, or pictures")
-    parser.add_argument("--out", type=str, required=True, help="the file to write")
-    parser.add_argument("--layer", type=int | None, default=None, help="codes of this layer, from 0; default: the last")
-    added = f"more values, separated by commas: {', '.join(ADDED)}; error is the reconstruction loss in nats per row"
-    parser.add_argument("--add", type=str, default="", help=added)
-    parser.add_argument("--per-feature", action="store_true", help="the error of each feature, too")
-    choice = Literal["pretrained", "fine-tuned"]
-    parser.add_argument("--encoder", type=choice, default="pretrained", help="before or after fine-tuning with labels")
-    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1 or mps")
+    parser = ArgumentParser(prog="aepretrain encode", description=DESCRIPTIONS["encode"], exit_on_error=False)
+    types: dict[str, dict[str, Any]] = {
+        "--data": {"type": str, "required": True},
+        "--out": {"type": str, "required": True},
+        "--layer": {"type": int | None, "default": None},
+        "--add": {"type": str, "default": ""},
+        "--per-feature": {"action": "store_true"},
+        "--encoder": {"type": Literal["pretrained", "fine-tuned"]},
+    }
+    for option in OWN["encode"]:
+        parser.add_argument(option.name, **types.get(option.name, {"type": str}), **option.keywords)
     try:
         return parser.parse_args(list(arguments))
     except ArgumentError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentError, ArgumentParser
 
 from aepretrain.cli.config import load_experiment
+from aepretrain.cli.options import DESCRIPTIONS, OWN
 from aepretrain.cli.terminal import print_classifier
 from aepretrain.console import print_line
 from aepretrain.data import DataModule
@@ -18,15 +19,14 @@ from aepretrain.runs.experiment import load_classifier, measure
 from aepretrain.training.recovery.signals import stop_at_signal
 
 NUMBERED = ("numbers from 0",)
-DESCRIPTION = "Measure the classifier of a finished run again on validation and test data, from the run's files."
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = ArgumentParser(prog="aepretrain evaluate", description=DESCRIPTION, exit_on_error=False)
-    parser.add_argument("run", type=Path, help="a run directory")
-    other_help = "measure although the data changed since the run; the names of the classes must be the same"
-    parser.add_argument("--other_data", action="store_true", help=other_help)
+    parser = ArgumentParser(prog="aepretrain evaluate", description=DESCRIPTIONS["evaluate"], exit_on_error=False)
+    folder_option, other_data = OWN["evaluate"]
+    parser.add_argument(folder_option.name, type=Path, **folder_option.keywords)
+    parser.add_argument(other_data.name, action="store_true", **other_data.keywords)
     try:
         parsed = parser.parse_args(list(arguments))
         folder: Path = parsed.run

@@ -1,13 +1,15 @@
 """``aepretrain fit``: train a config into a run directory, or resume a run."""
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
 from aepretrain.cli.config import Parsed, build_parser, parse
+from aepretrain.cli.import_allowlist import trusted_words
+from aepretrain.cli.options import OWN
+from aepretrain.cli.resolved import write_config
 from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
 from aepretrain.cli.terminal import print_data, print_results
 from aepretrain.console import print_line
@@ -21,22 +23,17 @@ from aepretrain.errors import (
 )
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.processes import is_first_process, is_lost_process, leave_process_group
-from aepretrain.runs.directory import choose_run_directory, locked, log_to, record_command
-from aepretrain.storage.files import probe, sweep, write_atomically
+from aepretrain.runs.directory import choose_run_directory, command_line, locked, log_to, record_command
+from aepretrain.storage.files import probe, sweep
 from aepretrain.training.recovery.checkpoints import disk_for_training
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
-DESCRIPTION = """\
-Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it once.
-Settings come from YAML files and from dotted arguments, such as --pretrain.epochs 5 or --data.labels 100.
-"""
-
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = build_parser("fit", DESCRIPTION, _add_own)
+    parser = build_parser("fit", _add_own)
     parsed = parse(parser, resumed_arguments(arguments), own=("out", RESUME))
     with remembering_signals():
         if parsed.arguments.resume is None:
@@ -55,8 +52,8 @@ def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
     with locked(out):
         if is_first_process():
             probe(out, _disk_needed(parsed, stack))
-            write_atomically(out / "config.yaml", parsed.yaml.encode())
-        record_command(out, "fit", arguments)
+            write_config(out / "config.yaml", parsed.yaml)
+        record_command(out, "fit", [*arguments, *trusted_words()])
         _train(parsed, stack, out, resume=False)
 
 
@@ -82,10 +79,10 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
             stale = sweep(out)
             probe(out, _disk_needed(parsed, stack))
             # Changed settings are kept for later resumes that do not repeat them.
-            write_atomically(out / "config.yaml", parsed.yaml.encode())
+            write_config(out / "config.yaml", parsed.yaml)
             if stale:
                 print_line(f"removed what was half written: {', '.join(path.name for path in stale)}")
-        record_command(out, "fit", arguments)
+        record_command(out, "fit", [*arguments, *trusted_words()])
         _train(parsed, stack, out, resume=True)
 
 
@@ -111,7 +108,7 @@ def _train(parsed: Parsed, stack: GreedyStack, out: Path, *, resume: bool) -> No
 @contextlib.contextmanager
 def _name_resume_command(out: Path) -> Iterator[None]:
     """Append the command that resumes the run to errors that interrupt it."""
-    command = f"aepretrain fit --resume {shlex.quote(str(out))}"
+    command = command_line("fit", ["--resume", str(out.absolute()), *trusted_words()])
     try:
         yield
     except DrawingStoppedError:
@@ -133,5 +130,5 @@ def _name_resume_command(out: Path) -> Iterator[None]:
 
 
 def _add_own(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=str, help="run directory; must be new or empty (default: runs/NAME-TIME)")
-    parser.add_argument("--resume", type=str, help="run directory to resume from its last checkpoint")
+    for option in OWN["fit"]:
+        parser.add_argument(option.name, type=str, **option.keywords)

@@ -6,23 +6,18 @@ from pathlib import Path
 from jsonargparse import ArgumentError, ArgumentParser
 
 from aepretrain.cli.finished_run import FinishedRun, write_outputs
+from aepretrain.cli.options import DESCRIPTIONS, OWN
 from aepretrain.errors import ConfigError
 from aepretrain.export.row_files import check_format
 from aepretrain.runs.row_outputs import RowOutputs
 
-DESCRIPTION = """\
-Write the predicted class of any rows, by name, and the probability of each class to a file: .npz, .parquet or .csv by
-its ending. Rows are raw, as the data of the run were; they stay in their order, and may exceed memory.
-"""
-
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = ArgumentParser(prog="aepretrain predict", description=DESCRIPTION, exit_on_error=False)
-    parser.add_argument("run", type=str, help="a run directory of fit")
-    parser.add_argument("--data", type=str, required=True, help=".npy file, Parquet file or folder, or pictures")
-    parser.add_argument("--out", type=str, required=True, help="the file to write")
-    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1 or mps")
+    parser = ArgumentParser(prog="aepretrain predict", description=DESCRIPTIONS["predict"], exit_on_error=False)
+    for option in OWN["predict"]:
+        required = {"required": True} if option.name in ("--data", "--out") else {}
+        parser.add_argument(option.name, type=str, **required, **option.keywords)
     try:
         parsed = parser.parse_args(list(arguments))
     except ArgumentError as error:

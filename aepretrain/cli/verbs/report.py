@@ -5,22 +5,19 @@ from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from aepretrain.cli.options import DESCRIPTIONS, OWN
 from aepretrain.console import print_line
 from aepretrain.errors import ConfigError
 from aepretrain.report.comparison_report import is_comparison, write_comparison_report
 from aepretrain.report.run_report import is_run, write_run_report
 from aepretrain.runs.drawing import drawing_report
 
-DESCRIPTION = """\
-Write report.html again from the files of a run or of a comparison: one file without outside references, with the
-verdict first. Missing parts are left out, and the report lists them. Trains nothing and reads no data set.
-"""
-
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = ArgumentParser(prog="aepretrain report", description=DESCRIPTION, exit_on_error=False)
-    parser.add_argument("directory", type=Path, help="a run directory or the directory of a comparison")
+    parser = ArgumentParser(prog="aepretrain report", description=DESCRIPTIONS["report"], exit_on_error=False)
+    (option,) = OWN["report"]
+    parser.add_argument(option.name, type=Path, **option.keywords)
     try:
         folder: Path = parser.parse_args(list(arguments)).directory
     except ArgumentError as error:

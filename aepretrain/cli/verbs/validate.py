@@ -6,14 +6,10 @@ from aepretrain.cli.config import build_parser, parse
 from aepretrain.cli.terminal import print_data, print_plan
 from aepretrain.training.recovery.signals import stop_at_signal
 
-DESCRIPTION = """\
-Check a config and its data, and print the plan of a run: stages, shapes, parameters, disk and memory. Trains nothing.
-"""
-
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = build_parser("validate", DESCRIPTION, lambda parser: None)
+    parser = build_parser("validate")
     experiment = parse(parser, arguments, own=()).experiment
     with stop_at_signal("while the data were looked at"):
         stack = experiment.prepare()

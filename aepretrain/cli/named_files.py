@@ -1,0 +1,79 @@
+"""The way out where a file or a folder is named in a place that takes something else."""
+
+import shlex
+from pathlib import Path
+
+from aepretrain.data.picture import endings
+
+CONFIGS = (".yaml", ".yml")
+TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".json", ".jsonl", ".feather", ".h5", ".hdf5", ".mat", ".npz", ".pt")
+
+
+def looks_like_file(word: str) -> bool:
+    """Whether a word names a file or a folder: one that exists, a path, or a name with an ending of data.
+
+    Example:
+        >>> [looks_like_file(word) for word in ("table.csv", "./x", "Digits", "my_parts.MyData")]
+        [True, True, False, False]
+    """
+    known = (*CONFIGS, *TABLES, ".npy", ".parquet", ".py", *endings())
+    return "/" in word or "\\" in word or Path(word).suffix.lower() in known or Path(word).exists()
+
+
+def how_to_read(word: str) -> str:
+    """The arguments that read a file or folder as data, as a sentence.
+
+    Example:
+        >>> how_to_read("x.npy")
+        'Name it by --data MappedArray --data.x x.npy, and its labels by --data.y FILE.'
+    """
+    path, ending, word = Path(word), Path(word).suffix.lower(), shlex.quote(word)
+    if path.is_dir():
+        is_table = any(path.rglob("*.parquet"))
+        return f"Name it by --data {'ParquetFolder' if is_table else 'ImageFolder'} --data.root {word}."
+    if ending == ".npy":
+        return f"Name it by --data MappedArray --data.x {word}, and its labels by --data.y FILE."
+    if ending == ".parquet":
+        return f"Name it by --data ParquetFolder --data.root {word}, and its labels by --data.target COLUMN."
+    if ending in endings():
+        return "Put pictures into a folder, and name it by --data ImageFolder --data.root FOLDER."
+    if ending == ".py":
+        return f"Name a class in it by --data {path.stem}.CLASS --trust-module {path.stem}."
+    if ending in TABLES:
+        return how_to_convert(path)
+    return "Arrays are named by --data MappedArray --data.x FILE.npy, tables by --data ParquetFolder --data.root FILE."
+
+
+def how_to_convert(path: Path) -> str:
+    """How to make a file that a source reads of one that none does, as a sentence."""
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        separator = "" if path.suffix.lower() == ".csv" else ", sep='\\t'"
+        return (
+            f"No source reads {path.suffix} files. Make it a Parquet file, in Python: "
+            f"pandas.read_csv('{path}'{separator}).to_parquet('{path.stem}.parquet'), and name it by --data "
+            f"ParquetFolder --data.root {path.stem}.parquet --data.target COLUMN."
+        )
+    return (
+        f"No source reads {path.suffix} files. Save its numbers by numpy.save('x.npy', array), and name them by --data "
+        "MappedArray --data.x x.npy."
+    )
+
+
+def stray_word(word: str) -> str:
+    """The message for a word that stands where an option is expected.
+
+    Example:
+        >>> stray_word("digits.yaml")
+        'digits.yaml stands without an option. A config is named by --config digits.yaml.'
+    """
+    path = Path(word)
+    if path.suffix.lower() in CONFIGS:
+        way = f"A config is named by --config {shlex.quote(word)}."
+    elif (path / "config.yaml").is_file():
+        config = shlex.quote(str(path / "config.yaml"))
+        way = f"A stopped run goes on by fit --resume {shlex.quote(word)}, and --config {config} takes its settings."
+    elif looks_like_file(word):
+        way = how_to_read(word)
+    else:
+        way = "Settings are written as --NAME VALUE; --help after the verb lists them."
+    return f"{word} stands without an option. {way}"

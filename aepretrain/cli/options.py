@@ -1,0 +1,153 @@
+"""The options that no class declares, and what the verbs do. It imports nothing slow, since ``--help`` reads it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the command line.
+
+    Args:
+        name: Its name; the name of an argument that stands without one begins with no dashes.
+        value: Placeholder of its value in the help.
+        help: What it does.
+        default: Its default, in the form of a config; ``None``: there is none.
+
+    Example:
+        >>> Option("--seed", "N", "seed of everything", 0).keywords
+        {'default': 0, 'help': 'seed of everything'}
+    """
+
+    name: str
+    value: str
+    help: str
+    default: Any = None
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """Its arguments for ``add_argument``."""
+        return {"help": self.help} if self.default is None else {"default": self.default, "help": self.help}
+
+
+CONFIG = Option("--config", "FILE", "YAML file; later files override earlier ones")
+SETTINGS = {
+    "seed": Option("--seed", "N", "seed of the initial weights, the batch order, the noise and the labelled subset", 0),
+    "data": Option(
+        "--data",
+        "NAME",
+        "the data set, such as MNIST, MappedArray (.npy files), ParquetFolder or ImageFolder; --data.help NAME "
+        "explains one",
+        {"class_path": "Digits"},
+    ),
+    "layers": Option(
+        "--layers",
+        "LIST",
+        "one autoencoder per layer, from the input up, usually in a file; --layers.0.coder.features 64 changes the "
+        "first",
+        [],
+    ),
+    "on_nan": Option("--on_nan", "stop|skip", "stop at a loss that is not finite, or skip it", "stop"),
+    "callbacks": Option(
+        "--callbacks",
+        "LIST",
+        "Lightning callbacks, created anew for every stage: a list of class_path and init_args; they need "
+        "--trainer.engine lightning",
+        [],
+    ),
+    "report": Option("--report", "BOOL", "write report.html at the end", True),
+    "loggers": Option("--loggers", "LIST", "loggers in addition to metrics.jsonl; [] is none", ["wandb"]),
+}
+"""The settings of an experiment that are no group."""
+CONTROL = Option(
+    "--control.layers",
+    "LIST",
+    "a second network for the arms control-pretrained and control-random, with settings of its own",
+    [],
+)
+NEW_ROWS = (
+    Option("run", "RUN", "a run directory of fit"),
+    Option("--data", "PATH", ".npy file, Parquet file or folder, or pictures"),
+    Option("--out", "FILE", "the file to write"),
+)
+DEVICE = Option("--device", "NAME", "cpu, cuda, cuda:1 or mps", "cpu")
+OWN = {
+    "fit": (
+        Option("--out", "DIR", "run directory, new or empty; else runs/NAME-TIME"),
+        Option("--resume", "DIR", "run directory to resume from its last checkpoint"),
+    ),
+    "compare": (
+        Option("--out", "DIR", "directory of the comparison; an existing one resumes"),
+        Option("--workers", "N", "number of cells that run in parallel on this machine", 1),
+        Option(
+            "--backend",
+            "NAME",
+            "dask or ray (extras) for several machines; the workers share the storage of --out",
+            "local",
+        ),
+        Option(
+            "--vectorize",
+            "auto|on|off",
+            "train all seeds at once, as one batched model with each seed's own weights, order and noise: if possible "
+            "and faster (auto), always (on), or never (off); results agree within rounding; needs one worker",
+            "off",
+        ),
+        Option("--address", "URL", "address of the Dask scheduler or the Ray cluster"),
+    ),
+    "validate": (),
+    "evaluate": (
+        Option("run", "RUN", "a run directory"),
+        Option(
+            "--other_data",
+            "",
+            "measure although the data changed since the run; the names of the classes must be the same",
+        ),
+    ),
+    "encode": (
+        *NEW_ROWS,
+        Option("--layer", "N", "codes of this layer, from 0; default: the last"),
+        Option(
+            "--add",
+            "LIST",
+            "more values, separated by commas: error, prediction, probability, reconstruction; error is the "
+            "reconstruction loss in nats per row",
+        ),
+        Option("--per-feature", "", "the error of each feature, too"),
+        Option("--encoder", "NAME", "before or after fine-tuning with labels: pretrained or fine-tuned", "pretrained"),
+        DEVICE,
+    ),
+    "predict": (*NEW_ROWS, DEVICE),
+    "report": (Option("directory", "DIR", "a run directory or the directory of a comparison"),),
+}
+"""The arguments of each verb that are no setting of an experiment."""
+DESCRIPTIONS = {
+    "fit": (
+        "Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it "
+        "once. Settings come from YAML files and from dotted arguments, such as --pretrain.epochs 5 or --data.labels "
+        "100."
+    ),
+    "compare": (
+        "Does pretraining help on these data, by how much, and at how many labels? Runs arms x seeds x label budgets "
+        "that share everything but the encoder's weights, and baselines on the raw input. The same command resumes a "
+        "stopped comparison; with more seeds or budgets, only the new cells are run."
+    ),
+    "validate": (
+        "Check a config and its data, and print the plan of a run: stages, shapes, parameters, disk and memory. Trains "
+        "nothing."
+    ),
+    "evaluate": ("Measure the classifier of a finished run again on validation and test data, from the run's files."),
+    "encode": (
+        "Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data "
+        "of the run were; they stay in their order, and may exceed memory. Ids (paths of pictures) and labels are kept "
+        "where they exist. Tables need the columns of the run by name, in any order."
+    ),
+    "predict": (
+        "Write the predicted class of any rows, by name, and the probability of each class to a file: .npz, .parquet "
+        "or .csv by its ending. Rows are raw, as the data of the run were; they stay in their order, and may exceed "
+        "memory."
+    ),
+    "report": (
+        "Write report.html again from the files of a run or of a comparison: one file without outside references, with "
+        "the verdict first. Missing parts are left out, and the report lists them. Trains nothing and reads no data."
+    ),
+}
