@@ -170,6 +170,10 @@ def test_the_defaults_are_those_of_the_documentation():
         ({"seeds": [2, 0], "labels": [50, None]}, "compare.seeds must be >= 1, but got 0"),
         ({"arms": ["longest"]}, "compare.arms are pretrained, .*, but got 'longest'"),
         ({"grid": {"pretrain.epochs": [1]}}, "tries settings of classifier and finetune, but got 'pretrain.epochs'"),
+        (
+            {"grid": {"finetune.epochs": []}},
+            r"compare.grid.finetune.epochs must be a list of values to try, but is \[\]",
+        ),
         ({"grid": {"finetune.epochs": 3}}, "compare.grid.finetune.epochs must be a list of values to try, but is 3"),
     ],
 )

@@ -19,8 +19,7 @@ from aepretrain import (
 )
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.results.classifier import ClassifierResult, Measurement, PerClass
-from aepretrain.results.findings import classifier_findings, merge_findings, stage_findings
-from aepretrain.results.stage import StageLosses, StageRecord, StageResult
+from aepretrain.results.findings import classifier_findings, merge_findings
 from aepretrain.runs.experiment import measure
 
 QUIET = RunContext(progress=False)
@@ -211,108 +210,3 @@ def test_findings_of_runs_that_differ_in_figures_alone_are_one_and_others_are_no
     assert merge_findings({"a": [f"finding {letter}" for letter in "abcd"]}, most=2)[2:] == [
         "2 more are in results.json of the runs."
     ]
-
-
-def stage(losses=(5.0, 4.99), kept=None, reconstruction=1.0, **diagnostics):
-    """The findings of a layer of 10 units with these figures, sound where none is given."""
-    sound = {"dead_units": 0, "informative_units": 10, "mean_reconstruction": 10.0, "identity_score": 0.5}
-    record = StageRecord("00-x", 1, 0, 1, 0.1, [{"val/reconstruction": loss} for loss in losses], "cpu", 1)
-    result = StageResult(
-        stage="00-x", variant="x", in_shape=(20,), code_shape=(2, 5), epochs=1, steps=1, seconds=0.1,
-        kept_epoch=len(losses) - 1 if kept is None else kept, losses=StageLosses(1.0, 1.0, reconstruction),
-        diagnostics={name: value for name, value in {**sound, **diagnostics}.items() if value is not ...},
-    )  # fmt: skip
-    return stage_findings(result, record)
-
-
-@pytest.mark.parametrize(
-    ("figures", "found"),
-    [
-        ({}, []),
-        ({"dead_units": 4}, []),
-        ({"dead_units": 5}, ["5 of 10 units are dead"]),
-        ({"dead_units": ..., "saturated_units": 5}, ["5 of 10 units are saturated"]),
-        ({"saturated_units": 4}, []),
-        ({"dead_units": 5, "saturated_units": 5}, ["5 of 10 units are dead"]),
-        ({"informative_units": 0, "dead_units": 10}, ["the code is almost the same for all examples: none of its 10"]),
-        ({"informative_units": 1}, []),
-        ({"informative_units": ...}, []),
-        ({"informative_units": 0, "kl": 0.1}, []),
-        ({"kl": 0.1}, []),
-        ({"kl": 0.099}, ["posterior collapse: the KL divergence is 0.099 nats, so none of the 10 dimensions"]),
-        ({"identity_score": None}, ["the identity score is not defined"]),
-        ({"identity_score": ...}, []),
-        ({"reconstruction": 9.89}, []),
-        ({"reconstruction": 9.91}, ["the reconstruction (9.91 nats) is no better than the mean of the features (10 "]),
-        ({"reconstruction": 9.91, "mean_reconstruction": ...}, []),
-        ({"reconstruction": 9.91, "kl": 0.0}, ["the reconstruction (9.91 nats)", "posterior collapse"]),
-    ],
-)
-def test_each_figure_is_a_finding_from_its_threshold_on(figures, found):
-    sentences = stage(**figures)
-    assert len(sentences) == len(found)
-    for sentence, begin in zip(sentences, found, strict=True):
-        assert sentence.startswith(f"00-x: {begin}"), sentence
-
-
-@pytest.mark.parametrize(
-    ("losses", "gain"),
-    [
-        ((5.0, 4.79), "0.21 nats, 2%"),
-        ((5.0, 4.81), None),
-        ((5.0,), None),
-        ((*range(30, 19, -1), 19.9), "1.1 nats, 11%"),  # of 12 epochs the last two
-        ((*range(30, 20, -1), 20.9), "1.1 nats, 11%"),
-        ((*range(30, 21, -1), 21.9), "0.1 nats"),  # of 10 epochs the last
-    ],
-)
-def test_the_gain_of_the_last_tenth_of_the_epochs_is_compared_with_the_mean(losses, gain):
-    found = stage(losses)
-    if gain is None or gain == "0.1 nats":
-        assert found == []
-    else:
-        assert found == [
-            f"00-x: the reconstruction still falls: the last tenth of the epochs brought {gain} of the loss of the "
-            "features' mean. Raise pretrain.epochs."
-        ]
-    assert stage(losses, kept=0) == [] or len(losses) == 1
-    assert stage(losses, mean_reconstruction=...) == []
-
-
-def test_a_layer_that_is_no_better_than_the_mean_is_told_whether_it_still_falls():
-    (falls,), (settled,) = stage((30.0, 20.0), reconstruction=20.0), stage((20.0, 20.0), reconstruction=20.0)
-    assert "but still falls. Raise pretrain.epochs, scale the inputs" in falls
-    assert ": the layer learnt nothing. Train longer, scale the inputs" in settled
-
-
-def measured(matrix, balanced):
-    """The findings of a classifier with this confusion matrix on validation data."""
-    examples, right = sum(map(sum, matrix)), sum(row[k] for k, row in enumerate(matrix))
-    per_class = PerClass([0.0] * len(matrix), [0.0] * len(matrix), [0.0] * len(matrix))
-    validation = Measurement(
-        right / examples, 1 - right / examples, 0.7, examples, per_class, matrix, balanced_accuracy=balanced
-    )
-    result = ClassifierResult(validation, validation, None, False, epochs=3, kept_epoch=2, steps=12, seconds=0.2)
-    return classifier_findings(result)
-
-
-@pytest.mark.parametrize(
-    ("matrix", "balanced", "found"),
-    [
-        ([[6, 0], [4, 0]], 0.5, "it answers '0' for all 10 validation examples"),
-        ([[0, 6], [0, 4]], 0.5, "it answers '1' for all 10 validation examples"),
-        ([[5, 1], [3, 1]], 0.54, "its validation accuracy of 60.00% is no better than always answering with the large"),
-        ([[5, 1], [3, 1]], None, "its validation accuracy of 60.00%"),
-        ([[5, 1], [3, 1]], 0.55, None),
-        ([[6, 0], [3, 1]], 0.5, None),
-        ([[2, 1, 0], [2, 1, 0], [1, 1, 0]], 0.39, "its validation accuracy of 37.50%"),
-        ([[2, 1, 0], [2, 1, 0], [1, 1, 0]], 0.41, None),
-    ],
-)
-def test_a_classifier_near_chance_is_named_and_a_better_one_is_not(matrix, balanced, found):
-    sentences = measured(matrix, balanced)
-    if found is None:
-        assert sentences == []
-    else:
-        (sentence,) = sentences
-        assert sentence.startswith(f"classifier: {found}")
