@@ -85,8 +85,9 @@ class TorchvisionImages(DataModule):
             images = self._read_or_download(folder, train)
             pixels = self.channels_first(torch.as_tensor(images.data))
             labels = torch.as_tensor(images.targets).long()
-            if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != self.in_shape:
-                raise ValueError(f"its pictures are {pixels.dtype} of shape {tuple(pixels.shape)}")
+            shape = tuple(pixels.shape[1:])
+            if pixels.dtype != torch.uint8 or shape != self.in_shape:
+                raise ValueError(f"examples must have the shape {self.in_shape}, but have {shape}, {pixels.dtype}")
         except AEPretrainError:
             raise
         # Damaged files make torchvision raise nearly everything: AssertionError, EOFError, zlib's and pickle's errors.
