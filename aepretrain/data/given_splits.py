@@ -52,7 +52,7 @@ def number_splits(values: Any, count: int, origin: Origin) -> NDArray[np.int64]:
         ]
         raise DataError(
             f"{origin.name}: splits must be train, validation or test, but other names stand there: "
-            f"{list_of(others, '; ')} (the first row is 0). Name the split of every row, or leave these rows out."
+            f"{list_of(others, '; ', 3)} (the first row is 0). Name the split of every row, or leave these rows out."
         )
     if "train" not in known or len(set(known)) < 2:
         raise DataError(

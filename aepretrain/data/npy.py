@@ -57,7 +57,7 @@ class NpyHeader:
                 shape, fortran, dtype = read(file)
                 offset = file.tell()
         except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist. Name a .npy file: inputs by data.x, labels by data.y.") from error
+            raise DataError(f"{path} does not exist. Check the path: it must name a .npy file.") from error
         except OSError as error:
             raise DataError(f"{path} cannot be read: {reason_of(error)}. Name a .npy file.") from error
         # NumPy parses the header as Python, whose parser raises nearly everything: TypeError, RecursionError, KeyError.

@@ -17,8 +17,8 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def list_of(words: Iterable[str], between: str = ", ") -> str:
-    """At most ten words, and how many more there are.
+def list_of(words: Iterable[str], between: str = ", ", most: int = SHOWN) -> str:
+    """The first words, at most ten or as many as given, and how many more there are.
 
     Example:
         >>> list_of(["cat", "dog"])
@@ -27,6 +27,6 @@ def list_of(words: Iterable[str], between: str = ", ") -> str:
         'a, b, c, d, e, f, g, h, i, j and 3 more'
     """
     words = iter(words)
-    shown = between.join(islice(words, SHOWN))
+    shown = between.join(islice(words, most))
     more = sum(1 for _ in words)
     return f"{shown} and {more:,} more" if more else shown

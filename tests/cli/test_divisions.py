@@ -138,7 +138,7 @@ def test_a_run_does_not_go_on_divided_otherwise(more, code, message, run, capsys
 @pytest.mark.parametrize(
     ("how", "code", "message"),
     [
-        ({"groups": "nowhere.npy"}, 3, "nowhere.npy cannot be read: No such file or directory"),
+        ({"groups": "nowhere.npy"}, 3, "nowhere.npy does not exist. Check the path"),
         ({"times": "groups.npy"}, 2, "data.times is used by data.order time alone"),
         ({"order": "when"}, 2, "when"),
         ({"splits": "groups.npy"}, 3, "splits must be train, validation or test, but other names stand there: '0'"),

@@ -133,8 +133,7 @@ DATA_MISTAKES = {
     "pandas.read_csv('table.csv').to_parquet('table.parquet').",
     "--data MappedArray --data.x table.csv": "table.csv is no .npy file. Make it so in Python: np.save('x.npy', "
     "np.loadtxt('table.csv', delimiter=',', dtype=np.float32)).",
-    "--data MappedArray --data.x nope.npy": "nope.npy does not exist. Name a .npy file: inputs by data.x, labels by "
-    "data.y.",
+    "--data MappedArray --data.x nope.npy": "nope.npy does not exist. Check the path: it must name a .npy file.",
     "--data MNIST --data.root nope": "data.root names the folder nope, which does not exist. Make it, or name another "
     "by --data.root.",
     "--data MNIST --data.root flat --data.download false": "MNIST could not be read from flat: its files are "

@@ -113,7 +113,7 @@ def test_a_config_on_a_machine_without_the_data_is_one_line(source, folder, run)
     code, said = run("fit", "--config", "run/config.yaml", "--out", "again", *trusted)
     place = folder / "data" / "x.npy"
     expected = {
-        "MappedArray": f"{place} does not exist. Name a .npy file: inputs by data.x, labels by data.y.",
+        "MappedArray": f"{place} does not exist. Check the path: it must name a .npy file.",
         "mine.Mine": f"data: {place}: No such file or directory. Name other paths by --data.folder, --data.more.",
     }[source]
     assert (code, said) == (3, f"aepretrain: error: {expected}\n")
