@@ -149,7 +149,7 @@ def test_configs_of_a_folder_of_any_text(tmp_path):
 
 def test_configs_of_the_command_of_any_values(tmp_path):
     path = tmp_path / "config.yaml"
-    parser = build_parser("fit", "", lambda parser: None)
+    parser = build_parser("fit")
 
     def check(value):
         path.write_text(yaml.safe_dump(value))

@@ -264,10 +264,11 @@ def embeddings(folder: Path) -> list[Markup]:
 
 def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray | None:
     """Labels as the names of their classes, if these have names."""
-    if labels is None or results is None or results.data.class_names is None:
+    if labels is None or results is None or results.data.class_names is None or labels.dtype.kind not in "iu":
         return labels
     names = [short_name(name) for name in results.data.class_names]
-    return np.array(names, object)[labels] if len(names) > labels.max() else labels
+    are_known = not len(labels) or (labels.min() >= 0 and labels.max() < len(names))
+    return np.array(names, object)[labels] if are_known else labels
 
 
 Spaces = Mapping[str, np.ndarray]

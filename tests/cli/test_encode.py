@@ -121,7 +121,8 @@ def test_predictions_are_those_that_the_run_was_tested_with(table_run, tmp_path)
     np.testing.assert_allclose(probability.sum(axis=1), 1, rtol=1e-5)
     assert (np.array(["fig", "kiwi", "lime"])[probability.argmax(axis=1)] == predicted).all()
     source = ae.ParquetFolder(data, target="kind", cache=str(tmp_path / "cache"))
-    test = source.split_rows(len(X), source.y)[2].numpy()
+    held_out = {row.tobytes() for row in source.splits().test.x.numpy()}
+    test = np.array([row.tobytes() in held_out for row in X])
     measured = ae.RunResult.read(table_run / "results.json").classifier.test
     assert (predicted[test] == KINDS[test]).mean() == pytest.approx(measured.accuracy)
     words = ["--add", "prediction,probability", "--out", str(tmp_path / "both.csv")]

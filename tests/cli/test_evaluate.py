@@ -33,24 +33,35 @@ def finished(tmp_path_factory):
     return folder
 
 
-def test_another_file_of_the_same_name_in_the_current_folder_is_refused(finished, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def rewritten(finished):
+    """Writes other data in the place of the run's own, which come back afterwards."""
+    yield lambda **data: save(finished, **data)
+    save(finished)
+
+
+def test_another_file_of_the_same_name_in_the_current_folder_is_not_that_of_the_run(
+    finished, tmp_path, monkeypatch, capsys
+):
     save(tmp_path, x=X[::-1].copy())
     monkeypatch.chdir(tmp_path)
-    assert main(["evaluate", str(finished / "run")]) == 3
-    _, error = said(capsys)
-    assert (
-        f"{finished / 'run'} was made with other data than MappedArray in x.npy, y.npy: the inputs (other values) "
-        "changed. Put the data of the run back, or measure on these by --other_data." in error
-    )
-    save(tmp_path)
     assert main(["evaluate", str(finished / "run")]) == 0
     accuracy = json.loads((finished / "run" / "results.json").read_text())["classifier"]["test"]["accuracy"]
     assert f"{accuracy:.2%}" in said(capsys)[0]
 
 
-def test_other_data_are_measured_if_that_is_asked_for(finished, tmp_path, monkeypatch, capsys):
-    save(tmp_path, y=changed(Y, slice(60), 1))
-    monkeypatch.chdir(tmp_path)
+def test_another_content_of_the_file_of_the_run_is_refused(finished, rewritten, capsys):
+    rewritten(x=X[::-1].copy())
+    assert main(["evaluate", str(finished / "run")]) == 3
+    files = f"{finished / 'x.npy'}, {finished / 'y.npy'}"
+    assert (
+        f"{finished / 'run'} was made with other data than MappedArray in {files}: the inputs (other values) "
+        "changed. Put the data of the run back, or measure on these by --other_data." in said(capsys)[1]
+    )
+
+
+def test_other_data_are_measured_if_that_is_asked_for(finished, rewritten, capsys):
+    rewritten(y=changed(Y, slice(60), 1))
     assert main(["evaluate", str(finished / "run")]) == 3
     assert main(["evaluate", str(finished / "run"), "--other_data"]) == 0
     assert "warning: these are not the data of the run: the labels (other values) changed" in said(capsys)[0]

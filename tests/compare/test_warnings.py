@@ -17,6 +17,7 @@ def test_a_comparison_says_which_trainings_were_too_short_and_which_baseline_is_
         "layers": [{"class_path": "DenoisingAutoencoder", "init_args": {"coder": CODER}}],
         "pretrain": {"epochs": 2},
         "finetune": {"epochs": 4, "batch_size": 16},
+        "classifier": {"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.01}}},
         "compare": {"seeds": 2, "labels": [100], "arms": ["pretrained", "random"], "baselines": ["knn"]},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -132,7 +132,7 @@ def test_what_is_not_in_the_folder_is_downloaded_once_if_that_is_allowed(tmp_pat
     assert len(Remote(str(tmp_path)).splits().train) == 16
     assert asked == [False, True, False, True]
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(DataError, match="Dataset not found"):
+    with pytest.raises(DataError, match="its files are not there"):
         Remote(str(tmp_path), download=False).splits()
 
 

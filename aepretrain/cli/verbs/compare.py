@@ -19,7 +19,7 @@ from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
 from aepretrain.runs.directory import check_no_secret, command_line, holds_files, locked, log_to, record_command
-from aepretrain.storage.files import make_folder
+from aepretrain.storage.files import make_folder, sweep
 from aepretrain.storage.guard import inside
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
 
@@ -114,6 +114,7 @@ def _prepare_directory(out: Path, parsed: Parsed) -> None:
         check_recorded(out, (parsed.trials[0].experiment if parsed.trials else parsed.experiment).data)
     elif holds_files(out):
         raise ConfigError(f"{out} is not empty and holds no comparison. Name a new one by --out.")
+    sweep(out)
     # The config is written first, so that an interrupted directory is recognized as that of a comparison.
     write_config(config, text)
     make_folder(inside(out, "runs"))

@@ -51,6 +51,7 @@ def _start(parsed: Parsed, arguments: Sequence[str]) -> None:
     out = choose_run_directory(parsed.arguments.out, name)
     with locked(out):
         if is_first_process():
+            sweep(out)
             probe(out, _disk_needed(parsed, stack))
             write_config(out / "config.yaml", parsed.yaml)
         record_command(out, "fit", [*arguments, *trusted_words()])
