@@ -182,8 +182,8 @@ def _answers(found: Measurement, names: Sequence[str]) -> str | None:
 
 
 def _improves(found: ClassifierResult, record: StageRecord | None) -> str | None:
-    """The validation loss still falls at the last epoch, which is the best: judged by the entropy of the classes."""
-    if record is None or found.kept_epoch != len(record.history) - 1:
+    """The validation loss still falls at the end, near the best epoch: judged by the entropy of the classes."""
+    if record is None or found.kept_epoch < len(record.history) - 1 - math.ceil(len(record.history) / 10):
         return None
     shares = [sum(row) / found.validation.examples for row in found.validation.confusion_matrix]
     entropy = -sum(share * math.log(share) for share in shares if share)
