@@ -97,6 +97,8 @@ def one_line(text: str, most: int | None = LONGEST_LINE) -> str:
         >>> one_line("x" * 30 + " Write it again.", most=24)
         'xxxxx …  Write it again.'
     """
+    if most is not None and len(text) > 20 * most:  # nobody reads what lies between, which may be gigabytes
+        text = f"{text[: 10 * most]} … {text[-10 * most :]}"
     line = printable(" ".join(text.split()))
     if most is None or len(line) <= most:
         return line

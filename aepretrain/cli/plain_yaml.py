@@ -27,6 +27,15 @@ WORDS = (r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF", "yYnNoO")
 """What also means true or false where a setting is one of them."""
 
 
+class _Bounded(yaml.SafeLoader):
+    """A loader that looks how much a text holds before it makes values of it."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        check_size(node)
+        return node
+
+
 def _loader(booleans: tuple[str, str], base: type[yaml.SafeLoader]) -> type[yaml.SafeLoader]:
     """A loader with other rules for booleans and numbers."""
     scalars = {**SCALARS, "bool": booleans}
@@ -35,7 +44,7 @@ def _loader(booleans: tuple[str, str], base: type[yaml.SafeLoader]) -> type[yaml
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in changed]
         for first, resolvers in base.yaml_implicit_resolvers.items()
     }
-    loader: Any = type("PlainLoader", (base,), {"yaml_implicit_resolvers": kept})
+    loader: Any = type("PlainLoader", (_Bounded, base), {"yaml_implicit_resolvers": kept})
     for name, (pattern, first) in scalars.items():
         loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"^(?:{pattern})$"), list(first))
     return cast(type[yaml.SafeLoader], loader)
@@ -57,7 +66,6 @@ def load(text: str) -> Any:
         {'name': 'off', 'seed': '010', 'day': '2026-11-30', 'report': False, 'width': 16}
     """
     try:
-        check_size(yaml.compose(text, Loader=yaml.SafeLoader))
         return yaml.load(text, Loader=_plain)  # noqa: S506 - derived from the safe loader
     except RecursionError as error:
         raise yaml.YAMLError("its values nest too deeply") from error
