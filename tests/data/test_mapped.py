@@ -171,7 +171,7 @@ def with_nan(folder):
 
 
 BAD_FILES = {
-    "missing": (lambda folder: None, "x.npy does not exist. Name a .npy file"),
+    "missing": (lambda folder: None, "x.npy does not exist. Check the path: it must name a .npy file"),
     "no npy": (lambda folder: (folder / "x.npy").write_bytes(b"hello, how are you"), "x.npy is no .npy file"),
     "empty": (lambda folder: (folder / "x.npy").write_bytes(b""), "x.npy is no .npy file"),
     "truncated": (truncated, "x.npy is truncated: 928 bytes are needed, but it has 500"),
