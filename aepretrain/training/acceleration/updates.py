@@ -1,0 +1,54 @@
+"""Recorded updates that read the optimizer's settings at every step."""
+
+from collections.abc import Iterator, Sequence, Set
+from typing import Any
+
+from torch.optim import Optimizer
+
+from aepretrain.training.acceleration.program import Call, calls
+from aepretrain.training.acceleration.tape import Operation, place
+
+BETAS = ("beta1", "beta2")
+
+
+def updates(operations: Sequence[Operation], written: Set[int], optimizer: Optimizer) -> Iterator[Call]:
+    """Make the operations of an update callable; those with a learning rate take it from their parameter group.
+
+    Args:
+        operations: The recorded operations of ``optimizer.step``.
+        written: See :func:`~aepretrain.training.acceleration.program.calls`.
+        optimizer: The optimizer, fused.
+    """
+    for operation, call in calls(operations, written):
+        yield FusedUpdate(operation, group_of(operation, optimizer)) if "lr" in operation.kwargs else call
+
+
+def group_of(operation: Operation, optimizer: Optimizer) -> dict[str, Any]:
+    """The parameter group that a fused operation updates."""
+    first = place(operation.args[0][0])
+    return next(
+        group for group in optimizer.param_groups if any(place(weights) == first for weights in group["params"])
+    )
+
+
+class FusedUpdate:
+    """A fused update of one parameter group, with the settings that the group has when it is called.
+
+    Args:
+        operation: The recorded update.
+        group: The parameter group.
+    """
+
+    def __init__(self, operation: Operation, group: dict[str, Any]) -> None:
+        self.function = operation.function
+        self.args = operation.args
+        self.settings = dict(operation.kwargs)
+        self.group = group
+        self.names = [name for name in operation.kwargs if name in group]
+
+    def __call__(self) -> None:
+        for name in self.names:
+            self.settings[name] = self.group[name]
+        if "betas" in self.group:
+            self.settings.update(zip(BETAS, self.group["betas"], strict=True))
+        self.function(*self.args, **self.settings)
