@@ -1,6 +1,7 @@
 """Recorded updates that read the optimizer's settings at every step."""
 
 from collections.abc import Iterator, Sequence, Set
+from functools import partial
 from typing import Any
 
 from torch.optim import Optimizer
@@ -40,15 +41,17 @@ class FusedUpdate:
     """
 
     def __init__(self, operation: Operation, group: dict[str, Any]) -> None:
-        self.function = operation.function
-        self.args = operation.args
-        self.settings = dict(operation.kwargs)
+        self.operation = operation
         self.group = group
-        self.names = [name for name in operation.kwargs if name in group]
+        self.names = [name for name in (*operation.kwargs, "betas") if name in group]
+        self.settings: list[Any] = []
+        self.update: Call
 
     def __call__(self) -> None:
-        for name in self.names:
-            self.settings[name] = self.group[name]
-        if "betas" in self.group:
-            self.settings.update(zip(BETAS, self.group["betas"], strict=True))
-        self.function(*self.args, **self.settings)
+        settings = [self.group[name] for name in self.names]
+        if settings != self.settings:
+            self.settings = settings
+            now = dict(zip(self.names, settings, strict=True))
+            now |= zip(BETAS, now.pop("betas", ()), strict=False)
+            self.update = partial(self.operation.function, *self.operation.args, **self.operation.kwargs | now)
+        self.update()

@@ -124,9 +124,7 @@ class Curious(DenoisingAutoencoder):
 def test_a_class_of_the_user_is_launched_unless_vouched_for(repeated, capsys):
     train(Curious((6,), Dense(4)))
     assert not repeated
-    assert "steps are not recorded: Curious is a class of your own" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "steps are not recorded: Curious is a class of your own" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_step_that_reads_a_value_is_launched_with_the_same_bits(repeated, capsys):
