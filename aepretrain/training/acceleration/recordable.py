@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
 from aepretrain.console import print_line
 from aepretrain.layers.base import StageModule
@@ -81,14 +82,23 @@ def reason_of_module(module: StageModule, optimizer: Optimizer, *, trust: bool =
         if has_hooks(parameter):
             return f"the gradient of {name} has hooks"
     for each in module.modules():
-        if "forward" in vars(each) or has_hooks(each):
-            return f"a {type(each).__name__} has hooks, or another forward"
+        if has_hooks(each):
+            return f"a {type(each).__name__} has hooks"
+        if (method := _replaced_method(each)) is not None:
+            return f"the {method} of a {type(each).__name__} was replaced"
         if not trust and (part := _part_of_user(each)) is not None:
             return (
                 f"{type(part).__name__} is a class of your own. If it computes from the batch, the weights and "
                 "self.noise alone, set trainer.steps to recorded"
             )
     return None
+
+
+def _replaced_method(module: Any) -> str | None:
+    """The name of a method that this module has for itself, beside that of its class; torchmetrics does so to count."""
+    if isinstance(module, Metric):
+        return None
+    return next((name for name in vars(module) if callable(getattr(type(module), name, None))), None)
 
 
 def _part_of_user(module: Any) -> Any:

@@ -149,9 +149,10 @@ def test_a_recording_that_takes_too_much_memory_is_given_up(repeated, monkeypatc
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda m, o: m.f.register_forward_hook(lambda *args: None), "a Sequential has hooks, or another forward"),
-        (lambda m, o: setattr(m.f, "forward", m.f.forward), "a Sequential has hooks, or another forward"),
-        (lambda m, o: next(m.parameters()).register_hook(lambda g: None), "the gradient of f.0.weight has hooks"),
+        (lambda m, o: m.f.register_forward_hook(lambda *args: None), "a Sequential has hooks"),
+        (lambda m, o: setattr(m.f, "forward", m.f.forward), "the forward of a Sequential was replaced"),
+        (lambda m, o: setattr(m, "energy", m.energy), "the energy of a PlainAutoencoder was replaced"),
+        (lambda m, o: next(m.parameters()).register_hook(lambda g: None), "the gradient of f.affine.weight has hooks"),
         (lambda m, o: o.register_step_post_hook(lambda *args: None), "the optimizer Adam has hooks"),
         (lambda m, o: o.param_groups[0].update(lr=torch.tensor(0.1)), "the learning rate is a tensor"),
         (lambda m, o: None, None),
@@ -162,8 +163,7 @@ def test_what_a_recording_would_leave_out_is_seen_before(change, reason):
     optimizer = module.make_optimizer()
     stage.fuse(optimizer)
     change(module, optimizer)
-    found = reason_of_module(module, optimizer)
-    assert found == reason if reason is None else reason.split(" of ")[0] in found
+    assert reason_of_module(module, optimizer) == reason
 
 
 @pytest.mark.parametrize(
