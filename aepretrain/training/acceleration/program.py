@@ -66,6 +66,7 @@ def calls(operations: Sequence[Operation], written: Set[int]) -> Iterator[tuple[
         An operation and the function that repeats it.
 
     Example:
+        >>> from aepretrain.training.acceleration.tape import Tape
         >>> with Tape() as tape:
         ...     y = torch.ones(2, 2).t() @ torch.rand(2, 2)
         >>> [operation.name for operation, _ in calls(tape.operations, set())]
