@@ -50,6 +50,8 @@ def _reason_of_run(step: "OptimizerStep") -> str | None:
         return "several processes share a step"
     if step.state.scaler is not None:
         return "the scale of the loss depends on the gradients"
+    if step.options.accumulate > 1:
+        return "trainer.accumulate saves memory, which a recording would keep"
     if step.skips:
         return "on_nan skip looks at the gradients of every step"
     return None

@@ -15,7 +15,7 @@ from aepretrain.training.acceleration.torch_internals import (
     tensors_in,
 )
 
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 64 * 2**20
 """Largest size of the results of a recording, which all stay in memory. Larger steps are bound by their kernels."""
 INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
 MOVING = ("aten::set_", "aten::resize_", "aten::resize_as_")

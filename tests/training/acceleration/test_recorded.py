@@ -60,7 +60,7 @@ def test_recorded_steps_have_the_bits_of_launched_ones(name, optimizer, repeated
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize(
     "options",
-    [{"precision": "bf16-mixed"}, {"accumulate": 3}, {"gradient_clip_val": 0.05}, {"chunk_steps": 2}],
+    [{"precision": "bf16-mixed"}, {"gradient_clip_val": 0.05}, {"chunk_steps": 2}],
     ids=str,
 )
 def test_so_they_have_with_every_option_of_the_trainer(name, options, repeated):
@@ -170,6 +170,7 @@ def test_what_a_recording_would_leave_out_is_seen_before(change, reason):
     ("options", "reason"),
     [
         ({"on_nan": "skip"}, "on_nan skip looks at the gradients of every step"),
+        ({"accumulate": 3}, "trainer.accumulate saves memory, which a recording would keep"),
         ({"steps": "launched"}, None),
     ],
 )
@@ -216,7 +217,6 @@ def test_large_matrices_of_plain_sgd_are_updated_by_their_product(scheduler, rep
         ("nesterov", False, {}),
         ("sgd", True, {}),  # two products make a gradient
         ("sgd", False, {"gradient_clip_val": 0.1}),
-        ("sgd", False, {"accumulate": 2}),
     ],
 )
 def test_gradients_that_something_else_reads_are_computed(optimizer, tied, options, repeated, monkeypatch):
