@@ -109,7 +109,7 @@ class Head(StageModule, ABC):
             ValueError: If the head does not measure it.
         """
         if name not in self.monitors:
-            raise ValueError(f"monitor must be one of {', '.join(self.monitors)}, but got {name!r}.")
+            raise ValueError(f"monitor must be one of {', '.join(self.monitors)}, but got {name!r}. Name one of these.")
         self.monitor, self.mode = f"val/{name}", self.monitors[name]
 
     def fit_targets(self, y: Tensor) -> None:
