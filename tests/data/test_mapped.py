@@ -175,7 +175,7 @@ BAD_FILES = {
     "no npy": (lambda folder: (folder / "x.npy").write_bytes(b"hello, how are you"), "x.npy is no .npy file"),
     "empty": (lambda folder: (folder / "x.npy").write_bytes(b""), "x.npy is no .npy file"),
     "truncated": (truncated, "x.npy is truncated: 928 bytes are needed, but it has 500"),
-    "pickled": (bad(np.array([[{}]]), allow_pickle=True), "holds pickled objects, which may run code"),
+    "pickled": (bad(np.array([[{}]]), allow_pickle=True), "or labels as text, array.astype(str)"),
     "too large": (bad(np.where(np.arange(200).reshape(50, 4) == 81, 1e300, 0)), "column 1 is 1e+300 in row 20"),
     "a clock": (bad(1.7e9 + np.arange(200.0).reshape(50, 4)), "column 0 has values too close for float32"),
     "a whole clock": (bad(1_700_000_000 + np.arange(200).reshape(50, 4)), "column 0 has values too close for float32"),
