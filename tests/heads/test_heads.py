@@ -220,9 +220,12 @@ def test_weights_of_classes_are_settings_and_no_part_of_what_is_saved():
 def test_the_figures_of_a_head_are_named_the_most_important_first():
     assert Classifier.columns == ("accuracy", "error")
     assert Regressor.columns == ("rmse", "r2")
-    assert {"accuracy": "max", "balanced_accuracy": "max", "average_precision": "max", "loss": "min"} == (
-        Classifier.monitors
-    )
+    assert (Classifier.monitors) == {
+        "accuracy": "max",
+        "balanced_accuracy": "max",
+        "average_precision": "max",
+        "loss": "min",
+    }
     assert Regressor.monitors == {"loss": "min"}
 
 
