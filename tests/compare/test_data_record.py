@@ -9,6 +9,10 @@ import yaml
 from aepretrain import Arrays, DataError, Dense, Experiment, FineTuning, PlainAutoencoder, Pretraining
 from aepretrain.cli.main import main
 from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
+from aepretrain.compare.data_record import check_recorded, has_data, record_data
+from aepretrain.results.cell import CellResult
+from aepretrain.results.run import DataFacts
+from tests.support.records import run_result
 from tests.support.tables import X, Y, changed, save, write_config
 
 COMPARE = {"seeds": 2, "labels": [30], "arms": ["pretrained", "random"], "baselines": ["knn"]}
@@ -104,6 +108,46 @@ def test_a_comparison_from_python_is_held_to_its_data_too(tmp_path):
     compare(experiment(Arrays(X, Y)), comparison, tmp_path)
     with pytest.raises(DataError, match=r"Arrays: the labels \(other values\) changed"):
         compare(experiment(Arrays(X, changed(Y, 7, 2))), comparison, tmp_path)
+
+
+def test_the_first_data_of_a_comparison_are_recorded_and_no_others(tmp_path, capsys):
+    data, others = Arrays(X, Y), Arrays(changed(X, 3, 0.5), Y)
+    check_recorded(tmp_path, data)
+    assert (has_data(tmp_path), capsys.readouterr().out) == (False, "")
+    record_data(tmp_path, data)
+    record_data(tmp_path, others)
+    assert has_data(tmp_path)
+    check_recorded(tmp_path, data)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(DataError, match=rf"^{tmp_path} was made with other data.*inputs.*Put the old data back to go"):
+        check_recorded(tmp_path, others)
+
+
+def make_run(path, fingerprint):
+    facts = DataFacts("Arrays", (5,), 3, 120, 30, 40, 40, fingerprint=fingerprint)
+    run_result(data=facts).write(path / "results.json")
+
+
+def make_row(path, fingerprint):
+    digest = None if fingerprint is None else fingerprint.digest
+    CellResult("knn", 0, 30, 0.5, 0.5, data=digest).write(path / "row.json")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("make", [make_run, make_row])
+def test_every_run_and_row_is_checked_and_data_that_were_not_recorded_are_told(make, recorded, tmp_path, capsys):
+    data, others = Arrays(X, Y), Arrays(changed(X, 3, 0.5), Y)
+    for name, fingerprint in (("a", data.fingerprint()), ("b", None)):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        make(tmp_path / "runs" / name, fingerprint)
+    if recorded:
+        record_data(tmp_path, data)
+    check_recorded(tmp_path, data)
+    told = " ".join(capsys.readouterr().out.split())
+    assert ("whether they changed since cannot be checked" in told) is not recorded
+    make(tmp_path / "runs" / "b", others.fingerprint())
+    with pytest.raises(DataError, match=rf"{tmp_path}/runs/b was made with other data than Arrays.*Put the old data"):
+        check_recorded(tmp_path, data)
 
 
 def test_a_worker_that_loads_other_data_does_not_run_its_cell(tmp_path):

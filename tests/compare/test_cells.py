@@ -1,0 +1,321 @@
+"""A bench runs each cell with the network, the data and the settings that its name says, and reads what is there."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+import yaml
+from torch.optim import Adam
+
+from aepretrain import Classifier, StorageError, load_encoder
+from aepretrain.compare import Cell, Trial
+from aepretrain.compare.arms import ARMS
+from aepretrain.results.cell import CellResult
+from aepretrain.results.run import RunResult
+from aepretrain.tracking.options import Tracking
+from tests.support.comparisons import layer, small_bench, small_data, small_experiment, wide_layer
+
+CONFIG = {
+    "seed": 0, "layers": ["a"], "classifier": {}, "finetune": {}, "data": {"init_args": {}}, "compare": {},
+    "control": {"layers": ["b"]},
+}  # fmt: skip
+WITH_CONFIG = Tracking(loggers=(), config=CONFIG)
+
+
+def rated(*rates):
+    """Trials that differ in the learning rate."""
+    classifiers = [partial(Classifier, optimizer=partial(Adam, lr=rate)) for rate in rates]
+    return [
+        Trial(small_experiment(classifier=make), settings={"lr": rate})
+        for make, rate in zip(classifiers, rates, strict=True)
+    ]
+
+
+def bits(folder):
+    """The weights of a finished cell."""
+    return (folder / "stages" / "classifier" / "model.safetensors").read_bytes()
+
+
+def put_row(bench, row):
+    """Write the row of a cell that was run."""
+    folder = bench.runs / "random-30-seed0"
+    folder.mkdir(parents=True)
+    row.write(folder / "row.json")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A bench, and the rows of a cell of every arm without the control."""
+    bench = small_bench(tmp_path_factory.mktemp("bench"), tracking=WITH_CONFIG, seeds=2, baselines=["knn"])
+    cells = [Cell(arm, 1, 30) for arm in ("pretrained", "random", "probe", "random-longer", "knn")]
+    return bench, {cell.arm: bench.run(cell) for cell in cells}
+
+
+@pytest.mark.parametrize("arm", ["pretrained", "random", "probe", "random-longer", "knn"])
+def test_the_row_of_a_cell_is_that_of_its_results_and_is_read_again(arm, ran):
+    bench, rows = ran
+    cell, row = Cell(arm, 1, 30), rows[arm]
+    assert (row.arm, row.seed, row.labels) == (arm, 1, 30)
+    assert row.data == small_data().fingerprint().digest
+    assert bench.finished(cell) == row == CellResult.read(bench.runs / cell.name / "row.json")
+    if arm == "knn":
+        assert not (bench.runs / cell.name / "results.json").exists()
+        assert (row.epochs, row.steps) == (None, None)
+        return
+    found = RunResult.read(bench.runs / cell.name / "results.json")
+    classifier = found.classifier
+    assert (row.validation_accuracy, row.test_accuracy) == (classifier.validation.accuracy, classifier.test.accuracy)
+    assert (row.epochs, row.steps, row.seconds) == (classifier.epochs, classifier.steps, classifier.seconds)
+    assert row.hyperparameters == found.hyperparameters == ({"budget": "2x"} if arm == "random-longer" else {})
+    assert classifier.frozen_encoder is (arm == "probe")
+    assert classifier.weights_arrived is (True if arm in ("pretrained", "probe") else None)
+    assert (found.seed, found.stages) == (1, ())
+
+
+def test_a_finished_cell_is_not_run_again(ran, monkeypatch):
+    bench, rows = ran
+    before = {path: path.stat().st_mtime_ns for path in bench.runs.rglob("*")}
+    for arm, row in rows.items():
+        assert bench.run(Cell(arm, 1, 30)) == row
+    assert {path: path.stat().st_mtime_ns for path in bench.runs.rglob("*")} == before
+    assert bench.is_pretrained(1, control=False)
+    assert not bench.is_pretrained(0, control=False)
+    assert not bench.is_pretrained(1, control=True)
+
+
+def test_every_run_has_a_config_that_repeats_it_and_says_whether_it_pretrains(ran):
+    bench, rows = ran
+    for arm in rows.keys() - {"knn"}:
+        text = (bench.runs / f"{arm}-30-seed1" / "config.yaml").read_text()
+        pretrains = "fit trains it again." if ARMS[arm].pretrained else "fit would pretrain it, which this arm was not."
+        assert text.startswith(f"# {arm}-30-seed1 of a comparison: {pretrains}\n")
+        found = yaml.safe_load(text)
+        assert (found["seed"], found["data"]) == (1, {"init_args": {"labels": 30, "split_seed": 1}})
+        assert found["classifier"] == ({"freeze_encoder": True} if arm == "probe" else {})
+    text = (bench.runs / "pretraining-seed1" / "config.yaml").read_text()
+    assert text.startswith("# pretraining-seed1 of a comparison: fit trains it again.\n")
+    assert yaml.safe_load(text)["data"] == {"init_args": {"labels": None, "split_seed": 1}}
+    assert not (bench.runs / "knn-30-seed1" / "config.yaml").exists()
+
+
+def test_a_comparison_from_python_has_no_config_to_write(tmp_path):
+    bench = small_bench(tmp_path, splits="fixed")
+    bench.run(Cell("random", 0, 30))
+    assert not (bench.runs / "random-30-seed0" / "config.yaml").exists()
+    given = small_bench(tmp_path / "given", splits="fixed", tracking=WITH_CONFIG)
+    given.run(Cell("random", 0, 30))
+    text = (given.runs / "random-30-seed0" / "config.yaml").read_text()
+    assert "split_seed" not in text
+
+
+@pytest.mark.parametrize("splits", ["fixed", "per-seed"])
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_experiment_of_a_cell_has_its_network_seed_budget_and_division(arm, splits, tmp_path):
+    control = small_experiment(wide_layer)
+    bench = small_bench(tmp_path, control=control, splits=splits)
+    found = bench.network(ARMS[arm], Cell(arm, 3, 9), bench.trials[0])
+    assert found.layers == [wide_layer if arm.startswith("control") else layer]
+    assert (found.seed, len(found.data.splits(3).train)) == (3, 9)
+    division = small_data().with_split(3) if splits == "per-seed" else small_data()
+    assert torch.equal(found.data.splits(3).test.x, division.splits(3).test.x)
+    encoder = found.build_stack().encoder
+    assert found.build_classifier(encoder).freeze_encoder is (arm == "probe")
+
+
+@pytest.mark.parametrize(
+    ("rates", "splits", "tunes"),
+    [
+        ((0.1,), "fixed", False),
+        ((0.1,), "per-seed", False),
+        ((0.1, 0.2), "fixed", False),
+        ((0.1, 0.2), "per-seed", True),
+    ],
+)
+def test_every_seed_chooses_for_itself_if_its_division_is_its_own(rates, splits, tunes, tmp_path):
+    assert small_bench(tmp_path, trials=rated(*rates), splits=splits).tunes_every_seed is tunes
+
+
+@pytest.mark.parametrize("wrong", [("probe", 0, 30), ("random", 1, 30), ("random", 0, 31)])
+def test_the_row_of_another_cell_is_refused(wrong, tmp_path):
+    bench = small_bench(tmp_path)
+    assert bench.finished(Cell("random", 0, 30)) is None
+    put_row(bench, CellResult(*wrong, 0.5, 0.5))
+    with pytest.raises(StorageError, match=r"random-30-seed0/row\.json is the row of another cell"):
+        bench.finished(Cell("random", 0, 30))
+
+
+def test_the_stack_of_a_seed_is_that_of_a_run_of_its_own(tmp_path):
+    bench = small_bench(tmp_path, control=small_experiment(wide_layer))
+    for control, own in ((False, layer), (True, wide_layer)):
+        folder = bench.pretrain(2, control=control)
+        name = f"pretraining{'-control' if control else ''}-seed2"
+        assert folder == bench.runs / name / "encoder"
+        assert bench.name_of_pretraining((2, control)) == name
+        alone = small_experiment(own, seed=2, data=small_data().with_split(2))
+        (tmp_path / name).mkdir()
+        stack, _ = alone.pretrain_stack(tmp_path / name)
+        expected = stack.encoder.state_dict()
+        for key, weights in load_encoder(folder).layers.state_dict().items():
+            assert torch.equal(weights, expected[key])
+        before = (bench.runs / name / "results.json").stat().st_mtime_ns
+        assert bench.pretrain_job((2, control)) == (2, control)
+        assert (bench.runs / name / "results.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("longer_by", ["steps", "seconds"])
+def test_longer_training_has_the_compute_of_all_stages_too_and_looks_at_validation_as_often(longer_by, tmp_path):
+    two_layers = small_experiment(layer, wide_layer)
+    bench = small_bench(tmp_path, trials=[Trial(two_layers)], longer_by=longer_by)
+    bench.pretrain(0, control=False)
+    path = bench.runs / "pretraining-seed0" / "results.json"
+    found = RunResult.read(path)
+    assert [stage.steps for stage in found.stages] == [3, 3]  # 36 examples in batches of 16
+    if longer_by == "seconds":
+        random = bench.run(Cell("random", 0, 30))
+        stages = [replace(stage, seconds=1.5 * random.seconds) for stage in found.stages]
+        replace(found, stages=tuple(stages)).write(path)
+    row = bench.run(Cell("random-longer", 0, 30))
+    times = {"steps": 1 + 2, "seconds": 1 + 3}[longer_by]  # 30 labels make 2 epochs of 2 steps
+    assert row.hyperparameters == {"budget": f"{times}x"}
+    assert (row.epochs, row.steps) == (times * 2, times * 2 * 2)
+    metrics = (bench.runs / "random-longer-30-seed0" / "metrics.jsonl").read_text()
+    assert metrics.count('"val/accuracy"') == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({"steps": 3}, True),
+        ({"steps": 4}, False),
+        ({"seconds": 0.0}, True),
+        ({"seconds": -1.0}, False),
+        ({"seconds": 366 * 24 * 3600.0}, True),
+        ({"seconds": 366 * 24 * 3600.0 + 1}, False),
+    ],
+)
+def test_pretraining_cannot_have_taken_more_than_was_asked_for(changes, fits, tmp_path):
+    bench = small_bench(tmp_path)
+    bench.pretrain(0, control=False)
+    path = bench.runs / "pretraining-seed0" / "results.json"
+    found = RunResult.read(path)
+    replace(found, stages=(replace(found.stages[0], **changes),)).write(path)
+    if fits:
+        assert bench.run(Cell("random-longer", 0, 30)).hyperparameters == {"budget": "2x"}
+        return
+    with pytest.raises(StorageError, match=r"records \d steps of pretraining in .* asks for at most 3 steps"):
+        bench.run(Cell("random-longer", 0, 30))
+
+
+@pytest.mark.parametrize("gone", [{"seconds": None}, {"epochs": None}, {"seconds": 0.0}, {"epochs": 0}])
+def test_the_time_of_random_must_be_known_to_add_seconds_to_it(gone, tmp_path):
+    bench = small_bench(tmp_path, longer_by="seconds")
+    random = bench.run(Cell("random", 0, 30))
+    replace(random, **gone).write(bench.runs / "random-30-seed0" / "row.json")
+    with pytest.raises(
+        StorageError, match=r"random-30-seed0/row\.json lacks the seconds and epochs of a trained class"
+    ):
+        bench.run(Cell("random-longer", 0, 30))
+
+
+@pytest.mark.parametrize("splits", ["fixed", "per-seed"])
+def test_a_grid_is_searched_by_the_seeds_that_must_and_the_others_take_its_choice(splits, tmp_path):
+    bench = small_bench(tmp_path, trials=rated(1e-9, 0.1), splits=splits)
+    rows = [bench.run(Cell("random", seed, 30)) for seed in (0, 1)]
+    assert [row.hyperparameters for row in rows] == [{"lr": 0.1}] * 2
+    searched = [(bench.runs / f"random-30-seed{seed}" / "trials").is_dir() for seed in (0, 1)]
+    assert searched == [True, splits == "per-seed"]
+    assert [path.name for path in (bench.runs / "random-30-seed0" / "trials").iterdir()] == ["0"]
+    alone = small_bench(tmp_path / "alone", trials=rated(0.1), splits=splits)
+    alone.run(Cell("random", 1, 30))
+    assert bits(bench.runs / "random-30-seed1") == bits(alone.runs / "random-30-seed1")
+
+
+def test_the_first_of_the_best_settings_wins(tmp_path):
+    bench = small_bench(tmp_path, trials=rated(0.1, 0.1))
+    bench.run(Cell("random", 0, 30))
+    assert [path.name for path in (bench.runs / "random-30-seed0" / "trials").iterdir()] == ["1"]
+
+
+def test_a_search_that_a_kill_left_half_moved_begins_again(tmp_path):
+    whole = small_bench(tmp_path / "whole", trials=rated(1e-9, 0.1))
+    row = whole.run(Cell("random", 0, 30))
+    broken = small_bench(tmp_path / "broken", trials=rated(1e-9, 0.1))
+    folder = broken.runs / "random-30-seed0"
+    (folder / "trials" / "0").mkdir(parents=True)
+    (folder / "stages").mkdir()
+    (folder / "stages" / "left").write_text("old")
+    again = broken.run(Cell("random", 0, 30))
+    assert replace(again, seconds=row.seconds) == row
+    assert bits(folder) == bits(whole.runs / "random-30-seed0")
+    assert not (folder / "stages" / "left").exists()
+
+
+def test_a_choice_that_the_grid_lacks_is_refused(tmp_path):
+    bench = small_bench(tmp_path, trials=rated(1e-9, 0.1), splits="fixed")
+    put_row(bench, CellResult("random", 0, 30, 0.5, 0.5, hyperparameters={"lr": 0.2}))
+    with pytest.raises(
+        StorageError, match=r"random-30-seed0/row\.json names settings that compare\.grid does not hold"
+    ):
+        bench.run(Cell("random", 1, 30))
+
+
+@pytest.mark.parametrize("arm", ["random-longer", "probe", "control-pretrained"])
+def test_seeds_that_are_trained_at_once_find_what_each_finds_alone(arm, tmp_path):
+    control = small_experiment(wide_layer)
+    alone, together = (
+        small_bench(tmp_path / name, control=control, tracking=WITH_CONFIG) for name in ("alone", "together")
+    )
+    cells = [Cell(arm, seed, 30) for seed in (0, 1)]
+    expected = [alone.run(cell) for cell in cells]
+    assert together.reason_not_batched(cells, "on") is None
+    assert together.pretrain_many([0, 1], control=ARMS[arm].control, vectorize="on") is True
+    found = together.run_many(cells)
+    assert [cell for cell, _ in found] == cells
+    for (_, row), own in zip(found, expected, strict=True):
+        assert (row.steps, row.epochs, row.hyperparameters) == (own.steps, own.epochs, own.hyperparameters)
+        assert row.test_accuracy == pytest.approx(own.test_accuracy, abs=0.09)  # of 12 examples one may tip over
+    names = {path.name for path in together.runs.iterdir()}
+    assert not any(name.startswith("together") for name in names)
+    for cell in cells:
+        for name in (cell.name, together.name_of_pretraining((cell.seed, ARMS[arm].control))):
+            assert (together.runs / name / "config.yaml").is_file(), name
+
+
+def test_seeds_with_budgets_of_their_own_are_not_trained_at_once(tmp_path):
+    bench = small_bench(tmp_path, longer_by="seconds")
+    for seed, seconds in ((0, 1.0), (1, 9.0)):
+        random = bench.run(Cell("random", seed, 30))
+        replace(random, seconds=1.0).write(bench.runs / f"random-30-seed{seed}" / "row.json")
+        bench.pretrain(seed, control=False)
+        path = bench.runs / f"pretraining-seed{seed}" / "results.json"
+        found = RunResult.read(path)
+        replace(found, stages=(replace(found.stages[0], seconds=seconds),)).write(path)
+    assert bench.run_many([Cell("random-longer", seed, 30) for seed in (0, 1)]) == []
+
+
+def test_seeds_one_of_which_was_started_alone_go_on_alone(tmp_path):
+    bench = small_bench(tmp_path)
+    for name in ("pretraining-seed1", "random-30-seed1"):
+        (bench.runs / name).mkdir(parents=True)
+        (bench.runs / name / "state.json").write_text("{}")
+    assert bench.pretrain_many([0, 1], control=False, vectorize="on") is False
+    assert bench.run_many([Cell("random", seed, 30) for seed in (0, 1)]) == []
+
+
+def test_what_stands_against_training_at_once_is_told_of_every_setting(tmp_path):
+    slow = replace(small_experiment(), on_nan="skip")
+    bench = small_bench(tmp_path, trials=[Trial(small_experiment()), Trial(slow)])
+    cells = [Cell("random", seed, 30) for seed in (0, 1)]
+    assert bench.reason_not_batched(cells, "auto") == "on_nan skip leaves out the updates of one seed"
+    assert bench.reason_not_batched(cells, "off") == "vectorize is off"
+
+
+def test_what_a_kill_leaves_of_seeds_together_is_removed_and_nothing_else(tmp_path):
+    bench = small_bench(tmp_path)
+    bench.runs.mkdir()
+    left = ["together.json", "together-control.json", "together-random-30.json", "together-random-30.json.1.part"]
+    for name in [*left, "other.json"]:
+        (bench.runs / name).write_text("{}")
+    bench.remove_groups()
+    assert [path.name for path in bench.runs.iterdir()] == ["other.json"]
