@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-import yaml
 
 from aepretrain import Arrays, DataError, Dense, Experiment, FineTuning, PlainAutoencoder, Pretraining
 from aepretrain.cli.main import main
@@ -157,30 +156,3 @@ def test_a_worker_that_loads_other_data_does_not_run_its_cell(tmp_path):
         with pytest.raises(DataError, match="the inputs"):
             job(argument)
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_comparison_named_again_with_less_says_which_rows_it_leaves_out(runner, tmp_path):
-    layer = {"class_path": "PlainAutoencoder", "init_args": {"coder": {"class_path": "Dense"}}}
-    layer["init_args"]["coder"]["init_args"] = {"features": 4}
-    options = {"seeds": 2, "labels": [50, 100], "arms": ["random"], "baselines": ["knn"]}
-    lengths = {"finetune": {"epochs": 1}, "report": False, "loggers": []}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"layers": [layer], "compare": options, **lengths}))
-    words = ("compare", "--config", "config.yaml", "--out", "out")
-    results = tmp_path / "out" / "results.csv"
-    code, said = runner.run(*words, folder=str(tmp_path))
-    assert code == 0, said
-    assert "left out" not in said
-    whole = results.read_text()
-    less = {
-        ("--compare.labels", "[50]"): "knn-100-seed0, knn-100-seed1, random-100-seed0, random-100-seed1",
-        ("--compare.seeds", "1"): "knn-100-seed1, knn-50-seed1, random-100-seed1, random-50-seed1",
-        ("--compare.baselines", "[]"): "knn-100-seed0, knn-100-seed1, knn-50-seed0, knn-50-seed1",
-    }
-    for change, left_out in less.items():
-        code, said = runner.run(*words, *change, folder=str(tmp_path))
-        assert code == 0, said
-        said = " ".join(said.split())
-        assert f"warning: 4 finished cells of out not named now ({left_out}): left out of results.csv" in said
-        assert len(results.read_text().splitlines()) == 5
-    assert runner.run(*words, folder=str(tmp_path))[0] == 0
-    assert results.read_text() == whole
