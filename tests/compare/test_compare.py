@@ -17,7 +17,6 @@ import torch
 import yaml
 from distributed import LocalCluster
 from safetensors.torch import load_file
-from sklearn.neighbors import KNeighborsClassifier
 from torch.optim import SGD
 
 from aepretrain import (
@@ -405,21 +404,6 @@ def test_a_further_seed_runs_only_what_is_new(undisturbed, tmp_path):
     assert main(["compare", "--config", write(tmp_path), "--out", str(folder)]) == 0
     assert before.items() <= {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("row.json")}.items()
     assert rows(folder) == rows(undisturbed)
-
-
-def test_a_baseline_is_that_of_scikit_learn_with_the_setting_that_validation_chose():
-    splits = Digits(labels=200).splits(seed=1)
-    x, y = splits.train.x.flatten(1), splits.train.y
-    found = measure_baseline("knn", splits)
-    scores = {}
-    for k in BASELINES["knn"].grid:
-        model = KNeighborsClassifier(k).fit(x, y)
-        scores[k] = model.score(splits.validation.x.flatten(1), splits.validation.y)
-    best = max(scores, key=scores.get)
-    assert found.hyperparameters == {"k": best}
-    assert found.validation_accuracy == pytest.approx(scores[best])
-    expected = KNeighborsClassifier(best).fit(x, y).score(splits.test.x.flatten(1), splits.test.y)
-    assert found.test_accuracy == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", BASELINES)
