@@ -33,7 +33,6 @@ from aepretrain import (
 from aepretrain.cli.main import main
 from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
 from aepretrain.compare.summary import summarize
-from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.results.cell import CellResult
 from aepretrain.results.run import DataFacts
 from aepretrain.training.loop import OptimizerStep
@@ -404,11 +403,6 @@ def test_a_further_seed_runs_only_what_is_new(undisturbed, tmp_path):
     assert main(["compare", "--config", write(tmp_path), "--out", str(folder)]) == 0
     assert before.items() <= {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("row.json")}.items()
     assert rows(folder) == rows(undisturbed)
-
-
-@pytest.mark.parametrize("name", BASELINES)
-def test_every_baseline_reads_the_digits(name):
-    assert measure_baseline(name, Digits().splits()).test_accuracy > 0.93
 
 
 def test_a_comparison_needs_a_classifier_and_one_device(tmp_path, capsys):

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from aepretrain import Arrays
+from aepretrain import Arrays, Digits
 from aepretrain.evaluation.baselines import BASELINES, FOR_TABLES, measure_baseline
 from tests.support.tables import X, Y
 
@@ -57,6 +57,11 @@ def test_a_baseline_is_that_of_scikit_learn_with_the_setting_that_validation_cho
     assert found.hyperparameters == {setting: best}
     assert (found.validation_accuracy, found.test_accuracy) == scores[best]
     assert 0 < found.seconds < 60
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_reads_images(name):
+    assert measure_baseline(name, Digits(labels=300).splits()).test_accuracy > 0.8
 
 
 def test_the_baselines_for_tables_are_the_boosted_trees():
