@@ -145,7 +145,7 @@ def test_the_row_of_another_cell_is_refused(wrong, tmp_path):
         bench.finished(Cell("random", 0, 30))
 
 
-def test_the_stack_of_a_seed_is_that_of_a_run_of_its_own(tmp_path):
+def test_the_stack_of_a_seed_is_that_of_a_run_of_its_own(tmp_path, capsys):
     bench = small_bench(tmp_path, control=small_experiment(wide_layer))
     for control, own in ((False, layer), (True, wide_layer)):
         folder = bench.pretrain(2, control=control)
@@ -161,6 +161,7 @@ def test_the_stack_of_a_seed_is_that_of_a_run_of_its_own(tmp_path):
         before = (bench.runs / name / "results.json").stat().st_mtime_ns
         assert bench.pretrain_job((2, control)) == (2, control)
         assert (bench.runs / name / "results.json").stat().st_mtime_ns == before
+    assert "cannot be checked" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("longer_by", ["steps", "seconds"])

@@ -15,11 +15,13 @@ import torch
 from joblib.parallel import get_active_backend
 
 from aepretrain import ConfigError, TrainerOptions
-from aepretrain.compare import Workers, workers
+from aepretrain.compare import Cell, Trial, Workers, workers
+from aepretrain.compare.arms import Arm
 from aepretrain.compare.workers import device_of_worker, signal_workers
 from aepretrain.console import console
 from aepretrain.errors import LostProcessError, OutOfMemoryError, StoppedError
 from aepretrain.training.recovery import signals
+from tests.support.comparisons import small_bench, small_experiment
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,9 @@ def test_a_cluster_that_is_not_there_is_found_out_by_its_address(address):
         ("Dask Worker process (from Nanny)", 7, "auto", True, "1,"),
     ],
 )
-def test_workers_of_a_machine_are_distributed_over_its_devices(name, pid, accelerator, cuda, devices, monkeypatch):
+def test_workers_of_a_machine_are_distributed_over_its_devices(
+    name, pid, accelerator, cuda, devices, monkeypatch, tmp_path
+):
     monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(name=name, pid=pid))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -230,3 +234,5 @@ def test_workers_of_a_machine_are_distributed_over_its_devices(name, pid, accele
     found = device_of_worker(given)
     assert found.devices == devices
     assert (found is given) == (devices == 1)
+    bench = small_bench(tmp_path, trials=[Trial(small_experiment(trainer=given))])
+    assert bench.network(Arm(), Cell("random", 0, 30), bench.trials[0]).trainer == found
