@@ -2,7 +2,15 @@
 
 from aepretrain import Arrays, DenoisingAutoencoder, Dense, Experiment, FineTuning, Pretraining
 from aepretrain.compare import Bench, Comparison, Trial
+from aepretrain.tracking.options import Tracking
 from tests.support.tables import X, Y
+
+CONFIG = {
+    "seed": 0, "layers": ["a"], "classifier": {}, "finetune": {}, "data": {"init_args": {}}, "compare": {},
+    "control": {"layers": ["b"]},
+}  # fmt: skip
+WITH_CONFIG = Tracking(loggers=(), config=CONFIG)
+"""The loggers of a comparison that was started by the command, with its config."""
 
 
 def small_data(x=X[:60], y=Y[:60], **options):
