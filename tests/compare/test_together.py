@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from aepretrain import load_encoder
 from aepretrain.compare import Cell, Trial
 from aepretrain.compare.arms import ARMS
 from aepretrain.results.run import RunResult
@@ -29,7 +31,10 @@ def test_seeds_that_are_trained_at_once_find_what_each_finds_alone(arm, tmp_path
     assert not any(name.startswith("together") for name in names)
     for cell in cells:
         for name in (cell.name, together.name_of_pretraining((cell.seed, ARMS[arm].control))):
-            assert (together.runs / name / "config.yaml").is_file(), name
+            configs = [(bench.runs / name / "config.yaml").read_text() for bench in (alone, together)]
+            assert configs[0] == configs[1]
+        one, other = (load_encoder(bench.runs / name / "encoder").layers.state_dict() for bench in (alone, together))
+        torch.testing.assert_close(one, other)
 
 
 def test_seeds_with_budgets_of_their_own_are_not_trained_at_once(tmp_path):
