@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from aepretrain import load_encoder
 from aepretrain.compare import Cell, Trial
 from aepretrain.compare.arms import ARMS
 from aepretrain.results.run import RunResult
 from tests.support.comparisons import WITH_CONFIG, small_bench, small_experiment, wide_layer
+
+WEIGHTS = "stages/classifier/model.safetensors"
 
 
 @pytest.mark.parametrize("arm", ["random-longer", "probe", "control-pretrained"])
@@ -35,6 +38,8 @@ def test_seeds_that_are_trained_at_once_find_what_each_finds_alone(arm, tmp_path
             assert configs[0] == configs[1]
         one, other = (load_encoder(bench.runs / name / "encoder").layers.state_dict() for bench in (alone, together))
         torch.testing.assert_close(one, other)
+        weights = [load_file(bench.runs / cell.name / WEIGHTS) for bench in (alone, together)]
+        torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
 
 
 def test_seeds_with_budgets_of_their_own_are_not_trained_at_once(tmp_path):

@@ -173,6 +173,18 @@ def test_the_figures_of_a_regression_are_those_of_scikit_learn(targets, batch_si
     torch.testing.assert_close(model.validation_values(x, y)["loss"], model.loss(x, y))
 
 
+def test_targets_far_from_zero_are_measured_in_double_precision():
+    model, x, y = Regressor(encoder()), torch.rand(30, 6), 1e4 + torch.randn(30)
+    found, targets = model.measure(x, y), y.double().numpy()
+    assert found["r2"] == pytest.approx(r2_score(targets, np.zeros(30)), rel=1e-9)
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(targets, np.zeros(30)), rel=1e-12)
+
+
+def test_every_process_measures_all_examples_by_itself(monkeypatch):
+    monkeypatch.setattr("torchmetrics.metric.jit_distributed_available", lambda: True)
+    assert Classifier(encoder(), 3).measure(torch.rand(20, 6), torch.arange(20) % 3).examples == 20
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 1024])
 def test_a_classifier_is_measured_alike_in_batches_of_any_size(batch_size):
     model, x, y = Classifier(encoder(), 3), torch.rand(20, 6), torch.arange(20) % 3
