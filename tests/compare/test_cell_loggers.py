@@ -66,9 +66,11 @@ def test_pretraining_that_no_logger_followed_is_told_again_when_it_goes_on(seeds
     assert epochs_in_csv(folder, "00-denoising") == (seeds == [0, 1])
 
 
-def test_pretraining_that_begins_again_is_told_once(tmp_path):
+def test_pretraining_that_begins_again_is_not_told_twice(tmp_path, monkeypatch):
+    replayed = []
+    monkeypatch.setattr(TrackedRun, "replay", lambda run: replayed.append(run.folder.name))
     bench = small_bench(tmp_path, tracking=WITH_CSV)
     bench.runs.mkdir()
     write_record(bench.runs / "together.json", SeedGroup([0, 1]))
     bench.pretrain(0, control=False)
-    assert epochs_in_csv(bench.runs / "pretraining-seed0", "00-denoising") == 1
+    assert replayed == []

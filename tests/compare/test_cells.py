@@ -139,7 +139,7 @@ def test_the_row_of_another_cell_is_refused(wrong, tmp_path):
 
 
 def test_the_stack_of_a_seed_is_that_of_a_run_of_its_own(tmp_path, capsys):
-    bench = small_bench(tmp_path, control=small_experiment(wide_layer))
+    bench = small_bench(tmp_path, control=small_experiment(wide_layer), tracking=WITH_CONFIG)
     for control, own in ((False, layer), (True, wide_layer)):
         folder = bench.pretrain(2, control=control)
         name = f"pretraining{'-control' if control else ''}-seed2"
@@ -151,6 +151,8 @@ def test_the_stack_of_a_seed_is_that_of_a_run_of_its_own(tmp_path, capsys):
         expected = stack.encoder.state_dict()
         for key, weights in load_encoder(folder).layers.state_dict().items():
             assert torch.equal(weights, expected[key])
+        config = yaml.safe_load((bench.runs / name / "config.yaml").read_text())
+        assert config["layers"] == ["b" if control else "a"]
         before = (bench.runs / name / "results.json").stat().st_mtime_ns
         assert bench.pretrain_job((2, control)) == (2, control)
         assert (bench.runs / name / "results.json").stat().st_mtime_ns == before
