@@ -141,6 +141,8 @@ def test_the_row_of_another_cell_is_refused(wrong, tmp_path):
 def test_the_stack_of_a_seed_is_that_of_a_run_of_its_own(tmp_path, capsys):
     bench = small_bench(tmp_path, control=small_experiment(wide_layer), tracking=WITH_CONFIG)
     for control, own in ((False, layer), (True, wide_layer)):
+        assert bench.pretrain_job((2, control)) == (2, control)
+        assert bench.is_pretrained(2, control)
         folder = bench.pretrain(2, control=control)
         name = f"pretraining{'-control' if control else ''}-seed2"
         assert folder == bench.runs / name / "encoder"
