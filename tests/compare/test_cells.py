@@ -1,33 +1,18 @@
 """A bench runs each cell with the network, the data and the settings that its name says, and reads what is there."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 import yaml
-from torch.optim import Adam
 
-from aepretrain import Classifier, StorageError, load_encoder
+from aepretrain import FineTuning, RunContext, StorageError, load_encoder
 from aepretrain.compare import Cell, Trial
 from aepretrain.compare.arms import ARMS
+from aepretrain.finetuning.finetune import finetune
 from aepretrain.results.cell import CellResult
 from aepretrain.results.run import RunResult
-from tests.support.comparisons import WITH_CONFIG, layer, small_bench, small_data, small_experiment, wide_layer
-
-
-def rated(*rates):
-    """Trials that differ in the learning rate."""
-    classifiers = [partial(Classifier, optimizer=partial(Adam, lr=rate)) for rate in rates]
-    return [
-        Trial(small_experiment(classifier=make), settings={"lr": rate})
-        for make, rate in zip(classifiers, rates, strict=True)
-    ]
-
-
-def bits(folder):
-    """The weights of a finished cell."""
-    return (folder / "stages" / "classifier" / "model.safetensors").read_bytes()
+from tests.support.comparisons import CONFIG, WITH_CONFIG, layer, small_bench, small_data, small_experiment, wide_layer
 
 
 def put_row(bench, row):
@@ -64,6 +49,7 @@ def test_the_row_of_a_cell_is_that_of_its_results_and_is_read_again(arm, ran):
     assert classifier.frozen_encoder is (arm == "probe")
     assert classifier.weights_arrived is (True if arm in ("pretrained", "probe") else None)
     assert (found.seed, found.stages) == (1, ())
+    assert found.warnings is not None
 
 
 def test_a_finished_cell_is_not_run_again(ran, monkeypatch):
@@ -84,6 +70,7 @@ def test_every_run_has_a_config_that_repeats_it_and_says_whether_it_pretrains(ra
         pretrains = "fit trains it again." if ARMS[arm].pretrained else "fit would pretrain it, which this arm was not."
         assert text.startswith(f"# {arm}-30-seed1 of a comparison: {pretrains}\n")
         found = yaml.safe_load(text)
+        assert found.keys() == CONFIG.keys() - {"compare", "control"}
         assert (found["seed"], found["data"]) == (1, {"init_args": {"labels": 30, "split_seed": 1}})
         assert found["classifier"] == ({"freeze_encoder": True} if arm == "probe" else {})
     text = (bench.runs / "pretraining-seed1" / "config.yaml").read_text()
@@ -114,19 +101,6 @@ def test_the_experiment_of_a_cell_has_its_network_seed_budget_and_division(arm, 
     assert torch.equal(found.data.splits(3).test.x, division.splits(3).test.x)
     encoder = found.build_stack().encoder
     assert found.build_classifier(encoder).freeze_encoder is (arm == "probe")
-
-
-@pytest.mark.parametrize(
-    ("rates", "splits", "tunes"),
-    [
-        ((0.1,), "fixed", False),
-        ((0.1,), "per-seed", False),
-        ((0.1, 0.2), "fixed", False),
-        ((0.1, 0.2), "per-seed", True),
-    ],
-)
-def test_every_seed_chooses_for_itself_if_its_division_is_its_own(rates, splits, tunes, tmp_path):
-    assert small_bench(tmp_path, trials=rated(*rates), splits=splits).tunes_every_seed is tunes
 
 
 @pytest.mark.parametrize("wrong", [("probe", 0, 30), ("random", 1, 30), ("random", 0, 31)])
@@ -216,43 +190,8 @@ def test_the_time_of_random_must_be_known_to_add_seconds_to_it(gone, tmp_path):
         bench.run(Cell("random-longer", 0, 30))
 
 
-@pytest.mark.parametrize("splits", ["fixed", "per-seed"])
-def test_a_grid_is_searched_by_the_seeds_that_must_and_the_others_take_its_choice(splits, tmp_path):
-    bench = small_bench(tmp_path, trials=rated(1e-9, 0.1), splits=splits)
-    rows = [bench.run(Cell("random", seed, 30)) for seed in (0, 1)]
-    assert [row.hyperparameters for row in rows] == [{"lr": 0.1}] * 2
-    searched = [(bench.runs / f"random-30-seed{seed}" / "trials").is_dir() for seed in (0, 1)]
-    assert searched == [True, splits == "per-seed"]
-    assert [path.name for path in (bench.runs / "random-30-seed0" / "trials").iterdir()] == ["0"]
-    alone = small_bench(tmp_path / "alone", trials=rated(0.1), splits=splits)
-    alone.run(Cell("random", 1, 30))
-    assert bits(bench.runs / "random-30-seed1") == bits(alone.runs / "random-30-seed1")
-
-
-def test_the_first_of_the_best_settings_wins(tmp_path):
-    bench = small_bench(tmp_path, trials=rated(0.1, 0.1))
-    bench.run(Cell("random", 0, 30))
-    assert [path.name for path in (bench.runs / "random-30-seed0" / "trials").iterdir()] == ["1"]
-
-
-def test_a_search_that_a_kill_left_half_moved_begins_again(tmp_path):
-    whole = small_bench(tmp_path / "whole", trials=rated(1e-9, 0.1))
-    row = whole.run(Cell("random", 0, 30))
-    broken = small_bench(tmp_path / "broken", trials=rated(1e-9, 0.1))
-    folder = broken.runs / "random-30-seed0"
-    (folder / "trials" / "0").mkdir(parents=True)
-    (folder / "stages").mkdir()
-    (folder / "stages" / "left").write_text("old")
-    again = broken.run(Cell("random", 0, 30))
-    assert replace(again, seconds=row.seconds) == row
-    assert bits(folder) == bits(whole.runs / "random-30-seed0")
-    assert not (folder / "stages" / "left").exists()
-
-
-def test_a_choice_that_the_grid_lacks_is_refused(tmp_path):
-    bench = small_bench(tmp_path, trials=rated(1e-9, 0.1), splits="fixed")
-    put_row(bench, CellResult("random", 0, 30, 0.5, 0.5, hyperparameters={"lr": 0.2}))
-    with pytest.raises(
-        StorageError, match=r"random-30-seed0/row\.json names settings that compare\.grid does not hold"
-    ):
-        bench.run(Cell("random", 1, 30))
+def test_a_classifier_that_is_trained_already_is_measured_and_not_trained(tmp_path):
+    bench, longer = small_bench(tmp_path), small_experiment(finetune=FineTuning(5, 16))
+    classifier = longer.build_classifier(longer.build_stack().encoder)
+    tuned = finetune(classifier, longer.data, longer.finetune, RunContext(progress=False))
+    assert bench.run(Cell("random", 0, 30), tuned).epochs == 5
