@@ -137,7 +137,7 @@ def test_the_stack_of_a_seed_is_that_of_a_run_of_its_own(tmp_path, capsys):
 
 @pytest.mark.parametrize("longer_by", ["steps", "seconds"])
 def test_longer_training_has_the_compute_of_all_stages_too_and_looks_at_validation_as_often(longer_by, tmp_path):
-    two_layers = small_experiment(layer, wide_layer)
+    two_layers = small_experiment(layer, wide_layer, finetune=FineTuning(4, 16, validate_every=2))
     bench = small_bench(tmp_path, trials=[Trial(two_layers)], longer_by=longer_by)
     bench.pretrain(0, control=False)
     path = bench.runs / "pretraining-seed0" / "results.json"
@@ -148,9 +148,9 @@ def test_longer_training_has_the_compute_of_all_stages_too_and_looks_at_validati
         stages = [replace(stage, seconds=1.5 * random.seconds) for stage in found.stages]
         replace(found, stages=tuple(stages)).write(path)
     row = bench.run(Cell("random-longer", 0, 30))
-    times = {"steps": 1 + 2, "seconds": 1 + 3}[longer_by]  # 30 labels make 2 epochs of 2 steps
+    times = {"steps": 1 + 1, "seconds": 1 + 3}[longer_by]  # 30 labels make 4 epochs of 2 steps
     assert row.hyperparameters == {"budget": f"{times}x"}
-    assert (row.epochs, row.steps) == (times * 2, times * 2 * 2)
+    assert (row.epochs, row.steps) == (times * 4, times * 4 * 2)
     metrics = (bench.runs / "random-longer-30-seed0" / "metrics.jsonl").read_text()
     assert metrics.count('"val/accuracy"') == 2
 

@@ -16,9 +16,12 @@ def rated(*rates):
     """Trials that differ in the learning rate."""
     classifiers = [partial(Classifier, optimizer=partial(Adam, lr=rate)) for rate in rates]
     return [
-        Trial(small_experiment(classifier=make), settings={"lr": rate})
+        Trial(small_experiment(classifier=make), settings={"lr": rate, "dropout": 0.0})
         for make, rate in zip(classifiers, rates, strict=True)
     ]
+
+
+BEST = {"lr": 0.1, "dropout": 0.0}
 
 
 def bits(folder):
@@ -50,7 +53,7 @@ def test_every_seed_chooses_for_itself_if_its_division_is_its_own(rates, splits,
 def test_a_grid_is_searched_by_the_seeds_that_must_and_the_others_take_its_choice(splits, tmp_path):
     bench = small_bench(tmp_path, trials=rated(1e-9, 0.1), splits=splits)
     rows = [bench.run(Cell("random", seed, 30)) for seed in (0, 1)]
-    assert [row.hyperparameters for row in rows] == [{"lr": 0.1}] * 2
+    assert [row.hyperparameters for row in rows] == [BEST] * 2
     searched = [(bench.runs / f"random-30-seed{seed}" / "trials").is_dir() for seed in (0, 1)]
     assert searched == [True, splits == "per-seed"]
     assert [path.name for path in (bench.runs / "random-30-seed0" / "trials").iterdir()] == ["0"]
@@ -92,7 +95,7 @@ def test_a_search_that_was_interrupted_keeps_the_settings_that_it_tried(tmp_path
     assert [path.name for path in folder.iterdir()] == ["trials"]
     weights = folder / "trials" / "0" / "stages" / "classifier" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    assert replace(whole, trials=[first, second]).run(Cell("random", 0, 30)).hyperparameters == {"lr": 0.1}
+    assert replace(whole, trials=[first, second]).run(Cell("random", 0, 30)).hyperparameters == BEST
     assert weights.stat().st_mtime_ns == before
 
 
@@ -101,7 +104,7 @@ def test_settings_that_diverge_lose_and_are_told_if_all_do(tmp_path):
     endless = partial(Classifier, optimizer=partial(SGD, lr=1e30))
     bad = Trial(small_experiment(classifier=endless), settings={"lr": 1e30})
     bench = small_bench(tmp_path, trials=[bad, good, bad])
-    assert bench.run(Cell("random", 0, 30)).hyperparameters == {"lr": 0.1}
+    assert bench.run(Cell("random", 0, 30)).hyperparameters == BEST
     with pytest.raises(DivergedError, match=r"^random-30-seed1: every combination of compare\.grid diverged\. Try"):
         replace(bench, trials=[bad, bad]).run(Cell("random", 1, 30))
     with pytest.raises(DivergedError, match=r"^classifier: "):
