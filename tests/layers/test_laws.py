@@ -217,6 +217,7 @@ def test_an_overcomplete_layer_is_one_whose_narrowest_width_exceeds_the_input():
     assert PlainAutoencoder((6,), Dense(7)).can_copy
     assert not PlainAutoencoder((6,), Dense(6)).can_copy
     assert not PlainAutoencoder((6,), Dense(9, hidden=(3,))).can_copy
+    assert not make("sparse", coder=Dense(7)).can_copy
 
 
 def test_weights_of_a_tied_coder_are_one_parameter():

@@ -1,3 +1,4 @@
+import itertools
 import math
 from itertools import chain
 
@@ -16,7 +17,9 @@ from aepretrain import (
     ContractiveAutoencoder,
     DenoisingAutoencoder,
     Dense,
+    DivergedError,
     KLSparsity,
+    PlainAutoencoder,
     SparseAutoencoder,
     TrainerOptions,
     VariationalAutoencoder,
@@ -164,6 +167,57 @@ def test_accumulation_gives_the_step_of_the_whole_batch_in_less_memory():
     torch.testing.assert_close(whole.state_dict(), parts.state_dict())
     assert records[0].history[-1]["train/loss"] == pytest.approx(records[1].history[-1]["train/loss"], rel=1e-5)
     assert set(sizes) == {14, 13, 4, 3, 90}  # batches of 40 and 10 in three parts, and validation
+
+
+def test_the_place_in_training_is_known_before_every_chunk(monkeypatch):
+    seen, scheduled = [], lambda optimizer: StepLR(optimizer, 1, 0.5)
+    before_chunks(monkeypatch, lambda state: seen.append((state.epoch, state.position, state.step)))
+    record = train(make(scheduler=scheduled), chunk_steps=4, epochs=2)
+    assert seen == [(0, 0, 0), (0, 4, 4), (1, 0, 6), (1, 4, 10)]
+    assert (record.steps, record.epochs) == (12, 2)
+    assert all(0 < row["epoch_seconds"] < record.seconds for row in record.history)
+
+
+class Failing(PlainAutoencoder):
+    """A loss that is not finite, or whose gradient is not, in its second step of six."""
+
+    def __init__(self, fails=None):
+        super().__init__((6,), Dense(4), optimizer=lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1))
+        self.fails, self.steps, self.weights = fails, 0, []
+
+    def energy(self, x):
+        loss = super().energy(x)
+        if self.training:
+            self.weights.append(self.f.affine.weight.detach().clone())
+            self.steps += 1
+            if self.steps == 2 and self.fails is not None:
+                weight = self.f.affine.weight
+                endless = (
+                    weight.sum() * math.inf if self.fails == "loss" else (weight - weight.detach()).abs().sqrt().sum()
+                )
+                return loss + endless
+        return loss
+
+
+@pytest.mark.parametrize("fails", ["loss", "gradient"])
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_an_update_that_is_not_finite_is_skipped_counted_and_left_out_of_the_mean(fails, clip):
+    torch.manual_seed(0)
+    module = Failing(fails)
+    record = train(module, epochs=1, on_nan="skip", chunk_steps=4, gradient_clip_val=clip)
+    assert record.skipped_steps == 1
+    changed = [not torch.equal(*pair) for pair in itertools.pairwise(module.weights)]
+    assert changed == [True, False, True, True, True]
+    assert math.isfinite(record.history[0]["train/loss"])
+    whole = train(Failing(), epochs=1, on_nan="skip", gradient_clip_val=clip)
+    assert whole.skipped_steps == 0
+
+
+@pytest.mark.parametrize("fails", ["loss", "gradient"])
+def test_training_stops_where_a_loss_or_a_weight_is_not_finite(fails):
+    torch.manual_seed(0)
+    with pytest.raises(DivergedError, match=r"00-test: (the loss of epoch 0, step [12], is|step 6 left weights)"):
+        train(Failing(fails), epochs=1, chunk_steps=64)
 
 
 def test_schedulers_step_once_an_epoch_and_a_plateau_only_where_there_was_a_figure(monkeypatch):
