@@ -48,7 +48,7 @@ _EXPORTS = {
         "SaltAndPepper",
         "SwapNoise",
     ),
-    "aepretrain.parts.likelihoods": ("Bernoulli", "Categorical", "Gaussian", "Likelihood"),
+    "aepretrain.parts.likelihoods": ("Bernoulli", "Categorical", "Gaussian", "Likelihood", "Mixed"),
     "aepretrain.parts.penalties": ("L1", "KLSparsity"),
     "aepretrain.parts.schedules": ("Schedules",),
     "aepretrain.pretraining.stack": ("GreedyStack",),
