@@ -27,7 +27,7 @@ from aepretrain import (
 )
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.rows import Rows
-from aepretrain.data.transforms import NAMED, TRANSFORMS
+from aepretrain.data.named_transforms import NAMED, TRANSFORMS
 
 REFERENCE = {Standardize: StandardScaler, MinMax: MinMaxScaler}
 VALUES = arrays(
