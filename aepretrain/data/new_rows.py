@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from aepretrain.data.checks import check_inputs
+from aepretrain.data.file_rows import FileRows
 from aepretrain.data.image_folder import ImageFolder
 from aepretrain.data.mapped import MappedArray
 from aepretrain.data.origin import Origin
@@ -112,6 +115,13 @@ def _table(path: Path, columns: Sequence[str] | None, settings: Mapping[str, Any
     return NewRows(data.read()[0].raw(), labels=None if labels is None else labels.tolist(), notes=notes)
 
 
+class _NewTable(TableRows):
+    """All rows of a table, without labels."""
+
+    def read(self) -> tuple[FileRows, Tensor | None]:
+        return super().read()
+
+
 def _mixed_table(path: Path, transform: TableTransform, settings: Mapping[str, Any]) -> NewRows:
     if not is_table(path):
         raise DataError(
@@ -119,7 +129,7 @@ def _mixed_table(path: Path, transform: TableTransform, settings: Mapping[str, A
         )
     parts = open_table(path, "--data")
     check_names(parts, [column.name for column in transform.columns], "other data by --data")
-    data = TableRows(path, parts, transform.columns, **_chosen(settings, TABLE_SETTINGS))
+    data = _NewTable(path, parts, transform.columns, **_chosen(settings, TABLE_SETTINGS))
     x, labels = data.read()[0].raw(), data.values_of(settings.get("target"))
     return NewRows(x, labels=labels, notes=[f"{path}: {data.count():,} rows.", *data.unknown_values()])
 

@@ -1,12 +1,13 @@
 """Tables in files: CSV and Parquet, read batch by batch as Arrow columns."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from aepretrain.data.parquet_files import NOT_DATA, TableFile, open_file, read_files, unreadable
-from aepretrain.errors import ConfigError, DataError
+from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.storage.guard import open_regular
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
@@ -117,7 +118,8 @@ class CsvFile:
             DataError: If it cannot be read, or the first line does not name the columns.
         """
         separator = _separator(path)
-        names = tuple(_open_csv(path, separator).schema.names)
+        with _csv_reader(path, separator) as reader:
+            names = tuple(reader.schema.names)
         stripped = [name.strip() for name in names]
         for place, name in enumerate(stripped):
             if name in stripped[:place]:
@@ -138,15 +140,9 @@ class CsvFile:
 
     def batches(self, names: Sequence[str]) -> Iterator[Batch]:
         chosen = [self.written[self.names.index(name)] for name in names]
-        reader = _open_csv(self.path, self.separator, chosen)
-        while True:
-            try:
-                batch = reader.read_next_batch()
-            except StopIteration:
-                return
-            except (OSError, ValueError, EOFError) as error:
-                raise _unreadable_csv(self.path, error) from error
-            yield {name: plain(batch.column(k)) for k, name in enumerate(names)}
+        with _csv_reader(self.path, self.separator, chosen) as reader:
+            while (batch := _next_batch(reader, self.path)) is not None:
+                yield {name: plain(batch.column(k)) for k, name in enumerate(names)}
 
 
 @dataclass(frozen=True)
@@ -220,20 +216,24 @@ def plain(values: Any) -> Any:
 def _separator(path: Path) -> str:
     """What stands between values in the first line of a file."""
     try:
-        line = _stream(path).read(1 << 16).split(b"\n", 1)[0].decode("utf-8", "replace")
+        with _stream(path) as stream:
+            line = stream.read(1 << 16).split(b"\n", 1)[0].decode("utf-8", "replace")
     except (OSError, ValueError, EOFError) as error:
         raise _unreadable_csv(path, error) from error
     return max(SEPARATORS, key=line.count)
 
 
-def _stream(path: Path) -> Any:
+@contextmanager
+def _stream(path: Path) -> Iterator[Any]:
+    """The bytes of a file, unpacked."""
     import pyarrow
 
-    stream = pyarrow.PythonFile(open_regular(path), mode="r")
-    return pyarrow.CompressedInputStream(stream, "gzip") if path.suffix.lower() == ".gz" else stream
+    with open_regular(path) as file, pyarrow.PythonFile(file, mode="r") as stream:
+        yield pyarrow.CompressedInputStream(stream, "gzip") if path.suffix.lower() == ".gz" else stream
 
 
-def _open_csv(path: Path, separator: str, names: Sequence[str] = ()) -> Any:
+@contextmanager
+def _csv_reader(path: Path, separator: str, names: Sequence[str] = ()) -> Iterator[Any]:
     """Pyarrow's reader of a file: of the named columns as text, or of all as they seem."""
     import pyarrow
     from pyarrow import csv
@@ -242,12 +242,25 @@ def _open_csv(path: Path, separator: str, names: Sequence[str] = ()) -> Any:
         include_columns=list(names), column_types=dict.fromkeys(names, pyarrow.string()), strings_can_be_null=False
     )
     try:
-        return csv.open_csv(
-            _stream(path),
-            read_options=csv.ReadOptions(block_size=BLOCK, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            convert_options=convert,
-        )
+        with _stream(path) as stream:
+            yield csv.open_csv(
+                stream,
+                read_options=csv.ReadOptions(block_size=BLOCK, use_threads=False),
+                parse_options=csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+                convert_options=convert,
+            )
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, AEPretrainError):
+            raise
+        raise _unreadable_csv(path, error) from error
+
+
+def _next_batch(reader: Any, path: Path) -> Any:
+    """The next rows of a file; ``None`` at its end."""
+    try:
+        return reader.read_next_batch()
+    except StopIteration:
+        return None
     except (OSError, ValueError, EOFError) as error:
         raise _unreadable_csv(path, error) from error
 

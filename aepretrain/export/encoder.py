@@ -236,7 +236,7 @@ def _check_shapes(encoder: nn.Module, scaled_shape: Sequence[int], config: Mappi
     # Whatever torch raises here is about the arguments of a layer, such as a division by a stride of 0.
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise StorageError(f"{path}: the encoder cannot take inputs of shape {list(scaled_shape)}: {reason}") from error
+        raise StorageError(f"{path}: the encoder cannot take its in_shape {list(scaled_shape)}: {reason}") from error
     if list(code_shape) != config["code_shape"]:
         raise StorageError(f"{path}: the code has the shape {list(code_shape)}, but code_shape is another.")
 
