@@ -31,7 +31,7 @@ def first_config(look: FirstLook, name: str) -> str:
     Example:
         >>> from aepretrain.cli.first_look import look_at
         >>> print(first_config(look_at("Digits", None), "digits.yaml").splitlines()[0])
-        # Two denoising layers on Digits: 1,077 training examples of 64 features, 10 classes.
+        # Two denoising layers on Digits: 1,197 training examples of 64 features, 10 classes.
     """
     data = look.data
     splits = data.splits()
