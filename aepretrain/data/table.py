@@ -127,6 +127,7 @@ class Table(TableRows):
             [*parts, *more],
             describe(found.scans, str(root)),
             found.counts,
+            title=None if self._frame is None else "the table in memory",
             cache=cache,
             validation=validation,
             test=test,
@@ -209,11 +210,11 @@ class Table(TableRows):
         return Division.of(self.own_count, order=order, names=names, files=self.row_counts(), giver=giver, **given)
 
     def _place_of(self, column: str | None) -> str:
-        return f"{self.root}, column {column}"
+        return f"{self.title}, column {column}"
 
     def _note(self, parts: Sequence[TablePart], scans: Sequence[ColumnScan], drop: Sequence[str]) -> None:
         more = self.count() - self.own_count
-        self.notes.append(f"{self.root}: {self.own_count:,} rows in {count_of(len(parts), 'file')}.")
+        self.notes.append(f"{self.title}: {self.own_count:,} rows in {count_of(len(parts), 'file')}.")
         if more:
             self.notes.append(f"{count_of(more, 'row')} of data.more_inputs for pretraining alone.")
         self.notes.append(f"columns: {listed([column.words for column in self.table_columns], 20)}.")

@@ -34,6 +34,7 @@ class TableRows(DecodedData):
         parts: The files.
         columns: The columns, in order.
         counts: Number of rows of each file; ``None``: they are counted.
+        title: Name of the table in messages; ``None``: its path.
         kwargs: Passed to :class:`~aepretrain.data.decoded.DecodedData`.
 
     Raises:
@@ -48,9 +49,12 @@ class TableRows(DecodedData):
         parts: Sequence[TablePart],
         columns: Sequence[Column],
         counts: Sequence[int] | None = None,
+        *,
+        title: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
+        self.title = str(self.root) if title is None else title
         self.parts = list(parts)
         self.set_columns(columns)
         names = [column.name for column in columns]
@@ -69,7 +73,7 @@ class TableRows(DecodedData):
 
     @property
     def origin(self) -> Origin:
-        return Origin(str(self.root), self.row_counts(), [column.name for column in self.table_columns])
+        return Origin(self.title, self.row_counts(), [column.name for column in self.table_columns])
 
     def row_counts(self) -> list[tuple[str, int]]:
         """Path and number of rows of every file."""
@@ -123,7 +127,7 @@ class TableRows(DecodedData):
 
     def unknown_values(self) -> list[str]:
         """A sentence for each column with values that its description does not have; known once rows were read."""
-        return [f"{self.root}, column {words}" for words in self.found.get("unknown", ())]
+        return [f"{self.title}, column {words}" for words in self.found.get("unknown", ())]
 
 
 class _Unknown:

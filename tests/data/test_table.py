@@ -272,6 +272,7 @@ def test_the_files_may_change_only_if_the_fingerprint_does(csv, tmp_path):
 
 def test_a_table_in_memory_goes_to_other_processes_and_leaves_nothing_behind():
     data = Table(pa.table(COLUMNS), "kind", **SIZES)
+    assert data.notes[0] == "the table in memory: 90 rows in 1 file."
     folder = data.root.parent
     copied = pickle.loads(pickle.dumps(data))
     assert torch.equal(copied.splits().train.x, data.splits().train.x)
