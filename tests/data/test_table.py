@@ -198,6 +198,27 @@ def test_files_that_are_no_tables_are_refused_in_one_line(name, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_codes_that_begin_as_numbers_are_all_known(tmp_path, monkeypatch):
+    monkeypatch.setattr("aepretrain.data.table_files.BLOCK", 600)  # numbers alone in the first batches
+    path = write_csv(tmp_path / "t.csv", changed(code=[k % 4 for k in K[:60]] + ["A", "B", "2"] * 10))
+    data = read(path)
+    (code,) = (column for column in data.table_columns if column.name == "code")
+    assert code.values == ("0", "1", "2", "3", "A", "B")
+    assert raw(data)[:, -1].tolist() == [*(K[:60] % 4), *[4, 5, 2] * 10]
+
+
+def test_one_value_that_is_no_number_is_shown(tmp_path):
+    path = write_csv(tmp_path / "t.csv", changed(mass=[*K[:50], "4..5", *K[51:]]))
+    with pytest.raises(DataError, match=r"mass \(text: 90 different values, such as '0' and '4\.\.5'\)"):
+        read(path)
+
+
+def test_whole_numbers_of_a_category_are_the_same_in_every_form(tmp_path):
+    table = pa.table({"zip": np.where(K % 2 == 0, 10.0, 10.5 + K % 3), "kind": COLUMNS["kind"]})
+    data = Table(table, "kind", columns={"zip": "category"}, **SIZES)
+    assert data.table_columns[0].values == ("10", "10.5", "11.5", "12.5")
+
+
 def test_a_column_without_values_and_the_index_of_a_table_are_left_out(tmp_path):
     path = write_csv(tmp_path / "t.csv", {"": [str(k) for k in K], **changed(empty=["NA"] * N)})
     data = read(path)
