@@ -320,6 +320,12 @@ def test_other_libraries_frames_are_read():
         )
 
 
+@pytest.mark.parametrize("root", [5, None, {"class_path": "os.system"}, np.ones((3, 3))])
+def test_what_is_neither_a_path_nor_a_table_is_refused(root):
+    with pytest.raises(ConfigError, match=r"data\.root must be a path, or in Python a table, but is"):
+        Table(root)
+
+
 def test_two_settings_that_divide_are_refused(csv):
     with pytest.raises(ConfigError, match=r"data\.times is used by data\.order time alone"):
         read(csv, times="seen")
