@@ -100,17 +100,17 @@ def _no_better_than_the_mean(result: StageResult, record: StageRecord, may_scale
 
 def _collapsed(found: Figures, units: int) -> str | None:
     kl = found.get("kl")
-    if kl is None or kl >= COLLAPSED:
+    if kl is None or (kl >= COLLAPSED and found.get("used_units") != 0):
         return None
     return (
-        f"posterior collapse: the KL divergence is {kl:.2g} nats, so none of the {units} dimensions says anything "
-        "about the input. Lower beta, or train longer; with a Gaussian likelihood, standardize the inputs."
+        f"posterior collapse: the KL divergence is {kl:.2g} nats over all {units} dimensions, so none says much about "
+        "the input. Lower beta, or train longer; with a Gaussian likelihood, standardize the inputs."
     )
 
 
 def _still_falling(result: StageResult, record: StageRecord) -> str | None:
     mean, last = result.diagnostics.get("mean_reconstruction"), _last_gain(result, record)
-    if mean is None or not last or last < FALLING * mean:
+    if not (mean and last) or last < FALLING * mean:
         return None
     return (
         f"the reconstruction still falls: the last tenth of the epochs brought {last:.3g} nats, {last / mean:.0%} of "
@@ -188,7 +188,7 @@ def _improves(found: ClassifierResult, record: StageRecord | None) -> str | None
     shares = [sum(row) / found.validation.examples for row in found.validation.confusion_matrix]
     entropy = -sum(share * math.log(share) for share in shares if share)
     last = _last_tenth([row["val/loss"] for row in record.history if "val/loss" in row])
-    if not last or last < FALLING * entropy:
+    if not (entropy and last) or last < FALLING * entropy:
         return None
     return (
         f"its validation loss still falls: the last tenth of the epochs brought {last:.3g} nats, {last / entropy:.0%} "

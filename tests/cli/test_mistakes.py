@@ -30,6 +30,7 @@ def folder(tmp_path):
     """A folder as a beginner has it: a config, a table, an array, pictures, a module."""
     generator = np.random.default_rng(0)
     (tmp_path / "one.yaml").write_text(CONFIG)
+    (tmp_path / "keys.yaml").write_text(CONFIG + "control: {batch_size: 3}\n")
     (tmp_path / "table.csv").write_text("1.5,2.5\n3.5,4.5\n")
     np.save(tmp_path / "x.npy", generator.random((60, 4), dtype=np.float32))
     np.save(tmp_path / "y.npy", np.arange(60) % 3)
@@ -85,6 +86,30 @@ MISTAKES = {
     "--finetune.epochs out.",
     "validate --config one.yaml --pretrain.epochs 1,2": "pretrain.epochs must be a whole number or a list of whole "
     "numbers, but is 1,2. Write a list in brackets: [1,2].",
+    "validate --config one.yaml --pretrain.epochs 1e3": "pretrain.epochs must be a whole number or a list of whole "
+    f"numbers, but is 1000.0. {DEFAULT}",
+    "validate --config one.yaml --pretrain.epochs off": "pretrain.epochs must be a whole number or a list of whole "
+    f"numbers, but is false. {DEFAULT}",
+    "validate --config one.yaml --layers.0.coder.hidden 64": "layers.0.coder.hidden must be a list, but is 64. Write a "
+    "list in brackets: [64].",
+    "validate --config one.yaml --compare.baselines knn": "compare.baselines must be a list of words or null, but is "
+    "knn. Write a list in brackets: [knn].",
+    "validate --config one.yaml --classifier.class_weights foo": "classifier.class_weights must be one of balanced or "
+    f"a list of numbers or null, but is foo. {DEFAULT}",
+    "validate --config one.yaml --epochs 3": "--epochs is not an option. Did you mean --pretrain.epochs or "
+    "--finetune.epochs?",
+    "validate --config one.yaml --labels 3": "--labels is not an option. Did you mean --data.labels or "
+    "--compare.labels?",
+    "validate --config one.yaml --lr 0.1": "--lr is not an option. Did you mean --classifier.optimizer.lr?",
+    "validate --config keys.yaml": "keys.yaml: unknown key 'control.batch_size'. Did you mean "
+    "control.pretrain.batch_size or control.finetune.batch_size?",
+    "validate --config one.yaml --data.root": "--data.root needs a value after it. Give one, or leave --data.root out.",
+    "validate --config one.yaml --data.root --seed 1": "--data.root needs a value after it. Give one, or leave "
+    "--data.root out.",
+    "validate --config one.yaml --data.transform minmax": "--data.transform is no setting of Digits, but of "
+    "MappedArray, ParquetFolder. Name one before it: --data MappedArray --data.transform minmax.",
+    "validate --config one.yaml --finetune.monitor acc": "finetune.monitor must be one of accuracy, "
+    "balanced_accuracy, average_precision, loss, but got 'acc'. Name one of these.",
     "validate --config one.yaml --loggers csv": "loggers must be a list, but is csv. Write a list in brackets: [csv].",
     "validate --config one.yaml --layers nope.yaml": "layers must be a list, but is nope.yaml. There is no such file: "
     "check the path.",
@@ -169,6 +194,20 @@ def test_data_that_cannot_be_read_are_told_with_the_way_out(words, folder, refus
 def test_the_way_out_works(words, folder, runner):
     code, said = runner.run("validate", "--config", "one.yaml", *shlex.split(words), folder=str(folder))
     assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--compare.labels=[20, 5000]"], 3, "compare.labels 5000, seed 0: class 0 has"),
+        (["--compare.labels=[20]", "--compare.arms=[random, control-random]"], 2, "compare.arms name a control"),
+        (["--compare.labels=[20]"], 0, ""),
+    ],
+)
+def test_validate_checks_the_comparison_that_a_config_asks_for(words, code, said, folder, runner):
+    found, output = runner.run("validate", "--config", "one.yaml", "--compare.seeds=1", *words, folder=str(folder))
+    assert found == code
+    assert said in output
 
 
 IN_FILES = {
