@@ -30,6 +30,14 @@ def no_run_directory(monkeypatch):
     monkeypatch.delenv("AEPRETRAIN_RUN_DIR", raising=False)
 
 
+@pytest.fixture(scope="module")
+def empty_pictures():
+    """Matplotlib saves figures without drawing them, which takes most of the time of a small comparison."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: file.write(b"\x89PNG"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory):
     """Runs the command as often as one likes, and does to it what one likes: see killing.py."""

@@ -110,7 +110,7 @@ def _collapsed(found: Figures, units: int) -> str | None:
 
 def _still_falling(result: StageResult, record: StageRecord) -> str | None:
     mean, last = result.diagnostics.get("mean_reconstruction"), _last_gain(result, record)
-    if mean is None or not last or last < FALLING * mean:
+    if not (mean and last) or last < FALLING * mean:
         return None
     return (
         f"the reconstruction still falls: the last tenth of the epochs brought {last:.3g} nats, {last / mean:.0%} of "
@@ -188,7 +188,7 @@ def _improves(found: ClassifierResult, record: StageRecord | None) -> str | None
     shares = [sum(row) / found.validation.examples for row in found.validation.confusion_matrix]
     entropy = -sum(share * math.log(share) for share in shares if share)
     last = _last_tenth([row["val/loss"] for row in record.history if "val/loss" in row])
-    if not last or last < FALLING * entropy:
+    if not (entropy and last) or last < FALLING * entropy:
         return None
     return (
         f"its validation loss still falls: the last tenth of the epochs brought {last:.3g} nats, {last / entropy:.0%} "

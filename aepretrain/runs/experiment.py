@@ -379,7 +379,7 @@ def _save(
     save_encoder(
         encoder,
         folder,
-        in_shape=experiment.data.in_shape,
+        in_shape=experiment.data.raw_shape,
         transform=experiment.data.transform,
         columns=experiment.data.columns,
         classes=experiment.data.class_names,

@@ -4,11 +4,14 @@ import json
 import shutil
 
 import pytest
-import yaml
 
 from aepretrain import Arrays, DataError, Dense, Experiment, FineTuning, PlainAutoencoder, Pretraining
 from aepretrain.cli.main import main
 from aepretrain.compare import Bench, Cell, Comparison, Trial, compare
+from aepretrain.compare.data_record import check_recorded, has_data, record_data
+from aepretrain.results.cell import CellResult
+from aepretrain.results.run import DataFacts
+from tests.support.records import run_result
 from tests.support.tables import X, Y, changed, save, write_config
 
 COMPARE = {"seeds": 2, "labels": [30], "arms": ["pretrained", "random"], "baselines": ["knn"]}
@@ -106,6 +109,46 @@ def test_a_comparison_from_python_is_held_to_its_data_too(tmp_path):
         compare(experiment(Arrays(X, changed(Y, 7, 2))), comparison, tmp_path)
 
 
+def test_the_first_data_of_a_comparison_are_recorded_and_no_others(tmp_path, capsys):
+    data, others = Arrays(X, Y), Arrays(changed(X, 3, 0.5), Y)
+    check_recorded(tmp_path, data)
+    assert (has_data(tmp_path), capsys.readouterr().out) == (False, "")
+    record_data(tmp_path, data)
+    record_data(tmp_path, others)
+    assert has_data(tmp_path)
+    check_recorded(tmp_path, data)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(DataError, match=rf"^{tmp_path} was made with other data.*inputs.*Put the old data back to go"):
+        check_recorded(tmp_path, others)
+
+
+def make_run(path, fingerprint):
+    facts = DataFacts("Arrays", (5,), 3, 120, 30, 40, 40, fingerprint=fingerprint)
+    run_result(data=facts).write(path / "results.json")
+
+
+def make_row(path, fingerprint):
+    digest = None if fingerprint is None else fingerprint.digest
+    CellResult("knn", 0, 30, 0.5, 0.5, data=digest).write(path / "row.json")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("make", [make_run, make_row])
+def test_every_run_and_row_is_checked_and_data_that_were_not_recorded_are_told(make, recorded, tmp_path, capsys):
+    data, others = Arrays(X, Y), Arrays(changed(X, 3, 0.5), Y)
+    for name, fingerprint in (("a", data.fingerprint()), ("b", None)):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        make(tmp_path / "runs" / name, fingerprint)
+    if recorded:
+        record_data(tmp_path, data)
+    check_recorded(tmp_path, data)
+    told = " ".join(capsys.readouterr().out.split())
+    assert ("whether they changed since cannot be checked" in told) is not recorded
+    make(tmp_path / "runs" / "b", others.fingerprint())
+    with pytest.raises(DataError, match=rf"{tmp_path}/runs/b was made with other data than Arrays.*Put the old data"):
+        check_recorded(tmp_path, data)
+
+
 def test_a_worker_that_loads_other_data_does_not_run_its_cell(tmp_path):
     before = Arrays(X, Y).fingerprint()
     bench = Bench(Comparison(), [Trial(experiment(Arrays(changed(X, 3, 0.5), Y)))], tmp_path / "runs", data=before)
@@ -113,30 +156,3 @@ def test_a_worker_that_loads_other_data_does_not_run_its_cell(tmp_path):
         with pytest.raises(DataError, match="the inputs"):
             job(argument)
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_comparison_named_again_with_less_says_which_rows_it_leaves_out(runner, tmp_path):
-    layer = {"class_path": "PlainAutoencoder", "init_args": {"coder": {"class_path": "Dense"}}}
-    layer["init_args"]["coder"]["init_args"] = {"features": 4}
-    options = {"seeds": 2, "labels": [50, 100], "arms": ["random"], "baselines": ["knn"]}
-    lengths = {"finetune": {"epochs": 1}, "report": False, "loggers": []}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"layers": [layer], "compare": options, **lengths}))
-    words = ("compare", "--config", "config.yaml", "--out", "out")
-    results = tmp_path / "out" / "results.csv"
-    code, said = runner.run(*words, folder=str(tmp_path))
-    assert code == 0, said
-    assert "left out" not in said
-    whole = results.read_text()
-    less = {
-        ("--compare.labels", "[50]"): "knn-100-seed0, knn-100-seed1, random-100-seed0, random-100-seed1",
-        ("--compare.seeds", "1"): "knn-100-seed1, knn-50-seed1, random-100-seed1, random-50-seed1",
-        ("--compare.baselines", "[]"): "knn-100-seed0, knn-100-seed1, knn-50-seed0, knn-50-seed1",
-    }
-    for change, left_out in less.items():
-        code, said = runner.run(*words, *change, folder=str(tmp_path))
-        assert code == 0, said
-        said = " ".join(said.split())
-        assert f"warning: 4 finished cells of out not named now ({left_out}): left out of results.csv" in said
-        assert len(results.read_text().splitlines()) == 5
-    assert runner.run(*words, folder=str(tmp_path))[0] == 0
-    assert results.read_text() == whole

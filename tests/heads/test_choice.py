@@ -86,6 +86,14 @@ def test_balanced_accuracy_leaves_out_classes_that_do_not_occur():
     assert model.measure(x, y).balanced_accuracy == 0.75
 
 
+def test_balanced_accuracy_counts_a_class_of_one_example():
+    model, x, y = Classifier(nn.Identity(), 3, code_features=3), 9 * torch.eye(3)[[0, 0, 2]], torch.tensor([0, 0, 1])
+    nn.init.eye_(model.head.weight)
+    model.eval().validation_values(x, y)
+    assert model.validation_totals()["balanced_accuracy"].item() == 0.5
+    assert model.measure(x, y).balanced_accuracy == 0.5
+
+
 def test_class_weights_are_the_factors_of_scikit_learn_in_training_alone():
     data = rare()
     y = data.splits().train.y
@@ -105,7 +113,7 @@ def test_class_weights_find_a_rare_class():
     assert recall[1] > recall[0]
 
 
-@pytest.mark.parametrize("weights", ["uniform", [1.0], [1.0, 0.0], [1.0, float("inf")]])
+@pytest.mark.parametrize("weights", ["uniform", "no", [1.0], [1.0, 0.0], [1.0, float("inf")]])
 def test_class_weights_that_are_none_are_refused(weights):
     with pytest.raises(ValueError, match="class_weights must be balanced or 2 positive numbers"):
         Classifier(nn.Linear(6, 4), 2, class_weights=weights)

@@ -86,6 +86,23 @@ def test_weight_decay_is_for_matrices_and_left_to_the_optimizer_where_none_is_gi
     assert not any("depth" in group for group in groups)
 
 
+class Offsets(nn.Module):
+    """Adds a bias of two dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(2, 3))
+
+    def forward(self, x):
+        return x + self.bias.flatten()
+
+
+def test_a_bias_of_any_number_of_dimensions_does_not_decay():
+    model = Classifier(Offsets(), 2, weight_decay=0.1, code_features=6, optimizer=lambda p: AdamW(p, lr=0.1))
+    groups = model.make_optimizer().param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (1, 0.0), (1, 0.0)]
+
+
 def test_rates_fall_by_the_factor_per_layer_below_the_output():
     model = Regressor(encoder(), layer_lr_decay=0.5, optimizer=lambda p: SGD(p, lr=1.0))
     rates = {id(p): group["lr"] for group in model.make_optimizer().param_groups for p in group["params"]}
@@ -156,6 +173,18 @@ def test_the_figures_of_a_regression_are_those_of_scikit_learn(targets, batch_si
     torch.testing.assert_close(model.validation_values(x, y)["loss"], model.loss(x, y))
 
 
+def test_targets_far_from_zero_are_measured_in_double_precision():
+    model, x, y = Regressor(encoder()), torch.rand(30, 6), 1e4 + torch.randn(30)
+    found, targets = model.measure(x, y), y.double().numpy()
+    assert found["r2"] == pytest.approx(r2_score(targets, np.zeros(30)), rel=1e-9)
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(targets, np.zeros(30)), rel=1e-12)
+
+
+def test_every_process_measures_all_examples_by_itself(monkeypatch):
+    monkeypatch.setattr("torchmetrics.metric.jit_distributed_available", lambda: True)
+    assert Classifier(encoder(), 3).measure(torch.rand(20, 6), torch.arange(20) % 3).examples == 20
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 1024])
 def test_a_classifier_is_measured_alike_in_batches_of_any_size(batch_size):
     model, x, y = Classifier(encoder(), 3), torch.rand(20, 6), torch.arange(20) % 3
@@ -185,6 +214,29 @@ def test_totals_are_over_all_batches_since_the_last_call():
         assert found["error"].item() == pytest.approx(1 - accuracy)
     model.validation_values(x[:1], model(x[:1]).argmax(dim=1))
     assert model.validation_totals()["accuracy"].item() == 1
+    assert not model.average_precision.update_called  # it keeps all answers
+
+
+@pytest.mark.parametrize(("labels", "weights"), [([0, 0, 1], [0.5, 1.0, 1.0]), ([2, 2, 2, 2], [4 / 3, 4 / 3, 1 / 3])])
+def test_a_class_that_does_not_occur_weighs_as_if_it_had_one_example(labels, weights):
+    model = Classifier(encoder(), 3, class_weights="balanced")
+    model.fit_targets(torch.tensor(labels))
+    torch.testing.assert_close(model.class_weight, torch.tensor(weights))
+
+
+def test_weights_of_classes_are_settings_and_no_part_of_what_is_saved():
+    names = Classifier(encoder(), 3).state_dict().keys()
+    assert Classifier(encoder(), 3, class_weights=[1.0, 2.0, 3.0]).state_dict().keys() == names
+
+
+def test_a_figure_that_may_choose_the_epoch_knows_which_way_is_better():
+    assert (Classifier.monitors) == {
+        "accuracy": "max",
+        "balanced_accuracy": "max",
+        "average_precision": "max",
+        "loss": "min",
+    }
+    assert Regressor.monitors == {"loss": "min"}
 
 
 def test_a_frozen_encoder_is_one_whole_and_layers_are_counted_from_the_input():
@@ -192,6 +244,29 @@ def test_a_frozen_encoder_is_one_whole_and_layers_are_counted_from_the_input():
     assert Classifier(stacked, 2).layers == list(stacked)
     assert Classifier(plain, 2).layers == [plain]
     assert Classifier(stacked[0][0], 2).layers == [stacked[0][0]]
+    mixed = nn.Sequential(stacked[0], nn.Linear(5, 4))
+    assert Classifier(mixed, 2).layers == [mixed]
+
+
+@pytest.mark.parametrize(
+    ("frozen", "training"),
+    [({}, [True, True]), ({"freeze_layers": 1}, [False, True]), ({"freeze_encoder": True}, [False, False])],
+)
+def test_modules_without_weights_follow_the_layer_that_they_belong_to(frozen, training):
+    layers = [nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5)) for _ in range(2)]
+    model = Classifier(nn.Sequential(*layers), 2, **frozen)
+    for _ in range(2):
+        model.train()
+        assert [layer[1].training for layer in layers] == training
+        assert model.head.training
+    model.eval()
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_code_of_any_shape_is_flattened():
+    model, x = Classifier(nn.Unflatten(1, (2, 3)), 4, code_features=6), torch.rand(5, 6)
+    nn.init.normal_(model.head.weight)
+    torch.testing.assert_close(model(x), model.head(x))
 
 
 def test_the_width_of_a_code_is_that_of_what_the_encoder_gives():
@@ -200,5 +275,9 @@ def test_the_width_of_a_code_is_that_of_what_the_encoder_gives():
     assert code_width(f) == 4
     assert f.training
     assert next(f.parameters()).dtype == torch.float64
+    normed = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5))
+    normed.in_shape = (6,)
+    assert code_width(normed) == 5
+    assert normed.training
     assert code_width(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Tanh())) == 3
     assert Classifier(nn.Flatten(), 2, code_features=9).head.in_features == 9

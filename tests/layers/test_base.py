@@ -80,6 +80,14 @@ def test_a_step_of_validation_or_test_logs_means_under_its_own_name(split, monke
     assert how_in_all == {"batch_size": 1, "sync_dist": True}
 
 
+def test_hits_of_examples_are_logged_as_their_share(monkeypatch):
+    module = layer()
+    rows = logged(module, monkeypatch)
+    monkeypatch.setattr(module, "validation_values", lambda x: {"hit": x[:, 0] > 0.5})
+    module.validation_step([torch.tensor([[0.1], [0.9], [0.8], [0.7]])], 0)
+    assert rows[0][0]["val/hit"].item() == 0.75
+
+
 def test_logged_sizes_make_up_for_the_mean_that_lightning_takes_over_processes(monkeypatch):
     module = layer()
     rows = logged(module, monkeypatch)

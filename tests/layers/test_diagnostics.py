@@ -52,6 +52,11 @@ def test_informative_units_are_judged_by_the_scale_of_the_code():
         statistics = CodeStatistics((10,))
         statistics.update(scale * h)
         assert statistics.compute()["informative_units"].item() == 6
+    h = torch.randn(1000, 20, generator=torch.Generator().manual_seed(0))
+    h[:, :4] *= 0.2  # far above a hundredth of the mean variance, and below a hundredth of the sum
+    many = CodeStatistics((20,))
+    many.update(h)
+    assert many.compute()["informative_units"].item() == 20
     bounded = CodeStatistics((2,), (0.0, 1.0))
     bounded.update(torch.stack([torch.linspace(0.5, 0.52, 100), torch.linspace(0.3, 0.7, 100)], dim=1))
     assert bounded.compute()["informative_units"].item() == 1
@@ -62,9 +67,16 @@ def test_units_at_the_ends_of_a_bounded_range_are_saturated():
     statistics = CodeStatistics((3,), (0.0, 1.0))
     statistics.update(h)
     assert statistics.compute()["saturated_units"].item() == 2
-    half_bounded = CodeStatistics((3,), (0.0, math.inf))
-    half_bounded.update(h)
-    assert "saturated_units" not in half_bounded.compute()
+    for half_bounded in ((0.0, math.inf), (-math.inf, 0.0)):
+        statistics = CodeStatistics((3,), half_bounded)
+        statistics.update(h)
+        assert "saturated_units" not in statistics.compute()
+
+
+def test_a_value_is_at_an_end_if_it_is_nearer_than_one_percent_of_the_range():
+    statistics = CodeStatistics((4,), (0.0, 100.0))
+    statistics.update(torch.tensor([[0.75, 1.0, 99.0, 99.25]]))
+    assert statistics.extremes.tolist() == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("code_range", [(0.0, 1.0), (-1.0, 1.0), (2.0, 6.0)])
@@ -102,7 +114,7 @@ def test_a_unit_is_active_above_one_hundredth():
 
 def test_a_prior_of_unit_variance_is_the_least_scale_of_a_code():
     h = torch.randn(1000, 10, generator=torch.Generator().manual_seed(0))
-    for scale, informative in ((0.05, 0), (0.2, 10), (3.0, 10)):
+    for scale, informative in ((0.05, 0), (0.12, 10), (3.0, 10)):
         with_prior, without = CodeStatistics((10,), prior=True), CodeStatistics((10,))
         for statistics in (with_prior, without):
             statistics.update(scale * h)
@@ -119,18 +131,57 @@ def test_constant_units_far_from_zero_vary_by_rounding_alone():
     assert statistics.compute()["informative_units"].item() == 0
 
 
-def test_the_moments_of_several_processes_are_those_of_all_codes():
-    parts = torch.randn(3, 40, 5, generator=torch.Generator().manual_seed(0)) + torch.arange(3.0).reshape(3, 1, 1)
-    gathered = CodeStatistics((5,))
-    each = [CodeStatistics((5,)) for _ in parts]
+@pytest.mark.parametrize("std", [0.0, 0.5e-6, 1.5e-6])
+def test_what_varies_by_a_millionth_of_its_mean_is_rounding_and_more_is_not(std):
+    x = 1 + std * torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(50).unsqueeze(1)
+    statistics = CodeStatistics((1,))
+    statistics.update(x)
+    assert statistics.compute()["informative_units"].item() == (std > 1e-6)
+    score = identity_score(SimpleNamespace(reconstruct=lambda n: n), x)
+    assert math.isnan(score) if std < 1e-6 else score == 1
+
+
+def test_a_code_of_zeros_has_no_informative_unit():
+    statistics = CodeStatistics((3,))
+    statistics.update(torch.zeros(10, 3))
+    found = statistics.compute()
+    assert (found["informative_units"].item(), found["dead_units"].item()) == (0, 3)
+
+
+def test_one_feature_that_varies_is_enough_for_an_identity_score():
+    x = torch.cat([torch.rand(50, 1), torch.ones(50, 2)], dim=1)
+    assert identity_score(SimpleNamespace(reconstruct=lambda n: n), x) == 1
+
+
+def test_statistics_are_floats_without_a_graph_and_count_beyond_what_float32_counts():
+    statistics = CodeStatistics((2,), (0.0, 1.0))
+    statistics.update(torch.ones(1, 2, requires_grad=True))
+    assert not statistics.magnitudes.requires_grad
+    assert {value.dtype for value in statistics.compute().values()} == {torch.float32}
+    for name in ("count", "activations", "extremes"):
+        getattr(statistics, name).fill_(2**24)
+    statistics.update(torch.ones(1, 2))
+    counts = [statistics.count, *statistics.activations, *statistics.extremes]
+    assert [count.item() for count in counts] == [2**24 + 1] * 5
+
+
+@pytest.mark.parametrize("code_range", [(0.0, 1.0), (-math.inf, math.inf)])
+def test_the_statistics_of_several_processes_are_those_of_all_codes(code_range):
+    parts = torch.rand(3, 40, 5, generator=torch.Generator().manual_seed(0)) * torch.arange(5.0) / 4
+    parts[1] = 1 - parts[1]
+
+    def gather(value, group):
+        (name,) = [name for name in each[0].metric_state if getattr(each[0], name) is value]
+        return [getattr(statistics, name) for statistics in each]
+
+    asked = {"dist_sync_fn": gather, "distributed_available_fn": lambda: True}
+    each, whole = [CodeStatistics((5,), code_range, **asked) for _ in parts], CodeStatistics((5,), code_range)
     for statistics, part in zip(each, parts, strict=True):
         statistics.update(part)
-    for name in ("count", "means", "squares"):  # as torchmetrics gathers what has no reduction
-        setattr(gathered, name, torch.stack([getattr(statistics, name) for statistics in each]))
-    found, whole = gathered.moments(), parts.flatten(0, 1)
-    assert found.examples.item() == 120
-    torch.testing.assert_close(found.mean, whole.mean(dim=0))
-    torch.testing.assert_close(found.variance, whole.var(dim=0, correction=0))
+    whole.update(parts.flatten(0, 1))
+    torch.testing.assert_close(each[0].compute(), whole.compute())
+    with each[0].sync_context(dist_sync_fn=gather):
+        torch.testing.assert_close(each[0].moments().variance, parts.flatten(0, 1).var(dim=0, correction=0))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0, 1.7])
@@ -154,11 +205,11 @@ def test_what_is_measured_once_is_what_the_layer_measures():
     layer = SimpleNamespace(
         reconstruct=lambda n: n,
         mean_reconstruction=lambda x: 2.5,
-        unit_diagnostics=lambda x: {"kl": torch.tensor([0.05, 0.125, 3.0])},
+        unit_diagnostics=lambda x: {"kl": torch.tensor([0.05, 0.1, 0.125, 3.0], dtype=torch.float64)},
     )
     found = diagnose(layer, x)
     assert found.scalars == {"identity_score": 1.0, "mean_reconstruction": 2.5, "used_units": 2.0}
-    assert found.units == {"kl": pytest.approx((0.05, 0.125, 3.0))}
+    assert found.units == {"kl": (0.05, 0.1, 0.125, 3.0)}
     assert (found.used_units, found.identity_text) == (2, "1.00")
     layer.mean_reconstruction, layer.unit_diagnostics = lambda x: None, lambda x: {}
     found = diagnose(layer, torch.ones(50, 3))

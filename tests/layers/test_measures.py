@@ -61,6 +61,8 @@ def test_what_is_decoded_and_shown_is_the_mean_of_the_likelihood(name):
     h = model.f(x)
     torch.testing.assert_close(model.decode(h), torch.sigmoid(model.g(h)))
     torch.testing.assert_close(model.reconstruct(x), torch.sigmoid(model.g(h)))
+    for answer in (model.encode(x), model.decode(h), model.reconstruct(x), model(x)):
+        assert answer.requires_grad
     assert torch.equal(model(x), h)
     assert torch.equal(model.predict_step([x, None], 0), h)
     shown = model.pictures(x, Noise(torch.Generator().manual_seed(2)))

@@ -210,3 +210,12 @@ def test_findings_of_runs_that_differ_in_figures_alone_are_one_and_others_are_no
     assert merge_findings({"a": [f"finding {letter}" for letter in "abcd"]}, most=2)[2:] == [
         "2 more are in results.json of the runs."
     ]
+    assert merge_findings({f"seed{k}": ["3 units are dead."] for k in range(3)}) == [
+        "seed0, seed1, seed2: 3 units are dead."
+    ]
+
+
+@pytest.mark.parametrize(("count", "left"), [(10, []), (11, ["1 more are in results.json of the runs."])])
+def test_ten_findings_are_listed_and_the_others_counted(count, left):
+    found = [f"finding {letter}." for letter in "abcdefghijk"[:count]]
+    assert merge_findings({"seed0": found}) == [*(f"seed0: {sentence}" for sentence in found[:10]), *left]

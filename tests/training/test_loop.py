@@ -1,3 +1,4 @@
+import itertools
 import math
 from itertools import chain
 
@@ -16,7 +17,9 @@ from aepretrain import (
     ContractiveAutoencoder,
     DenoisingAutoencoder,
     Dense,
+    DivergedError,
     KLSparsity,
+    PlainAutoencoder,
     SparseAutoencoder,
     TrainerOptions,
     VariationalAutoencoder,
@@ -145,7 +148,8 @@ def test_the_length_of_a_chunk_follows_the_time_of_a_step():
 def test_gradients_are_clipped_at_every_step(monkeypatch):
     norms = []
     before_updates(monkeypatch, lambda optimizer: norms.append(norm_of_gradients(optimizer)))
-    assert train(make(), chunk_steps=4, epochs=2, gradient_clip_val=0.01).steps == len(norms) == 12
+    steps = train(make(), chunk_steps=4, epochs=2, gradient_clip_val=0.01, steps="launched").steps
+    assert steps == len(norms) == 12
     assert max(norms) <= 0.0100001
 
 
@@ -165,6 +169,57 @@ def test_accumulation_gives_the_step_of_the_whole_batch_in_less_memory():
     assert set(sizes) == {14, 13, 4, 3, 90}  # batches of 40 and 10 in three parts, and validation
 
 
+def test_the_place_in_training_is_known_before_every_chunk(monkeypatch):
+    seen, scheduled = [], lambda optimizer: StepLR(optimizer, 1, 0.5)
+    before_chunks(monkeypatch, lambda state: seen.append((state.epoch, state.position, state.step)))
+    record = train(make(scheduler=scheduled), chunk_steps=4, epochs=2)
+    assert seen == [(0, 0, 0), (0, 4, 4), (1, 0, 6), (1, 4, 10)]
+    assert (record.steps, record.epochs) == (12, 2)
+    assert all(0 < row["epoch_seconds"] < record.seconds for row in record.history)
+
+
+class Failing(PlainAutoencoder):
+    """A loss that is not finite, or whose gradient is not, in its second step of six."""
+
+    def __init__(self, fails=None):
+        super().__init__((6,), Dense(4), optimizer=lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1))
+        self.fails, self.steps, self.weights = fails, 0, []
+
+    def energy(self, x):
+        loss = super().energy(x)
+        if self.training:
+            self.weights.append(self.f.affine.weight.detach().clone())
+            self.steps += 1
+            if self.steps == 2 and self.fails is not None:
+                weight = self.f.affine.weight
+                endless = (
+                    weight.sum() * math.inf if self.fails == "loss" else (weight - weight.detach()).abs().sqrt().sum()
+                )
+                return loss + endless
+        return loss
+
+
+@pytest.mark.parametrize("fails", ["loss", "gradient"])
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_an_update_that_is_not_finite_is_skipped_counted_and_left_out_of_the_mean(fails, clip):
+    torch.manual_seed(0)
+    module = Failing(fails)
+    record = train(module, epochs=1, on_nan="skip", chunk_steps=4, gradient_clip_val=clip)
+    assert record.skipped_steps == 1
+    changed = [not torch.equal(*pair) for pair in itertools.pairwise(module.weights)]
+    assert changed == [True, False, True, True, True]
+    assert math.isfinite(record.history[0]["train/loss"])
+    whole = train(Failing(), epochs=1, on_nan="skip", gradient_clip_val=clip)
+    assert whole.skipped_steps == 0
+
+
+@pytest.mark.parametrize("fails", ["loss", "gradient"])
+def test_training_stops_where_a_loss_or_a_weight_is_not_finite(fails):
+    torch.manual_seed(0)
+    with pytest.raises(DivergedError, match=r"00-test: (the loss of epoch 0, step [12], is|step 6 left weights)"):
+        train(Failing(fails), epochs=1, chunk_steps=64)
+
+
 def test_schedulers_step_once_an_epoch_and_a_plateau_only_where_there_was_a_figure(monkeypatch):
     rates = {}
     before_chunks(monkeypatch, lambda state: rates.setdefault(state.epoch, state.optimizer.param_groups[0]["lr"]))
@@ -182,7 +237,8 @@ def test_one_cycle_steps_after_every_update(steps, monkeypatch):
     rates, by_hand = [], []
     one_cycle = lambda optimizer: OneCycleLR(optimizer, max_lr=0.1, total_steps=18)  # noqa: E731
     before_updates(monkeypatch, lambda optimizer: rates.append(optimizer.param_groups[0]["lr"]))
-    train(make(optimizer=lambda p: SGD(p, lr=1.0, momentum=0.9), scheduler=one_cycle), chunk_steps=steps)
+    module = make(optimizer=lambda p: SGD(p, lr=1.0, momentum=0.9), scheduler=one_cycle)
+    train(module, chunk_steps=steps, steps="launched")
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
     scheduler = one_cycle(optimizer)
     for _ in range(18):

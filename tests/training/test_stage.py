@@ -10,20 +10,14 @@ from rich.console import Console
 from torch import nn
 
 from aepretrain import (
-    AEPretrainError,
-    Classifier,
     ConfigError,
     DenoisingAutoencoder,
     Dense,
-    Digits,
-    FineTuning,
     Pretraining,
     RunContext,
     TrainerOptions,
-    finetune,
 )
 from aepretrain.console import format_duration
-from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.pretraining.encoding import encode_dataset
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.training import progress
@@ -151,60 +145,6 @@ def test_encoding_in_batches_is_encoding_at_once_and_can_be_trained_on():
     torch.testing.assert_close(codes, f(x).detach())
     assert not codes.requires_grad
     assert not codes.is_inference()
-
-
-def encoder():
-    return nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.Sigmoid()))
-
-
-def test_finetuning_sees_that_the_pretrained_weights_arrived():
-    pretrained = encoder()
-    classifier = Classifier(pretrained, 10)
-    tuned = finetune(classifier, Digits(labels=50), FineTuning(1, 16), QUIET, pretrained=encoder_copy(pretrained))
-    assert tuned.weights_arrived is True
-
-
-def encoder_copy(module):
-    copy = encoder()
-    copy.load_state_dict(module.state_dict())
-    return copy
-
-
-def test_weights_that_did_not_arrive_stop_the_run_before_its_first_step():
-    classifier = Classifier(encoder(), 10)
-    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
-    other = encoder()
-    nn.init.ones_(other[0][1].bias)
-    with pytest.raises(AEPretrainError, match=r"did not arrive in the classifier: 0\.1\.bias, 0\.1\.weight differ"):
-        finetune(classifier, Digits(labels=50), FineTuning(1, 16), QUIET, pretrained=other)
-    assert all(torch.equal(before[name], tensor) for name, tensor in classifier.state_dict().items())
-
-
-class Holding:
-    """Something whose state dict is this."""
-
-    def __init__(self, tensors):
-        self.tensors = tensors
-
-    def state_dict(self):
-        return self.tensors
-
-
-def test_one_flipped_bit_or_a_missing_tensor_is_seen():
-    module, classifier = encoder(), Classifier(encoder(), 10)
-    nn.init.zeros_(module[0][1].bias)
-    classifier.encoder.load_state_dict(module.state_dict())
-    expected = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    check_arrival(classifier, Holding(expected))
-    negative_zeros = {**expected, "0.1.bias": -expected["0.1.bias"]}
-    assert torch.equal(negative_zeros["0.1.bias"], expected["0.1.bias"])
-    with pytest.raises(AEPretrainError, match=r"0\.1\.bias differ"):
-        check_arrival(classifier, Holding(negative_zeros))
-    expected["0.1.weight"].view(torch.int32)[0, 0] ^= 1
-    with pytest.raises(AEPretrainError, match=r"0\.1\.weight differ"):
-        check_arrival(classifier, Holding(expected))
-    with pytest.raises(AEPretrainError, match=r"0\.1\.bias"):
-        check_arrival(classifier, Holding({"0.1.weight": module[0][1].weight}))
 
 
 def test_lengths_may_be_one_value_or_one_per_layer():
