@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import aepretrain.compare as module
-from aepretrain import Arrays, ConfigError, DataError, FineTuning, TrainerOptions
+from aepretrain import Arrays, Classifier, ConfigError, DataError, FineTuning, TrainerOptions
 from aepretrain.compare import Cell, Comparison, Trial, Workers, compare
 from aepretrain.results.cell import read_rows
 from tests.support.comparisons import small_bench, small_data, small_experiment, wide_layer
@@ -81,6 +81,18 @@ def test_only_the_cells_that_are_missing_are_run(tmp_path, capsys, clock):
     compare(small_experiment(), replace(TWO_ARMS, seeds=3), tmp_path)
     rows = [match for line in lines(capsys) if (match := ROW.fullmatch(line))]
     assert [(match["done"], match["left"]) for match in rows] == [("5/6", "10.0 s"), ("6/6", None)]
+
+
+def test_the_table_grows_with_every_cell(tmp_path):
+    def make(encoder, classes):
+        if (tmp_path / "results.csv").is_file():
+            raise KeyboardInterrupt
+        return Classifier(encoder, classes)
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(small_experiment(classifier=make), TWO_ARMS, tmp_path)
+    (row,) = read_rows(tmp_path / "results.csv")
+    assert (row.arm, row.seed) == ("pretrained", 0)
 
 
 def _without_seconds(folder):
