@@ -16,6 +16,7 @@ from aepretrain.cli.class_changes import check_order, files_first, start_named_c
 from aepretrain.cli.config_errors import explain, name_files, which_layer
 from aepretrain.cli.config_keys import CALLBACK, FROM_THE_RUN, LAYER, problems
 from aepretrain.cli.import_allowlist import confine_imports
+from aepretrain.cli.layer_defaults import take_layer_defaults
 from aepretrain.cli.named_files import CONFIGS, how_to_read, looks_like_file
 from aepretrain.cli.numbered import replace_numbered
 from aepretrain.cli.options import CONFIG, CONTROL, DESCRIPTIONS, SETTINGS
@@ -107,7 +108,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         DataError: If a source cannot be built.
     """
     files = _config_files(arguments)
-    arguments = files_first(arguments)
+    given = arguments = files_first(arguments)
     try:
         arguments = replace_numbered(parser, arguments)
         settings = _parse(parser, arguments)
@@ -115,7 +116,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         check_order(parser, arguments)
         expand_data_paths(settings)
         built = parser.instantiate(settings)
-        text = resolved(parser, settings, own, built.data.columns)
+        take_layer_defaults(parser, given, settings, built)
+        text = resolved(parser, settings, own, built.data.settled())
         experiment = _experiment(built, built)
         control = _experiment(built, built.control) if built.control.layers else None
         tracking = Tracking(built.loggers, built.wandb, yaml.safe_load(text))
@@ -131,7 +133,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         raise ConfigError(f"{name_files(files)}{which_layer(settings.layers)}{error}") from error
     if not experiment.layers:
         raise ConfigError("there are no layers to train. Name a config, for example --config configs/digits.yaml.")
-    trials = _trials(parser, arguments, built.compare) if built.compare.grid else ()
+    trials = _trials(parser, arguments, given, built.compare) if built.compare.grid else ()
     return Parsed(experiment, built.compare, control, trials, text, settings)
 
 
@@ -175,7 +177,9 @@ def _experiment(built: Namespace, network: Namespace) -> Experiment:
     )
 
 
-def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Comparison) -> list[Trial]:
+def _trials(
+    parser: ArgumentParser, arguments: Sequence[str], given: Sequence[str], comparison: Comparison
+) -> list[Trial]:
     """The experiments for every combination of ``compare.grid``, each parsed as if given on the command line.
 
     Raises:
@@ -190,7 +194,9 @@ def _trials(parser: ArgumentParser, arguments: Sequence[str], comparison: Compar
             for prefix in (("", "control.") if comparison.has_control else ("",))
         ]
         try:
-            built = parser.instantiate(_parse(parser, [*arguments, *words]))
+            settings_of_trial = _parse(parser, [*arguments, *words])
+            built = parser.instantiate(settings_of_trial)
+            take_layer_defaults(parser, [*given, *words], settings_of_trial, built)
         except (ArgumentError, ValueError, TypeError) as error:
             message = explain(error, [], words) if isinstance(error, ArgumentError) else error
             raise ConfigError(f"compare.grid {settings}: {message}") from error
@@ -212,7 +218,7 @@ def resolve(path: Path) -> str:
     """
     parser = build_parser("fit")
     try:
-        return resolved(parser, _parse(parser, ["--config", str(path)]), own=(), columns=None)
+        return resolved(parser, _parse(parser, ["--config", str(path)]), own=(), settled={})
     except ArgumentError as error:
         raise ConfigError(explain(error, [path], [])) from error
 

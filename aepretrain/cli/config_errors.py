@@ -9,7 +9,15 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from aepretrain.cli.config_keys import EXPECTED, GROUPS, LAYER, TOP_LEVEL, accepted_keys, known_classes, nearest
+from aepretrain.cli.config_keys import (
+    EXPECTED,
+    GROUPS,
+    LAYER,
+    accepted_keys,
+    known_classes,
+    nearest,
+    nearest_setting,
+)
 from aepretrain.cli.named_files import how_to_read, looks_like_file, stray_word
 from aepretrain.cli.plain_yaml import load
 from aepretrain.cli.repeated_keys import line_of
@@ -25,7 +33,13 @@ TYPES = {
     "list": "a list",
     "list[int]": "a list of whole numbers",
     "list[int | None]": "a list of whole numbers",
+    "list[str]": "a list of words",
+    "tuple": "a list",
+    "tuple[int, ...]": "a list of whole numbers",
     "collections.abc.Sequence": "a list",
+    "collections.abc.Sequence[str]": "a list of words",
+    "collections.abc.Sequence[int]": "a list of whole numbers",
+    "collections.abc.Sequence[float]": "a list of numbers",
     "collections.abc.Mapping": "keys and values",
     "dict": "keys and values",
 }
@@ -105,8 +119,9 @@ def _unknown_words(refusal: Refusal) -> str | None:
         return stray_word(next((word for word in refusal.arguments if word.split()[:1] == [found[1]]), found[1]))
     option = found[1].split("=")[0]
     first, *rest = option.lstrip("-").split(".")
-    known = accepted_keys(GROUPS[first]) if first in GROUPS and rest else TOP_LEVEL
-    return f"{option} is not an option.{nearest(rest[0] if rest and first in GROUPS else first, known)}"
+    if first in GROUPS and rest:
+        return f"{option} is not an option.{nearest(rest[0], accepted_keys(GROUPS[first]))}"
+    return f"{option} is not an option.{nearest_setting(first, option='--')}"
 
 
 def _unknown_argument(refusal: Refusal) -> str | None:
@@ -119,7 +134,7 @@ def _unknown_argument(refusal: Refusal) -> str | None:
     given = ((word.split("=")[0], word.partition("=")[2] or value) for word, value in words if word.startswith("--"))
     option, value = next((each for each in given if f".{name}" in each[0]), (f"{key}.{name}", ""))
     known = known_classes(refusal.base or DataModule)
-    having = sorted(other for other, cls in known.items() if name in accepted_keys(cls))
+    having = sorted(other for other, cls in known.items() if name in accepted_keys(cls) and other != "Arrays")
     if having and key == "data":
         way = (
             how_to_read(value)
@@ -144,7 +159,13 @@ def _missing_argument(refusal: Refusal) -> str | None:
 
 def _missing_value(refusal: Refusal) -> str | None:
     found = re.match(r"argument (\S+): expected one argument", refusal.text)
-    return f"{found[1]} needs a value after it. Give one, or leave {found[1]} out." if found else None
+    if not found:
+        return None
+    # An argument of a class is parsed by the option of the class: the word itself has no value after it.
+    words = pairwise([*refusal.arguments, "--"])
+    bare = (word for word, value in words if word.startswith(f"{found[1]}.") and value.startswith("--"))
+    option = next(bare, found[1])
+    return f"{option} needs a value after it. Give one, or leave {option} out."
 
 
 def _unknown_class(refusal: Refusal) -> str | None:
@@ -181,14 +202,19 @@ def _wrong_type(refusal: Refusal) -> str | None:
     value = re.findall(r"(?:Given|Got) value: ?(.*)", refusal.text)
     if not types or not value:
         return None
-    rule, shown = _rule(types[-1]), value[0] or "empty"
+    rule, shown = _rule(types[-1]), _as_written(value[0]) or "empty"
     key = _number_layer(refusal) if refusal.key.startswith("layers.") else refusal.key
     way = "Change it, or leave it out for the default."
     if "a list" in rule and looks_like_file(shown):
         way = "There is no such file: check the path."
-    elif "a list" in rule and value[0]:
+    elif value[0] and (rule.startswith("a list") or ("a list" in rule and "," in shown)):
         way = f"Write a list in brackets: [{shown}]."
     return f"{refusal.place(key)}{key} must be {rule}, but is {shown}. {way}"
+
+
+def _as_written(value: str) -> str:
+    """A value as a config has it, not as Python shows it."""
+    return {"True": "true", "False": "false", "None": "null"}.get(value, value)
 
 
 def _rule(types: str) -> str:

@@ -54,7 +54,7 @@ def problems(config: Any, known: Sequence[str] = TOP_LEVEL, place: str = "") -> 
     for key, value in config.items():
         first, *rest = str(key).split(".")
         if first not in known:
-            yield f"unknown key {place + str(key)!r}.{nearest(first, known)}"
+            yield f"unknown key {place + str(key)!r}.{nearest_setting(first, place=place, known=known)}"
         elif first == "control" and rest:
             yield from problems({".".join(rest): value}, NETWORK, "control.")
         elif first == "control" and isinstance(value, dict):
@@ -173,3 +173,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if near:
         return f" Did you mean {near[0]}?"
     return f" Known are {', '.join(sorted(known))}." if known else ""
+
+
+def nearest_setting(name: str, *, option: str = "", place: str = "", known: Sequence[str] = TOP_LEVEL) -> str:
+    """As :func:`nearest`, for a name at the top: a setting of a group that has exactly this name is meant.
+
+    Args:
+        name: The name that is none.
+        option: What an option begins with, ``--``; empty for keys of a config.
+        place: What all keys of the network begin with, such as ``control.``.
+        known: The names at the top.
+
+    Example:
+        >>> nearest_setting("patience", option="--")
+        ' Did you mean --pretrain.patience or --finetune.patience?'
+    """
+    groups = {"data": DataModule, **GROUPS}
+    inside = [f"{group}.{name}" for group, cls in groups.items() if group in known and name in accepted_keys(cls)]
+    inside += ["classifier.optimizer.lr"] if name in ("lr", "learning_rate") else []
+    if not inside:
+        return nearest(name, known)
+    return f" Did you mean {' or '.join(f'{option}{place}{key}' for key in inside)}?"

@@ -95,7 +95,10 @@ class FinishedRun:
         Raises:
             DataError: If they cannot be read, or do not have the columns or the shape of the run's data.
         """
-        rows = open_new_rows(path, self.encoder.in_shape, columns=self.encoder.columns, settings=self.source_settings)
+        encoder, settings = self.encoder, self.source_settings
+        rows = open_new_rows(
+            path, encoder.in_shape, columns=encoder.columns, settings=settings, transform=encoder.transform
+        )
         for note in rows.notes:
             print_line(f"data: {note}")
         return rows

@@ -18,12 +18,14 @@ from aepretrain.errors import AEPretrainError, ConfigError, StoppedError, Storag
 from aepretrain.stopping import answering, ignore_signals, leave_at_once, take_signals
 
 VERBS = {
+    "init": "look at a file or folder and write a first config, with comments",
     "fit": "pretrain greedily, attach the head, fine-tune, test; writes a run directory",
     "compare": "pretrained against random initialization, over seeds and label budgets",
     "validate": "check a config and its data and print the plan; trains nothing",
     "evaluate": "measure a finished run again, from its files",
     "encode": "codes of any rows to a file, from the encoder of a finished run",
     "predict": "classes of any rows to a file, from the classifier of a finished run",
+    "list": "the layers, data sources and configs that there are",
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
 
@@ -38,6 +40,7 @@ verbs:
 {chr(10).join(f"  {name:<10}{text}" for name, text in VERBS.items())}
 
 examples:
+  aepretrain init --data birds.csv --target species --out birds.yaml
   aepretrain validate --config configs/digits.yaml
   aepretrain fit --config configs/digits.yaml --out runs/digits
   aepretrain compare --config configs/compare-digits.yaml --out runs/compare

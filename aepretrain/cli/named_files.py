@@ -5,9 +5,11 @@ import shlex
 from pathlib import Path
 
 from aepretrain.data.picture import endings
+from aepretrain.data.table_files import ENDINGS, is_table
 
 CONFIGS = (".yaml", ".yml")
-TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".json", ".jsonl", ".feather", ".h5", ".hdf5", ".mat", ".npz", ".pt")
+SHEETS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".feather")
+TABLES = (*SHEETS, ".h5", ".hdf5", ".mat", ".npz", ".pt")
 
 
 def looks_like_file(word: str) -> bool:
@@ -17,8 +19,14 @@ def looks_like_file(word: str) -> bool:
         >>> [looks_like_file(word) for word in ("table.csv", "./x", "Digits", "my_parts.MyData")]
         [True, True, False, False]
     """
-    known = (*CONFIGS, *TABLES, ".npy", ".parquet", ".py", *endings())
-    return "/" in word or "\\" in word or Path(word).suffix.lower() in known or os.path.exists(word)
+    known = (*CONFIGS, *TABLES, ".npy", ".py", *endings())
+    return (
+        "/" in word
+        or word.lower().endswith(ENDINGS)
+        or "\\" in word
+        or Path(word).suffix.lower() in known
+        or os.path.exists(word)
+    )
 
 
 def how_to_read(word: str) -> str:
@@ -30,29 +38,29 @@ def how_to_read(word: str) -> str:
     """
     path, ending, word = Path(word), Path(word).suffix.lower(), shlex.quote(word)
     if os.path.isdir(path):
-        is_table = any(path.rglob("*.parquet"))
-        return f"Name it by --data {'ParquetFolder' if is_table else 'ImageFolder'} --data.root {word}."
+        has_pictures = any(file.suffix.lower() in endings() for file in path.rglob("*"))
+        return (
+            f"Name it by --data {'Table' if is_table(path) and not has_pictures else 'ImageFolder'} --data.root {word}."
+        )
     if ending == ".npy":
         return f"Name it by --data MappedArray --data.x {word}, and its labels by --data.y FILE."
-    if ending == ".parquet":
-        return f"Name it by --data ParquetFolder --data.root {word}, and its labels by --data.target COLUMN."
+    if is_table(path):
+        return f"Name it by --data Table --data.root {word}, and its labels by --data.target COLUMN."
     if ending in endings():
         return "Put pictures into a folder, and name it by --data ImageFolder --data.root FOLDER."
     if ending == ".py":
         return f"Name a class in it by --data {path.stem}.CLASS --trust-module {path.stem}."
     if ending in TABLES:
         return how_to_convert(path)
-    return "Arrays are named by --data MappedArray --data.x FILE.npy, tables by --data ParquetFolder --data.root FILE."
+    return "Arrays are named by --data MappedArray --data.x FILE.npy, tables by --data Table --data.root FILE."
 
 
 def how_to_convert(path: Path) -> str:
     """How to make a file that a source reads of one that none does, as a sentence."""
-    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        separator = "" if path.suffix.lower() == ".csv" else ", sep='\\t'"
+    if path.suffix.lower() in SHEETS:
         return (
-            f"No source reads {path.suffix} files. Make it a Parquet file, in Python: "
-            f"pandas.read_csv('{path}'{separator}).to_parquet('{path.stem}.parquet'), and name it by --data "
-            f"ParquetFolder --data.root {path.stem}.parquet --data.target COLUMN."
+            f"No source reads {path.suffix} files. Save it as .csv or .parquet, and name that by --data Table "
+            f"--data.root {path.stem}.csv --data.target COLUMN."
         )
     return (
         f"No source reads {path.suffix} files. Save its numbers by numpy.save('x.npy', array), and name them by --data "

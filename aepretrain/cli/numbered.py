@@ -27,7 +27,7 @@ def replace_numbered(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
         ConfigError: If an option names no entry, or one that is not there.
         ArgumentError: If a setting of an entry is not accepted.
     """
-    rest, numbered = _split(words)
+    rest, numbered = split_numbered(words)
     if not numbered:
         return rest
     values = yaml.safe_load(parser.dump(parser.parse_args(rest), skip_unset=False, skip_validation=True))
@@ -44,7 +44,7 @@ def replace_numbered(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
     return rest
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def split_numbered(words: Sequence[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """The words without settings of entries, and these settings: the list, and the option with its value."""
     rest: list[str] = []
     numbered: list[tuple[str, list[str]]] = []

@@ -36,7 +36,7 @@ SETTINGS = {
     "data": Option(
         "--data",
         "NAME",
-        "the data set, such as MNIST, MappedArray (.npy files), ParquetFolder or ImageFolder; --data.help NAME "
+        "the data set, such as MNIST, Table (CSV, Parquet), MappedArray (.npy) or ImageFolder; --data.help NAME "
         "explains one",
         {"class_path": "Digits"},
     ),
@@ -67,11 +67,20 @@ CONTROL = Option(
 )
 NEW_ROWS = (
     Option("run", "RUN", "a run directory of fit"),
-    Option("--data", "PATH", ".npy file, Parquet file or folder, or pictures"),
+    Option("--data", "PATH", "table (CSV or Parquet), .npy file or pictures"),
     Option("--out", "FILE", "the file to write"),
 )
 DEVICE = Option("--device", "NAME", "cpu, cuda, cuda:1 or mps", "cpu")
 OWN = {
+    "init": (
+        Option(
+            "--data",
+            "PATH",
+            "table (CSV or Parquet), .npy file, folder of pictures, or Digits, MNIST, FashionMNIST, CIFAR10",
+        ),
+        Option("--target", "COLUMN", "column with the labels; of a .npy file, the file with the labels"),
+        Option("--out", "FILE", "the config to write, which must not exist"),
+    ),
     "fit": (
         Option("--out", "DIR", "run directory, new or empty; else runs/NAME-TIME"),
         Option("--resume", "DIR", "run directory to resume from its last checkpoint"),
@@ -117,10 +126,15 @@ OWN = {
         DEVICE,
     ),
     "predict": (*NEW_ROWS, DEVICE),
+    "list": (Option("folder", "FOLDER", "folder whose configs are listed", "configs"),),
     "report": (Option("directory", "DIR", "a run directory or the directory of a comparison"),),
 }
 """The arguments of each verb that are no setting of an experiment."""
 DESCRIPTIONS = {
+    "init": (
+        "Look at a file or folder and write a config for it: the source, what the columns of a table hold, sizes and "
+        "epochs by stated rules, likelihood and noise, and in comments what was noticed. Trains nothing."
+    ),
     "fit": (
         "Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it "
         "once. Settings come from YAML files and from dotted arguments, such as --pretrain.epochs 5 or --data.labels "
@@ -146,6 +160,7 @@ DESCRIPTIONS = {
         "or .csv by its ending. Rows are raw, as the data of the run were; they stay in their order, and may exceed "
         "memory."
     ),
+    "list": "List the layers, the data sources and the configs of a folder, each with its first line.",
     "report": (
         "Write report.html again from the files of a run or of a comparison: one file without outside references, with "
         "the verdict first. Missing parts are left out, and the report lists them. Trains nothing and reads no data."

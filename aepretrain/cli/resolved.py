@@ -1,7 +1,7 @@
 """The resolved config: every setting with its value, and paths that are valid in any folder."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,20 @@ from aepretrain.storage.files import write_atomically
 from aepretrain.tracking.redaction import redact_strings, redact_text
 
 
-def resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], columns: Sequence[str] | None) -> str:
+def resolved(parser: ArgumentParser, settings: Namespace, own: Sequence[str], settled: Mapping[str, Any]) -> str:
     """The config as YAML, accepted by ``fit --config`` in any folder. Its first lines tell relative paths as given.
 
     Args:
         parser: The parser of the settings.
         settings: The settings.
         own: Names of the verb's own arguments, which are left out.
-        columns: Names of the feature columns; ``None``: the features have no names.
+        settled: Settings of the data that reading them settled, such as columns by name.
     """
     settings = settings.clone()
     for name in (*own, "config"):
         settings.pop(name, None)
     _name_data_folder(settings)
-    _name_columns(settings, columns)
+    _settle(settings, settled)
     given = _make_paths_absolute(settings)
     text = str(parser.dump(settings, skip_unset=False, skip_validation=True))
     values = yaml.safe_load(text)
@@ -99,8 +99,9 @@ def _name_data_folder(settings: Namespace) -> None:
         arguments.root = absolute(os.environ["AEPRETRAIN_DATA"])
 
 
-def _name_columns(settings: Namespace, columns: Sequence[str] | None) -> None:
-    """Write the columns into the resolved config, so that the order of columns in a file does not matter."""
+def _settle(settings: Namespace, settled: Mapping[str, Any]) -> None:
+    """Write what reading the data settled into the resolved config, so that other files are read in the same way."""
     arguments = settings.data.get("init_args") or Namespace()
-    if "columns" in arguments and arguments.columns is None and columns is not None:
-        arguments.columns = list(columns)
+    for name, value in settled.items():
+        if name in arguments:
+            arguments[name] = value

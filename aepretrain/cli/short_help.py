@@ -87,6 +87,10 @@ def _group(name: str) -> str:
 
 
 def _usage(verb: str) -> str:
+    if verb == "init":
+        return "aepretrain init --data PATH [--target COLUMN] --out FILE"
+    if verb == "list":
+        return "aepretrain list [FOLDER]"
     positional = [option.value for option in OWN[verb] if not option.name.startswith("-")]
     if positional:
         more = {"evaluate": " [--other_data]", "report": ""}.get(verb, " --data PATH --out FILE [--NAME VALUE ...]")

@@ -30,7 +30,7 @@ from aepretrain.storage.guard import inside
 from aepretrain.tracking.comparison import log_comparison, name_offline_runs
 from aepretrain.tracking.wandb_mode import resolve_mode
 
-__all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "compare"]
+__all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "check_comparison", "compare"]
 
 
 def compare(
@@ -147,6 +147,32 @@ def _run_missing(
 def _set_up(
     experiment: Experiment, comparison: Comparison, out: Path, control: Experiment | None, trials: Sequence[Trial]
 ) -> Bench:
+    check_comparison(experiment, comparison, control, trials)
+    trials = trials or [Trial(experiment, control)]
+    data = trials[0].experiment.data
+    check_recorded(out, data)
+    make_folder(inside(out, "runs"))
+    record_data(out, data)
+    tracking = resolve_mode(experiment.tracking)
+    return Bench(comparison, trials, (out / "runs").absolute(), tracking, data.fingerprint())
+
+
+def check_comparison(
+    experiment: Experiment, comparison: Comparison, control: Experiment | None = None, trials: Sequence[Trial] = ()
+) -> None:
+    """Check that an experiment can be compared, and that its data can give every label budget.
+
+    Args:
+        experiment: The settings shared by all arms.
+        comparison: Arms, seeds, label budgets and baselines, for these data.
+        control: The second network; ``None`` without one.
+        trials: The experiments for every combination of ``comparison.grid``; empty without a grid.
+
+    Raises:
+        ConfigError: If the data have no classes, the experiment uses several processes, or a control or trials that
+            the comparison needs are missing.
+        DataError: If the data cannot give a label budget.
+    """
     for each in (experiment, control) if control else (experiment,):
         if not each.has_classifier:
             raise ConfigError("a comparison needs classes and finetune.epochs >= 1. Use data with labels.")
@@ -160,14 +186,7 @@ def _set_up(
         raise ConfigError(
             f"compare.grid has {len(comparison.settings())} combinations, but {len(trials)} trials are given."
         )
-    trials = trials or [Trial(experiment, control)]
-    data = trials[0].experiment.data
-    _check_budgets(data, comparison)
-    check_recorded(out, data)
-    make_folder(inside(out, "runs"))
-    record_data(out, data)
-    tracking = resolve_mode(experiment.tracking)
-    return Bench(comparison, trials, (out / "runs").absolute(), tracking, data.fingerprint())
+    _check_budgets(trials[0].experiment.data if trials else experiment.data, comparison)
 
 
 def _tell_left_out(out: Path, cells: Sequence[Cell]) -> None:

@@ -87,7 +87,9 @@ class Comparison:
         for name in ("arms", "labels"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
-                raise ConfigError(f"compare.{name} must name something, each once, but is {list(values)}.")
+                twice = [str(value) for value in dict.fromkeys(values) if list(values).count(value) > 1]
+                reason = f"names {', '.join(twice)} twice. Leave one out" if twice else "is empty. Name one at least"
+                raise ConfigError(f"compare.{name} {reason}.")
         if isinstance(self.seeds, list) and len(self.seeds) != len(self.labels):
             raise ConfigError(
                 f"compare.seeds must be one number or one per label budget: {len(self.seeds)} numbers for "
@@ -119,6 +121,11 @@ class Comparison:
     def most_seeds(self) -> int:
         """The largest number of seeds of a label budget."""
         return max(self._seeds)
+
+    @property
+    def has_default_cells(self) -> bool:
+        """Whether arms, seeds, budgets and grid are the defaults, as in a config that is not one of a comparison."""
+        return not self.grid and list(self.cells()) == list(Comparison().cells())
 
     @property
     def has_control(self) -> bool:

@@ -21,9 +21,9 @@ from aepretrain.data.examples import Examples, Source
 from aepretrain.data.float32 import check_digits, check_real, sampled_rows, to_float32
 from aepretrain.data.labels import number_classes
 from aepretrain.data.leaks import find_leaks
+from aepretrain.data.named_transforms import TransformName
 from aepretrain.data.origin import Origin
 from aepretrain.data.row_values import is_missing
-from aepretrain.data.transforms import TransformName
 from aepretrain.errors import DataError
 
 SPARSE_ROWS = 4096
@@ -43,8 +43,8 @@ class Arrays(DataModule):
         y: Labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes, in sorted
             order. ``None`` for data without classes.
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
-        transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
-            the training rows alone.
+        transform: none, standardize (mean 0, standard deviation 1), minmax (to [0, 1]) or rank_gauss (to a normal
+            distribution by quantiles) of every feature, fitted on the training rows alone.
         scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
             none or byte (always).
         more_inputs: Inputs without labels, shape ``(U, ...)``, for pretraining alone; they are not divided, so leave

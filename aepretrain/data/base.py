@@ -13,7 +13,7 @@ from torch import Tensor
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.checks import check_inputs, check_labels, check_trainable
 from aepretrain.data.examples import Examples, Source, Splits
-from aepretrain.data.file_rows import WINDOW
+from aepretrain.data.file_rows import WINDOW, join
 from aepretrain.data.inspection import inspect, missing_classes
 from aepretrain.data.labels import Labels
 from aepretrain.data.origin import Origin
@@ -70,6 +70,29 @@ class DataModule(LightningDataModule, ABC):
         most = WINDOWS * WINDOW
         return most if self.memory_limit is None else min(most, self.memory_limit // 8)
 
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of one example before the transform."""
+        return self.in_shape
+
+    @property
+    def feature_names(self) -> Sequence[str] | None:
+        """Names of the inputs of a network, in order; ``None``: they have no names."""
+        return self.columns
+
+    @property
+    def layer_defaults(self) -> dict[str, Any]:
+        """What the first layer of a config takes where it names none: ``likelihood`` and ``corruption``, or nothing."""
+        return {}
+
+    def settled(self) -> dict[str, Any]:
+        """Settings that reading the data settled, for the resolved config: a table's columns, by name."""
+        return {} if self.columns is None else {"columns": list(self.columns)}
+
+    def use_transform(self, transform: Transform) -> None:
+        """Apply the transform that a run fitted, instead of one fitted to these data."""
+        self.transform = transform
+
     def __init__(self, *, labels: int | None = None, unlabelled: int | None = None, split_seed: int = 0) -> None:
         super().__init__()
         self.name: str = type(self).__name__
@@ -112,7 +135,7 @@ class DataModule(LightningDataModule, ABC):
                 check_trainable(source.train.y, self.class_names, self.name)
                 self.add_warnings(missing_classes(source, self.class_names))
             if not self._inspected:
-                self.add_warnings(inspect(source, self.columns))
+                self.add_warnings(inspect(source, self.feature_names))
                 self._inspected = True
             self._source = source
         return self._source
@@ -127,7 +150,7 @@ class DataModule(LightningDataModule, ABC):
         """
         if self._first_division is not None and self.source().content is None:
             return self._first_division.fingerprint()
-        columns, classes = (None if names is None else tuple(names) for names in (self.columns, self.class_names))
+        columns, classes = (None if names is None else tuple(names) for names in (self.feature_names, self.class_names))
         return replace(self.source().fingerprint, columns=columns, classes=classes)
 
     def check(self, source: Source) -> None:
@@ -166,7 +189,7 @@ class DataModule(LightningDataModule, ABC):
         if self.unlabelled is not None:
             train, pool = _set_aside(train, self.unlabelled, derive_seed(seed, "unlabelled"))
         if source.unlabelled is not None:
-            pool = torch.cat([pool[:], source.unlabelled[:]])
+            pool = join(pool, source.unlabelled)
         if self.labels is not None:
             if train.y is None:
                 raise ConfigError(

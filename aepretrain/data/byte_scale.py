@@ -2,8 +2,9 @@
 
 from typing import Literal
 
+from aepretrain.data.named_transforms import TransformName, make_transform
 from aepretrain.data.origin import Origin
-from aepretrain.data.transforms import NoTransform, Scale, Transform, TransformName, make_transform
+from aepretrain.data.transforms import NoTransform, Scale, Transform
 from aepretrain.errors import ConfigError
 
 ScaleName = Literal["auto", "none", "byte"]

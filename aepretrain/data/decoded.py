@@ -92,13 +92,13 @@ class DecodedData(StoredData):
 
     def read(self) -> tuple[FileRows, Tensor | None]:
         path, count = self._cache_file(), self.count()
-        size = count * torch.Size(self.in_shape).numel() * TYPES[self.dtype].itemsize
+        size = count * torch.Size(self.raw_shape).numel() * TYPES[self.dtype].itemsize
         try:
             if self._fault(path, size) is not None:
                 self._make(path, size)
         except StorageError as error:
             raise type(error)(f"{error} The folder is named by --data.cache.") from error
-        file = RowFile(path, self.in_shape, TYPES[self.dtype])
+        file = RowFile(path, self.raw_shape, TYPES[self.dtype])
         numbers, identity = torch.arange(count), identity_of(path)
         return FileRows(file, numbers, identity, transform=self.transform, budget=self.read_ahead), self.y
 
@@ -109,7 +109,7 @@ class DecodedData(StoredData):
 
     def _cache_file(self) -> Path:
         files = [f"{os.path.relpath(path, self.root)} {_facts(path)}" for path in self.files()]
-        content = _digest([self.settings(), list(self.in_shape), self.dtype, *files])
+        content = _digest([self.settings(), list(self.raw_shape), self.dtype, *files])
         return self.cache / f"{self._place}-{content}.bin"
 
     def _fault(self, path: Path, size: int) -> str | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.given_splits import EXAMPLES, ORDER, number_splits
 from aepretrain.data.groups import check_splits, number_groups, take_groups
-from aepretrain.data.neighbours import alike_neighbours
+from aepretrain.data.neighbours import alike_neighbours, overlap_at_borders
 from aepretrain.data.origin import Origin
 from aepretrain.data.random_division import divide_rows, draw
 from aepretrain.data.times import first_times, rank_times, take_last
@@ -233,7 +233,12 @@ class Division:
 
     def remarks(self, examples: Examples, parts: Sequence[Tensor]) -> dict[str, Any]:
         """What is to be said of the division, as arguments of :class:`~aepretrain.data.examples.Source`."""
-        warnings = alike_neighbours(examples.x, examples.y) if self.is_random else self._doubts(parts)
+        if self.is_random:
+            warnings = alike_neighbours(examples.x, examples.y)
+        elif self.times is not None and self.groups is None:
+            warnings = overlap_at_borders(examples.x)
+        else:
+            warnings = self._doubts(parts)
         return {"division": self.words(parts, has_classes=examples.y is not None), "warnings": warnings}
 
     def _doubts(self, parts: Sequence[Tensor]) -> list[str]:
@@ -243,7 +248,7 @@ class Division:
                 "every row is a group of its own, so that data.groups changes nothing. Name groups that rows share, or "
                 "leave it out."
             ]
-        if self.times is None or self.groups is None:
+        if self.times is None:
             return []
         train, *held_out = (self.times[rows.numpy()] for rows in parts)
         first = min(int(held_out[HELD_OUT.index(split)].min()) for split in self.open_splits)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.read_ahead import WINDOWS, ReadAhead
-from aepretrain.data.rows import PIECE, Rows, digest_of
+from aepretrain.data.rows import PIECE, Inputs, Rows, digest_of
 from aepretrain.data.transforms import Transform
 from aepretrain.errors import DataError
 from aepretrain.storage.guard import open_regular
@@ -148,7 +148,8 @@ class FileRows(Rows):
         self.transform = transform
         self.budget = budget
         self.device = torch.device(device)
-        self.shape = torch.Size((len(numbers), *file.row_shape))
+        row_shape = file.row_shape if transform is None else transform.out_shape(file.row_shape)
+        self.shape = torch.Size((len(numbers), *row_shape))
         self._ahead: ReadAhead | None = None
 
     @property
@@ -162,14 +163,18 @@ class FileRows(Rows):
     @property
     def piece(self) -> int:
         """Rows per read when all rows are read."""
-        return max(1, PIECE // (torch.Size(self.file.row_shape).numel() * 4))
+        return max(1, PIECE // self._row_bytes)
 
     @property
     def window(self) -> int:
         """Rows in one window of the read-ahead."""
         # The raw and the converted window exist at the same time during conversion.
-        row_bytes = torch.Size(self.file.row_shape).numel() * 4 + self.file.row_bytes
-        return max(1, min(WINDOW, self.budget // WINDOWS) // row_bytes)
+        return max(1, min(WINDOW, self.budget // WINDOWS) // (self._row_bytes + self.file.row_bytes))
+
+    @property
+    def _row_bytes(self) -> int:
+        """Bytes of a row as float32, before or after the transform, whichever is more."""
+        return max(torch.Size(self.file.row_shape).numel(), self.shape[1:].numel()) * 4
 
     @property
     def index_device(self) -> torch.device:
@@ -184,7 +189,7 @@ class FileRows(Rows):
         return (_read(self.file, self.numbers[rows], self.transform) if found is None else found).to(self.device)
 
     def _read_slice(self, numbers: Tensor) -> Tensor:
-        whole = torch.empty(len(numbers), *self.file.row_shape)
+        whole = torch.empty(len(numbers), *self.shape[1:])
         begin = 0
         for part in numbers.split(self.piece):
             whole[begin : begin + len(part)] = _read(self.file, part, self.transform)
@@ -198,7 +203,13 @@ class FileRows(Rows):
 
     def raw(self) -> "FileRows":
         """The same rows without the transform."""
-        return FileRows(self.file, self.numbers, self.identity, budget=self.budget, device=self.device)
+        return self.scaled_by(None)
+
+    def scaled_by(self, transform: Transform | None) -> "FileRows":
+        """The same rows with another transform."""
+        return FileRows(
+            self.file, self.numbers, self.identity, transform=transform, budget=self.budget, device=self.device
+        )
 
     def to(self, device: torch.device | str) -> Self:
         return type(self)(
@@ -239,6 +250,14 @@ class FileRows(Rows):
     def __del__(self) -> None:
         if getattr(self, "_ahead", None) is not None:
             self._stop()
+
+
+def join(x: Inputs, y: Inputs) -> Inputs:
+    """The rows of one after those of the other: without reading them if both are rows of one file."""
+    if isinstance(x, FileRows) and isinstance(y, FileRows) and x.file is y.file:
+        numbers = torch.cat([x.numbers, y.numbers])
+        return FileRows(x.file, numbers, x.identity, transform=x.transform, budget=x.budget, device=x.device)
+    return torch.cat([x[:], y[:]])
 
 
 def _read(file: RowFile, numbers: Tensor, transform: Transform | None) -> Tensor:

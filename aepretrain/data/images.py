@@ -1,5 +1,6 @@
 """Image data sets from torchvision: MNIST, Fashion-MNIST, CIFAR-10."""
 
+import contextlib
 import os
 from abc import abstractmethod
 from collections.abc import Callable
@@ -103,13 +104,19 @@ class TorchvisionImages(DataModule):
         return Examples(self.transform(pixels), labels)
 
     def _read_or_download(self, folder: Path, train: bool) -> Any:
+        lock = folder / f".{self.name}.lock"
         try:
-            return self.reader(folder, train=train, download=False)
+            found = self.reader(folder, train=train, download=False)
         except RuntimeError:
             if not self.download or not os.access(folder, os.W_OK):
                 raise
+        else:
+            if lock.exists():  # left by a process that was killed while it downloaded
+                with contextlib.suppress(OSError), locked(lock, wait=False):
+                    pass
+            return found
         # One process downloads, the others wait for it.
-        with locked(folder / f".{self.name}.lock"):
+        with locked(lock):
             return self.reader(folder, train=train, download=True)
 
     def channels_first(self, pixels: Tensor) -> Tensor:

@@ -8,14 +8,15 @@ from filelock import FileLock
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock file, and remove it afterwards.
 
     Args:
         path: The lock file, in a folder that exists.
+        wait: Whether to wait for another process that holds it.
 
     Raises:
-        OSError: If it cannot be made.
+        OSError: If it cannot be made, or another process holds it and is not waited for.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -26,7 +27,7 @@ def locked(path: Path) -> Iterator[None]:
         >>> len(list(folder.iterdir()))
         0
     """
-    with FileLock(path):
+    with FileLock(path, timeout=-1 if wait else 0):
         try:
             yield
         finally:

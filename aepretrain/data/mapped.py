@@ -14,12 +14,12 @@ from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.float32 import check_real
 from aepretrain.data.labels import number_classes
+from aepretrain.data.named_transforms import TransformName
 from aepretrain.data.npy import NpyHeader, check_fits_float32, read_labels
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
 from aepretrain.data.rows import pieces
 from aepretrain.data.stored import TYPES, StoredData
-from aepretrain.data.transforms import TransformName
 from aepretrain.data.value_files import read_values
 from aepretrain.errors import DataError
 
@@ -34,8 +34,8 @@ class MappedArray(StoredData):
         x: File with the inputs, shape ``(N, ...)``: numbers or booleans, which are read as float32.
         y: File with the labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes,
             in sorted order. ``None`` for data without classes.
-        transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
-            the training rows alone.
+        transform: none, standardize (mean 0, standard deviation 1), minmax (to [0, 1]) or rank_gauss (to a normal
+            distribution by quantiles) of every feature, fitted on the training rows alone.
         scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
             none or byte (always).
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.

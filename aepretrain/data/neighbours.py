@@ -1,5 +1,8 @@
 """Rows that are much like the next row in their file, as overlapping windows are."""
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -45,7 +48,8 @@ def alike_neighbours(x: Inputs, y: Tensor | None) -> list[str]:
         []
     """
     generator = torch.Generator().manual_seed(0)
-    if found := _overlap(x, generator) or _likeness(x, y, generator):
+    windows = _overlap(x, generator)
+    if found := windows.words if windows else _likeness(x, y, generator):
         return [
             f"{found}, and a random division puts such rows into different splits, so that figures on held-out "
             "examples say too much. If rows are windows, series or repeated measurements, set data.order time or "
@@ -54,8 +58,41 @@ def alike_neighbours(x: Inputs, y: Tensor | None) -> list[str]:
     return []
 
 
-def _overlap(x: Inputs, generator: torch.Generator) -> str | None:
-    """Words on windows that overlap: the next row holds the same values, shifted along an axis."""
+def overlap_at_borders(x: Inputs) -> list[str]:
+    """A warning if rows are windows that overlap, and are divided by time: they do so at the borders, too.
+
+    Args:
+        x: All inputs, shape ``(N, ...)``, in the order of the user's rows.
+
+    Example:
+        >>> series = torch.randn(500, generator=torch.Generator().manual_seed(0))
+        >>> overlap_at_borders(series.unfold(0, 20, 5))[0].partition(";")[2]
+        ' at the borders of data.order time, the last 3 rows of a split share values with the next split. Set \
+data.groups to the recordings, or leave rows out there.'
+        >>> overlap_at_borders(series.unfold(0, 20, 20))
+        []
+    """
+    windows = _overlap(x, torch.Generator().manual_seed(0))
+    if windows is None:
+        return []
+    count = math.ceil(windows.width / windows.shift) - 1
+    last = "last row of a split shares" if count == 1 else f"last {count} rows of a split share"
+    return [
+        f"{windows.words}; at the borders of data.order time, the {last} values with the next split. Set data.groups "
+        "to the recordings, or leave rows out there."
+    ]
+
+
+class _Windows(NamedTuple):
+    """Windows that overlap: words on them, the shift from one row to the next, and their width."""
+
+    words: str
+    shift: int
+    width: int
+
+
+def _overlap(x: Inputs, generator: torch.Generator) -> _Windows | None:
+    """Windows that overlap: the next row holds the same values, shifted along an axis."""
     most = min(WINDOWS, WIDE // x.shape[1:].numel())
     if len(x.shape) > 3 or len(x) < LEAST or not most:
         return None
@@ -70,10 +107,11 @@ def _overlap(x: Inputs, generator: torch.Generator) -> str | None:
             same = (shared == following.narrow(axis, 0, width - shift)).flatten(1).all(dim=1)
             count = sum(len(row.unique()) >= VALUES for row in shared[same])
             if count >= ALIKE * len(rows):
-                return (
+                words = (
                     f"rows are overlapping windows: {count} of {len(rows)} sampled rows hold {width - shift} of the "
                     f"{width} values of the row after them"
                 )
+                return _Windows(words, shift, width)
     return None
 
 

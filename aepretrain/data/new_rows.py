@@ -5,12 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from aepretrain.data.checks import check_inputs
+from aepretrain.data.file_rows import FileRows
 from aepretrain.data.image_folder import ImageFolder
 from aepretrain.data.mapped import MappedArray
 from aepretrain.data.origin import Origin
 from aepretrain.data.parquet import ParquetFolder
 from aepretrain.data.rows import Inputs
+from aepretrain.data.table_files import is_table, open_table
+from aepretrain.data.table_rows import TableRows, check_names
+from aepretrain.data.table_transform import TableTransform
+from aepretrain.data.transforms import Transform
 from aepretrain.errors import DataError
 
 PICTURE_SETTINGS = ("size", "grey", "background", "on_bad", "cache")
@@ -38,15 +45,24 @@ class NewRows:
 
 
 def open_new_rows(
-    path: Path, in_shape: tuple[int, ...], *, columns: Sequence[str] | None, settings: Mapping[str, Any]
+    path: Path,
+    in_shape: tuple[int, ...],
+    *,
+    columns: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    transform: Transform | None = None,
 ) -> NewRows:
-    """Open a ``.npy`` file, a Parquet file or folder, or a folder of pictures. Its rows may exceed memory.
+    """Open a ``.npy`` file, a table, or a folder of pictures. Its rows may exceed memory.
+
+    A run that was trained on a :class:`~aepretrain.data.table.Table` takes CSV and Parquet files, others take Parquet
+    files of numbers.
 
     Args:
         path: The file or folder.
         in_shape: Shape of one example of the run.
         columns: Names of the features of the run, in order; ``None``: they have no names.
         settings: Settings of the run's data source: those that say how pictures are read are taken, and ``target``.
+        transform: The run's transform, which describes the columns of a table; ``None``: it is not known.
 
     Raises:
         DataError: If the path is missing or of an unknown kind, columns are missing, or rows have another shape or are
@@ -62,6 +78,8 @@ def open_new_rows(
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"--data names {path}, which does not exist. Check the path.")
+    if isinstance(transform, TableTransform):
+        return _mixed_table(path, transform, settings)
     if path.suffix == ".npy":
         rows = _array(path)
     elif path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
@@ -95,6 +113,25 @@ def _table(path: Path, columns: Sequence[str] | None, settings: Mapping[str, Any
     labels = None if target is None else data.values_of(target)
     notes = [note for note in data.notes if not note.startswith("left out, not in data.columns")]
     return NewRows(data.read()[0].raw(), labels=None if labels is None else labels.tolist(), notes=notes)
+
+
+class _NewTable(TableRows):
+    """All rows of a table, without labels."""
+
+    def read(self) -> tuple[FileRows, Tensor | None]:
+        return super().read()
+
+
+def _mixed_table(path: Path, transform: TableTransform, settings: Mapping[str, Any]) -> NewRows:
+    if not is_table(path):
+        raise DataError(
+            f"--data names {path}, but the run was trained on a table. Give a CSV or Parquet file or folder."
+        )
+    parts = open_table(path, "--data")
+    check_names(parts, [column.name for column in transform.columns], "other data by --data")
+    data = _NewTable(path, parts, transform.columns, **_chosen(settings, TABLE_SETTINGS))
+    x, labels = data.read()[0].raw(), data.values_of(settings.get("target"))
+    return NewRows(x, labels=labels, notes=[f"{path}: {data.count():,} rows.", *data.unknown_values()])
 
 
 def _pictures(path: Path, settings: Mapping[str, Any]) -> NewRows:

@@ -66,7 +66,10 @@ class NpyHeader:
         if any(type(length) is not int or length < 0 for length in shape):
             raise DataError(f"{path} is no .npy file: its shape is {shape!s:.40}. {_how_to_save(path)}")
         if dtype.hasobject:
-            raise DataError(f"{path} holds pickled objects, which may run code. Save an array of numbers by np.save.")
+            raise DataError(
+                f"{path} holds pickled objects, which may run code. Save numbers, np.save('{path.name}', "
+                "array.astype(np.float32)), or labels as text, array.astype(str)."
+            )
         if fortran and len(shape) > 1:
             raise DataError(
                 f"{path} is stored column by column. Save it row by row: np.save(path, np.ascontiguousarray(array))."

@@ -13,10 +13,10 @@ from aepretrain.data.decoded import DecodedData
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
 from aepretrain.data.labels import number_classes
+from aepretrain.data.named_transforms import TransformName, make_transform
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.parquet_columns import describe_columns, read_column
 from aepretrain.data.parquet_files import TableFile, find_files, open_file, read_files, unreadable
-from aepretrain.data.transforms import TransformName, make_transform
 from aepretrain.errors import DataError
 
 PIECE = 4 << 20
@@ -40,8 +40,8 @@ class ParquetFolder(DecodedData):
         columns: Feature columns, which hold numbers or lists of one length, in this order whatever their order in a
             file, and partition keys that are numbers (``year=2025``); ``None`` is all columns but those of labels,
             groups, times and splits, in the order of the first file.
-        transform: none, standardize (mean 0, standard deviation 1) or minmax (to [0, 1]) of every feature, fitted on
-            the training rows alone.
+        transform: none, standardize (mean 0, standard deviation 1), minmax (to [0, 1]) or rank_gauss (to a normal
+            distribution by quantiles) of every feature, fitted on the training rows alone.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
         groups: Column or partition key with the group of every row, such as its subject or machine: a group stays in

@@ -89,8 +89,8 @@ def describe_columns(names: Sequence[str], files: Sequence[TableFile]) -> list[F
         if numbers and len(numbers) <= MOST_LISTED:
             way_out = f"leave {'it' if one else 'them'} out: --data.columns '[{', '.join(numbers)}]'"
         raise DataError(
-            f"{files[0].path}: {'column' if one else 'columns'} {held} {'holds' if one else 'hold'} no numbers. Encode "
-            f"{'it' if one else 'them'} as numbers, or {way_out}."
+            f"{files[0].path}: {'column' if one else 'columns'} {held} {'holds' if one else 'hold'} no numbers. Read "
+            f"{'it' if one else 'them'} by --data Table, or {way_out}."
         )
     return found
 

@@ -101,10 +101,10 @@ def open_file(path: Path) -> Any:
 def unreadable(path: Path, error: Exception) -> DataError:
     """The error for a file that pyarrow cannot read."""
     if "magic bytes" in str(error):
-        way = f"pandas.read_csv('{path}')" if path.suffix.lower() in (".csv", ".txt", ".tsv") else "table"
-        return DataError(
-            f"{path} is no Parquet file, or a damaged one. Write one in Python: {way}.to_parquet('table.parquet')."
-        )
+        way = "Write one in Python: table.to_parquet('table.parquet')."
+        if path.suffix.lower() in (".csv", ".txt", ".tsv"):
+            way = f"Name it by --data Table --data.root {path}."
+        return DataError(f"{path} is no Parquet file, or a damaged one. {way}")
     return DataError(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}. Write it again.")
 
 

@@ -11,6 +11,7 @@ from aepretrain.data.images import CIFAR10, MNIST, FashionMNIST
 from aepretrain.data.mapped import MappedArray
 from aepretrain.data.parquet import ParquetFolder
 from aepretrain.data.patterns import OneHotPatterns
+from aepretrain.data.table import Table
 
 __all__ = [
     "CIFAR10",
@@ -27,6 +28,7 @@ __all__ = [
     "ParquetFolder",
     "Source",
     "Splits",
+    "Table",
     "balanced_subset",
     "divide",
 ]

@@ -13,9 +13,10 @@ from aepretrain.data.budget import format_bytes, parse_budget
 from aepretrain.data.checks import check_inputs, check_labels
 from aepretrain.data.division import Division
 from aepretrain.data.examples import Examples, Source
-from aepretrain.data.file_rows import FileRows
+from aepretrain.data.file_rows import FileRows, join
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.origin import Origin
+from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError
 
 HELD_OUT = 10_000
@@ -70,6 +71,20 @@ class StoredData(DataModule):
     def files(self) -> Sequence[Path]:
         """The user's files, in a fixed order."""
 
+    def check_raw(self, x: FileRows) -> None:
+        """Raise a DataError unless all raw rows can be scaled: they must be finite."""
+        if x.file.dtype != torch.uint8:
+            check_inputs(x, self.raw_shape, self.origin)
+
+    def without_labels(self, x: FileRows, rows: Sequence[Tensor]) -> FileRows | None:
+        """Rows for pretraining alone, from the same file; ``None``: there are none.
+
+        Args:
+            x: The rows that are divided.
+            rows: Indices of the training, validation and test examples among them.
+        """
+        return None
+
     @property
     def origin(self) -> Origin:
         """Names rows and columns in messages as the user knows them."""
@@ -77,26 +92,31 @@ class StoredData(DataModule):
 
     def load(self) -> Source:
         x, y = self.read()
-        if x.file.dtype != torch.uint8:
-            check_inputs(x.raw(), self.in_shape, self.origin)
+        self.check_raw(x.raw())
         if self.num_classes is not None:
             check_labels(y, len(x), self.num_classes, self.name)
         self.add_warnings(find_leaks(x.raw(), _by_row(x, y), self.origin))
         division = self.division.subset(x.numbers)
         validation, test = (self._held_out(name, division.undivided(len(x))) for name in ("validation", "test"))
         rows = division.rows(len(x), y, validation, test, self.split_seed)
+        extra = self.without_labels(x, rows)
         if not self.transform.is_fitted:
-            self.transform.fit(x.raw().subset(rows[0]))
+            known = x.raw().subset(rows[0])
+            self.transform.fit(known if extra is None else join(known, extra.raw()))
         if self.transform.statistics:
             check_inputs(x, self.in_shape, replace(self.origin, name=f"{self.origin.name}, {self.transform.words}"))
+        pool: Inputs | None = extra
         train, held_out, tested = (Examples(x, y)[part] for part in rows)
-        if self.memory_limit is not None and 2 * x.nbytes > self.memory_limit:
+        nbytes = x.nbytes + (0 if extra is None else extra.nbytes)
+        if self.memory_limit is not None and 2 * nbytes > self.memory_limit:
             self._check_held_out(x.nbytes // len(x) * (len(held_out) + len(tested)))
         else:
-            train = _in_memory(train)
-        content = {"inputs": x.raw(), "labels": y, **division.content()}
+            train, pool = _in_memory(train), None if extra is None else extra[:]
+        unlabelled = {} if extra is None else {"inputs without labels": extra.raw()}
+        content = {"inputs": x.raw(), "labels": y, **unlabelled, **division.content()}
         remarks = division.remarks(Examples(x.raw(), y), rows)
-        return Source(train, _in_memory(held_out), _in_memory(tested), content=content, files=self.files(), **remarks)
+        splits = (train, _in_memory(held_out), _in_memory(tested))
+        return Source(*splits, unlabelled=pool, content=content, files=self.files(), **remarks)
 
     def check(self, source: Source) -> None:
         """Do nothing: :meth:`load` checks all rows before they are divided, by their numbers in the user's files."""

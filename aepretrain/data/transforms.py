@@ -2,21 +2,19 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from aepretrain.data.rows import Inputs, pieces
-from aepretrain.errors import ConfigError, DataError
+from aepretrain.errors import DataError
 from aepretrain.parts.moments import Moments
-
-TransformName = Literal["none", "standardize", "minmax"]
-"""Names of the transforms in a config."""
 
 
 class Transform(nn.Module, ABC):
-    """The map from raw values to the inputs of a network, one feature at a time.
+    """The map from raw values to the inputs of a network, one feature or column at a time.
 
     The state is held in buffers: it moves to a device with its module, and is saved in the same file as the weights.
     All arithmetic is in float32. A subclass implements :meth:`scale_` and :meth:`inverse`. A subclass that is fitted to
@@ -29,7 +27,7 @@ class Transform(nn.Module, ABC):
     """
 
     statistics: tuple[str, ...] = ()
-    """Names of the buffers that :meth:`fit` computes, each of the shape of one example."""
+    """Names of the buffers that :meth:`fit` computes, each of the shape of one example unless the class says more."""
     words: str
     """Description of the transform."""
 
@@ -55,7 +53,7 @@ class Transform(nn.Module, ABC):
         return self
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Float32 inputs of the network for raw values of any type, both of shape ``(B, *in_shape)``."""
+        """Float32 inputs of the network, ``(B, *out_shape)``, for raw values of any type, ``(B, *in_shape)``."""
         return self.scale_(raw.to(torch.float32, copy=True))
 
     @abstractmethod
@@ -65,6 +63,14 @@ class Transform(nn.Module, ABC):
     @abstractmethod
     def inverse(self, scaled: Tensor) -> Tensor:
         """Raw values of scaled ones, shape ``(B, *in_shape)``, up to rounding."""
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one scaled example, given that of a raw one: the same, unless columns become several features."""
+        return in_shape
+
+    def names_out(self, columns: Sequence[str]) -> list[str]:
+        """Names of the scaled features, given those of the raw ones."""
+        return list(columns)
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as plain values."""
@@ -80,12 +86,16 @@ class Transform(nn.Module, ABC):
         shapes = [f"{name}={tuple(getattr(self, name).shape)}" for name in self.statistics if self.is_fitted]
         return ", ".join([f"{key}={value}" for key, value in self.arguments().items()] + shapes)
 
+    def _fitted_shape(self) -> torch.Size:
+        """Shape of the examples that the transform was fitted to."""
+        return getattr(self, self.statistics[0]).shape
+
     def _check(self, x: Tensor) -> None:
         """Raise a ValueError unless the transform is fitted to examples of this shape."""
         name = type(self).__name__
         if not self.is_fitted:
             raise ValueError(f"{name} has not seen any training rows. Call fit(x) first.")
-        in_shape = getattr(self, self.statistics[0]).shape
+        in_shape = self._fitted_shape()
         if x.shape[1:] != in_shape:
             raise ValueError(
                 f"{name} was fitted to examples of shape {tuple(in_shape)}, but got {tuple(x.shape[1:])}. "
@@ -241,26 +251,6 @@ class MinMax(Transform):
 
     def arguments(self) -> dict[str, Any]:
         return {"clamp": self.clamp}
-
-
-TRANSFORMS: dict[str, type[Transform]] = {cls.__name__: cls for cls in (NoTransform, Scale, Standardize, MinMax)}
-"""The transforms that a saved encoder may contain."""
-NAMED: dict[str, type[Transform]] = {"none": NoTransform, "standardize": Standardize, "minmax": MinMax}
-
-
-def make_transform(name: str) -> Transform:
-    """The transform that a config names, not fitted yet.
-
-    Raises:
-        ConfigError: If no transform has this name.
-
-    Example:
-        >>> make_transform("standardize").is_fitted
-        False
-    """
-    if name not in NAMED:
-        raise ConfigError(f"data.transform must be one of {', '.join(NAMED)}, but is {name!r}.")
-    return NAMED[name]()
 
 
 class Statistics(NamedTuple):

@@ -19,7 +19,7 @@ from aepretrain.layers import (
 from aepretrain.layers.diagnostics import CodeStatistics
 from aepretrain.parts.coders import Dense
 from aepretrain.parts.corruptions import GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
-from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian
+from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Mixed
 from aepretrain.parts.penalties import L1, KLSparsity, SparsityPenalty
 
 VARIANTS = (
@@ -31,7 +31,7 @@ VARIANTS = (
     VariationalAutoencoder,
 )
 CORRUPTIONS = (GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise)
-LIKELIHOODS = (Bernoulli, Categorical, Gaussian)
+LIKELIHOODS = (Bernoulli, Categorical, Gaussian, Mixed)
 
 
 def reason_not_batchable(layer: Autoencoder) -> str | None:

@@ -20,6 +20,7 @@ from aepretrain.layers import Autoencoder, StageModule
 from aepretrain.parts.noise import derive_seed
 from aepretrain.results.stage import StageRecord
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
+from aepretrain.training.acceleration.recordable import record_if_possible
 from aepretrain.training.chunks import ChunkLength
 from aepretrain.training.context import RunContext, no_loggers
 from aepretrain.training.loop import OptimizerStep, run_epochs
@@ -168,6 +169,7 @@ def train_ensemble(
         if each is not None:
             each.begin(resume=False)
     take_step = OptimizerStep(state, noise, fabric, shared.trainer)
+    record_if_possible(take_step, stage)
     saves = SavePoints(stage, shared.saving, None, fabric, step=0)
     title = f"{stage}, {len(modules)} seeds"
     progress = StageProgress(title, settings.epochs, len(batches), module.monitor, is_shown=shared.progress)

@@ -128,6 +128,6 @@ def load_autoencoder(path: str | Path) -> StackedAutoencoder:
     except (TypeError, ValueError, RuntimeError, LookupError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{folder}: the decoders do not take the codes of the encoder: {reason}") from error
-    if tuple(rebuilt) != encoder.in_shape:
-        raise StorageError(f"{folder}: the decoders lead to {tuple(rebuilt)}, but in_shape is {encoder.in_shape}.")
+    if tuple(rebuilt) != (taken := encoder.scaled_shape):
+        raise StorageError(f"{folder}: the decoders lead to {tuple(rebuilt)}, but in_shape is {taken}.")
     return autoencoder

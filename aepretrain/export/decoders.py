@@ -15,12 +15,12 @@ from aepretrain.errors import StorageError
 from aepretrain.export.architecture import build, describe
 from aepretrain.export.tensors import read_tensors
 from aepretrain.parts.coders import Transposed
-from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Mixed
 from aepretrain.results.records import shown
 
 DECODERS = "decoder.safetensors"
 """The file of the weights of all decoders."""
-LIKELIHOODS: dict[str, type[Likelihood]] = {cls.__name__: cls for cls in (Gaussian, Bernoulli, Categorical)}
+LIKELIHOODS: dict[str, type[Likelihood]] = {cls.__name__: cls for cls in (Gaussian, Bernoulli, Categorical, Mixed)}
 """The likelihoods that a saved decoder may have."""
 
 

@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from aepretrain.data.transforms import TRANSFORMS, NoTransform, Transform
+from aepretrain.data.named_transforms import TRANSFORMS
+from aepretrain.data.transforms import NoTransform, Transform
 from aepretrain.errors import StorageError
 from aepretrain.export.architecture import build, describe
 from aepretrain.export.decoders import DECODERS, has_decoders, pack_decoders
@@ -58,7 +59,7 @@ def save_encoder(
     Args:
         encoder: The layers: plain torch modules, such as ``GreedyStack.encoder``.
         path: The folder, created if missing.
-        in_shape: Shape of one input, without the batch dimension.
+        in_shape: Shape of one raw input, without the batch dimension.
         transform: The fitted transform of raw values, such as ``data.transform``; ``None`` for no transform.
         columns: Names of the feature columns, in order.
         classes: Names of the classes, in the order of their labels.
@@ -154,15 +155,16 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
     weights, tensors = read_tensors(path, expected)
     if _digest(weights, config) != config["sha256"]:
         raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
-    _check_shapes(layers, config, folder / "config.json")
+    scaled_shape = before.out_shape(tuple(config["in_shape"]))
+    _check_shapes(layers, scaled_shape, config, folder / "config.json")
     state = {name.removeprefix(TRANSFORM): tensors.pop(name) for name in list(tensors) if name.startswith(TRANSFORM)}
     layers.load_state_dict(tensors, strict=True, assign=True)
-    layers.in_shape = tuple(config["in_shape"])  # type: ignore[assignment]
+    layers.in_shape = scaled_shape  # type: ignore[assignment]
     before.load_state_dict(state, strict=True, assign=True)
     return Encoder(
         before if transform else NoTransform(),
         layers,
-        config["in_shape"],
+        config["in_shape"] if transform else scaled_shape,
         config["code_shape"],
         columns=columns,
         class_names=classes,
@@ -227,14 +229,14 @@ def _names(config: Mapping[str, Any], key: str, path: Path) -> list[str] | None:
     return names
 
 
-def _check_shapes(encoder: nn.Module, config: Mapping[str, Any], path: Path) -> None:
+def _check_shapes(encoder: nn.Module, scaled_shape: Sequence[int], config: Mapping[str, Any], path: Path) -> None:
     """Check input and code shapes against the config, with a forward pass on the meta device."""
     try:
-        code_shape = encoder(torch.empty(1, *config["in_shape"], device="meta")).shape[1:]
+        code_shape = encoder(torch.empty(1, *scaled_shape, device="meta")).shape[1:]
     # Whatever torch raises here is about the arguments of a layer, such as a division by a stride of 0.
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise StorageError(f"{path}: the encoder cannot take its in_shape {config['in_shape']}: {reason}") from error
+        raise StorageError(f"{path}: the encoder cannot take its in_shape {list(scaled_shape)}: {reason}") from error
     if list(code_shape) != config["code_shape"]:
         raise StorageError(f"{path}: the code has the shape {list(code_shape)}, but code_shape is another.")
 

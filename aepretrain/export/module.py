@@ -17,7 +17,7 @@ class Encoder(nn.Module):
     Args:
         transform: :math:`t`, from raw values to the inputs that the layers were trained on.
         layers: :math:`f`, the map ``(B, *in_shape) -> (B, *code_shape)``, for further training.
-        in_shape: Shape of one input, without the batch dimension.
+        in_shape: Shape of one raw input, without the batch dimension.
         code_shape: Shape of one code.
         columns: Names of the feature columns, in order; a column of lists holds several features. ``None`` if unnamed.
         class_names: Names of the classes in the training data, in the order of their labels; ``None`` if unnamed.
@@ -52,8 +52,13 @@ class Encoder(nn.Module):
         """Number of values in a code."""
         return math.prod(self.code_shape)
 
+    @property
+    def scaled_shape(self) -> tuple[int, ...]:
+        """Shape of one input of the layers, without the batch dimension."""
+        return self.transform.out_shape(self.in_shape)
+
     def preprocess(self, raw: Tensor) -> Tensor:
-        """Scale raw values ``(B, *in_shape)`` of any dtype, as the layers take them."""
+        """Scale raw values ``(B, *in_shape)`` of any dtype, as the layers take them: ``(B, *scaled_shape)``."""
         return self.transform(raw)
 
     def forward(self, raw: Tensor, *, return_all: bool = False) -> Tensor | list[Tensor]:
@@ -73,5 +78,5 @@ class Encoder(nn.Module):
         return list(accumulate(layers, lambda h, layer: layer(h), initial=scaled))[1:]
 
     def code(self, scaled: Tensor) -> Tensor:
-        """Compute codes ``(B, *code_shape)`` of scaled inputs ``(B, *in_shape)``."""
+        """Compute codes ``(B, *code_shape)`` of scaled inputs ``(B, *scaled_shape)``."""
         return self.layers(scaled)

@@ -67,6 +67,8 @@ def finetune(
 ) -> FineTuned:
     """Train a head on the labelled examples, and keep the best epoch by its ``monitor``.
 
+    Training starts from the head's present weights: a second call goes on from those of the first.
+
     Args:
         head: Head and encoder, trained end to end; the head alone if its encoder is frozen.
         data: Source of labelled training and validation examples; test examples are not used.
@@ -105,12 +107,21 @@ def prepare_head(head: Head, finetuning: FineTuning, train: list[Inputs]) -> Non
     Raises:
         ConfigError: If the head does not measure ``finetuning.monitor``.
     """
+    choose_epoch(head, finetuning)
+    head.fit_targets(train[1][:])
+
+
+def choose_epoch(head: Head, finetuning: FineTuning) -> None:
+    """Tell a head which figure chooses its epoch.
+
+    Raises:
+        ConfigError: If the head does not measure ``finetuning.monitor``.
+    """
     if finetuning.monitor is not None:
         try:
             head.watch(finetuning.monitor)
         except ValueError as error:
             raise ConfigError(f"finetune.{error}") from error
-    head.fit_targets(train[1][:])
 
 
 def labelled(data: DataModule, context: RunContext) -> tuple[list[Inputs], list[Inputs]]:

@@ -20,8 +20,7 @@ class Head(StageModule, ABC):
     .. math:: \min_{W, b \,(, f)} \; \mathbb E_{x, y} \, \ell(W f(x) + b, y)
 
     The output layer starts at zero, so heads on different encoders start with equal outputs. A subclass implements
-    :meth:`loss`, :meth:`validation_values` and :meth:`measure`, and sets ``monitor``, ``mode``, ``monitors`` and
-    ``columns``.
+    :meth:`loss`, :meth:`validation_values` and :meth:`measure`, and sets ``monitor``, ``mode`` and ``monitors``.
 
     Args:
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
@@ -56,8 +55,6 @@ class Head(StageModule, ABC):
 
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]]
     """The validation figures that may choose the epoch, and whether the smallest or the largest is best."""
-    columns: tuple[str, ...]
-    """Names of the main metrics of :meth:`measure`, the most important first."""
 
     def __init__(
         self,
@@ -109,7 +106,7 @@ class Head(StageModule, ABC):
             ValueError: If the head does not measure it.
         """
         if name not in self.monitors:
-            raise ValueError(f"monitor must be one of {', '.join(self.monitors)}, but got {name!r}.")
+            raise ValueError(f"monitor must be one of {', '.join(self.monitors)}, but got {name!r}. Name one of these.")
         self.monitor, self.mode = f"val/{name}", self.monitors[name]
 
     def fit_targets(self, y: Tensor) -> None:

@@ -50,8 +50,6 @@ class Classifier(Head):
 
     monitor = "val/accuracy"
     mode = "max"
-    columns = ("accuracy", "error")
-
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]] = {
         "accuracy": "max",
         "balanced_accuracy": "max",

@@ -34,7 +34,6 @@ class Regressor(Head):
 
     monitor = "val/loss"
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]] = {"loss": "min"}
-    columns = ("rmse", "r2")
 
     def __init__(self, encoder: nn.Module, targets: int = 1, **kwargs: Any) -> None:
         if targets < 1:

@@ -153,9 +153,11 @@ class SwapNoise(Corruption):
 
     Args:
         p: Probability that a feature is replaced, in ``[0, 1)``.
+        groups: Sizes of the last groups of features, which are replaced as a whole, such as the one-hot features of a
+            category; the features before them are replaced one by one.
 
     Raises:
-        ValueError: If ``p`` lies outside ``[0, 1)``.
+        ValueError: If ``p`` lies outside ``[0, 1)``, or the groups have more features than the examples.
 
     Reference:
         Jahrer: winning entry of Porto Seguro's Safe Driver Prediction (2017), p = 0.15.
@@ -163,16 +165,41 @@ class SwapNoise(Corruption):
     Example:
         >>> SwapNoise(0.15)(torch.rand(8, 3)).shape
         torch.Size([8, 3])
+        >>> one_hot = torch.eye(4)
+        >>> SwapNoise(0.5, groups=(4,))(one_hot).sum(dim=1)
+        tensor([1., 1., 1., 1.])
     """
 
     p: float = 0.15
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", tuple(self.groups))
         check_probability("swap noise", self.p, "At p=1 nothing of the input is left; published is 0.15.")
 
     def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
+        if self.groups:
+            return self._by_group(x, noise)
         donors = noise.other_examples(x)
         return torch.where(keep_mask(x, self.p, noise).bool(), x, x.gather(0, donors))
+
+    def _by_group(self, x: Tensor, noise: Noise) -> Tensor:
+        """Draw one donor and one choice for each single feature and for each group."""
+        singles = x.shape[1] - sum(self.groups)
+        if x.ndim != 2 or singles < 0:
+            raise ValueError(
+                f"the groups of swap noise have {sum(self.groups)} features together, but examples have the shape "
+                f"{tuple(x.shape[1:])}. Leave the corruption out for that of the table."
+            )
+        drawn = x[:, : singles + len(self.groups)]
+        donors, kept = noise.other_examples(drawn), keep_mask(drawn, self.p, noise).bool()
+        return torch.where(self._spread(kept, singles), x, x.gather(0, self._spread(donors, singles)))
+
+    def _spread(self, drawn: Tensor, singles: int) -> Tensor:
+        """Give all features of a group what was drawn for it: ``(B, singles + groups)`` to ``(B, D)``."""
+        own = drawn[:, singles:].split(1, dim=1)
+        wide = [part.expand(-1, size) for part, size in zip(own, self.groups, strict=True)]
+        return torch.cat([drawn[:, :singles], *wide], dim=1)
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,91 @@ class Categorical(Likelihood):
                 )
 
 
+@dataclass(frozen=True)
+class Mixed(Likelihood):
+    r"""Features of a table: Gaussian ones first, then Bernoulli ones, then one-hot groups.
+
+    .. math:: L(x, y) = L_{\text{Gaussian}}(x_1, y_1) + L_{\text{Bernoulli}}(x_2, y_2) +
+        L_{\text{Categorical}}(x_3, y_3)
+
+    Args:
+        gaussian: Number of Gaussian features :math:`x_1`, such as standardized numbers.
+        bernoulli: Number of features :math:`x_2` in [0, 1], such as answers of yes and no.
+        categorical: Sizes of the one-hot groups :math:`x_3`, one per category column.
+
+    Raises:
+        ValueError: If there are no features, a number is negative, or a group has fewer than 2 features.
+
+    Reference:
+        Vincent et al.: Stacked Denoising Autoencoders (2010), section 2.2, for each part.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0, 1.0, 0.0]])
+        >>> Mixed(gaussian=1, bernoulli=1, categorical=(2,))(x, torch.zeros(1, 4))
+        tensor([1.3863])
+    """
+
+    gaussian: int = 0
+    bernoulli: int = 0
+    categorical: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "categorical", tuple(self.categorical))
+        if min(self.gaussian, self.bernoulli) < 0 or not self.gaussian + self.bernoulli + sum(self.categorical):
+            raise ValueError(
+                f"Mixed needs at least one feature and no negative number of them, but got gaussian {self.gaussian}, "
+                f"bernoulli {self.bernoulli}, categorical {list(self.categorical)}. Leave out what the table lacks."
+            )
+        Categorical(self.categorical)  # checks the sizes
+
+    @property
+    def parts(self) -> list[tuple[Likelihood, int]]:
+        """The likelihoods that occur, each with its number of features, in the order of the features."""
+        parts: list[tuple[Likelihood, int]] = [
+            (Gaussian(), self.gaussian),
+            (Bernoulli(), self.bernoulli),
+            (Categorical(self.categorical), sum(self.categorical)),
+        ]
+        return [(likelihood, size) for likelihood, size in parts if size]
+
+    def split(self, x: Tensor) -> list[tuple[Likelihood, Tensor]]:
+        """The parts of ``x``, shape ``(B, D)``; raise a ValueError if the sizes do not add up to D."""
+        flat, sizes = x.flatten(1), [size for _, size in self.parts]
+        if sum(sizes) != flat.shape[1]:
+            raise ValueError(
+                f"Mixed must cover all features: {self.gaussian} gaussian, {self.bernoulli} bernoulli and groups of "
+                f"{list(self.categorical)} add up to {sum(sizes)}, but there are {flat.shape[1]}. Leave the likelihood "
+                "out for that of the table."
+            )
+        parts = flat.split(sizes, dim=1)
+        return [(likelihood, part) for (likelihood, _), part in zip(self.parts, parts, strict=True)]
+
+    def _pairs(self, x: Tensor, y: Tensor) -> list[tuple[Likelihood, Tensor, Tensor]]:
+        return [(L, x_part, y_part) for (L, x_part), (_, y_part) in zip(self.split(x), self.split(y), strict=True)]
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([L(a, b) for L, a, b in self._pairs(x, y)]).sum(dim=0)
+
+    def per_feature(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.cat([L.per_feature(a, b) for L, a, b in self._pairs(x, y)], dim=1)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return torch.cat([L.mean(part) for L, part in self.split(y)], dim=1).reshape(y.shape)
+
+    def output_of_mean(self, mean: Tensor) -> Tensor:
+        return torch.cat([L.output_of_mean(part) for L, part in self.split(mean)], dim=1).reshape(mean.shape)
+
+    def check(self, x: Tensor) -> None:
+        for likelihood, part in self.split(x):
+            likelihood.check(part)
+
+    def check_codes(self, below: str, low: float, high: float) -> None:
+        raise ValueError(
+            f"Mixed is for the columns of a table, but the codes of {below} are none. Use Gaussian here, or Bernoulli "
+            "on sigmoid codes."
+        )
+
+
 def _digits(value: float, bound: float) -> str:
     """A value with four digits, or with as many as tell it from a bound."""
     texts = (f"{value:.{digits}g}" for digits in range(4, 18))

@@ -100,11 +100,11 @@ def _no_better_than_the_mean(result: StageResult, record: StageRecord, may_scale
 
 def _collapsed(found: Figures, units: int) -> str | None:
     kl = found.get("kl")
-    if kl is None or kl >= COLLAPSED:
+    if kl is None or (kl >= COLLAPSED and found.get("used_units") != 0):
         return None
     return (
-        f"posterior collapse: the KL divergence is {kl:.2g} nats, so none of the {units} dimensions says anything "
-        "about the input. Lower beta, or train longer; with a Gaussian likelihood, standardize the inputs."
+        f"posterior collapse: the KL divergence is {kl:.2g} nats over all {units} dimensions, so none says much about "
+        "the input. Lower beta, or train longer; with a Gaussian likelihood, standardize the inputs."
     )
 
 

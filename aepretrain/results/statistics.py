@@ -83,7 +83,7 @@ def paired_difference(
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n, mean = len(differences), float(differences.mean())
     std = float(differences.std(ddof=1)) if n > 1 else math.nan
-    least = 0.0 if examples is None else sampling_error(min(1.0, max(abs(mean), 1 / examples)), examples)
+    least = 0.0 if examples is None else sampling_error(abs(mean), examples)
     single, joint = (_half_width(max(std, least), n, alpha) for alpha in (0.05, 0.05 / questions))
     resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_SAMPLES, n)).mean(axis=1)
     low, high = np.quantile(resampled, (0.025, 0.975))
@@ -106,6 +106,8 @@ def _half_width(std: float, n: int, alpha: float) -> float:
 def sampling_error(accuracy: float, examples: int) -> float:
     r"""Standard error of an accuracy due to the finite test set alone, :math:`\sqrt{p (1 - p) / n}`.
 
+    p is the accuracy, but at least one example away from 0 and 1: n right answers of n do not exclude an error.
+
     Args:
         accuracy: Accuracy, in ``[0, 1]``.
         examples: Size of the test set.
@@ -113,8 +115,12 @@ def sampling_error(accuracy: float, examples: int) -> float:
     Example:
         >>> round(sampling_error(0.9, 400), 3)
         0.015
+        >>> sampling_error(1.0, 400) == sampling_error(399 / 400, 400)
+        True
     """
-    return math.sqrt(accuracy * (1 - accuracy) / examples)
+    one = min(1 / examples, 0.5)
+    p = min(max(accuracy, one), 1 - one)
+    return math.sqrt(p * (1 - p) / examples)
 
 
 def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -> str:

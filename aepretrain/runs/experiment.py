@@ -18,7 +18,7 @@ from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
-from aepretrain.finetuning.finetune import FineTuned, finetune
+from aepretrain.finetuning.finetune import FineTuned, choose_epoch, finetune
 from aepretrain.heads import Classifier, Head
 from aepretrain.layers.base import StageModule
 from aepretrain.parts.likelihoods import Likelihood
@@ -110,11 +110,10 @@ class Experiment:
         """
         try:
             classifier = self.classifier(encoder, self.data.num_classes or 0)
-            if self.finetune.monitor is not None:
-                classifier.watch(self.finetune.monitor)
-            return classifier
         except (ValueError, TypeError) as error:
             raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
+        choose_epoch(classifier, self.finetune)
+        return classifier
 
     def prepare(self) -> GreedyStack:
         """Build all modules and validate the data, so that errors are raised before the first stage.
@@ -380,7 +379,7 @@ def _save(
     save_encoder(
         encoder,
         folder,
-        in_shape=experiment.data.in_shape,
+        in_shape=experiment.data.raw_shape,
         transform=experiment.data.transform,
         columns=experiment.data.columns,
         classes=experiment.data.class_names,

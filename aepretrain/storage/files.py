@@ -16,7 +16,8 @@ PROBE = ".probe"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 INTACT = "What it held before is unchanged."
-GONE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ESTALE)
+GONE = (errno.ENOENT, errno.EISDIR, errno.ESTALE)
+NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -184,6 +185,8 @@ def _way_out(number: int | None, path: Path, needed: int) -> str:
         return f": {needed:,} bytes needed, {free_bytes(path):,} free. Make room. {INTACT}"
     if number in REFUSED:
         return f". Make it writable, or name another place. {INTACT}"
+    if number in NO_FOLDER:
+        return ". A file stands in the place of a folder: name another place."
     if number in GONE:
         return ". Its folder is gone or cannot be made: put it back, or name another place."
     return f". Look whether the disk is sound. {INTACT}"

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,25 +18,10 @@ from aepretrain.storage.json_files import read_json
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.tracking.redaction import redact, redact_strings, redact_text
 from aepretrain.tracking.stage_logger import StageLogger
-from aepretrain.tracking.wandb_environment import wandb_folder
+from aepretrain.tracking.wandb_environment import files_below, run_settings, wandb_folder
 from aepretrain.tracking.wandb_mode import Mode
 from aepretrain.tracking.wandb_report import build_report
 
-TIMEOUTS = {"init_timeout": 20.0, "finish_timeout": 60.0}
-"""Default timeouts in seconds; ``WANDB_INIT_TIMEOUT`` and ``WANDB_FINISH_TIMEOUT`` override them."""
-# Command line, environment, host, code and packages may hold secrets; the console output is in train.log.
-SETTINGS: dict[str, Any] = {
-    "silent": True,
-    "program": "aepretrain",
-    "console": "off",
-    "save_code": False,
-    "disable_git": True,
-    "disable_job_creation": True,
-    "x_disable_meta": True,
-    "x_disable_machine_info": True,
-    "x_save_requirements": False,
-    "finish_timeout_raises": True,
-}
 SHORT = 300
 """Maximum number of characters of an error of W&B in a line."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -124,10 +109,10 @@ class WandbRun:
         import wandb
 
         try:
-            with _files_below(self._own_folder()):
+            with files_below(self._own_folder()):
                 make_folder(self.files)
                 about = about | self._identity(options, anew=anew)
-                self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**_settings()))
+                self.run = wandb.init(**about, mode=self.mode, settings=wandb.Settings(**run_settings()))
             self.sync_folder = Path(self.run.settings.sync_dir)
         except Exception as error:
             self._note(error)
@@ -160,7 +145,7 @@ class WandbRun:
         if self.run is None:
             return
         try:
-            with _files_below(self._own_folder()):
+            with files_below(self._own_folder()):
                 act(self.run)
         except Exception as error:
             self.run = None
@@ -279,23 +264,6 @@ def _is_png(path: Path) -> bool:
             return not is_link(path) and file.read(len(PNG)) == PNG
     except OSError:
         return False
-
-
-def _settings() -> dict[str, Any]:
-    return SETTINGS | {name: value for name, value in TIMEOUTS.items() if f"WANDB_{name.upper()}" not in os.environ}
-
-
-@contextlib.contextmanager
-def _files_below(folder: Path) -> Iterator[None]:
-    """Keep the data and cache files of Weights & Biases below this folder, unless the user set another one."""
-    places = {"WANDB_DATA_DIR": folder / "data", "WANDB_CACHE_DIR": folder / "cache"}
-    ours = {name: str(place) for name, place in places.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
 
 
 def _drop_dead_process() -> None:

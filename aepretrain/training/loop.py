@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -13,6 +14,7 @@ from aepretrain.data.batches import Batches
 from aepretrain.layers.base import STEPWISE, StageModule
 from aepretrain.training.acceleration.freed_memory import keep_freed_memory
 from aepretrain.training.acceleration.kernels import disable_nvml_check
+from aepretrain.training.acceleration.recorded import RecordedStep
 from aepretrain.training.chunks import ChunkLength, chunks
 from aepretrain.training.divergence import check_losses
 from aepretrain.training.noise import KeyedNoise
@@ -116,6 +118,9 @@ class OptimizerStep:
         skips: Whether to skip and count updates whose gradients are not finite.
     """
 
+    recorded: RecordedStep | None = None
+    """Takes the step in place of :meth:`launch`."""
+
     def __init__(
         self,
         state: TrainingState,
@@ -142,20 +147,26 @@ class OptimizerStep:
             position: The number of the batch in its epoch.
             weight: Factor on the gradient of this share: see :meth:`~aepretrain.data.batches.Batches.weight`.
         """
+        take = self.launch if self.recorded is None else self.recorded
+        return take(batch, epoch, position, weight)
 
-        def loss_and_gradients() -> Tensor:
-            self.noise.key(epoch, position)
-            self.optimizer.zero_grad()
-            loss = self.backward(batch, weight)
-            self.unscale_and_clip()
-            return loss
-
+    def launch(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
+        """Take the step operation by operation, with autograd."""
+        gradients = partial(self.gradients, batch, epoch, position, weight)
         if self.state.scaler is None:
             # Optimizers call the closure with gradients enabled; some, such as LBFGS, more than once.
-            return cast(Tensor, self.optimizer.step(loss_and_gradients))  # type: ignore[arg-type]
-        loss = loss_and_gradients()
+            return cast(Tensor, self.optimizer.step(gradients))  # type: ignore[arg-type]
+        loss = gradients()
         self.state.scaler.step(self.optimizer)
         self.state.scaler.update()
+        return loss
+
+    def gradients(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
+        """Compute the gradients of the loss of a batch, clipped; return the loss."""
+        self.noise.key(epoch, position)
+        self.optimizer.zero_grad()
+        loss = self.backward(batch, weight)
+        self.unscale_and_clip()
         return loss
 
     def backward(self, batch: Sequence[Tensor], weight: float = 1.0) -> Tensor:

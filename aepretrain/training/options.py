@@ -9,6 +9,7 @@ from aepretrain.errors import ConfigError
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OnNaN = Literal["stop", "skip"]
 Engine = Literal["loop", "lightning"]
+Steps = Literal["auto", "launched", "recorded"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 CodeType = Literal["float32", "bfloat16", "float16"]
 
@@ -25,6 +26,11 @@ class TrainerOptions:
         precision: ``32-true``, or mixed precision with bfloat16 or float16.
         engine: ``loop`` is the built-in loop, which resumes bit for bit. ``lightning`` trains each stage with a stock
             Lightning Trainer, which supports callbacks; an interrupted stage then starts again.
+        steps: ``auto`` records each shape of steps once and repeats it without the overhead of Python and autograd,
+            where that is possible: on the CPU, in one process, with a fused optimizer and modules of torch and
+            aepretrain. ``recorded`` does the same with classes of your own, which must compute from the batch, the
+            weights and ``self.noise`` alone. ``launched`` runs every operation anew. Recorded steps give the bits of
+            launched ones, except for matrices of at least 65,536 weights under plain SGD, which differ by rounding.
         gradient_clip_val: Largest total norm of the gradients of a step; larger gradients are scaled down to it.
         accumulate: Compute the gradient of a step in this many parts, one after another: less memory, the same step up
             to rounding and noise draws. Validation batches shrink alike. A penalty on the mean of a batch
@@ -50,6 +56,7 @@ class TrainerOptions:
     num_nodes: int = 1
     precision: Precision = "32-true"
     engine: Engine = "loop"
+    steps: Steps = "auto"
     gradient_clip_val: float | None = None
     accumulate: int = 1
     chunk_steps: int | None = None

@@ -19,6 +19,7 @@ from aepretrain.processes import dismissing_on_failure, is_first_process
 from aepretrain.results.stage import StageRecord
 from aepretrain.storage.json_files import reason_of
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
+from aepretrain.training.acceleration.recordable import record_if_possible
 from aepretrain.training.agreement import check_ranks_agree
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.chunks import ChunkLength
@@ -112,6 +113,7 @@ def _train_by_loop(
         fuse(state.optimizer)
     noise = KeyedNoise(context.seed, stage, fabric.device, fabric.global_rank)
     take_step = OptimizerStep(state, noise, fabric, options, skips=skips)
+    record_if_possible(take_step, stage)
     saves = SavePoints(stage, context.saving, files, fabric, step=state.step, checks=not skips)
     progress = StageProgress(
         stage, settings.epochs, len(batches), module.monitor, first_epoch=state.epoch, is_shown=context.progress

@@ -11,8 +11,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from aepretrain.layers.base import StageModule
 from aepretrain.results.records import shown
 from aepretrain.results.stage import StageRecord
+from aepretrain.storage.plain_values import plain
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.epoch_log import EpochLog
+from aepretrain.training.recovery.saved_states import check_optimizer_state, check_state
 
 
 class TrainingState:
@@ -97,10 +99,13 @@ class TrainingState:
             KeyError, TypeError, ValueError, RuntimeError: If it does not fit the module, the optimizer or scheduler.
         """
         self.module.load_state_dict(state["state_dict"])
+        check_optimizer_state(self.optimizer, state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
+            check_state("scheduler", plain(self.scheduler.state_dict(), "scheduler"), state["scheduler"])
             self.scheduler.load_state_dict(state["scheduler"])
         if self.scaler is not None:
+            check_state("scaler", self.scaler.state_dict(), state["scaler"])
             self.scaler.load_state_dict(state["scaler"])
         self.log.load_state_dict(state["log"])
         self.best.load_state_dict(state["best"])

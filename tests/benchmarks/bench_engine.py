@@ -5,37 +5,85 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 
 import aepretrain as ae
-from tests.benchmarks.loops import classifier, classifier_by_hand, data, denoising, denoising_by_hand, train
+from tests.benchmarks.loops import (
+    classifier,
+    classifier_by_hand,
+    data,
+    denoising,
+    denoising_by_hand,
+    denoising_written_out,
+    regressor,
+    stock_lightning,
+    train,
+)
 from tests.benchmarks.many_seeds import measure, measure_finetuning
 
+STEPS = [
+    (64, 32, 20, SGD, 20_000, 0.40),
+    (64, 256, 32, Adam, 16_000, 0.50),
+    (784, 1000, 20, SGD, 4_000, 0.75),
+    (784, 1000, 128, Adam, 6_400, 1.0),
+]
 
-@pytest.mark.parametrize(
-    ("inputs", "features", "batch_size", "rows", "most"),
-    [(784, 1000, 20, 4_000, 1.10), (784, 1000, 128, 6_400, 1.05), (64, 32, 20, 20_000, 1.3)],
-)
-def test_step(inputs, features, batch_size, rows, most, side_by_side):
-    x = data(inputs, rows)
+
+@pytest.mark.parametrize(("inputs", "features", "batch_size", "optimizer", "rows", "most"), STEPS)
+def test_step(inputs, features, batch_size, optimizer, rows, most, side_by_side):
+    what = (data(inputs, rows), features, batch_size, 3, optimizer)
     side_by_side(
-        f"step of a denoising layer {inputs}-{features}, batch {batch_size}, against by hand",
-        lambda: denoising(x, features, batch_size, 3),
-        lambda: denoising_by_hand(x, features, batch_size, 3),
+        f"step of a denoising layer {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against by hand",
+        lambda: denoising(*what),
+        lambda: denoising_by_hand(*what),
         most=most,
         note=f"an epoch of {rows // batch_size} steps",
     )
 
 
-def test_finetuning(side_by_side):
-    x, y = data(784, 2_000), torch.arange(2_000) % 10
-    widths = [784, 1000, 1000, 1000]
+@pytest.mark.parametrize(("inputs", "features", "batch_size", "optimizer", "rows"), [row[:5] for row in STEPS])
+def test_step_against_gradients_written_out(inputs, features, batch_size, optimizer, rows, side_by_side):
+    what = (data(inputs, rows), features, batch_size, 3, optimizer)
     side_by_side(
-        "fine-tuning 784-1000-1000-1000-10, batch 20, against by hand",
-        lambda: classifier(x, y, widths, 10, 20, 3),
-        lambda: classifier_by_hand(x, y, widths, 10, 20, 3),
-        most=1.10,
-        note="an epoch of 100 steps",
+        f"the same {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against gradients derived by hand",
+        lambda: denoising(*what),
+        lambda: denoising_written_out(*what),
+    )
+
+
+@pytest.mark.parametrize(("inputs", "features", "batch_size", "optimizer", "rows"), [row[:5] for row in STEPS[:2]])
+def test_step_against_scikit_learn(inputs, features, batch_size, optimizer, rows, side_by_side):
+    what = (data(inputs, rows), features, batch_size, 3, optimizer)
+    side_by_side(
+        f"the same {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against scikit-learn's MLPRegressor",
+        lambda: denoising(*what),
+        lambda: regressor(*what),
+        least=2,
+        note="squared error and no noise there",
+    )
+
+
+def test_step_against_stock_lightning(side_by_side):
+    x = data(64, 20_000)
+    side_by_side(
+        "the same 64-32, batch 20, SGD, against a stock Trainer with a DataLoader",
+        lambda: denoising(x, 32, 20, 3),
+        lambda: stock_lightning(x, 32, 20, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("widths", "batch_size", "optimizer", "rows", "most"),
+    [([784, 1000, 1000, 1000], 20, SGD, 2_000, 1.0), ([64, 256, 128], 32, Adam, 6_400, 0.5)],
+)
+def test_finetuning(widths, batch_size, optimizer, rows, most, side_by_side):
+    what = (data(widths[0], rows), torch.arange(rows) % 10, widths, 10, batch_size, 3, optimizer)
+    side_by_side(
+        f"fine-tuning {'-'.join(map(str, widths))}-10, batch {batch_size}, {optimizer.__name__}, against by hand",
+        lambda: classifier(*what),
+        lambda: classifier_by_hand(*what),
+        most=most,
+        note=f"an epoch of {rows // batch_size} steps",
     )
 
 

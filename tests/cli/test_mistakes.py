@@ -18,10 +18,7 @@ loggers: []
 pretrain: {epochs: 1}
 finetune: {epochs: 1}
 """
-TO_PARQUET = (
-    "No source reads .csv files. Make it a Parquet file, in Python: pandas.read_csv('table.csv').to_parquet("
-    "'table.parquet'), and name it by --data ParquetFolder --data.root table.parquet --data.target COLUMN."
-)
+TABLE = "Name it by --data Table --data.root table.csv, and its labels by --data.target COLUMN."
 NPY = "Name it by --data MappedArray --data.x x.npy, and its labels by --data.y FILE."
 PICTURES = "Name it by --data ImageFolder --data.root flat."
 A_FILE = "data takes the name of a source, but {} is a file or folder. "
@@ -33,6 +30,7 @@ def folder(tmp_path):
     """A folder as a beginner has it: a config, a table, an array, pictures, a module."""
     generator = np.random.default_rng(0)
     (tmp_path / "one.yaml").write_text(CONFIG)
+    (tmp_path / "keys.yaml").write_text(CONFIG + "control: {batch_size: 3}\n")
     (tmp_path / "table.csv").write_text("1.5,2.5\n3.5,4.5\n")
     np.save(tmp_path / "x.npy", generator.random((60, 4), dtype=np.float32))
     np.save(tmp_path / "y.npy", np.arange(60) % 3)
@@ -48,22 +46,25 @@ def folder(tmp_path):
 MISTAKES = {
     "fit one.yaml": "one.yaml stands without an option. A config is named by --config one.yaml.",
     "compare one.yaml --out c": "one.yaml stands without an option. A config is named by --config one.yaml.",
-    "fit --config one.yaml table.csv": f"table.csv stands without an option. {TO_PARQUET}",
+    "fit --config one.yaml table.csv": f"table.csv stands without an option. {TABLE}",
     "fit x.npy": f"x.npy stands without an option. {NPY}",
     "fit flat": f"flat stands without an option. {PICTURES}",
     "fit run": "run stands without an option. A stopped run goes on by fit --resume run, and --config run/config.yaml "
     "takes its settings.",
     "fit foo": "foo stands without an option. Settings are written as --NAME VALUE; --help after the verb lists them.",
-    "validate --config one.yaml --data table.csv": A_FILE.format("table.csv") + TO_PARQUET,
+    "validate --config one.yaml --data table.csv": A_FILE.format("table.csv") + TABLE,
     "validate --config one.yaml --data ./x.npy": A_FILE.format("./x.npy") + NPY.replace("x.npy", "./x.npy"),
     "validate --config one.yaml --data flat": A_FILE.format("flat") + PICTURES,
     "validate --config one.yaml --data flat/": A_FILE.format("flat/") + PICTURES.replace("flat", "flat/"),
     "validate --config one.yaml --data 'my table.parquet'": A_FILE.format("my table.parquet")
-    + "Name it by --data ParquetFolder --data.root 'my table.parquet', and its labels by --data.target COLUMN.",
+    + "Name it by --data Table --data.root 'my table.parquet', and its labels by --data.target COLUMN.",
     "validate --config one.yaml --data mine.py": A_FILE.format("mine.py")
     + "Name a class in it by --data mine.CLASS --trust-module mine.",
     "validate --config one.yaml --data flat/0.png": A_FILE.format("flat/0.png")
     + "Put pictures into a folder, and name it by --data ImageFolder --data.root FOLDER.",
+    "validate --config one.yaml --data sheet.xlsx": A_FILE.format("sheet.xlsx")
+    + "No source reads .xlsx files. Save it as .csv or .parquet, and name that by --data Table --data.root sheet.csv "
+    "--data.target COLUMN.",
     "validate --config one.yaml --data table.npz": A_FILE.format("table.npz")
     + "No source reads .npz files. Save its numbers by numpy.save('x.npy', array), and name them by --data MappedArray "
     "--data.x x.npy.",
@@ -73,18 +74,42 @@ MISTAKES = {
     "--trust-module mine to the command.",
     "validate --config one.yaml --data MappedArray": "data: MappedArray needs x. Give it, as in --data.x VALUE.",
     "validate --config one.yaml --data.root flat": "--data.root is no setting of Digits, but of CIFAR10, FashionMNIST, "
-    f"ImageFolder, MNIST, ParquetFolder. {PICTURES}",
+    f"ImageFolder, MNIST, ParquetFolder, Table. {PICTURES}",
     "validate --config one.yaml --data.lables 4": "--data.lables is not an option here: Digits has no setting "
     "'lables'. "
     "Did you mean labels?",
     "validate --config one.yaml --data.labels many": "data.labels must be a whole number or null, but is many. "
     + DEFAULT,
     "validate --config table.csv": f"the config table.csv must hold keys and values, but holds text. If it is data: "
-    f"{TO_PARQUET}",
+    f"{TABLE}",
     "validate --config one.yaml --finetune.epochs": "--finetune.epochs needs a value after it. Give one, or leave "
     "--finetune.epochs out.",
     "validate --config one.yaml --pretrain.epochs 1,2": "pretrain.epochs must be a whole number or a list of whole "
     "numbers, but is 1,2. Write a list in brackets: [1,2].",
+    "validate --config one.yaml --pretrain.epochs 1e3": "pretrain.epochs must be a whole number or a list of whole "
+    f"numbers, but is 1000.0. {DEFAULT}",
+    "validate --config one.yaml --pretrain.epochs off": "pretrain.epochs must be a whole number or a list of whole "
+    f"numbers, but is false. {DEFAULT}",
+    "validate --config one.yaml --layers.0.coder.hidden 64": "layers.0.coder.hidden must be a list, but is 64. Write a "
+    "list in brackets: [64].",
+    "validate --config one.yaml --compare.baselines knn": "compare.baselines must be a list of words or null, but is "
+    "knn. Write a list in brackets: [knn].",
+    "validate --config one.yaml --classifier.class_weights foo": "classifier.class_weights must be one of balanced or "
+    f"a list of numbers or null, but is foo. {DEFAULT}",
+    "validate --config one.yaml --epochs 3": "--epochs is not an option. Did you mean --pretrain.epochs or "
+    "--finetune.epochs?",
+    "validate --config one.yaml --labels 3": "--labels is not an option. Did you mean --data.labels or "
+    "--compare.labels?",
+    "validate --config one.yaml --lr 0.1": "--lr is not an option. Did you mean --classifier.optimizer.lr?",
+    "validate --config keys.yaml": "keys.yaml: unknown key 'control.batch_size'. Did you mean "
+    "control.pretrain.batch_size or control.finetune.batch_size?",
+    "validate --config one.yaml --data.root": "--data.root needs a value after it. Give one, or leave --data.root out.",
+    "validate --config one.yaml --data.root --seed 1": "--data.root needs a value after it. Give one, or leave "
+    "--data.root out.",
+    "validate --config one.yaml --data.transform minmax": "--data.transform is no setting of Digits, but of "
+    "MappedArray, ParquetFolder. Name one before it: --data MappedArray --data.transform minmax.",
+    "validate --config one.yaml --finetune.monitor acc": "finetune.monitor must be one of accuracy, "
+    "balanced_accuracy, average_precision, loss, but got 'acc'. Name one of these.",
     "validate --config one.yaml --loggers csv": "loggers must be a list, but is csv. Write a list in brackets: [csv].",
     "validate --config one.yaml --layers nope.yaml": "layers must be a list, but is nope.yaml. There is no such file: "
     "check the path.",
@@ -128,9 +153,14 @@ DATA_MISTAKES = {
     "--data.root.",
     "--data ParquetFolder --data.root flat": "flat holds no .parquet files. Name a folder that does, or one file, by "
     "--data.root.",
-    "--data ParquetFolder --data.root table.csv": "table.csv is no Parquet file, or a damaged one. Write one in "
-    "Python: "
-    "pandas.read_csv('table.csv').to_parquet('table.parquet').",
+    "--data ParquetFolder --data.root table.csv": "table.csv is no Parquet file, or a damaged one. Name it "
+    "by --data Table --data.root table.csv.",
+    "--data Table --data.root table.csv": "table.csv: the first line must name the columns, but holds numbers: 1.5, "
+    "2.5. Add a line of names.",
+    "--data Table --data.root nope.csv": "data.root names nope.csv, which does not exist. Name a CSV or Parquet file, "
+    "or a folder.",
+    "--data Table --data.root flat": "flat holds no file that ends in .csv, .csv.gz, .tsv, .tsv.gz, .parquet. Name "
+    "another by data.root.",
     "--data MappedArray --data.x table.csv": "table.csv is no .npy file. Make it so in Python: np.save('x.npy', "
     "np.loadtxt('table.csv', delimiter=',', dtype=np.float32)).",
     "--data MappedArray --data.x nope.npy": "nope.npy does not exist. Check the path: it must name a .npy file.",
@@ -164,6 +194,20 @@ def test_data_that_cannot_be_read_are_told_with_the_way_out(words, folder, refus
 def test_the_way_out_works(words, folder, runner):
     code, said = runner.run("validate", "--config", "one.yaml", *shlex.split(words), folder=str(folder))
     assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--compare.labels=[20, 5000]"], 3, "compare.labels 5000, seed 0: class 0 has"),
+        (["--compare.labels=[20]", "--compare.arms=[random, control-random]"], 2, "compare.arms name a control"),
+        (["--compare.labels=[20]"], 0, ""),
+    ],
+)
+def test_validate_checks_the_comparison_that_a_config_asks_for(words, code, said, folder, runner):
+    found, output = runner.run("validate", "--config", "one.yaml", "--compare.seeds=1", *words, folder=str(folder))
+    assert found == code
+    assert said in output
 
 
 IN_FILES = {

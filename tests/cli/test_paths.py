@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from aepretrain import MNIST, DataError, ImageFolder, MappedArray
+from aepretrain.data.lock import locked
 from aepretrain.data.paths import path_settings
 from tests.cli.test_verbs import write_mnist
 
@@ -166,3 +167,13 @@ def test_a_data_folder_that_cannot_be_written_is_read_and_left_as_it_was(is_comp
         with pytest.raises(DataError, match=r"MNIST could not be read .* its files are not there\. Name a folder"):
             MNIST(str(tmp_path)).source()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_lock_that_a_killed_download_left_is_removed_by_the_next_reader(tmp_path):
+    write_mnist(tmp_path, 20)
+    (tmp_path / ".MNIST.lock").touch()
+    MNIST(tmp_path).load()
+    assert not (tmp_path / ".MNIST.lock").exists()
+    with locked(tmp_path / ".MNIST.lock"):  # in use
+        MNIST(tmp_path).load()
+        assert (tmp_path / ".MNIST.lock").exists()

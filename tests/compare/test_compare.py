@@ -266,7 +266,7 @@ def undisturbed_long(tmp_path_factory):
 @pytest.mark.parametrize(
     ("place", "workers", "signum", "everyone"),
     [
-        ("pretraining-seed0/stages/00-denoising", 1, signal.SIGTERM, False),
+        pytest.param("pretraining-seed0/stages/00-denoising", 1, signal.SIGTERM, False, marks=pytest.mark.soak),
         pytest.param("random-50-seed0/stages/classifier", 1, signal.SIGINT, True, marks=pytest.mark.soak),
         pytest.param("pretraining-seed1/stages/00-denoising", 2, signal.SIGTERM, False, marks=pytest.mark.soak),
         ("random-50-seed1/stages/classifier", 2, signal.SIGINT, True),

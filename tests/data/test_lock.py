@@ -1,6 +1,8 @@
 import threading
 import time
 
+import pytest
+
 from aepretrain.data.lock import locked
 
 
@@ -21,4 +23,10 @@ def test_a_lock_that_is_removed_while_held_lets_one_in_at_a_time(tmp_path):
     for thread in threads:
         thread.join()
     assert together == [1] * 15
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_another_holds_is_not_waited_for_where_nobody_wants_to(tmp_path):
+    with locked(tmp_path / ".lock"), pytest.raises(OSError, match="lock"), locked(tmp_path / ".lock", wait=False):
+        pass
     assert list(tmp_path.iterdir()) == []

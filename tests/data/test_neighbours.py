@@ -122,6 +122,29 @@ def test_nothing_is_said_where_rows_are_not_divided_at_random(how):
     assert len(said(WALK)) == 1
 
 
+@pytest.mark.parametrize(
+    ("stride", "last"), [(10, "last 3 rows of a split share"), (20, "last row of a split shares"), (12, "last 3 rows")]
+)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_windows_that_overlap_at_borders_of_time_are_named(stride, last, in_file, tmp_path):
+    x = windows(stride)
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    data = MappedArray(tmp_path / "x.npy", order="time") if in_file else Arrays(x, order="time")
+    data.source()
+    (warning,) = [each for each in data.warnings if "borders" in each]
+    assert warning.startswith(f"{OVERLAP.format(40 - stride, 40)}; at the borders of data.order time, the {last}")
+    train, *later = (data.splits().train.x[:], data.splits().validation.x[:])
+    shared = [bool(set(row.tolist()) & set(later[0][0].tolist())) for row in train]
+    assert sum(shared) == int(last.split()[1]) if last.split()[1].isdigit() else 1
+
+
+def test_windows_of_whole_groups_or_side_by_side_do_not_overlap_at_borders():
+    x = windows(10)
+    for data in (Arrays(x, order="time", groups=np.arange(len(x)) // 29), Arrays(windows(40), order="time")):
+        data.source()
+        assert not [each for each in data.warnings if "borders" in each]
+
+
 def test_rows_in_a_file_and_wide_rows_are_looked_at_in_part(tmp_path):
     x = np.repeat(WALK.astype(np.float32), 800, axis=1)
     np.save(tmp_path / "x.npy", x)

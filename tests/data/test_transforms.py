@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
 from torch import nn
 
 from aepretrain import (
@@ -22,12 +22,15 @@ from aepretrain import (
     NoTransform,
     ParquetFolder,
     PlainAutoencoder,
+    RankGauss,
     Scale,
     Standardize,
 )
+from aepretrain.data.columns import Column
 from aepretrain.data.file_rows import FileRows, RowFile, identity_of
+from aepretrain.data.named_transforms import NAMED, TRANSFORMS
 from aepretrain.data.rows import Rows
-from aepretrain.data.transforms import NAMED, TRANSFORMS
+from aepretrain.data.table_transform import TableTransform
 
 REFERENCE = {Standardize: StandardScaler, MinMax: MinMaxScaler}
 VALUES = arrays(
@@ -108,6 +111,32 @@ def test_scale_has_the_bits_of_a_division(divide_by):
     assert torch.equal(Scale(divide_by).inverse(Scale(divide_by)(pixels)).round(), pixels.float())
 
 
+@pytest.mark.parametrize("count", [3, 50, 3000])
+def test_ranks_become_normal_as_with_scikit_learn(count):
+    generator = np.random.default_rng(0)
+    x = np.exp(2 * generator.normal(size=(count, 3))).astype(np.float32)
+    transform = RankGauss().fit(torch.from_numpy(x))
+    known = QuantileTransformer(n_quantiles=transform.count, output_distribution="normal", subsample=None)
+    new = np.concatenate([x, x * 1.01, 50 * generator.normal(size=(20, 3))]).astype(np.float32)
+    expected = known.fit(x.astype(np.float64)).transform(new.astype(np.float64))
+    found = transform(torch.from_numpy(new))
+    torch.testing.assert_close(found.double(), torch.from_numpy(expected), rtol=1e-3, atol=1e-3)
+    raw = torch.from_numpy(x)
+    torch.testing.assert_close(transform.inverse(transform(raw)), raw, rtol=1e-3, atol=1e-3)
+
+
+def test_a_value_that_many_rows_share_gets_its_middle_rank():
+    x = torch.tensor([0.0] * 80 + [1.0] * 20)[:, None]
+    share = torch.special.ndtr(RankGauss().fit(x)(torch.tensor([[0.0], [1.0]]))).flatten()
+    torch.testing.assert_close(share, torch.tensor([0.4, 0.9]), atol=0.02, rtol=0)
+    assert RankGauss().fit(torch.full((9, 1), 7.0))(torch.tensor([[7.0]])).item() == 0
+    with pytest.raises(ValueError, match="count must be >= 2"):
+        RankGauss(1)
+    for wrong, message in ((torch.rand(1, 2), "at least 2 training rows"), (torch.full((9, 1), torch.nan), "hold NaN")):
+        with pytest.raises(DataError, match=message):
+            RankGauss().fit(wrong)
+
+
 def test_constant_features_become_0_and_values_beyond_the_training_rows_are_clamped():
     x = torch.tensor([[0.1, 1.0], [0.1, 3.0]]).repeat(7, 1)
     assert torch.equal(Standardize().fit(x).std, torch.ones(2))
@@ -120,14 +149,15 @@ def test_constant_features_become_0_and_values_beyond_the_training_rows_are_clam
 
 @pytest.mark.parametrize("cls", TRANSFORMS.values())
 def test_a_transform_leaves_raw_values_alone_and_its_state_is_in_its_buffers(cls):
-    make = (lambda: Scale(4)) if cls is Scale else cls
+    columns = [Column(name, "numeric") for name in "abc"]
+    arguments = {Scale: {"divide_by": 4}, TableTransform: {"columns": columns, "scaling": Standardize()}}
     x = torch.rand(9, 3) * 8
     before = x.clone()
-    transform = make().fit(x)
+    transform = cls(**arguments.get(cls, {})).fit(x)
     scaled = transform(x)
     assert torch.equal(x, before)
     assert scaled.dtype == torch.float32
-    again = make().reserve((3,))
+    again = cls(**transform.arguments()).reserve((3,))
     again.load_state_dict(transform.state_dict(), strict=True)
     assert torch.equal(again(x), scaled)
     assert str(again) == str(transform)
@@ -158,7 +188,9 @@ def test_settings_that_cannot_be_are_refused():
     for number in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="must be a positive number"):
             Scale(number)
-    with pytest.raises(ConfigError, match=r"data\.transform must be one of none, standardize, minmax, but is 'zscore'"):
+    with pytest.raises(
+        ConfigError, match=r"data\.transform must be one of none, standardize, minmax, rank_gauss, but is 'zscore'"
+    ):
         Arrays(np.ones((9, 2)), transform="zscore")
     with pytest.raises(DataError, match="from one end of float32 to the other"):
         MinMax().fit(torch.tensor([[-3e38], [3e38]]))
@@ -188,7 +220,7 @@ SOURCES = [arrays_of, mapped, parquet]
 
 
 @pytest.mark.parametrize("make", SOURCES)
-@pytest.mark.parametrize("name", ["standardize", "minmax"])
+@pytest.mark.parametrize("name", ["standardize", "minmax", "rank_gauss"])
 @pytest.mark.parametrize("budget", [None, "4kB"])
 def test_validation_and_test_rows_have_no_influence_on_the_fit(make, name, budget, tmp_path):
     plain = make(tmp_path, X).splits()

@@ -152,7 +152,13 @@ def test_noise_is_keyed_for_each_seed_as_if_it_were_alone(monkeypatch):
 
     monkeypatch.setattr(DenoisingAutoencoder, "energy", remember)
     x = torch.rand(50, 6)
-    train_ensemble(layers_of(lambda: make("denoising-gaussian")), [[x]] * 3, [[x]] * 3, STAGE, contexts())
+    train_ensemble(
+        layers_of(lambda: make("denoising-gaussian")),
+        [[x]] * 3,
+        [[x]] * 3,
+        STAGE,
+        contexts(trainer=TrainerOptions(steps="launched")),
+    )
     places = [(epoch, step) for epoch in range(3) for step in range(4)]
     assert keyed == [[derive_seed(seed, "00-x", *place, 0) for seed in SEEDS] for place in places]
 

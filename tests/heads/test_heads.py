@@ -229,9 +229,7 @@ def test_weights_of_classes_are_settings_and_no_part_of_what_is_saved():
     assert Classifier(encoder(), 3, class_weights=[1.0, 2.0, 3.0]).state_dict().keys() == names
 
 
-def test_the_figures_of_a_head_are_named_the_most_important_first():
-    assert Classifier.columns == ("accuracy", "error")
-    assert Regressor.columns == ("rmse", "r2")
+def test_a_figure_that_may_choose_the_epoch_knows_which_way_is_better():
     assert (Classifier.monitors) == {
         "accuracy": "max",
         "balanced_accuracy": "max",

@@ -24,7 +24,7 @@ def test_the_list_of_laws_holds_every_variant_of_the_package():
 @pytest.mark.parametrize("variant", FINAL)
 def test_variant_is_final_and_fills_in_energy(variant):
     assert variant.__bases__ == (Autoencoder,)
-    assert not variant.__subclasses__()
+    assert not [each for each in variant.__subclasses__() if each.__module__.startswith("aepretrain.")]
     assert "energy" in vars(variant)
 
 

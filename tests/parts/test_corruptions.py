@@ -62,6 +62,20 @@ def test_swap_noise_takes_values_of_the_same_column():
     assert torch.equal(SwapNoise(0.5)(x[:1]), x[:1])
 
 
+def test_swap_noise_takes_the_groups_of_a_table_as_a_whole():
+    k = torch.arange(2000)
+    x = torch.cat([k[:, None].float(), torch.eye(4)[k % 4], torch.eye(2)[k % 2]], dim=1)
+    damaged = SwapNoise(0.5, groups=(4, 2))(x)
+    number, four, two = damaged.split((1, 4, 2), dim=1)
+    assert (four.sum(dim=1) == 1).all()
+    assert (two.sum(dim=1) == 1).all()
+    assert share(number != x[:, :1]) == pytest.approx(0.5, abs=0.05)
+    assert share((four != x[:, 1:5]).any(dim=1)) == pytest.approx(0.5 * 3 / 4, abs=0.05)
+    assert torch.equal(SwapNoise(0.0, groups=(4, 2))(x), x)
+    with pytest.raises(ValueError, match="have 8 features together, but examples have the"):
+        SwapNoise(0.5, groups=(8,))(x)
+
+
 def test_dropout_keeps_the_mean():
     m = Dropout(0.25).mask(torch.zeros(N))
     assert sorted(m.unique().tolist()) == pytest.approx([0, 4 / 3])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal
 
-from aepretrain import Bernoulli, Categorical, Gaussian
+from aepretrain import Bernoulli, Categorical, Gaussian, Mixed
 from tests.support.gradients import check_gradients
 
 
@@ -41,7 +41,9 @@ def test_categorical_is_the_log_probability_of_torch_distributions_group_by_grou
     torch.testing.assert_close(Categorical((3, 4)).mean(y), torch.cat([g.softmax(dim=1) for g in groups], dim=1))
 
 
-@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical()], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "likelihood", [Gaussian(), Bernoulli(), Categorical(), Mixed(categorical=(4,))], ids=lambda v: type(v).__name__
+)
 def test_losses_are_summed_over_features_one_value_per_example_and_never_in_half_precision(likelihood):
     x = torch.eye(4).repeat(2, 1)
     loss = likelihood(x, torch.randn(8, 4).bfloat16())
@@ -56,14 +58,50 @@ def test_bernoulli_is_finite_for_any_logit(scale):
     assert Bernoulli()(x, scale * torch.tensor([[1.0, -1.0]])).isfinite().all()
 
 
-@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical((2, 4))], ids=lambda v: type(v).__name__)
+TABLE = Mixed(gaussian=1, bernoulli=1, categorical=(4,))
+
+
+def test_a_table_s_loss_is_the_sum_of_the_losses_of_its_parts():
+    numbers, answers, choices = torch.randn(5, 2), torch.rand(5, 3).round(), torch.eye(3)[[0, 2, 1, 1, 0]]
+    x, y = torch.cat([numbers, answers, choices], dim=1).double(), torch.randn(5, 8, dtype=torch.float64)
+    expected = 0.5 * (x[:, :2] - y[:, :2]).square().sum(dim=1)
+    expected = expected - TorchBernoulli(logits=y[:, 2:5]).log_prob(x[:, 2:5]).sum(dim=1)
+    expected = expected - torch.distributions.OneHotCategorical(logits=y[:, 5:]).log_prob(x[:, 5:])
+    table = Mixed(2, 3, (3,))
+    torch.testing.assert_close(table(x, y), expected)
+    torch.testing.assert_close(table.mean(y)[:, 5:].sum(dim=1), torch.ones(5, dtype=torch.float64))
+    torch.testing.assert_close(table.mean(table.output_of_mean(table.mean(y))), table.mean(y), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("table", "x", "message"),
+    [
+        (Mixed(1, 1), torch.zeros(2, 3), "1 gaussian, 1 bernoulli and groups of .* add up to 2, but there are 3"),
+        (Mixed(1, 1), torch.tensor([[9.0, 9.0]]), "Bernoulli takes values in"),
+        (Mixed(categorical=(2, 2)), torch.tensor([[1.0, 0.0, 1.0, 1.0]]), "must add up to 1, but one adds up to 2"),
+    ],
+)
+def test_rows_that_do_not_fit_the_columns_are_refused(table, x, message):
+    with pytest.raises(ValueError, match=message):
+        table.check(x)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"gaussian": -1, "bernoulli": 2}, {"categorical": (1, 2)}])
+def test_columns_of_impossible_sizes_are_refused(sizes):
+    with pytest.raises(ValueError, match="at least"):
+        Mixed(**sizes)
+
+
+@pytest.mark.parametrize(
+    "likelihood", [Gaussian(), Bernoulli(), Categorical((2, 4)), TABLE], ids=lambda v: type(v).__name__
+)
 def test_the_losses_of_the_features_add_up_to_the_loss_of_the_example(likelihood):
     x, y = torch.eye(2).repeat(1, 3), torch.randn(2, 6)
     parts = likelihood.per_feature(x, y)
     assert parts.shape == (2, 6)
     torch.testing.assert_close(parts.sum(dim=1), likelihood(x, y))
     other = likelihood.per_feature(x, torch.cat([y[:, :5], y[:, 5:] + 1], dim=1))
-    untouched = slice(0, 2) if isinstance(likelihood, Categorical) else slice(0, 5)
+    untouched = slice(0, 2) if isinstance(likelihood, Categorical | Mixed) else slice(0, 5)
     assert torch.equal(other[:, untouched], parts[:, untouched])
 
 
@@ -162,7 +200,12 @@ def test_a_group_may_miss_1_by_a_thousandth(total, refused):
         Categorical((2, 2)).check(x)
 
 
-@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical((2, 4))], ids=lambda v: type(v).__name__)
+TABLE = Mixed(gaussian=1, bernoulli=1, categorical=(4,))
+
+
+@pytest.mark.parametrize(
+    "likelihood", [Gaussian(), Bernoulli(), Categorical((2, 4)), TABLE], ids=lambda v: type(v).__name__
+)
 def test_losses_and_means_can_be_differentiated_by_all_they_depend_on(likelihood):
     x, y = torch.rand(2, 3, 6, dtype=torch.float64).unbind()
     x, y, w = (0.1 + 0.8 * x).requires_grad_(), y.requires_grad_(), torch.rand(3, 6, dtype=torch.float64)

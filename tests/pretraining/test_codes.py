@@ -165,13 +165,21 @@ def test_without_a_run_directory_codes_that_do_not_fit_are_refused_before_the_fi
     assert not stack.records
 
 
-@pytest.mark.parametrize("damage", [None, "flipped", "no key"])
-def test_a_killed_run_goes_on_from_its_codes_or_makes_them_again(damage, runner, tmp_path):
+@pytest.fixture(scope="module")
+def with_codes(runner, tmp_path_factory):
+    """The words of a run whose codes lie in a file, and the directory of one that nothing disturbed."""
     from tests.data.test_mapped import mapped_digits
 
-    file = config("SparseAutoencoder", tmp_path, data=mapped_digits(tmp_path), pretrain={"epochs": [1, 2]})
+    place = tmp_path_factory.mktemp("codes")
+    file = config("SparseAutoencoder", place, data=mapped_digits(place), pretrain={"epochs": [1, 2]})
     words = ("fit", "--config", file, "--finetune.epochs", "0", "--out")
-    assert runner.run(*words, tmp_path / "golden")[0] == 0
+    assert runner.run(*words, place / "golden")[0] == 0
+    return words, place / "golden"
+
+
+@pytest.mark.parametrize("damage", [None, "flipped", "no key"])
+def test_a_killed_run_goes_on_from_its_codes_or_makes_them_again(damage, with_codes, runner, tmp_path):
+    words, golden = with_codes
     code, said = runner.run(*words, tmp_path / "run", strike={"stage": "01-sparse", "step": 6})
     assert code == -signal.SIGKILL, said
     folder = tmp_path / "run" / "stages" / "00-sparse"
@@ -182,7 +190,7 @@ def test_a_killed_run_goes_on_from_its_codes_or_makes_them_again(damage, runner,
     assert code == 0, said
     assert ("making it again" in said) == bool(damage)
     assert ("codes go to" in said) == bool(damage)
-    assert differences(tmp_path / "golden", tmp_path / "run") == []
+    assert differences(golden, tmp_path / "run") == []
     assert not list((tmp_path / "run").rglob("codes*"))
 
 

@@ -66,6 +66,14 @@ def test_the_verdict_says_what_the_interval_says(a, b, sentence):
     assert verdict(paired_difference(a, b), "50 labels") == sentence
 
 
+def test_the_sampling_error_of_all_right_or_all_wrong_is_that_of_one_example():
+    one = math.sqrt(47) / 48 / math.sqrt(48)
+    assert [sampling_error(accuracy, 48) for accuracy in (1.0, 0.0)] == pytest.approx([one, one])
+    assert sampling_error(1.0, 1) == sampling_error(0.0, 1) == 0.5
+    lone = paired_difference([1.0, 1.0, 1.0], [0.0, 0.0, 0.0], examples=48)
+    assert lone.interval[0] < 1 < lone.interval[1]
+
+
 def test_the_sampling_error_is_the_spread_of_binomial_shares():
     shares = np.random.default_rng(0).binomial(300, 0.9, 100_000) / 300
     assert sampling_error(0.9, 300) == pytest.approx(shares.std(), rel=0.01)

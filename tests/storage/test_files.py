@@ -10,7 +10,14 @@ import pytest
 from aepretrain.errors import StorageError, UnwritableError
 from aepretrain.report.pictures import draw_curves, write_picture
 from aepretrain.storage.array_files import write_arrays
-from aepretrain.storage.files import append_atomically, remove_folder, storing, write_atomically, write_together
+from aepretrain.storage.files import (
+    append_atomically,
+    make_folder,
+    remove_folder,
+    storing,
+    write_atomically,
+    write_together,
+)
 from aepretrain.tracking.metrics_file import MetricsFile
 from aepretrain.tracking.other_files import CSVFile, TensorBoardEvents
 from tests.support.full_disk import largest_file
@@ -133,3 +140,11 @@ def test_of_a_folder_that_is_removed_the_records_go_first(tmp_path, monkeypatch)
     assert seen == ["weights"]
     assert not (tmp_path / "cell").exists()
     remove_folder(tmp_path / "cell", "state.json")
+
+
+def test_a_file_in_the_place_of_a_folder_is_named_as_such(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UnwritableError, match=r"run/file cannot be written: .*A file stands in the place of a folder"):
+        write_atomically(tmp_path / "run" / "file", b"x")
+    with pytest.raises(UnwritableError, match=r"run cannot be written: .*A file stands in the place of a folder"):
+        make_folder(tmp_path / "run")

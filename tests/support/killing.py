@@ -19,6 +19,7 @@ import aepretrain.training.recovery.checkpoints
 import aepretrain.training.stage
 from aepretrain.cli.main import main
 from aepretrain.training import loop
+from aepretrain.training.acceleration.updates import FusedUpdate
 from aepretrain.training.epoch_log import EpochLog
 from aepretrain.training.recovery.checkpoints import SavePoints
 
@@ -54,6 +55,7 @@ class Strike:
 
         loop.OptimizerStep.__call__, loop.validate = counted, validated
         self.before(loop.OptimizerStep, "unscale_and_clip", "in_step")
+        self.before(FusedUpdate, "__call__", "in_step")  # of a recorded step
         self.before(SavePoints, "save_or_stop", "before_chunk")
         self.after(EpochLog, "close_epoch", "after_epoch")
 

@@ -148,7 +148,8 @@ def test_the_length_of_a_chunk_follows_the_time_of_a_step():
 def test_gradients_are_clipped_at_every_step(monkeypatch):
     norms = []
     before_updates(monkeypatch, lambda optimizer: norms.append(norm_of_gradients(optimizer)))
-    assert train(make(), chunk_steps=4, epochs=2, gradient_clip_val=0.01).steps == len(norms) == 12
+    steps = train(make(), chunk_steps=4, epochs=2, gradient_clip_val=0.01, steps="launched").steps
+    assert steps == len(norms) == 12
     assert max(norms) <= 0.0100001
 
 
@@ -236,7 +237,8 @@ def test_one_cycle_steps_after_every_update(steps, monkeypatch):
     rates, by_hand = [], []
     one_cycle = lambda optimizer: OneCycleLR(optimizer, max_lr=0.1, total_steps=18)  # noqa: E731
     before_updates(monkeypatch, lambda optimizer: rates.append(optimizer.param_groups[0]["lr"]))
-    train(make(optimizer=lambda p: SGD(p, lr=1.0, momentum=0.9), scheduler=one_cycle), chunk_steps=steps)
+    module = make(optimizer=lambda p: SGD(p, lr=1.0, momentum=0.9), scheduler=one_cycle)
+    train(module, chunk_steps=steps, steps="launched")
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
     scheduler = one_cycle(optimizer)
     for _ in range(18):

@@ -66,7 +66,7 @@ def _columns(finished: FinishedRun) -> dict[str, list[str]]:
     if len(features) != math.prod(encoder.in_shape):  # a column of lists holds several features
         features = []
     return {
-        "error_per_feature": [f"error_{name}" for name in features],
+        "error_per_feature": [f"error_{name}" for name in encoder.transform.names_out(features)],
         "reconstruction": [f"reconstruction_{name}" for name in features],
         "probability": [f"probability_{name}" for name in classes],
     }

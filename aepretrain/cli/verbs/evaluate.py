@@ -63,12 +63,12 @@ def _restore_transform(data: DataModule, folder: Path) -> None:
     if not (folder / "encoder" / "config.json").is_file():
         return  # a cell of a comparison without pretraining has no encoder folder
     encoder = load_encoder(folder / "encoder")
-    if encoder.in_shape != tuple(data.in_shape):
+    if encoder.in_shape != tuple(data.raw_shape):
         raise DataError(
-            f"{data.name} gives examples of shape {tuple(data.in_shape)}, but the run in {folder} was trained on "
+            f"{data.name} gives examples of shape {tuple(data.raw_shape)}, but the run in {folder} was trained on "
             f"{encoder.in_shape}. Name data whose columns are as many and as wide as they were."
         )
-    data.transform = encoder.transform
+    data.use_transform(encoder.transform)
 
 
 def _check_data(data: DataModule, folder: Path, *, other_data: bool) -> None:

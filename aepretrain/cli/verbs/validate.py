@@ -4,14 +4,17 @@ from collections.abc import Sequence
 
 from aepretrain.cli.config import build_parser, parse
 from aepretrain.cli.terminal import print_data, print_plan
+from aepretrain.compare import check_comparison
 from aepretrain.training.recovery.signals import stop_at_signal
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = build_parser("validate")
-    experiment = parse(parser, arguments, own=()).experiment
+    parsed = parse(build_parser("validate"), arguments, own=())
+    experiment, comparison = parsed.experiment, parsed.comparison
     with stop_at_signal("while the data were looked at"):
         stack = experiment.prepare()
+        if not comparison.has_default_cells:
+            check_comparison(experiment, comparison.for_data(experiment.data), parsed.control, parsed.trials)
     print_plan(experiment, stack)
     print_data(experiment, stack)

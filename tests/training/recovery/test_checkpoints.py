@@ -2,6 +2,7 @@ import errno
 import json
 import pickle
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,19 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch.optim import SGD, Adam
 
 from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, TrainerOptions
 from aepretrain.errors import DivergedError, StoppedError, StorageError
 from aepretrain.storage import files as storage
 from aepretrain.storage.plain_values import plain
+from aepretrain.training.acceleration import products
 from aepretrain.training.options import Saving, StageSettings
 from aepretrain.training.recovery import checkpoints, signals
 from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact, read_checkpoint
 from aepretrain.training.recovery.run_state import LAST, PREVIOUS, RunState, StageFiles
 from aepretrain.training.stage import train_stage
+from tests.support.variants import VARIANTS, make
 from tests.support.watching import before_chunks
 
 STAGE = "00-test"
@@ -156,38 +160,64 @@ def test_intervals_that_are_not_positive_are_refused(values):
         Saving(**values)
 
 
-def model(seed=0):
+def seeded(build, seed=0):
     torch.manual_seed(seed)
-    return DenoisingAutoencoder((6,), Dense(4))
+    return build()
 
 
-def train(module, out=None, *, epochs=3, x=None, chunk_steps=1, **context):
+def model(seed=0, optimizer=Adam):
+    return seeded(partial(DenoisingAutoencoder, (6,), Dense(4), optimizer=optimizer), seed)
+
+
+def train(module, out=None, *, epochs=3, x=None, chunk_steps=1, precision="32-true", **context):
     clean = torch.rand(50, 6, generator=torch.Generator().manual_seed(1))
     x = clean if x is None else x
-    context = RunContext(out=out, progress=False, trainer=TrainerOptions(chunk_steps=chunk_steps), **context)
+    context = RunContext(
+        out=out, progress=False, trainer=TrainerOptions(chunk_steps=chunk_steps, precision=precision), **context
+    )
     return train_stage(module, [x], [clean], StageSettings(STAGE, epochs, 16), context)
 
 
-@pytest.mark.parametrize("step", range(12))
-def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(step, tmp_path, monkeypatch):
-    undisturbed = model()
-    record = train(undisturbed, tmp_path / "golden")
-
-    def ask(state):
-        if state.step == step:
-            monkeypatch.setattr(signals, "_received", 15)
-
-    before_chunks(monkeypatch, ask)
-    with pytest.raises(StoppedError, match=f"stopped by SIGTERM in {STAGE} before step {step}, which is saved"):
-        train(model(), tmp_path / "run")
-    monkeypatch.undo()
-    resumed = model(seed=7) if step else model()  # what the weights were before does not matter
-    again = train(resumed, tmp_path / "run", resume=True)
-    for one, other in zip(undisturbed.state_dict().values(), resumed.state_dict().values(), strict=True):
+def check_that_it_goes_on(build, step, undisturbed, folder, **options):
+    """Stop a stage before a step by SIGTERM, resume it, and compare it with one that nothing disturbed."""
+    module, record = undisturbed
+    with pytest.MonkeyPatch.context() as patch:
+        before_chunks(patch, lambda state: state.step == step and patch.setattr(signals, "_received", 15))
+        with pytest.raises(StoppedError, match=f"stopped by SIGTERM in {STAGE} before step {step}, which is saved"):
+            train(build(), folder, **options)
+    resumed = build(seed=7 if step else 0)  # what the weights were before does not matter
+    again = train(resumed, folder, resume=True, **options)
+    for one, other in zip(module.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other)
     timeless = [[{**row, "epoch_seconds": 0} for row in each.history] for each in (record, again)]
     assert timeless[0] == timeless[1]
     assert (again.steps, again.epochs) == (record.steps, record.epochs) == (12, 3)
+
+
+def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(tmp_path):
+    whole = model()
+    record = train(whole, tmp_path / "golden")
+    for step in range(12):
+        check_that_it_goes_on(model, step, (whole, record), tmp_path / f"run-{step}")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_so_does_every_variant(name, precision, tmp_path):
+    build = partial(seeded, partial(make, name))
+    whole = build()
+    record = train(whole, precision=precision)
+    check_that_it_goes_on(build, 7, (whole, record), tmp_path, precision=precision)
+
+
+def test_so_does_plain_sgd_with_updates_by_products(tmp_path, monkeypatch):
+    """They round in their own way, so the first step after resuming must take them, too."""
+    monkeypatch.setattr(products, "SMALLEST", 24)
+    build = partial(model, optimizer=partial(SGD, lr=0.1))
+    whole = build()
+    record = train(whole)
+    for step in (1, 3, 5):
+        check_that_it_goes_on(build, step, (whole, record), tmp_path / f"run-{step}")
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

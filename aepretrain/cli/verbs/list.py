@@ -1,0 +1,45 @@
+"""``aepretrain list``: the variants, sources and configs that there are."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from aepretrain.cli.config_keys import known_classes
+from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.cli.tables import print_table
+from aepretrain.data import DataModule
+from aepretrain.errors import ConfigError
+from aepretrain.layers import Layer
+from aepretrain.storage.guard import read_text
+from aepretrain.storage.yaml_files import LARGEST
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb with the arguments after it."""
+    parser = ArgumentParser(prog="aepretrain list", description=DESCRIPTIONS["list"], exit_on_error=False)
+    for option in OWN["list"]:
+        parser.add_argument(option.name, type=str, nargs="?", default=option.default, help=option.help)
+    try:
+        folder = Path(parser.parse_args(list(arguments)).folder).expanduser()
+    except ArgumentError as error:
+        raise ConfigError(f"{' '.join(str(error).split())}. Usage: aepretrain list [FOLDER]") from error
+    for title, base in (("layers", Layer), ("data", DataModule)):
+        rows = [[name, _first_line(cls)] for name, cls in sorted(known_classes(base).items())]
+        heading = f"{title}: aepretrain fit --{title}.help NAME explains the settings"
+        print_table(heading, ("class", "what it is"), rows, words=2)
+    if rows := list(_configs(folder)):
+        print_table(f"configs in {folder}", ("file", "what it shows"), rows, words=2)
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().partition("\n")[0].replace("``", "")
+
+
+def _configs(folder: Path) -> Iterator[list[str]]:
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            first = read_text(path, LARGEST).partition("\n")[0]
+        except (OSError, UnicodeDecodeError):
+            continue
+        yield [path.name, first.removeprefix("# ") if first.startswith("# ") else ""]

@@ -1,0 +1,160 @@
+"""What the columns of a table hold, found by looking at all rows once."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from aepretrain.data.columns import Column, KindName, as_numbers, as_text
+from aepretrain.data.labels import MANY
+from aepretrain.data.origin import listed
+from aepretrain.errors import DataError
+
+CATEGORIES = 100
+"""Different texts of a column up to which it is a category."""
+MOST_VALUES = 1000
+"""Values of a category that have a code of their own at most: the most frequent."""
+MOST_SCANNED = 100_000
+"""Different texts of a column that are counted at most."""
+GUESSED: tuple[KindName, ...] = ("boolean", "numeric", "date")
+"""Kinds that all values of a column may be of, in the order in which they are tried."""
+
+
+@dataclass
+class ColumnScan:
+    """What was seen of a column so far.
+
+    Args:
+        name: Its name.
+        kind: What it holds, where the user says so; ``None``: it is found.
+    """
+
+    name: str
+    kind: KindName | None = None
+    rows: int = 0
+    missing: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    """How often each text occurs."""
+    is_many: bool = False
+    """Whether there are more different texts than are counted."""
+    possible: list[KindName] = field(default_factory=lambda: list(GUESSED))
+    """Kinds that all values so far are of."""
+    example: str | None = None
+    nested: str | None = None
+    """The Arrow type of values that are lists or records."""
+
+    def see(self, values: Any) -> None:
+        """Take notice of the next rows, an Arrow array."""
+        from pyarrow import types
+
+        self.rows += len(values)
+        self.missing += values.null_count
+        if types.is_nested(values.type):
+            self.nested = str(values.type)
+        known = values.drop_null()
+        if self.nested or not len(known):
+            return
+        self.example = self.example or str(known[0].as_py())
+        self.possible = [kind for kind in self.possible if _all_are(known, kind)]
+        if self.kind == "category" or (self.kind is None and not {*self.possible} - {"boolean"}):
+            self._count(known)
+
+    def _count(self, known: Any) -> None:
+        if self.is_many:
+            return
+        for pair in as_text(known).value_counts().to_pylist():
+            self.counts[pair["values"]] = self.counts.get(pair["values"], 0) + pair["counts"]
+        if len(self.counts) > MOST_SCANNED:
+            self.is_many, self.counts = True, {}
+
+    @property
+    def found(self) -> KindName | None:
+        """The kind that the user names or that all values are of; ``None`` for text and lists, or without values."""
+        if self.nested or not self.rows - self.missing:
+            return None
+        if self.kind is not None:
+            return self.kind
+        if self.possible:
+            return self.possible[0]
+        known, distinct = self.rows - self.missing, len(self.counts)
+        is_id = self.is_many or distinct > CATEGORIES or distinct > max(MANY, known / 2)
+        return None if is_id else "category"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row holds a value."""
+        return self.rows == self.missing
+
+    @property
+    def column(self) -> Column:
+        """The column, whose values are in sorted order."""
+        kind, values = self.found, tuple[str, ...]()
+        assert kind is not None
+        if kind == "category":
+            frequent = sorted(self.counts, key=lambda value: (-self.counts[value], value))[:MOST_VALUES]
+            values = tuple(sorted(frequent, key=_sorting))
+        return Column(self.name, kind, values, missing=self.missing > 0)
+
+    @property
+    def words(self) -> str:
+        """Why it is no feature."""
+        if self.nested:
+            return f"{self.name} (values of type {self.nested})"
+        many = f"more than {MOST_SCANNED:,}" if self.is_many else f"{len(self.counts):,}"
+        return f"{self.name} (text: {many} different values, such as {str(self.example)[:30]!r})"
+
+
+def _all_are(known: Any, kind: KindName) -> bool:
+    """Whether all values of an Arrow array without nulls are of a kind; booleans are true and false, or 0 and 1."""
+    if kind != "boolean":
+        return as_numbers(known, kind) is not None
+    found = as_numbers(known, "numeric")
+    if found is not None:
+        return bool(np.isin(found, (0, 1)).all())
+    return {*as_text(known).unique().to_pylist()} <= {"true", "false", "True", "False", "TRUE", "FALSE"}
+
+
+def _sorting(value: str) -> tuple[float, str]:
+    """Numbers by their size, before other texts in the order of the alphabet."""
+    try:
+        return (float(value), value)
+    except ValueError:
+        return (float("inf"), value)
+
+
+def scan(scans: Sequence[ColumnScan], batches: Iterable[Mapping[str, Any]]) -> None:
+    """Look at all rows of a table."""
+    for batch in batches:
+        for each in scans:
+            each.see(batch[each.name])
+
+
+def describe(scans: Sequence[ColumnScan], table: str) -> list[Column]:
+    """The columns that become features: those that hold a value.
+
+    Args:
+        scans: What was seen of all rows.
+        table: Name of the table, for messages.
+
+    Raises:
+        DataError: If a column holds text or lists, or a category has too many values; all such columns are named.
+    """
+    usable = [each for each in scans if not each.is_empty]
+    refused = [each for each in usable if each.found is None]
+    if refused:
+        names = ", ".join(each.name for each in refused)
+        held = listed([each.words for each in refused])
+        raise DataError(
+            f"{table}: features must be numbers, booleans, dates or categories, but {held} "
+            f"{'is none' if len(refused) == 1 else 'are none'} of these. Leave out by --data.drop '[{names}]', or name "
+            f"categories by --data.columns '{{{refused[0].name}: category}}'."
+        )
+    if many := [each.name for each in usable if each.found == "category" and each.is_many]:
+        raise DataError(
+            f"{table}: a category may have {MOST_SCANNED:,} different values, but {listed(many)} has more. Group its "
+            f"values, or leave it out by --data.drop '[{', '.join(many)}]'."
+        )
+    if not usable:
+        raise DataError(f"{table} has no columns of features that hold a value. Name some by data.features.")
+    return [each.column for each in usable]

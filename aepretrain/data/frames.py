@@ -1,0 +1,69 @@
+"""Tables in memory, such as those of pandas and polars, as a Parquet file that a source reads."""
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+from aepretrain.errors import ConfigError, DataError
+
+
+def is_frame(table: Any) -> bool:
+    """Whether an object is a table that Arrow can take: of pyarrow, pandas, polars or another library.
+
+    Example:
+        >>> import pyarrow
+        >>> is_frame(pyarrow.table({"a": [1]})), is_frame("table.csv")
+        (True, False)
+    """
+    return any(hasattr(table, name) for name in ("__arrow_c_stream__", "to_arrow", "__dataframe__"))
+
+
+class StoredFrame:
+    """A table in memory, written to a Parquet file in a temporary folder, which is deleted with this object.
+
+    Copies in other processes read the file, and leave it alone.
+
+    Args:
+        table: The table; the index of a pandas table is left out.
+
+    Raises:
+        ConfigError: If pyarrow is missing.
+        DataError: If the table holds values that Arrow cannot take.
+
+    Example:
+        >>> import pyarrow
+        >>> StoredFrame(pyarrow.table({"a": [1]})).path.name
+        'frame.parquet'
+    """
+
+    def __init__(self, table: Any) -> None:
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError as error:
+            raise ConfigError("tables need pyarrow. Install it by pip install 'aepretrain[table]'.") from error
+        self.path = Path(tempfile.mkdtemp(prefix="aepretrain-")) / "frame.parquet"
+        weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
+        try:
+            parquet.write_table(_to_arrow(table).replace_schema_metadata(None), self.path)
+        except (pyarrow.ArrowException, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise DataError(f"the table cannot be read: {reason:.200}. Give each column values of one type.") from error
+
+
+def _to_arrow(table: Any) -> Any:
+    import pyarrow
+
+    if isinstance(table, pyarrow.Table):
+        return table
+    if type(table).__module__.startswith("pandas"):
+        return pyarrow.Table.from_pandas(table, preserve_index=False)
+    if hasattr(table, "to_arrow"):
+        return table.to_arrow()
+    if hasattr(table, "__arrow_c_stream__"):
+        return pyarrow.table(table)
+    from pyarrow import interchange
+
+    return interchange.from_dataframe(table)

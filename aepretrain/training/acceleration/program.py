@@ -1,0 +1,138 @@
+"""Recorded operations as a program: repeated on the same memory, without autograd and without what does not change."""
+
+from collections.abc import Callable, Iterator, Sequence, Set
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aepretrain.training.acceleration.tape import Operation, place
+from aepretrain.training.acceleration.torch_internals import arguments_of, tensors_in
+
+Call = Callable[[], Any]
+
+EMPTY = ("aten::empty", "aten::empty_like", "aten::empty_strided", "aten::new_empty", "aten::new_empty_strided")
+CONSTANT = tuple(
+    f"aten::{name}"
+    for name in (
+        *("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"),
+        *("arange", "eye", "scalar_tensor"),
+    )
+)
+"""Operations whose results do not depend on the values of their arguments."""
+ops = torch.ops.aten
+WITH_OUT: dict[Any, Callable[..., Any]] = {
+    ops.mm.default: torch.mm,
+    ops.addmm.default: torch.addmm,
+    ops.bmm.default: torch.bmm,
+    ops.baddbmm.default: torch.baddbmm,
+    ops.sigmoid.default: torch.sigmoid,
+    ops.tanh.default: torch.tanh,
+    ops.exp.default: torch.exp,
+    ops.log.default: torch.log,
+    ops.neg.default: torch.neg,
+    ops.add.Tensor: torch.add,
+    ops.sub.Tensor: torch.sub,
+    ops.mul.Tensor: torch.mul,
+    ops.div.Tensor: torch.div,
+    ops.sum.dim_IntList: torch.sum,
+    ops.mean.dim: torch.mean,
+    ops.where.self: torch.where,
+}
+"""Functions that call the same kernel as an operation with ``out=``, but faster."""
+IN_PLACE: dict[Any, Callable[..., Any]] = {
+    ops.uniform_.default: Tensor.uniform_,
+    ops.normal_.default: Tensor.normal_,
+    ops.ge_.Scalar: Tensor.ge_,
+    ops.add_.Tensor: Tensor.add_,
+    ops.mul_.Tensor: Tensor.mul_,
+    ops.copy_.default: Tensor.copy_,
+}
+"""The same for operations in place."""
+
+
+def calls(operations: Sequence[Operation], written: Set[int]) -> Iterator[tuple[Operation, Call]]:
+    """Simplify operations and make each one that is left callable.
+
+    Every result keeps the memory that it was recorded in. So views need no repetition, nor do constants that nothing
+    writes to; all other operations write their results where they lie.
+
+    Args:
+        operations: Recorded operations, in order of execution.
+        written: The places that an operation of the whole recording writes to in place.
+
+    Yields:
+        An operation and the function that repeats it.
+
+    Example:
+        >>> from aepretrain.training.acceleration.tape import Tape
+        >>> with Tape() as tape:
+        ...     y = torch.ones(2, 2).t() @ torch.rand(2, 2)
+        >>> [operation.name for operation, _ in calls(tape.operations, set())]
+        ['aten::rand', 'aten::mm']
+    """
+    constant: set[int] = set()
+    for operation in operations:
+        if operation.written:
+            yield operation, _in_place(operation)
+        elif operation.creates and operation.name not in EMPTY:
+            places = {place(result) for result in operation.results}
+            if _is_constant(operation, constant) and not places & written:
+                constant |= places
+            else:
+                yield operation, _into_results(operation)
+
+
+def _is_constant(operation: Operation, constant: set[int]) -> bool:
+    if torch.Tag.nondeterministic_seeded in operation.function.tags:
+        return False
+    return operation.name in CONSTANT or (
+        bool(operation.inputs) and all(place(tensor) in constant for tensor in operation.inputs)
+    )
+
+
+def _in_place(operation: Operation) -> Call:
+    places = {place(tensor) for tensor in operation.inputs}
+    if any(place(result) not in places for result in operation.results):  # such as batch norm, which also counts
+        return partial(_copy, operation.function, operation.args, operation.kwargs, operation.results)
+    return partial(IN_PLACE.get(operation.function, operation.function), *operation.args, **operation.kwargs)
+
+
+def _into_results(operation: Operation) -> Call:
+    """Repeat an operation that creates its results, into the memory of the recorded ones."""
+    args, kwargs, results = operation.args, operation.kwargs, operation.results
+    if operation.function in WITH_OUT:
+        return partial(WITH_OUT[operation.function], *args, **kwargs, out=results[0])
+    function, names = _variant_with_out(operation.function)
+    if len(names) == len(results):
+        kwargs = {name: value for name, value in kwargs.items() if name in {a.name for a in arguments_of(function)}}
+        return partial(function, *args, **kwargs, **dict(zip(names, results, strict=True)))
+    return partial(_copy, operation.function, args, kwargs, results)
+
+
+def _copy(function: Any, args: Any, kwargs: Any, results: Sequence[Tensor]) -> None:
+    made = function(*args, **kwargs)
+    for result, new in zip(results, tensors_in(made), strict=True):
+        result.copy_(new)
+
+
+def _variant_with_out(function: Any) -> tuple[Any, list[str]]:
+    """The overload of an operation that writes to given tensors, and the names of these arguments; else itself."""
+    wanted = _signature(function)
+    for name in function.overloadpacket.overloads():
+        variant = getattr(function.overloadpacket, name)
+        if _signature(variant) == wanted and any(argument.is_out for argument in arguments_of(variant)):
+            return variant, [argument.name for argument in arguments_of(variant) if argument.is_out]
+    return function, []
+
+
+OF_NEW_TENSORS = ("dtype", "layout", "device", "pin_memory", "memory_format")
+
+
+def _signature(function: Any) -> list[tuple[str, str]]:
+    return [
+        (argument.name, str(argument.type))
+        for argument in arguments_of(function)
+        if not argument.is_out and argument.name not in OF_NEW_TENSORS
+    ]

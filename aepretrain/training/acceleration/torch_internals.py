@@ -1,0 +1,48 @@
+"""What is read of torch's private names: the operations below autograd, their signatures, and registered hooks.
+
+torch has no public way to see the operations that a step consists of. Nothing here is written to or replaced.
+"""
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+__all__ = ["TorchDispatchMode", "arguments_of", "has_hooks", "has_memory", "map_tensors", "tensors_in"]
+
+HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_hooks",
+    "_backward_pre_hooks",
+    "_backward_hooks",
+    "_post_accumulate_grad_hooks",
+    "_optimizer_step_pre_hooks",
+    "_optimizer_step_post_hooks",
+)
+
+
+def tensors_in(values: Any) -> list[Tensor]:
+    """All tensors in nested lists, tuples and dictionaries."""
+    return [value for value in tree_leaves(values) if isinstance(value, Tensor)]
+
+
+def map_tensors(function: Any, values: Any) -> Any:
+    """Nested lists, tuples and dictionaries with a function applied to every tensor."""
+    return tree_map_only(Tensor, function, values)
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor lies in memory: forward-mode differentiation uses tensors of zeros and of shapes that do not."""
+    return tensor.device.type != "meta" and not tensor._is_zerotensor()
+
+
+def arguments_of(operation: Any) -> Any:
+    """The declared arguments of an overload of ``torch.ops``: name, type, whether it is written to or returned."""
+    return operation._schema.arguments
+
+
+def has_hooks(owner: Any) -> bool:
+    """Whether a module, a parameter or an optimizer has hooks that are not ours."""
+    hooks = [hook for kind in HOOKS for hook in (getattr(owner, kind, None) or {}).values()]
+    return any(not str(getattr(hook, "__module__", "")).startswith("aepretrain.") for hook in hooks)

@@ -1,0 +1,304 @@
+"""Tables as people have them: text, holes, dates, flags; what each column holds is found, shown and kept."""
+
+import gc
+import gzip
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from aepretrain import ConfigError, DataError, Mixed, SwapNoise, Table
+from aepretrain.data.columns import Column
+from aepretrain.data.rows import Rows
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+N = 90
+K = np.arange(N)
+COLUMNS = {
+    "mass": [f"{k * 0.5:.1f}" for k in K],
+    "island": [("Biscoe", "Dream", " Dream ")[k % 3] if k % 10 else "NA" for k in K],
+    "fed": ["true" if k % 4 else "FALSE" for k in K],
+    "ringed": ["" if k == 7 else str(k % 2) for k in K],
+    "seen": [f"2026-01-{1 + k % 28:02d}" if k != 9 else "?" for k in K],
+    "kind": [("owl", "rook", "swan")[k % 3] for k in K],
+}
+SIZES = {"validation": 15, "test": 15}
+
+
+def write_csv(path, columns=COLUMNS, separator=",", opener=open):
+    lines = [separator.join(columns), *(separator.join(row) for row in zip(*columns.values(), strict=True))]
+    with opener(path, "wt", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    return path
+
+
+def changed(**columns):
+    return COLUMNS | {name: [str(value) for value in values] for name, values in columns.items()}
+
+
+def read(path, target="kind", **settings):
+    cache = None if not hasattr(path, "parent") else path.parent / "cache"
+    return Table(path, target, **{"cache": cache, **SIZES, **settings})
+
+
+@pytest.fixture
+def csv(tmp_path):
+    return write_csv(tmp_path / "birds.csv")
+
+
+def raw(data):
+    return data.read()[0].raw()[:]
+
+
+def test_what_columns_hold_is_found_shown_and_becomes_one_number_each(csv):
+    data = read(csv)
+    assert {column.name: column.kind for column in data.table_columns} == {
+        "mass": "numeric",
+        "island": "category",
+        "fed": "boolean",
+        "ringed": "boolean",
+        "seen": "date",
+    }
+    assert "mass (numeric), island (category of 2, some missing), fed (boolean)" in " ".join(data.notes)
+    rows = raw(data)
+    assert torch.equal(rows[:, 0], torch.from_numpy(K * 0.5).float())
+    islands = [float("nan") if not k % 10 else (0.0, 1.0, 1.0)[k % 3] for k in K]
+    torch.testing.assert_close(rows[:, 1], torch.tensor(islands), equal_nan=True, rtol=0, atol=0)
+    assert torch.equal(rows[:, 2], torch.from_numpy(K % 4 > 0).float())
+    assert rows[7, 3].isnan()
+    assert rows[9, 4].isnan()
+    assert rows[28, 4] - rows[1, 4] == -1  # the 1st and the 2nd of January
+    assert data.class_names == ["owl", "rook", "swan"]
+
+
+def test_the_first_layer_s_likelihood_and_noise_fit_the_features(csv):
+    data = read(csv)
+    assert data.feature_names == [
+        *("mass", "seen", "fed", "ringed", "seen missing", "ringed missing"),
+        *("island=Biscoe", "island=Dream", "island=other", "island=missing"),
+    ]
+    assert data.in_shape == (10,)
+    assert data.layer_defaults == {"likelihood": Mixed(2, 4, (4,)), "corruption": SwapNoise(groups=(4,))}
+    x = data.splits().train.x
+    data.layer_defaults["likelihood"].check(x)
+    assert torch.equal(x[:, 6:].sum(dim=1), torch.ones(len(x)))
+
+
+@pytest.mark.parametrize("form", ["csv.gz", "tsv", "semicolons", "bom", "parquet", "folder", "partitions", "frame"])
+def test_every_form_of_a_table_gives_the_same_rows(form, csv, tmp_path):
+    expected = raw(read(csv))
+    typed = pa.table({**COLUMNS, "mass": K * 0.5, "fed": K % 4 > 0}).set_column(
+        1, "island", pa.array([None if value == "NA" else value for value in COLUMNS["island"]]).dictionary_encode()
+    )
+    path = {
+        "csv.gz": lambda: write_csv(tmp_path / "b.csv.gz", opener=gzip.open),
+        "tsv": lambda: write_csv(tmp_path / "b.tsv", separator="\t"),
+        "semicolons": lambda: write_csv(tmp_path / "b.txt", separator=" ; "),
+        "bom": lambda: (tmp_path / "b.csv", (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + csv.read_bytes()))[0],
+        "parquet": lambda: (tmp_path / "b.parquet", pq.write_table(typed, tmp_path / "b.parquet"))[0],
+        "folder": lambda: halves(tmp_path / "halves"),
+        "partitions": lambda: partitions(tmp_path / "p", typed),
+        "frame": lambda: typed,
+    }[form]()
+    data = read(path, features=["mass", "island", "fed", "ringed", "seen"])
+    torch.testing.assert_close(raw(data), expected, equal_nan=True, rtol=0, atol=0)
+    assert data.y.tolist() == (K % 3).tolist()
+
+
+def halves(folder):
+    folder.mkdir()
+    for number, part in enumerate((slice(0, 40), slice(40, None))):
+        write_csv(folder / f"{number}.csv", {name: values[part] for name, values in COLUMNS.items()})
+    (folder / "README.txt").write_text("not data")
+    return folder
+
+
+def partitions(folder, table):
+    """Files by a key that is constant in the first half, so that rows stay in their order."""
+    for number, part in enumerate((table.slice(0, 40), table.slice(40))):
+        (folder / f"half={number}").mkdir(parents=True)
+        pq.write_table(part, folder / f"half={number}" / "0.parquet")
+    return folder
+
+
+def test_a_partition_key_is_a_column(tmp_path):
+    folder = partitions(tmp_path / "p", pa.table(COLUMNS))
+    data = read(folder, splits=None)
+    assert (
+        raw(data)[:, [column.name for column in data.table_columns].index("half")].tolist() == [0.0] * 40 + [1.0] * 50
+    )
+
+
+def test_kinds_can_be_named_and_columns_left_out(csv):
+    data = read(csv, columns={"mass": "category", "ringed": "numeric"}, drop=["seen"])
+    kinds = {column.name: (column.kind, len(column.values)) for column in data.table_columns}
+    assert kinds == {
+        "mass": ("category", N),
+        "island": ("category", 2),
+        "fed": ("boolean", 0),
+        "ringed": ("numeric", 0),
+    }
+    assert data.table_columns[0].values[:3] == ("0.0", "0.5", "1.0")
+    assert data.unused == []
+    again = read(csv, **data.settled(), drop=["seen"])
+    assert again.table_columns == data.table_columns
+
+
+WRONG = {
+    "text": ({"note": [f"bird {k}" for k in K]}, {}, "note .text: 90 different values, such as 'bird 0'. is none of"),
+    "a category that is named is one": ({"note": [f"bird {k}" for k in K]}, {"columns": {"note": "category"}}, None),
+    "a number that is none": (
+        {"mass": [*K[:-1], "heavy"]},
+        {"columns": {"mass": "numeric"}},
+        "column mass must hold finite numbers, but row 89 of .*birds.csv .the first row is 0. holds 'heavy'",
+    ),
+    "infinity": ({"mass": [*K[:-1], "inf"]}, {}, "column mass must hold finite numbers, but row 89 of .* holds 'inf'"),
+    "no such column": ({}, {"drop": ["age"]}, "has no column 'age'. It has mass, island, .* another by data.drop"),
+    "a feature twice": ({}, {"features": ["mass", "mass"]}, "data.features names the column 'mass' twice"),
+    "the target": ({}, {"features": ["mass", "kind"]}, "column 'kind' is named by data.target and cannot be a feature"),
+    "nothing left": ({}, {"drop": ["mass", "island", "fed", "ringed", "seen"]}, "has no columns of features"),
+    "no values": ({"mass": [""] * N}, {"features": ["mass"]}, "has no columns of features that hold a value"),
+    "no labels": ({"kind": ["NA"] * N}, {}, "column kind: all labels are missing"),
+    "a clock": ({"mass": 1.7e9 + K}, {}, "column mass has values too close for float32"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_read_is_named_with_the_way_out(name, tmp_path):
+    columns, settings, message = WRONG[name]
+    path = write_csv(tmp_path / "birds.csv", changed(**columns))
+    if message is None:
+        read(path, **settings).splits()
+        return
+    with pytest.raises(DataError, match=message) as caught:
+        read(path, **settings).splits()
+    assert "\n" not in str(caught.value)
+
+
+BROKEN = {
+    "a short line": (b"a,b\n1,2\n3\n", "Expected 2 columns, got 1.* Mend the line"),
+    "no lines": (b"", "cannot be read as a table: Empty CSV file"),
+    "numbers alone": (b"1,2\n3,4\n", "the first line must name the columns, but holds numbers: 1, 2. Add a line"),
+    "a name twice": (b"a,b,a\n1,2,3\n", "the first line must name every column once, but column 2 is called 'a'"),
+    "Latin letters": (b"a,b\n\xe4,1\n" * 9, "UTF-?8.* Save it as UTF-8"),
+    "no gzip": (None, "cannot be read as a table"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_files_that_are_no_tables_are_refused_in_one_line(name, tmp_path):
+    content, message = BROKEN[name]
+    path = tmp_path / ("t.csv" if content is not None else "t.csv.gz")
+    path.write_bytes(b"no gzip" if content is None else content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(path, None)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_without_values_and_the_index_of_a_table_are_left_out(tmp_path):
+    path = write_csv(tmp_path / "t.csv", {"": [str(k) for k in K], **changed(empty=["NA"] * N)})
+    data = read(path)
+    assert not {"", "empty"} & {column.name for column in data.table_columns}
+    assert "left out, without any value: empty." in data.notes
+    assert "left out: a column without a name." in data.notes
+
+
+def test_rows_without_a_label_and_a_second_file_are_for_pretraining_alone(tmp_path):
+    kinds = [kind if k % 3 or k > 60 else "" for k, kind in enumerate(COLUMNS["kind"])]
+    path = write_csv(tmp_path / "t.csv", changed(kind=kinds))
+    more = write_csv(
+        tmp_path / "more.csv", {name: COLUMNS[name] for name in ("seen", "fed", "ringed", "island", "mass")}
+    )
+    data = read(path, more_inputs=more)
+    labelled = sum(map(bool, kinds))
+    splits = data.splits()
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == labelled
+    assert len(splits.unlabelled) == len(splits.train) + (N - labelled) + N
+    assert f"{N - labelled} rows without a label: they are for pretraining alone." in data.notes
+    known = {tuple(row) for row in splits.unlabelled.tolist()}
+    assert {tuple(row) for row in data.transform(raw(read(more, None, features=data.columns))).tolist()} <= known
+    assert "inputs without labels" in data.fingerprint().parts
+
+
+@pytest.mark.parametrize("setting", ["groups", "order", "splits"])
+def test_rows_without_a_label_that_belong_with_held_out_ones_are_not_learnt(setting, tmp_path):
+    place = [("train", "val", "test")[k // 30] for k in K] if setting == "splits" else K // 5
+    kinds = ["" if k % 5 == 0 else COLUMNS["kind"][k] for k in K]
+    path = write_csv(tmp_path / "t.csv", changed(kind=kinds, place=place, mass=K))
+    how = {"order": {"order": "time", "times": "place"}}.get(setting, {setting: "place"})
+    data = read(path, **{**how, **(dict.fromkeys(SIZES) if setting == "splits" else {})})
+    splits = data.splits()
+    masses = {
+        name: set((x[:, 0] * data.transform.scaling.std[0] + data.transform.scaling.mean[0]).round().int().tolist())
+        for name, x in (("pool", splits.unlabelled), ("validation", splits.validation.x), ("test", splits.test.x))
+    }
+    places = {name: {place[k] for k in found} for name, found in masses.items()}
+    assert not places["pool"] & (places["validation"] | places["test"])
+    assert any(k % 5 == 0 for k in masses["pool"])
+    assert any("rows without a label left out: they belong with held-out examples" in note for note in data.notes)
+
+
+def test_batches_within_a_budget_are_the_same_bits(csv, tmp_path):
+    whole = read(csv, more_inputs=csv).splits()
+    pieced = read(csv, more_inputs=csv, memory_budget="5kB").splits()
+    assert isinstance(pieced.unlabelled, Rows)
+    for name in ("train", "validation", "test"):
+        assert torch.equal(getattr(whole, name).x[:], getattr(pieced, name).x[:])
+    assert torch.equal(whole.unlabelled, pieced.unlabelled[:])
+
+
+def test_rows_are_decoded_once_and_the_values_that_were_not_known_are_counted(csv, monkeypatch):
+    monkeypatch.setattr("aepretrain.data.column_scan.MOST_VALUES", 1)
+    assert len(read(csv).splits().train) == 60
+    data = read(csv)
+    monkeypatch.setattr(Column, "encode", None)  # what was decoded lies in the cache
+    data.splits()
+    assert any(
+        "column island: 27 rows with values that have no code of their own, such as 'Biscoe'" in n for n in data.notes
+    )
+
+
+def test_the_files_may_change_only_if_the_fingerprint_does(csv, tmp_path):
+    before = read(csv).fingerprint()
+    assert before == read(csv, cache=tmp_path / "other", memory_budget="5kB").fingerprint()
+    renamed = write_csv(
+        tmp_path / "r.csv", changed(island=[value.replace("Biscoe", "Bisco") for value in COLUMNS["island"]])
+    )
+    assert any("column" in change for change in before.changes(read(renamed).fingerprint()))
+
+
+def test_a_table_in_memory_goes_to_other_processes_and_leaves_nothing_behind():
+    data = Table(pa.table(COLUMNS), "kind", **SIZES)
+    assert data.notes[0] == "the table in memory: 90 rows in 1 file."
+    folder = data.root.parent
+    copied = pickle.loads(pickle.dumps(data))
+    assert torch.equal(copied.splits().train.x, data.splits().train.x)
+    del copied
+    assert folder.is_dir()
+    data = data.with_labels(30).with_split(1)
+    data.splits()
+    del data
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_other_libraries_frames_are_read():
+    class Frame:
+        def __init__(self, table):
+            self.table = table
+
+        def __arrow_c_stream__(self, requested_schema=None):
+            return self.table.__arrow_c_stream__(requested_schema)
+
+    for make in (lambda: pytest.importorskip("pandas").DataFrame(COLUMNS), lambda: Frame(pa.table(COLUMNS))):
+        assert torch.equal(
+            Table(make(), "kind", **SIZES).splits().train.x, Table(pa.table(COLUMNS), "kind", **SIZES).splits().train.x
+        )
+
+
+def test_two_settings_that_divide_are_refused(csv):
+    with pytest.raises(ConfigError, match=r"data\.times is used by data\.order time alone"):
+        read(csv, times="seen")
