@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -209,6 +210,34 @@ def test_seeds_are_trained_at_once_where_the_options_allow_it(options, workers, 
         return
     with pytest.raises(ConfigError, match=f"^--vectorize on: {message}"):
         module._may_vectorize(bench, cells, workers, "on")
+
+
+class Sharing(Workers):
+    """Workers that share the work in turn, and note which seeds they share."""
+
+    seen: ClassVar[list] = []
+    is_parallel = True
+
+    def run(self, work, jobs, name=str):
+        self.seen.append([cell.seed for cell in jobs if isinstance(cell, Cell)])
+        yield from map(work, jobs)
+
+
+@pytest.mark.parametrize(
+    ("grid", "splits", "shared"),
+    [
+        (2, "fixed", [[0], [1, 2]]),
+        (2, "per-seed", [[0, 1, 2]]),
+        (1, "fixed", [[0, 1, 2]]),
+        (1, "per-seed", [[0, 1, 2]]),
+    ],
+)
+def test_workers_wait_for_a_seed_that_chooses_for_the_others(grid, splits, shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(Sharing, "seen", [])
+    options = {**(GRID if grid == 2 else {}), "splits": splits, "labels": [30]}
+    comparison = Comparison(arms=["random"], seeds=3, baselines=[], **options)
+    compare(small_experiment(), comparison, tmp_path, trials=trials(None, grid), workers=Sharing(2))
+    assert [seeds for seeds in Sharing.seen if seeds] == shared
 
 
 @pytest.mark.parametrize(
