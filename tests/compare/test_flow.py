@@ -70,8 +70,10 @@ def test_only_the_cells_that_are_missing_are_run(tmp_path, capsys, clock):
     table = (tmp_path / "results.csv").read_text()
     (tmp_path / "runs" / "random-30-seed1" / "row.json").unlink()
     (tmp_path / "runs" / "pretraining-seed0" / "results.json").unlink()  # nobody needs it any more
+    (tmp_path / "runs" / "together-random-30.json").write_text("{}")
     capsys.readouterr()
     compare(small_experiment(), TWO_ARMS, tmp_path)
+    assert not list((tmp_path / "runs").glob("together*"))
     rows = [match for line in lines(capsys) if (match := ROW.fullmatch(line))]
     assert [(match["done"], match["arm"], match["seed"], match["left"]) for match in rows] == [
         ("4/4", "random", "1", None)
@@ -212,13 +214,13 @@ def test_seeds_are_trained_at_once_where_the_options_allow_it(options, workers, 
 
 
 class Sharing(Workers):
-    """Workers that share the work in turn, and note which seeds they share."""
+    """Workers that share the work in turn, and note the names of the jobs that they share."""
 
     seen: ClassVar[list] = []
     is_parallel = True
 
     def run(self, work, jobs, name=str):
-        self.seen.append([cell.seed for cell in jobs if isinstance(cell, Cell)])
+        self.seen.append([name(job) for job in jobs])
         yield from map(work, jobs)
 
 
@@ -236,7 +238,15 @@ def test_workers_wait_for_a_seed_that_chooses_for_the_others(grid, splits, share
     options = {**(GRID if grid == 2 else {}), "splits": splits, "labels": [30]}
     comparison = Comparison(arms=["random"], seeds=3, baselines=[], **options)
     compare(small_experiment(), comparison, tmp_path, trials=trials(None, grid), workers=Sharing(2))
-    assert [seeds for seeds in Sharing.seen if seeds] == shared
+    assert [names for names in Sharing.seen if names] == [[f"random-30-seed{k}" for k in seeds] for seeds in shared]
+
+
+def test_workers_name_what_they_pretrain(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sharing, "seen", [])
+    compare(small_experiment(), TWO_ARMS, tmp_path, workers=Sharing(2))
+    pretraining, cells = [names for names in Sharing.seen if names]
+    assert pretraining == ["pretraining-seed0", "pretraining-seed1"]
+    assert cells == [f"{arm}-30-seed{seed}" for seed in (0, 1) for arm in ("pretrained", "random")]
 
 
 @pytest.mark.parametrize(
