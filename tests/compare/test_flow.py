@@ -12,6 +12,7 @@ import pytest
 import aepretrain.compare as module
 from aepretrain import Classifier, ConfigError, FineTuning
 from aepretrain.compare import Cell, Comparison, Trial, Workers, compare
+from aepretrain.report.comparison_files import run_warnings
 from aepretrain.results.cell import read_rows
 from tests.support.comparisons import small_bench, small_experiment, wide_layer
 
@@ -60,6 +61,7 @@ def test_every_cell_is_told_with_its_figures_and_the_time_that_is_left(tmp_path,
     cells = [(cell.arm, str(cell.budget), str(cell.seed)) for cell in comparison.cells()]
     assert list(table) == cells
     assert told == [found]
+    assert found.warnings == tuple(run_warnings(tmp_path)) != ()
     found.write(tmp_path / "found.json")
     assert (tmp_path / "summary.json").read_bytes() == (tmp_path / "found.json").read_bytes()
     assert not (tmp_path / "report.html").exists()
