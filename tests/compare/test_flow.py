@@ -5,15 +5,16 @@ import json
 import re
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 import aepretrain.compare as module
-from aepretrain import Arrays, ConfigError, DataError, FineTuning, TrainerOptions
+from aepretrain import Classifier, ConfigError, FineTuning
 from aepretrain.compare import Cell, Comparison, Trial, Workers, compare
+from aepretrain.report.comparison_files import run_warnings
 from aepretrain.results.cell import read_rows
-from tests.support.comparisons import small_bench, small_data, small_experiment, wide_layer
-from tests.support.tables import X, Y
+from tests.support.comparisons import small_bench, small_experiment, wide_layer
 
 ROW = re.compile(
     r"(?P<done>\d+/\d+)  (?P<arm>[a-z-]+)  (?P<labels>\w+) labels  seed (?P<seed>\d)  "
@@ -60,6 +61,7 @@ def test_every_cell_is_told_with_its_figures_and_the_time_that_is_left(tmp_path,
     cells = [(cell.arm, str(cell.budget), str(cell.seed)) for cell in comparison.cells()]
     assert list(table) == cells
     assert told == [found]
+    assert found.warnings == tuple(run_warnings(tmp_path)) != ()
     found.write(tmp_path / "found.json")
     assert (tmp_path / "summary.json").read_bytes() == (tmp_path / "found.json").read_bytes()
     assert not (tmp_path / "report.html").exists()
@@ -70,8 +72,10 @@ def test_only_the_cells_that_are_missing_are_run(tmp_path, capsys, clock):
     table = (tmp_path / "results.csv").read_text()
     (tmp_path / "runs" / "random-30-seed1" / "row.json").unlink()
     (tmp_path / "runs" / "pretraining-seed0" / "results.json").unlink()  # nobody needs it any more
+    (tmp_path / "runs" / "together-random-30.json").write_text("{}")
     capsys.readouterr()
     compare(small_experiment(), TWO_ARMS, tmp_path)
+    assert not list((tmp_path / "runs").glob("together*"))
     rows = [match for line in lines(capsys) if (match := ROW.fullmatch(line))]
     assert [(match["done"], match["arm"], match["seed"], match["left"]) for match in rows] == [
         ("4/4", "random", "1", None)
@@ -81,6 +85,18 @@ def test_only_the_cells_that_are_missing_are_run(tmp_path, capsys, clock):
     compare(small_experiment(), replace(TWO_ARMS, seeds=3), tmp_path)
     rows = [match for line in lines(capsys) if (match := ROW.fullmatch(line))]
     assert [(match["done"], match["left"]) for match in rows] == [("5/6", "10.0 s"), ("6/6", None)]
+
+
+def test_the_table_grows_with_every_cell(tmp_path):
+    def make(encoder, classes):
+        if (tmp_path / "results.csv").is_file():
+            raise KeyboardInterrupt
+        return Classifier(encoder, classes)
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(small_experiment(classifier=make), TWO_ARMS, tmp_path)
+    (row,) = read_rows(tmp_path / "results.csv")
+    assert (row.arm, row.seed) == ("pretrained", 0)
 
 
 def _without_seconds(folder):
@@ -199,6 +215,42 @@ def test_seeds_are_trained_at_once_where_the_options_allow_it(options, workers, 
         module._may_vectorize(bench, cells, workers, "on")
 
 
+class Sharing(Workers):
+    """Workers that share the work in turn, and note the names of the jobs that they share."""
+
+    seen: ClassVar[list] = []
+    is_parallel = True
+
+    def run(self, work, jobs, name=str):
+        self.seen.append([name(job) for job in jobs])
+        yield from map(work, jobs)
+
+
+@pytest.mark.parametrize(
+    ("grid", "splits", "shared"),
+    [
+        (2, "fixed", [[0], [1, 2]]),
+        (2, "per-seed", [[0, 1, 2]]),
+        (1, "fixed", [[0, 1, 2]]),
+        (1, "per-seed", [[0, 1, 2]]),
+    ],
+)
+def test_workers_wait_for_a_seed_that_chooses_for_the_others(grid, splits, shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(Sharing, "seen", [])
+    options = {**(GRID if grid == 2 else {}), "splits": splits, "labels": [30]}
+    comparison = Comparison(arms=["random"], seeds=3, baselines=[], **options)
+    compare(small_experiment(), comparison, tmp_path, trials=trials(None, grid), workers=Sharing(2))
+    assert [names for names in Sharing.seen if names] == [[f"random-30-seed{k}" for k in seeds] for seeds in shared]
+
+
+def test_workers_name_what_they_pretrain(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sharing, "seen", [])
+    compare(small_experiment(), TWO_ARMS, tmp_path, workers=Sharing(2))
+    pretraining, cells = [names for names in Sharing.seen if names]
+    assert pretraining == ["pretraining-seed0", "pretraining-seed1"]
+    assert cells == [f"{arm}-30-seed{seed}" for seed in (0, 1) for arm in ("pretrained", "random")]
+
+
 @pytest.mark.parametrize(
     ("workers", "tuned", "groups"),
     [
@@ -222,71 +274,3 @@ def test_only_what_the_cells_need_is_pretrained(tmp_path):
     assert module._pretrainings(bench, cells) == [(0, False), (2, False), (2, True)]
     bench.pretrain(2, control=False)
     assert module._pretrainings(bench, cells) == [(0, False), (2, True)]
-
-
-class Poor(Arrays):
-    """Too few labels in the division of one seed."""
-
-    poor = 1
-
-    def splits(self, seed=0):
-        if self.split_seed == self.poor:
-            raise DataError("data.labels 30 are too many. Lower data.labels.")
-        return super().splits(seed)
-
-
-@pytest.mark.parametrize("splits", ["per-seed", "fixed"])
-def test_the_budget_of_every_seed_is_drawn_before_the_first_stage(splits, tmp_path):
-    data, comparison = Poor(X[:60], Y[:60]), replace(TWO_ARMS, splits=splits)
-    if splits == "per-seed":
-        message = r"^compare\.labels 30, seed 1: compare\.labels 30 are too many\. Lower compare\.labels\.$"
-        with pytest.raises(DataError, match=message):
-            compare(small_experiment(data=data), comparison, tmp_path / "out")
-        assert not (tmp_path / "out").exists()
-        compare(small_experiment(data=data), replace(comparison, seeds=1), tmp_path / "out")
-        data.memory_limit = 10**9  # to divide a file anew is to read it
-        module._check_budgets(data, comparison)
-    else:
-        module._check_budgets(data, comparison)
-    data = Poor(X[:60], Y[:60], split_seed=1)
-    with pytest.raises(DataError, match=r"^compare\.labels 30, seed 0: "):
-        module._check_budgets(data, replace(comparison, splits="fixed"))
-
-
-CONTROL = ["control-random"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "options", "more", "message"),
-    [
-        ({"data": Arrays(X[:60])}, {}, {}, "a comparison needs classes"),
-        ({"finetune": FineTuning(0)}, {}, {}, "a comparison needs classes"),
-        ({"trainer": TrainerOptions(devices=2)}, {}, {}, "Set trainer.devices to 1"),
-        ({"trainer": TrainerOptions(num_nodes=2)}, {}, {}, "Set trainer.devices to 1"),
-        ({}, {"arms": CONTROL}, {}, "compare.arms name a control, but there is none"),
-        ({}, {}, {"control": small_experiment(wide_layer)}, "there is a control, but no arm uses it"),
-        ({}, {"arms": CONTROL}, {"control": small_experiment(finetune=FineTuning(0))}, "a comparison needs classes"),
-        (
-            {}, {"arms": CONTROL}, {"control": small_experiment(trainer=TrainerOptions(devices=2))},
-            "Set trainer.devices to 1",
-        ),
-        ({}, GRID, {}, "compare.grid has 2 combinations, but 0 trials are given"),
-        ({}, GRID, {"trials": trials(None, 1)}, "compare.grid has 2 combinations, but 1 trials are given"),
-        ({}, {}, {"trials": trials(None, 2)}, "compare.grid has 1 combinations, but 2 trials are given"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_compared_is_refused_and_nothing_is_written(changes, options, more, message, tmp_path):
-    with pytest.raises(ConfigError, match=message):
-        compare(small_experiment(**changes), Comparison(seeds=1, **options), tmp_path / "out", **more)
-    assert not (tmp_path / "out").exists()
-
-
-def test_one_trial_takes_the_place_of_the_experiment_and_one_device_may_be_a_text(tmp_path):
-    trial = Trial(small_experiment(finetune=FineTuning(3, 16)), settings={"epochs": 3})
-    experiment = small_experiment(trainer=TrainerOptions(devices="1", accelerator="cpu"))
-    compare(experiment, Comparison(arms=["random"], seeds=1, labels=[30], baselines=[]), tmp_path, trials=[trial])
-    (row,) = read_rows(tmp_path / "results.csv")
-    assert (row.epochs, row.hyperparameters) == (3, {"epochs": "3"})
-    assert (
-        small_data().fingerprint().digest in (tmp_path / "data.json").read_text() or (tmp_path / "data.json").is_file()
-    )

@@ -263,6 +263,17 @@ def test_modules_without_weights_follow_the_layer_that_they_belong_to(frozen, tr
     assert not any(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("frozen", [{"freeze_layers": 1}, {"freeze_encoder": True}])
+def test_a_layer_without_any_weights_can_be_frozen(frozen):
+    noise = nn.Dropout(0.5)
+    encoder = nn.Sequential(nn.Sequential(noise)) if "freeze_encoder" in frozen else nn.Sequential(
+        nn.Sequential(noise), nn.Sequential(nn.Linear(6, 6))
+    )  # fmt: skip
+    assert Classifier(encoder, 2, code_features=6).train().encoder[0][0].training
+    Classifier(encoder, 2, code_features=6, **frozen).train()
+    assert not noise.training
+
+
 def test_a_code_of_any_shape_is_flattened():
     model, x = Classifier(nn.Unflatten(1, (2, 3)), 4, code_features=6), torch.rand(5, 6)
     nn.init.normal_(model.head.weight)

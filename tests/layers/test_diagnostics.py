@@ -205,12 +205,12 @@ def test_what_is_measured_once_is_what_the_layer_measures():
     layer = SimpleNamespace(
         reconstruct=lambda n: n,
         mean_reconstruction=lambda x: 2.5,
-        unit_diagnostics=lambda x: {"kl": torch.tensor([0.05, 0.1, 0.125, 3.0], dtype=torch.float64)},
+        unit_diagnostics=lambda x: {"kl": torch.tensor([0.05, 0.1, 0.125, 3.0, 4.0], dtype=torch.float64)},
     )
     found = diagnose(layer, x)
-    assert found.scalars == {"identity_score": 1.0, "mean_reconstruction": 2.5, "used_units": 2.0}
-    assert found.units == {"kl": (0.05, 0.1, 0.125, 3.0)}
-    assert (found.used_units, found.identity_text) == (2, "1.00")
+    assert found.scalars == {"identity_score": 1.0, "mean_reconstruction": 2.5, "used_units": 3.0}
+    assert found.units == {"kl": (0.05, 0.1, 0.125, 3.0, 4.0)}
+    assert (found.used_units, found.identity_text) == (3, "1.00")
     layer.mean_reconstruction, layer.unit_diagnostics = lambda x: None, lambda x: {}
     found = diagnose(layer, torch.ones(50, 3))
     assert list(found.scalars) == ["identity_score"]

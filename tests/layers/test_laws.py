@@ -138,8 +138,9 @@ def test_the_code_of_a_variational_autoencoder_is_the_mean_of_its_posterior():
     assert model.coder.code_range == (-float("inf"), float("inf"))
 
 
-def test_the_variational_energy_is_the_elbo_of_torch_distributions():
-    model = make("variational", beta=1.0).double()
+@pytest.mark.parametrize("beta", [1.0, 0.25, 0.0])
+def test_the_variational_energy_is_the_elbo_of_torch_distributions(beta):
+    model = make("variational", beta=beta).double()
     with torch.no_grad():
         model.log_var.weight.normal_(std=0.3)
     x = torch.rand(5, 6, dtype=torch.float64)
@@ -150,7 +151,7 @@ def test_the_variational_energy_is_the_elbo_of_torch_distributions():
     p = torch.distributions.Normal(model.g(mean + q.stddev * epsilon), 1.0)
     constant = 0.5 * 6 * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))
     kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(dim=1)
-    torch.testing.assert_close(model.energy(x), -p.log_prob(x).sum(dim=1) - constant + kl)
+    torch.testing.assert_close(model.energy(x), -p.log_prob(x).sum(dim=1) - constant + beta * kl)
 
 
 def by_hand(model, x, m=None, x_tilde=None):
