@@ -1,6 +1,7 @@
 """Whatever a file holds, its reader reads it or raises an error of ours that names it; see support/fuzzing.py."""
 
 import copy
+import gzip
 import io
 import json
 import signal
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from aepretrain import MNIST, Arrays, ImageFolder, MappedArray, ParquetFolder, RunResult, load_encoder
+from aepretrain import MNIST, Arrays, ImageFolder, MappedArray, ParquetFolder, RunResult, Table, load_encoder
 from aepretrain.cli.config import build_parser, parse
 from aepretrain.cli.main import main
 from aepretrain.export.encoder import save_encoder
@@ -394,6 +395,21 @@ def test_tables_of_any_bytes(tmp_path):
             assert error.exit_code in (2, 3, 5), error
 
     fuzz(damaged(buffer.getvalue()) | st.binary(max_size=40), check, examples=15)
+
+
+def test_lines_of_any_bytes(tmp_path):
+    pytest.importorskip("pyarrow")
+    lines = [f"{k / 7:.2f},{'ab'[k % 2]},2026-01-{1 + k % 9:02d},{'cd'[k % 2]}" for k in range(60)]
+    valid, path = "\n".join(["x,a,day,y", *lines]).encode(), tmp_path / "t.csv"
+    packed = gzip.compress(valid)
+
+    def check(content):
+        place = path.with_suffix(".csv.gz") if content[:1] == packed[:1] else path
+        place.write_bytes(content)
+        if (error := refusal(lambda: load(Table(place, "y", cache=tmp_path / "cache")))) is not None:
+            assert error.exit_code in (2, 3), error
+
+    fuzz(damaged(valid) | damaged(packed) | st.binary(max_size=40), check)
 
 
 def idx(array, kind=8):

@@ -42,8 +42,8 @@ SECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 RARE = (
     "--data.split_seed", "--pretrain.codes", "--classifier.layer_lr_decay", "--trainer.strategy", "--trainer.num_nodes",
     "--trainer.engine", "--trainer.gradient_clip_val", "--trainer.accumulate", "--trainer.chunk_steps",
-    "--trainer.float32_matmul", "--checkpoint.every_steps", "--callbacks", "--wandb.entity", "--wandb.group",
-    "--wandb.name", "--wandb.tags", "--wandb.report",
+    "--trainer.steps", "--trainer.float32_matmul", "--checkpoint.every_steps", "--callbacks", "--wandb.entity",
+    "--wandb.group", "--wandb.name", "--wandb.tags", "--wandb.report",
 )  # fmt: skip
 """Settings that the help names without a text."""
 

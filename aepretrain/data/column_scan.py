@@ -9,6 +9,7 @@ import numpy as np
 from aepretrain.data.columns import Column, KindName, as_numbers, as_text
 from aepretrain.data.labels import MANY
 from aepretrain.data.origin import listed
+from aepretrain.data.table_files import is_number
 from aepretrain.errors import DataError
 
 CATEGORIES = 100
@@ -16,7 +17,9 @@ CATEGORIES = 100
 MOST_VALUES = 1000
 """Values of a category that have a code of their own at most: the most frequent."""
 MOST_SCANNED = 100_000
-"""Different texts of a column that are counted at most."""
+"""Different values of a column that are counted at most, where the user says that it is a category."""
+FEW_SCANNED = 1000
+"""The same where nothing is said."""
 GUESSED: tuple[KindName, ...] = ("boolean", "numeric", "date")
 """Kinds that all values of a column may be of, in the order in which they are tried."""
 
@@ -41,6 +44,8 @@ class ColumnScan:
     possible: list[KindName] = field(default_factory=lambda: list(GUESSED))
     """Kinds that all values so far are of."""
     example: str | None = None
+    no_number: str | None = None
+    """The first value that is no number, if there were numbers before it."""
     nested: str | None = None
     """The Arrow type of values that are lists or records."""
 
@@ -55,18 +60,26 @@ class ColumnScan:
         known = values.drop_null()
         if self.nested or not len(known):
             return
-        self.example = self.example or str(known[0].as_py())
+        was_number, self.example = "numeric" in self.possible, self.example or str(known[0].as_py())
         self.possible = [kind for kind in self.possible if _all_are(known, kind)]
-        if self.kind == "category" or (self.kind is None and not {*self.possible} - {"boolean"}):
-            self._count(known)
+        if was_number and "numeric" not in self.possible:
+            texts = as_text(known).to_pylist()
+            self.no_number = next((text for text in texts if not is_number(text)), None)
+        if self.kind in (None, "category"):
+            self._count(known)  # also of numbers: a later row may hold other text
 
     def _count(self, known: Any) -> None:
         if self.is_many:
             return
         for pair in as_text(known).value_counts().to_pylist():
             self.counts[pair["values"]] = self.counts.get(pair["values"], 0) + pair["counts"]
-        if len(self.counts) > MOST_SCANNED:
+        if len(self.counts) > self.most:
             self.is_many, self.counts = True, {}
+
+    @property
+    def most(self) -> int:
+        """Different values that are counted at most."""
+        return FEW_SCANNED if self.kind is None else MOST_SCANNED
 
     @property
     def found(self) -> KindName | None:
@@ -101,8 +114,9 @@ class ColumnScan:
         """Why it is no feature."""
         if self.nested:
             return f"{self.name} (values of type {self.nested})"
-        many = f"more than {MOST_SCANNED:,}" if self.is_many else f"{len(self.counts):,}"
-        return f"{self.name} (text: {many} different values, such as {str(self.example)[:30]!r})"
+        many = f"more than {self.most:,}" if self.is_many else f"{len(self.counts):,}"
+        examples = {repr(str(each)[:30]): None for each in (self.example, self.no_number) if each is not None}
+        return f"{self.name} (text: {many} different values, such as {' and '.join(examples)})"
 
 
 def _all_are(known: Any, kind: KindName) -> bool:
@@ -117,10 +131,7 @@ def _all_are(known: Any, kind: KindName) -> bool:
 
 def _sorting(value: str) -> tuple[float, str]:
     """Numbers by their size, before other texts in the order of the alphabet."""
-    try:
-        return (float(value), value)
-    except ValueError:
-        return (float("inf"), value)
+    return (float(value) if is_number(value) else float("inf"), value)
 
 
 def scan(scans: Sequence[ColumnScan], batches: Iterable[Mapping[str, Any]]) -> None:

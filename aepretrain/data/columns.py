@@ -116,17 +116,21 @@ def as_text(values: Any) -> Any:
 
     Example:
         >>> import pyarrow
-        >>> as_text(pyarrow.array([1.0, None, 2.0])).to_pylist()
-        ['1', None, '2']
+        >>> as_text(pyarrow.array([1.0, None, 2.5])).to_pylist()
+        ['1', None, '2.5']
     """
     import pyarrow
     import pyarrow.compute as compute
     from pyarrow import types
 
-    if types.is_floating(values.type) and compute.all(compute.equal(values, compute.floor(values))).as_py():
-        fits = compute.all(compute.less(compute.abs(values), 2.0**53)).as_py()
-        values = values.cast(pyarrow.int64()) if fits else values
-    return values if types.is_string(values.type) else compute.cast(values, pyarrow.string())
+    if types.is_string(values.type):
+        return values
+    text = compute.cast(values, pyarrow.string())
+    if not types.is_floating(values.type):
+        return text
+    is_whole = compute.and_(compute.equal(values, compute.floor(values)), compute.less(compute.abs(values), 2.0**53))
+    whole = compute.if_else(is_whole, values, None).cast(pyarrow.int64()).cast(pyarrow.string())
+    return compute.coalesce(whole, text)
 
 
 def as_numbers(values: Any, kind: KindName) -> NDArray[np.float64] | None:

@@ -25,7 +25,7 @@ from aepretrain.data.table_transform import TableTransform
 from aepretrain.data.transforms import Transform
 from aepretrain.data.unlabelled_rows import usable_rows
 from aepretrain.data.words import count_of
-from aepretrain.errors import DataError
+from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.corruptions import SwapNoise
 from aepretrain.parts.likelihoods import Mixed
 
@@ -115,6 +115,10 @@ class Table(TableRows):
         self._frame = StoredFrame(root) if is_frame(root) else None
         if self._frame is not None:
             root, cache = self._frame.path, self._frame.path.parent if cache is None else cache
+        if not isinstance(root, str | Path):
+            raise ConfigError(
+                f"data.root must be a path, or in Python a table, but is {root!r:.40}. Name a file or folder."
+            )
         self.target = target
         self._roles = {"groups": groups, "times": times, "splits": splits}
         parts = open_table(user_path(root))

@@ -127,7 +127,7 @@ class CsvFile:
                     f"{path}: the first line must name every column once, but column {place} is called {name!r} as one "
                     "before it. Mend the line."
                 )
-        if all(_is_number(name) for name in stripped):
+        if all(is_number(name) for name in stripped):
             raise DataError(
                 f"{path}: the first line must name the columns, but holds numbers: {', '.join(stripped[:5])}. Add a "
                 "line of names."
@@ -271,7 +271,8 @@ def _unreadable_csv(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} cannot be read as a table: {reason:.200}. {way}.")
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is that of a number."""
     try:
         float(text)
     except ValueError:

@@ -107,7 +107,7 @@ MISTAKES = {
     "validate --config one.yaml --data.root --seed 1": "--data.root needs a value after it. Give one, or leave "
     "--data.root out.",
     "validate --config one.yaml --data.transform minmax": "--data.transform is no setting of Digits, but of "
-    "MappedArray, ParquetFolder. Name one before it: --data MappedArray --data.transform minmax.",
+    "MappedArray, ParquetFolder, Table. Name one before it: --data MappedArray --data.transform minmax.",
     "validate --config one.yaml --finetune.monitor acc": "finetune.monitor must be one of accuracy, "
     "balanced_accuracy, average_precision, loss, but got 'acc'. Name one of these.",
     "validate --config one.yaml --loggers csv": "loggers must be a list, but is csv. Write a list in brackets: [csv].",

@@ -198,6 +198,27 @@ def test_files_that_are_no_tables_are_refused_in_one_line(name, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_codes_that_begin_as_numbers_are_all_known(tmp_path, monkeypatch):
+    monkeypatch.setattr("aepretrain.data.table_files.BLOCK", 600)  # numbers alone in the first batches
+    path = write_csv(tmp_path / "t.csv", changed(code=[k % 4 for k in K[:60]] + ["A", "B", "2"] * 10))
+    data = read(path)
+    (code,) = (column for column in data.table_columns if column.name == "code")
+    assert code.values == ("0", "1", "2", "3", "A", "B")
+    assert raw(data)[:, -1].tolist() == [*(K[:60] % 4), *[4, 5, 2] * 10]
+
+
+def test_one_value_that_is_no_number_is_shown(tmp_path):
+    path = write_csv(tmp_path / "t.csv", changed(mass=[*K[:50], "4..5", *K[51:]]))
+    with pytest.raises(DataError, match=r"mass \(text: 90 different values, such as '0' and '4\.\.5'\)"):
+        read(path)
+
+
+def test_whole_numbers_of_a_category_are_the_same_in_every_form(tmp_path):
+    table = pa.table({"zip": np.where(K % 2 == 0, 10.0, 10.5 + K % 3), "kind": COLUMNS["kind"]})
+    data = Table(table, "kind", columns={"zip": "category"}, **SIZES)
+    assert data.table_columns[0].values == ("10", "10.5", "11.5", "12.5")
+
+
 def test_a_column_without_values_and_the_index_of_a_table_are_left_out(tmp_path):
     path = write_csv(tmp_path / "t.csv", {"": [str(k) for k in K], **changed(empty=["NA"] * N)})
     data = read(path)
@@ -297,6 +318,12 @@ def test_other_libraries_frames_are_read():
         assert torch.equal(
             Table(make(), "kind", **SIZES).splits().train.x, Table(pa.table(COLUMNS), "kind", **SIZES).splits().train.x
         )
+
+
+@pytest.mark.parametrize("root", [5, None, {"class_path": "os.system"}, np.ones((3, 3))])
+def test_what_is_neither_a_path_nor_a_table_is_refused(root):
+    with pytest.raises(ConfigError, match=r"data\.root must be a path, or in Python a table, but is"):
+        Table(root)
 
 
 def test_two_settings_that_divide_are_refused(csv):

@@ -90,7 +90,10 @@ class Watch:
     def _writes(event, arguments):
         if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
             return False
-        return bool((arguments[2] or 0) & WRITING)
+        flags = arguments[2] or 0
+        # A file that was written by another library is opened once more, only to be forced onto the disk.
+        only_forced = flags & WRITING == os.O_RDWR and not flags & os.O_CREAT and str(arguments[0]).endswith(".part")
+        return bool(flags & WRITING) and not only_forced
 
     def strike(self, path):
         if self.means == "fill":

@@ -21,26 +21,22 @@ SMALLEST = 64 * 1024
 """Smallest number of weights for which it pays off."""
 
 
-def is_plain(group: dict[str, Any]) -> bool:
-    """Whether a parameter group of SGD has neither momentum nor weight decay, and minimizes."""
-    return not (group["momentum"] or group["weight_decay"] or group["maximize"])
-
-
 def is_plain_sgd(optimizer: Optimizer) -> bool:
-    """Whether an optimizer is SGD without state.
+    """Whether an optimizer is SGD with neither momentum nor weight decay, in all parameter groups.
 
     Example:
         >>> is_plain_sgd(SGD([torch.zeros(2, 3)], lr=0.1)), is_plain_sgd(SGD([torch.zeros(2, 3)], lr=0.1, momentum=0.9))
         (True, False)
     """
-    return type(optimizer) is SGD and all(is_plain(group) for group in optimizer.param_groups)
+    return type(optimizer) is SGD and not any(
+        group["momentum"] or group["weight_decay"] or group["maximize"] for group in optimizer.param_groups
+    )
 
 
 def may_update_products(optimizer: Optimizer) -> bool:
-    """Whether a weight matrix is large enough, and its update plain enough."""
-    return type(optimizer) is SGD and any(
-        is_plain(group) and any(weights.numel() >= SMALLEST for weights in group["params"])
-        for group in optimizer.param_groups
+    """Whether a weight matrix is large enough, and the updates plain enough."""
+    return is_plain_sgd(optimizer) and any(
+        weights.numel() >= SMALLEST for group in optimizer.param_groups for weights in group["params"]
     )
 
 
@@ -79,10 +75,10 @@ def update_products(
     products: dict[int, ProductUpdate] = {}
     kept_update: list[Operation] = []
     for operation in update:
-        group = group_of(operation, optimizer) if operation.name == "aten::_fused_sgd_" else None
-        if group is None or not is_plain(group):
+        if operation.name != "aten::_fused_sgd_":
             kept_update.append(operation)
             continue
+        group = group_of(operation, optimizer)
         kept = []
         for weights, gradient in zip(*operation.args[:2], strict=True):
             product = _product(gradient, gradients, update) if weights.numel() >= SMALLEST else None

@@ -29,8 +29,7 @@ class RecordedStep:
     and the optimizer's settings are read from its parameter groups at every step.
 
     Args:
-        step: The optimizer step, for which :func:`~aepretrain.training.acceleration.recordable.reason_to_launch`
-            returned ``None``.
+        step: The optimizer step; see :func:`~aepretrain.training.acceleration.recordable.record_if_possible`.
         stage: Name of the stage, for the message when a step turns out not to be recordable.
     """
 
@@ -40,6 +39,7 @@ class RecordedStep:
         self.reason: str | None = None
         """Why steps are launched after all."""
         self._recordings: dict[Any, Recording] = {}
+        self._has_state = is_plain_sgd(step.optimizer)  # other optimizers make it in their first step
 
     def __call__(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float = 1.0) -> Tensor:
         """Take the step, as :class:`~aepretrain.training.loop.OptimizerStep` does."""
@@ -47,14 +47,14 @@ class RecordedStep:
         if (recording := self._recordings.get(kind)) is not None:
             self.step.noise.key(epoch, position)
             return recording.repeat(batch)
-        if self.reason is None and _is_ready(self.step.optimizer):
+        if self.reason is None and self._has_state:
             return self._record(kind, batch, epoch, position, weight)
+        self._has_state = True
         return self.step.launch(batch, epoch, position, weight)
 
     def _record(self, kind: Any, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
         step, batch = self.step, [tensor.clone() for tensor in batch]
-        other_kernels = may_update_products(step.optimizer)
-        undo = _undoing(step.state.module) if other_kernels else None
+        undo = _undoing(step.state.module) if may_update_products(step.optimizer) else None
         with Tape() as gradients:
             loss = step.gradients(batch, epoch, position, weight)
         with Tape() as update:
@@ -106,11 +106,6 @@ class Recording:
         for call in self.calls:
             call()
         return self.loss.clone()
-
-
-def _is_ready(optimizer: Optimizer) -> bool:
-    """Whether the optimizer has its state, which it makes in its first step, or needs none."""
-    return bool(optimizer.state) or is_plain_sgd(optimizer)
 
 
 def _undoing(module: torch.nn.Module) -> Callable[[], None]:
