@@ -160,7 +160,8 @@ def golden(disk, tmp_path_factory):
 
 
 @pytest.mark.parametrize("place", [
-    ("metrics.jsonl", 7), ("train.log", 4), ("stages/00-denoising/filters.png", 0), ("encoder/config.json", 0),
+    pytest.param(("metrics.jsonl", 7), marks=pytest.mark.soak), pytest.param(("train.log", 4), marks=pytest.mark.soak),
+    ("stages/00-denoising/filters.png", 0), ("encoder/config.json", 0),
 ])  # fmt: skip
 def test_a_disk_that_is_full_at_a_file_ends_with_5_and_loses_nothing(place, golden, tmp_path):
     assert golden.strike(tmp_path / "run", list(place), "limit") == []

@@ -27,7 +27,7 @@ def start(words, port):
     return answer.stdout
 
 
-@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
+@pytest.mark.parametrize("launcher", [pytest.param("lightning", marks=pytest.mark.soak), "torchrun"])
 def test_ranks_see_disjoint_shares_and_end_every_stage_with_equal_weights(launcher, tmp_path):
     program = [ROOT / "tests" / "support" / "shares.py", tmp_path]
     start([*TORCHRUN, "--master-port=29511", *program] if launcher == "torchrun" else program, 29512)
@@ -105,6 +105,7 @@ def test_torchrun_runs_the_command_and_wants_the_run_directory_named(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.soak
 def test_two_machines_find_what_two_processes_on_one_find(alone_and_two, tmp_path):
     config = ["fit", "--config", ROOT / "configs" / "digits.yaml", *SHORT, "--out", tmp_path / "run"]
     over = ["--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.num_nodes=2", "--trainer.devices=1"]

@@ -9,7 +9,7 @@ from tests.training.test_distributed import ROOT, start
 PROGRAM = ROOT / "tests" / "support" / "uneven.py"
 
 
-@pytest.mark.parametrize("engine", ["loop", "lightning"])
+@pytest.mark.parametrize("engine", ["loop", pytest.param("lightning", marks=pytest.mark.soak)])
 def test_two_processes_find_every_figure_of_one(engine, tmp_path):
     for processes in (1, 2):
         start([PROGRAM, tmp_path / f"{processes}.json", processes, engine], 29521)
