@@ -33,7 +33,6 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 HELP = f"""\
 usage: aepretrain VERB [--config FILE ...] [--dotted.key VALUE ...]
-
 Greedy layer-wise pretraining with autoencoders.
 
 verbs:
@@ -41,7 +40,6 @@ verbs:
 
 examples:
   aepretrain init --data birds.csv --target species --out birds.yaml
-  aepretrain validate --config configs/digits.yaml
   aepretrain fit --config configs/digits.yaml --out runs/digits
   aepretrain compare --config configs/compare-digits.yaml --out runs/compare
 
@@ -49,7 +47,6 @@ options:
   -h, --help  this page; after a verb, its settings; --help-all: all of them
   --version, --debug  the version; show the traceback of an error
   --trust-module PKG  let configs name classes of a package of your own
-
 exit: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM
 """
 

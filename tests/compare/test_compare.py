@@ -51,6 +51,8 @@ SMALL = {
     "compare": {"seeds": 2, "labels": [50, None], "baselines": ["knn"]},
 }
 
+SOAK = pytest.mark.soak
+
 
 class Watch:
     """What a classifier sees: its head and encoder before the first step, every batch, the seed of its noise."""
@@ -266,9 +268,9 @@ def undisturbed_long(tmp_path_factory):
 @pytest.mark.parametrize(
     ("place", "workers", "signum", "everyone"),
     [
-        pytest.param("pretraining-seed0/stages/00-denoising", 1, signal.SIGTERM, False, marks=pytest.mark.soak),
-        pytest.param("random-50-seed0/stages/classifier", 1, signal.SIGINT, True, marks=pytest.mark.soak),
-        pytest.param("pretraining-seed1/stages/00-denoising", 2, signal.SIGTERM, False, marks=pytest.mark.soak),
+        pytest.param("pretraining-seed0/stages/00-denoising", 1, signal.SIGTERM, False, marks=SOAK),
+        pytest.param("random-50-seed0/stages/classifier", 1, signal.SIGINT, True, marks=SOAK),
+        pytest.param("pretraining-seed1/stages/00-denoising", 2, signal.SIGTERM, False, marks=SOAK),
         ("random-50-seed1/stages/classifier", 2, signal.SIGINT, True),
     ],
 )
@@ -308,7 +310,10 @@ def test_a_comparison_that_is_stopped_saves_and_goes_on_with_the_same_table(
         assert f"goes on from {stage / 'last.ckpt'}" in again.stdout
 
 
-@pytest.mark.parametrize(("stage", "step"), [("00-denoising", 20), ("01-denoising", 20), ("classifier", 3)])
+@pytest.mark.parametrize(
+    ("stage", "step"),
+    [pytest.param("00-denoising", 20, marks=SOAK), ("01-denoising", 20), pytest.param("classifier", 3, marks=SOAK)],
+)
 def test_seeds_that_were_killed_together_begin_again_together_and_end_with_the_same_bits(stage, step, runner, tmp_path):
     file = write(tmp_path, layers=2 * SMALL["layers"], compare={**SMALL["compare"], "labels": [50]})
     words = ("compare", "--config", file, "--vectorize", "on", "--out")
@@ -339,14 +344,14 @@ def together(runner, tmp_path_factory):
 @pytest.mark.parametrize(
     "file",
     [
-        "together.json",
-        "pretraining-seed0/results.json",
+        pytest.param("together.json", marks=SOAK),
+        pytest.param("pretraining-seed0/results.json", marks=SOAK),
         "pretraining-seed1/encoder/config.json",
-        "pretraining-seed1/results.json",
-        "together-pretrained-50.json",
+        pytest.param("pretraining-seed1/results.json", marks=SOAK),
+        pytest.param("together-pretrained-50.json", marks=SOAK),
         "pretrained-50-seed0/results.json",
         "pretrained-50-seed1/row.json",
-        "summary.json",
+        pytest.param("summary.json", marks=SOAK),
     ],
 )
 def test_seeds_that_were_killed_together_at_any_write_leave_nothing_behind(file, together, runner, tmp_path):

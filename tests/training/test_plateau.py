@@ -74,10 +74,13 @@ def test_it_watches_what_decides_with_its_mode(model, monitor, mode):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (classifier(partial(ReduceLROnPlateau, mode="min")), "mode min, but watches val/accuracy, .* larger.* to max"),
+        (
+            classifier(partial(ReduceLROnPlateau, mode="min")),
+            r"mode min, but watches val/accuracy, .* larger\. .* to max",
+        ),
         (
             SparseAutoencoder((4,), Dense(3), scheduler=lambda o: ReduceLROnPlateau(o, mode="max")),
-            "mode max, but watches val/reconstruction, which decides and is better when smaller.* set it to min",
+            r"mode max, but watches val/reconstruction, which decides and is better when smaller\. .* set it to min",
         ),
     ],
 )

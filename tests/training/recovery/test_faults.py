@@ -166,7 +166,7 @@ def test_a_hostile_checkpoint_is_never_run(runner, golden, tmp_path):
     assert not Path("/tmp/aepretrain-hostile").exists()
 
 
-@pytest.mark.parametrize("stage", ["00-denoising", "01-denoising", "classifier"])
+@pytest.mark.parametrize("stage", ["00-denoising", "classifier"])
 def test_sigterm_saves_at_the_next_step_and_leaves_with_143(stage, runner, golden, tmp_path):
     file, undisturbed = golden("DenoisingAutoencoder")
     out = tmp_path / "run"
@@ -319,7 +319,7 @@ SLURM = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("stage", ["00-denoising", "classifier"])
+@pytest.mark.parametrize("stage", [pytest.param("00-denoising", marks=pytest.mark.soak), "classifier"])
 def test_a_job_that_slurm_requeues_goes_on_with_the_same_bits(stage, runner, golden, tmp_path):
     file, undisturbed = golden("DenoisingAutoencoder")
     out = tmp_path / "run"
@@ -342,7 +342,7 @@ def test_a_finished_run_has_nothing_left_to_do(runner, golden):
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("stage", ["00-denoising", "01-denoising", "classifier"])
+@pytest.mark.parametrize("stage", ["01-denoising", "classifier"])
 def test_divergence_leaves_with_4_and_keeps_a_finite_checkpoint(stage, runner, tmp_path):
     file = config("DenoisingAutoencoder", tmp_path)
     values, out = yaml.safe_load(file.read_text()), tmp_path / "run"
@@ -362,7 +362,7 @@ def test_divergence_leaves_with_4_and_keeps_a_finite_checkpoint(stage, runner, t
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(("stage", "layer"), [("00-plain", 0), ("01-plain", 1)])
+@pytest.mark.parametrize(("stage", "layer"), [pytest.param("00-plain", 0, marks=pytest.mark.soak), ("01-plain", 1)])
 def test_a_stage_without_enough_memory_names_a_setting_that_fits(stage, layer, runner, tmp_path):
     file, out = config("PlainAutoencoder", tmp_path), tmp_path / "run"
     values = yaml.safe_load(file.read_text())
