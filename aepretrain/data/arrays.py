@@ -141,6 +141,8 @@ class Arrays(DataModule):
 
     def _inputs(self, values: Any, origin: Origin) -> tuple[Tensor, bool]:
         """Inputs as float32, and whether they were bytes."""
+        if isinstance(values, Tensor):
+            _check_holds_values(values, origin)
         if scipy.sparse.issparse(values) or (isinstance(values, Tensor) and values.layout != torch.strided):
             x = _densify(values, origin)
             self.notes.append(
@@ -162,6 +164,17 @@ class Arrays(DataModule):
         # torch warns of arrays that cannot be written, and takes none that runs backwards.
         usable = narrow.flags.writeable and min(narrow.strides) >= 0
         return torch.from_numpy(narrow if usable else narrow.copy()), array.dtype == np.uint8
+
+
+def _check_holds_values(x: Tensor, origin: Origin) -> None:
+    """Raise a DataError for tensors without values, and for those whose rows may differ in length."""
+    if x.is_meta:
+        raise DataError(f"{origin.name}: inputs must hold values, but are a tensor of device meta. Load it first.")
+    if x.is_nested:
+        raise DataError(
+            f"{origin.name}: inputs must have rows of one length, but are a nested tensor. Give "
+            "x.to_padded_tensor(0.0)."
+        )
 
 
 def _check_rows(x: Tensor | NDArray[Any], origin: Origin) -> None:

@@ -64,6 +64,11 @@ class DataModule(LightningDataModule, ABC):
     memory_limit: int | None = None
     """Memory limit for inputs and codes, in bytes; ``None``: no limit."""
 
+    def __str__(self) -> str:
+        # Lightning's own knows loaders of PyTorch alone.
+        classes = "" if self.num_classes is None else f" in {self.num_classes} classes"
+        return f"{self.name}: examples of shape {self.in_shape}{classes}"
+
     @property
     def read_ahead(self) -> int:
         """Memory for reading ahead from a file, in bytes: at most an eighth of the limit."""
@@ -277,6 +282,9 @@ class PretrainingData(LightningDataModule):
         self.test = test
         self.seed = seed
         self.batch_size = batch_size
+
+    def __str__(self) -> str:
+        return f"{len(self.unlabelled):,} inputs of shape {tuple(self.unlabelled.shape[1:])} for pretraining"
 
     def train_dataloader(self) -> Batches:
         return Batches([self.unlabelled], self.batch_size, seed=self.seed)

@@ -13,6 +13,7 @@ from aepretrain.data.decoded import DecodedData
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
 from aepretrain.data.labels import number_classes
+from aepretrain.data.left_out import files_left_out, index_left_out, partial_columns
 from aepretrain.data.named_transforms import TransformName, make_transform
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.parquet_columns import describe_columns, read_column
@@ -119,7 +120,7 @@ class ParquetFolder(DecodedData):
         self.in_shape = (sum(column.width for column in self._columns),)
         self._note_columns(features)
         if columns is None:
-            self.add_warnings(self._partial_columns())
+            self.add_warnings(partial_columns(self._files, self._not_features, "data.columns"))
         self.num_classes = None
         if target is not None:
             labels_read = read_column(target, self._files)
@@ -159,35 +160,18 @@ class ParquetFolder(DecodedData):
     def _note_files(self, left_out: Sequence[Path]) -> None:
         rows, files = self.count(), len(self._files)
         self.notes.append(f"{self.root}: {rows:,} rows in {files} {'file' if files == 1 else 'files'}.")
-        if left_out:
-            names = listed([path.relative_to(self.root) for path in left_out], 5)
-            self.notes.append(f"files left out, as hidden, temporary or not .parquet: {names}.")
+        self.notes += files_left_out(self.root, left_out, ".parquet")
 
     def _note_columns(self, features: Sequence[str]) -> None:
         names, index = self._files[0].schema.names, self._files[0].index_columns()
         others = [name for name in names if name not in features and name not in self._not_features]
         self.unused = [name for name in others if name not in index]
         self.notes.append(f"features: {listed(features)}.")
-        if found := [name for name in others if name in index]:
-            self.notes.append(f"left out: {listed(found)}, the index of a pandas table, which numbers or names rows.")
+        self.notes += index_left_out([name for name in others if name in index])
         if self.unused:
             self.notes.append(f"left out, not in data.columns: {listed(self.unused)}.")
         if keys := [name for name in self._files[0].keys if name not in features and name not in self._not_features]:
             self.notes.append(f"left out: the partition keys {listed(keys)}. Numbers among them may be data.columns.")
-
-    def _partial_columns(self) -> list[str]:
-        """Warnings on columns that the first file does not have."""
-        known = {*self._files[0].schema.names, *self._not_features, *self._files[0].keys}
-        having: dict[str, list[Path]] = {}
-        for file in self._files:
-            for name in file.schema.names:
-                if name not in known and name not in file.index_columns():
-                    having.setdefault(name, []).append(file.path)
-        return [
-            f"column {name} is in {len(paths)} of {len(self._files)} files ({listed(paths, 3)}), but not in "
-            f"{self._files[0].path}: it is left out. Add it to all files, or name the features by data.columns."
-            for name, paths in having.items()
-        ]
 
     def files(self) -> Sequence[Path]:
         return [file.path for file in self._files]

@@ -37,6 +37,13 @@ class TableFile:
                 f"another by {setting}."
             )
 
+    @property
+    def names(self) -> list[str]:
+        """Its columns without the index of a pandas table, then its partition keys."""
+        index = self.index_columns()
+        own = [name for name in self.schema.names if name not in index]
+        return [*own, *(key for key in self.keys if key not in own)]
+
     def index_columns(self) -> list[str]:
         """Columns that hold the index of a pandas table, which numbers or names the rows."""
         described = (self.schema.pandas_metadata or {}).get("index_columns", [])

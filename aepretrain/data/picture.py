@@ -182,4 +182,4 @@ def _on_background(image: Image.Image, background: Background) -> tuple[Image.Im
 
 def _is_flat(image: Image.Image) -> bool:
     """Whether all pixels are alike."""
-    return len(image.getcolors(2) or ()) == 1 if False else image.getcolors(1) is not None
+    return image.getcolors(1) is not None

@@ -15,11 +15,12 @@ from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows
 from aepretrain.data.frames import StoredFrame, is_frame
 from aepretrain.data.labels import number_classes
+from aepretrain.data.left_out import files_left_out, index_left_out, partial_columns
 from aepretrain.data.named_transforms import TransformName, make_transform
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.paths import user_path
 from aepretrain.data.row_values import is_missing
-from aepretrain.data.table_files import Batch, TablePart, open_table
+from aepretrain.data.table_files import IN_FOLDERS, Batch, TablePart, open_table, other_files
 from aepretrain.data.table_rows import TableRows, check_names
 from aepretrain.data.table_transform import TableTransform
 from aepretrain.data.transforms import Transform
@@ -143,6 +144,8 @@ class Table(TableRows):
         self.own_count = sum(found.counts[: len(parts)])
         self.use_transform(TableTransform(self.table_columns, make_transform(transform)))
         self._note(parts, found.scans, drop or ())
+        if features is None:
+            self.add_warnings(partial_columns(parts, {target, *self._roles.values(), *(drop or ())}, "data.features"))
         self._set_labels(found.values.get(target), num_classes)
         self.set_division(self._division(order, found.values))
 
@@ -219,9 +222,11 @@ class Table(TableRows):
     def _note(self, parts: Sequence[TablePart], scans: Sequence[ColumnScan], drop: Sequence[str]) -> None:
         more = self.count() - self.own_count
         self.notes.append(f"{self.title}: {self.own_count:,} rows in {count_of(len(parts), 'file')}.")
+        self.notes += files_left_out(self.root, other_files(self.root), ", ".join(IN_FOLDERS))
         if more:
             self.notes.append(f"{count_of(more, 'row')} of data.more_inputs for pretraining alone.")
         self.notes.append(f"columns: {listed([column.words for column in self.table_columns], 20)}.")
+        self.notes += index_left_out(parts[0].index)
         if empty := [each.name for each in scans if each.is_empty]:
             self.notes.append(f"left out, without any value: {listed(empty)}.")
         used = {*(column.name for column in self.table_columns), *empty, self.target, *self._roles.values()}
@@ -308,6 +313,8 @@ def _feature_names(
         if name in held:
             raise DataError(f"{part.path}: column {name!r} is named by data.{held[name]} and cannot be a feature.")
         if name in chosen[:place]:
+            if features is None:
+                raise DataError(f"{part.path}: the column {name!r} is there twice. Rename one of the two in the file.")
             raise DataError(f"{part.path}: data.features names the column {name!r} twice. Name it once.")
     if not chosen:
         raise DataError(f"{part.path} has no columns of features. Name some by data.features, or drop fewer.")

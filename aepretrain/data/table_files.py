@@ -38,6 +38,10 @@ class TablePart(Protocol):
     def names(self) -> list[str]:
         """Names of its columns."""
 
+    @property
+    def index(self) -> list[str]:
+        """Columns that hold the index of a pandas table, which are not among the names."""
+
     def batches(self, names: Sequence[str]) -> Iterator[Batch]:
         """The rows in order, so many at a time; of these columns, which the file has."""
 
@@ -79,6 +83,16 @@ def open_table(root: Path, setting: str = "data.root") -> list[TablePart]:
     if is_csv.pop():
         return [CsvFile.read(path) for path in paths]
     return [ParquetPart(file) for file in read_files(root, paths)]
+
+
+def other_files(root: Path) -> list[Path]:
+    """The files of a folder that are not those of a table, in the order of their paths; none of a single file.
+
+    Example:
+        >>> other_files(Path("wine.csv"))
+        []
+    """
+    return [path for path in sorted(root.rglob("*")) if path.is_file() and not _is_data(path.relative_to(root))]
 
 
 def _check_pyarrow() -> None:
@@ -138,6 +152,10 @@ class CsvFile:
     def names(self) -> list[str]:
         return [name.strip() for name in self.written]
 
+    @property
+    def index(self) -> list[str]:
+        return []
+
     def batches(self, names: Sequence[str]) -> Iterator[Batch]:
         chosen = [self.written[self.names.index(name)] for name in names]
         with _csv_reader(self.path, self.separator, chosen) as reader:
@@ -161,9 +179,11 @@ class ParquetPart:
 
     @property
     def names(self) -> list[str]:
-        index = self.file.index_columns()
-        own = [name for name in self.file.schema.names if name not in index]
-        return [*own, *(key for key in self.file.keys if key not in own)]
+        return self.file.names
+
+    @property
+    def index(self) -> list[str]:
+        return self.file.index_columns()
 
     def batches(self, names: Sequence[str]) -> Iterator[Batch]:
         import pyarrow

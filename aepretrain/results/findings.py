@@ -27,6 +27,9 @@ FIGURE = re.compile(r"(?P<name>'[^']*'|\d\d-[a-z]+|layer \d+|seed\d+)|\d[\d.,]*(
 UNEQUAL = (
     "Try finetune.monitor balanced_accuracy and classifier.class_weights balanced, more labels, or longer training."
 )
+EQUAL = "The classes are of like size: train longer, change the learning rate, or give more labels."
+LIKE = 1.5
+"""Classes are of like size if the largest has at most so many times the validation examples of the smallest."""
 SCALE = "Scale the inputs (data.transform standardize or minmax)"
 
 
@@ -151,8 +154,8 @@ def classifier_findings(
         >>> measured = Measurement(0.5, 0.5, 0.7, 2, per_class, confusion_matrix=[[1, 0], [1, 0]])
         >>> result = ClassifierResult(measured, measured, None, False, epochs=3, kept_epoch=2, steps=12, seconds=0.2)
         >>> classifier_findings(result, ["no", "yes"])
-        ["classifier: it answers 'no' for all 2 validation examples. Try finetune.monitor balanced_accuracy and \
-classifier.class_weights balanced, more labels, or longer training."]
+        ["classifier: it answers 'no' for all 2 validation examples. The classes are of like size: train longer, \
+change the learning rate, or give more labels."]
     """
     names = class_names or [str(k) for k in range(len(found.validation.confusion_matrix))]
     checks = (_answers(found.validation, names), _improves(found, record))
@@ -163,22 +166,23 @@ def _answers(found: Measurement, names: Sequence[str]) -> str | None:
     """What is wrong with the answers: all alike, no better than the largest class, or some class never given."""
     matrix, examples = found.confusion_matrix, found.examples
     answers, counts = [sum(row[k] for row in matrix) for k in range(len(matrix))], [sum(row) for row in matrix]
+    way_out = EQUAL if max(counts) <= LIKE * min(counts) else UNEQUAL
     if max(answers) == examples:
-        return f"it answers {names[answers.index(examples)]!r} for all {examples} validation examples. {UNEQUAL}"
+        return f"it answers {names[answers.index(examples)]!r} for all {examples} validation examples. {way_out}"
     near_chance = NEAR_CHANCE + (1 - NEAR_CHANCE) / len(matrix)
     if found.accuracy * examples <= max(counts) and (
         found.balanced_accuracy is None or found.balanced_accuracy < near_chance
     ):
         return (
             f"its validation accuracy of {found.accuracy:.2%} is no better than always answering with the largest "
-            f"class ({max(counts) / examples:.2%}). {UNEQUAL}"
+            f"class ({max(counts) / examples:.2%}). {way_out}"
         )
     never = [k for k, answer in enumerate(answers) if not answer and counts[k] >= FEW]
     if not never:
         return None
     named = ", ".join(f"{names[k]!r} ({counts[k]} examples)" for k in never[:NAMED])
     more = f" and {len(never) - NAMED} other classes" if len(never) > NAMED else ""
-    return f"it never answers {named}{more} on validation data. {UNEQUAL}"
+    return f"it never answers {named}{more} on validation data. {way_out}"
 
 
 def _improves(found: ClassifierResult, record: StageRecord | None) -> str | None:

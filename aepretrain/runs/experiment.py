@@ -34,6 +34,7 @@ from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
+from aepretrain.storage.files import make_folder
 from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import finite
 from aepretrain.storage.weight_files import read_weights
@@ -154,7 +155,7 @@ class Experiment:
         """Train everything and write the run directory. The report is drawn last: it cannot cost a result.
 
         Args:
-            out: The existing run directory. Only the first of several processes writes to it.
+            out: The run directory, which is made if need be. Only the first of several processes writes to it.
             stack: The stack returned by :meth:`prepare`, if already called.
             resume: Resume from ``out``, which must hold a run of the same experiment.
             on_results: Called with the results as soon as they are written, before the loggers and the report.
@@ -166,7 +167,7 @@ class Experiment:
             ConfigError: If ``out`` holds a run already, and ``resume`` is not set.
         """
         if not resume:
-            check_unused(out)
+            _make_unused(out)
         with RunState(out).recording_outcome(), open_run(self.tracking, out, job_type="fit") as run:
             results = self._run(out, stack, run, resume=resume)
             if on_results is not None:
@@ -204,7 +205,7 @@ class Experiment:
         """Train the stack and save its encoder.
 
         Args:
-            out: The existing run directory.
+            out: The run directory, which is made if need be.
             stack: The stack returned by :meth:`prepare`, if already called.
             resume: Resume from ``out``.
             run: The tracked run; ``None``: write ``metrics.jsonl`` alone.
@@ -216,7 +217,7 @@ class Experiment:
             ConfigError: If ``out`` holds a run already, and ``resume`` is not set.
         """
         if not resume:
-            check_unused(out)
+            _make_unused(out)
         stack = stack or self.prepare()
         context = self.context(out, resume=resume, run=run)
         record_or_check_data(out, self.data, resume=resume)
@@ -303,6 +304,13 @@ class Experiment:
             test=len(splits.test),
             class_names=None if self.data.class_names is None else tuple(self.data.class_names),
         )
+
+
+def _make_unused(out: Path) -> None:
+    """Make the directory of a new run; a ConfigError if it holds a run already."""
+    check_unused(out)
+    if is_first_process():
+        make_folder(out)
 
 
 def close_finetuning(tuned: FineTuned, context: RunContext) -> None:

@@ -211,3 +211,10 @@ def test_reading_ahead_takes_at_most_an_eighth_of_the_memory(limit, expected):
     data = table()
     data.memory_limit = limit
     assert data.read_ahead == (WINDOWS * WINDOW if expected else limit // 8)
+
+
+def test_a_source_can_be_printed():
+    data = table(labels=20)
+    assert str(data) == "Arrays: examples of shape (1,) in 4 classes"
+    assert str(Arrays(torch.rand(9, 2))) == "Arrays: examples of shape (2,)"
+    assert str(data.for_pretraining()) == "60 inputs of shape (1,) for pretraining"

@@ -165,6 +165,7 @@ def test_arrays_are_divided_in_equal_proportions_and_unlabelled_ones_join_the_po
     [
         (np.zeros((0, 4)), None, {}, "there are no examples"),
         (np.zeros(4), None, {}, r"need the shape \(N, ...\)"),
+        (torch.empty(4, 2, device="meta"), None, {}, "must hold values, but are a tensor of device meta"),
         (np.array([["a", "b"]]), None, {}, "must be numbers"),
         (np.full((4, 2), np.nan), None, {}, "must be finite, but 4 of 4 examples"),
         (np.zeros((4, 2)), np.array([0, 1, 2]), {}, "4 examples need as many labels, but there are 3"),
@@ -201,3 +202,12 @@ def test_unlabelled_inputs_of_another_shape_and_too_few_examples_are_refused():
         Arrays(np.zeros((1, 4))).splits()
     with pytest.raises(ConfigError, match="leave training data"):
         Arrays(np.zeros((10, 4)), validation=0.5, test=0.5).splits()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_rows_that_differ_in_length_are_refused():
+    rows = [torch.rand(2), torch.rand(3), torch.rand(2)]
+    with pytest.raises(DataError, match="must have rows of one length, but are a nested tensor"):
+        Arrays(torch.nested.nested_tensor(rows))
+    with pytest.raises(DataError, match="Give rows of one length"):
+        Arrays([row.tolist() for row in rows])

@@ -329,3 +329,45 @@ def test_what_is_neither_a_path_nor_a_table_is_refused(root):
 def test_two_settings_that_divide_are_refused(csv):
     with pytest.raises(ConfigError, match=r"data\.times is used by data\.order time alone"):
         read(csv, times="seen")
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path):
+    folder = tmp_path / "birds"
+    folder.mkdir()
+    write_csv(folder / "a.csv")
+    junk = (".a.csv", "~b.csv", "_old.csv", "a.csv~", "notes.txt")
+    for name in junk:
+        (folder / name).write_text("junk")
+    (note,) = (note for note in read(folder).notes if "files left out" in note)
+    assert all(name in note for name in junk)
+    assert not any("files left out" in note for note in read(folder / "a.csv").notes)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_column_that_only_some_files_have_is_named(tmp_path, ending):
+    folder = tmp_path / "birds"
+    folder.mkdir()
+    whole, part = COLUMNS, {name: COLUMNS[name] for name in COLUMNS if name not in ("fed", "seen")}
+    for name, columns in (("a", part), ("b", whole), ("c", whole)):
+        if ending == "csv":
+            write_csv(folder / f"{name}.csv", columns)
+        else:
+            pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    found = [each for each in read(folder).warnings if "it is left out" in each]
+    assert len(found) == 2
+    assert all(f"in 2 of 3 files ({folder / 'b'}.{ending}, " in each and f"a.{ending}: it is" in each for each in found)
+    assert not any("it is left out" in each for each in read(folder, features=["mass"]).warnings)
+
+
+def test_the_index_of_pandas_is_left_out_and_named(tmp_path):
+    frame = pa.table({**COLUMNS, "__index_level_0__": K})
+    pq.write_table(frame, tmp_path / "birds.parquet")
+    data = read(tmp_path / "birds.parquet")
+    assert "__index_level_0__" not in data.columns
+    assert any("left out: __index_level_0__, the index of a pandas table" in note for note in data.notes)
+
+
+def test_a_parquet_column_that_stands_twice_is_refused(tmp_path):
+    pq.write_table(pa.table([K, K, K % 3], ["a", "a", "kind"]), tmp_path / "birds.parquet")
+    with pytest.raises(DataError, match="the column 'a' is there twice"):
+        read(tmp_path / "birds.parquet")

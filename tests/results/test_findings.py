@@ -141,6 +141,19 @@ def test_a_good_classifier_has_no_findings():
     assert classifier_findings(tuned.result(*measure(tuned.head, data, 0))) == []
 
 
+@pytest.mark.parametrize(
+    ("counts", "way_out"),
+    [((30, 20), "The classes are of like size: train longer"), ((31, 20), "Try finetune.monitor")],
+)
+def test_weights_of_classes_are_the_way_out_only_where_classes_differ_in_size(counts, way_out):
+    matrix = [[counts[0], 0], [counts[1], 0]]
+    per_class = PerClass(recall=[1.0, 0.0], precision=[0.5, 0.0], f1=[0.67, 0.0])
+    measured = Measurement(counts[0] / sum(counts), 0.4, 0.7, sum(counts), per_class, matrix, 0.5)
+    result = ClassifierResult(measured, measured, None, False, 3, 2, 12, 0.2)
+    (sentence,) = classifier_findings(result)
+    assert f"for all {sum(counts)} validation examples. {way_out}" in sentence
+
+
 def classes_apart(examples=300):
     """Three classes of equal size, far apart."""
     y = np.arange(examples) % 3

@@ -25,8 +25,8 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A directory with a finished run, which nothing may change."""
-    out = tmp_path_factory.mktemp("run")
+    """A directory with a finished run, which made it, and which nothing may change."""
+    out = tmp_path_factory.mktemp("run") / "not" / "there"
     found = experiment().run(out)
     before = contents(out)
     yield out, found
