@@ -147,8 +147,9 @@ class OptimizerStep:
             position: The number of the batch in its epoch.
             weight: Factor on the gradient of this share: see :meth:`~aepretrain.data.batches.Batches.weight`.
         """
-        take = self.launch if self.recorded is None else self.recorded
-        return take(batch, epoch, position, weight)
+        if self.recorded is None:
+            return self.launch(batch, epoch, position, weight)
+        return self.recorded(self, batch, epoch, position, weight)
 
     def launch(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
         """Take the step operation by operation, with autograd."""

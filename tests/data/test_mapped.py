@@ -284,7 +284,7 @@ def fit(path, budget):
     layers = [lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(32)) for _ in range(2)]
     stack = ae.GreedyStack(data.in_shape, layers)
     context = ae.RunContext(progress=False, trainer=ae.TrainerOptions(accelerator="cpu"))
-    stack.fit(data, ae.Pretraining(epochs=1, batch_size=256), context)
+    stack.fit(data, ae.Pretraining(epochs=1, batch_size=128), context)
 
 fit(sys.argv[1], "6MB")
 open("/proc/self/clear_refs", "w").write("5")  # from here on the peak is counted anew

@@ -37,7 +37,7 @@ def record_if_possible(step: "OptimizerStep", stage: str) -> str | None:
         step.state.module, step.optimizer, trust=step.options.steps == "recorded"
     )
     if reason is None:
-        step.recorded = RecordedStep(step, stage)
+        step.recorded = RecordedStep(step.optimizer, stage)
     else:
         print_line(LAUNCHED.format(stage=stage, reason=reason))
     return reason

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from aepretrain.console import print_line
-from aepretrain.training.acceleration.products import is_plain_sgd, may_update_products, update_products
+from aepretrain.training.acceleration.products import may_update_products, update_products
 from aepretrain.training.acceleration.program import calls
 from aepretrain.training.acceleration.tape import Operation, Tape, place
 from aepretrain.training.acceleration.updates import updates
@@ -20,7 +20,7 @@ LAUNCHED = "{stage}  steps are not recorded: {reason}"
 
 
 class RecordedStep:
-    """An optimizer step that is recorded when a shape of batches comes up, and repeated from then on.
+    """An optimizer step that is recorded when a shape of batches comes up twice in a row, and repeated from then on.
 
     The recording holds the tensor operations of forward pass, backward pass, clipping and update, on the memory of the
     weights, the optimizer's state and a batch. Repeating them runs the same kernels in the same order, hence gives the
@@ -29,32 +29,38 @@ class RecordedStep:
     and the optimizer's settings are read from its parameter groups at every step.
 
     Args:
-        step: The optimizer step; see :func:`~aepretrain.training.acceleration.recordable.record_if_possible`.
+        optimizer: The optimizer of the step.
         stage: Name of the stage, for the message when a step turns out not to be recordable.
     """
 
-    def __init__(self, step: "OptimizerStep", stage: str) -> None:
-        self.step = step
+    def __init__(self, optimizer: Optimizer, stage: str) -> None:
         self.stage = stage
         self.reason: str | None = None
         """Why steps are launched after all."""
         self._recordings: dict[Any, Recording] = {}
-        self._has_state = is_plain_sgd(step.optimizer)  # other optimizers make it in their first step
+        # Steps that take other kernels are recorded at once: a run that goes on must take them in every step, too.
+        self._other_kernels = may_update_products(optimizer)
+        self._last: Any = None
 
-    def __call__(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float = 1.0) -> Tensor:
-        """Take the step, as :class:`~aepretrain.training.loop.OptimizerStep` does."""
+    def __call__(
+        self, step: "OptimizerStep", batch: Sequence[Tensor], epoch: int, position: int, weight: float
+    ) -> Tensor:
+        """Take a step, as :class:`~aepretrain.training.loop.OptimizerStep` does."""
         kind = (weight, *((tensor.shape, tensor.dtype) for tensor in batch))
         if (recording := self._recordings.get(kind)) is not None:
-            self.step.noise.key(epoch, position)
+            self._last = kind
+            step.noise.key(epoch, position)
             return recording.repeat(batch)
-        if self.reason is None and self._has_state:
-            return self._record(kind, batch, epoch, position, weight)
-        self._has_state = True
-        return self.step.launch(batch, epoch, position, weight)
+        is_next, self._last = kind == self._last or self._other_kernels, kind
+        if self.reason is None and is_next:
+            return self._record(step, kind, batch, epoch, position, weight)
+        return step.launch(batch, epoch, position, weight)
 
-    def _record(self, kind: Any, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
-        step, batch = self.step, [tensor.clone() for tensor in batch]
-        undo = _undoing(step.state.module) if may_update_products(step.optimizer) else None
+    def _record(
+        self, step: "OptimizerStep", kind: Any, batch: Sequence[Tensor], epoch: int, position: int, weight: float
+    ) -> Tensor:
+        batch = [tensor.clone() for tensor in batch]
+        undo = _undoing(step.state.module) if self._other_kernels else None
         with Tape() as gradients:
             loss = step.gradients(batch, epoch, position, weight)
         with Tape() as update:
@@ -67,7 +73,6 @@ class RecordedStep:
         self._recordings[kind] = recording
         if undo is None:
             return loss.clone()
-        # The first step of this shape, too, takes the kernels of all later ones: a run that goes on records again.
         undo()
         step.noise.key(epoch, position)
         return recording.repeat(batch)
