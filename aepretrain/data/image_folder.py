@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, resize
 
+from aepretrain.console import print_line
 from aepretrain.data.decoded import DecodedData
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows
@@ -21,7 +22,7 @@ from aepretrain.data.picture_facts import PictureFacts
 from aepretrain.data.picture_tree import read_tree
 from aepretrain.data.picture_values import values_of_pictures
 from aepretrain.data.transforms import Scale
-from aepretrain.data.words import count_of, list_of
+from aepretrain.data.words import SHOWN, count_of, list_of
 from aepretrain.errors import ConfigError, DataError
 
 AT_ONCE = 64
@@ -169,8 +170,10 @@ class ImageFolder(DecodedData):
                         rows[k] = self._fitting(group[k], picture)
                         facts.add(begin + k, picture)
                 yield rows
-        if facts.bad and self.on_bad == "stop":
-            raise self._unreadable([reason for _, reason in facts.bad])
+        reasons = [reason for _, reason in facts.bad]
+        if reasons and self.on_bad == "stop":
+            raise self._unreadable(reasons)
+        _print_many(reasons)
         self.found = asdict(facts)
 
     def _decode_one(self, path: Path) -> Picture | str:
@@ -204,6 +207,7 @@ class ImageFolder(DecodedData):
         return pixels
 
     def _unreadable(self, reasons: Sequence[str]) -> DataError:
+        _print_many(reasons)
         return DataError(
             f"{len(reasons):,} of {count_of(self.count(), 'picture')} in {self.root} cannot be used: "
             f"{list_of(reasons, '; ')}. Mend or remove them, or leave them out by --data.on_bad skip."
@@ -260,3 +264,10 @@ def _pixels(picture: Picture) -> NDArray[np.uint8]:
     """Shape ``(C, height, width)``."""
     pixels = np.asarray(picture.image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _print_many(reasons: Sequence[str]) -> None:
+    """Print why pictures are left out, a line each, where there are more than an error or a warning names."""
+    if len(reasons) > SHOWN:
+        for reason in reasons:
+            print_line(reason)

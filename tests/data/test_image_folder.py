@@ -79,7 +79,7 @@ def test_a_flat_folder_is_data_without_classes(tmp_path):
     ]
 
 
-def test_all_unreadable_pictures_are_listed_by_name_and_counted(tmp_path):
+def test_all_unreadable_pictures_are_listed_by_name_and_counted(tmp_path, capsys):
     root = pets(tmp_path / "pets")
     for k in range(12):
         (root / "cat" / f"bad{k:02d}.png").write_bytes(b"no picture")
@@ -88,7 +88,15 @@ def test_all_unreadable_pictures_are_listed_by_name_and_counted(tmp_path):
         source(tmp_path).splits()
     assert all(f"bad{k:02d}.png cannot be decoded" in str(caught.value) for k in range(10))
     assert "bad10" not in str(caught.value)
+    assert all_named(capsys.readouterr().out)
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix == ".bin"]
+    source(tmp_path, on_bad="skip").splits()
+    assert all_named(capsys.readouterr().out)
+
+
+def all_named(told):
+    names = [*(f"bad{k:02d}.png" for k in range(12)), "dead.png"]
+    return all("".join(told.split()).count(f"{name}cannotbedecoded") == 1 for name in names)
 
 
 def test_skipping_bad_pictures_keeps_pictures_and_labels_together(tmp_path):
