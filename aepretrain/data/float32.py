@@ -78,6 +78,16 @@ def sampled_rows(count: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64))
 
 
+def sampled_within(sampled: NDArray[np.int64], first: int, rows: int) -> NDArray[np.int64]:
+    """Places of the sampled rows within a piece of ``rows`` rows that begins with row ``first``.
+
+    Example:
+        >>> sampled_within(np.array([0, 4, 5, 9]), first=4, rows=4).tolist()
+        [0, 1]
+    """
+    return sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + rows)] - first
+
+
 def check_digits(sample: NDArray[Any], origin: Origin) -> None:
     """Raise a DataError if values that differ become the same float32, as those of a clock do.
 

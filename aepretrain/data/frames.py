@@ -6,7 +6,8 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from aepretrain.errors import ConfigError, DataError
+from aepretrain.data.table_files import check_pyarrow
+from aepretrain.errors import DataError
 
 
 def is_frame(table: Any) -> bool:
@@ -39,11 +40,10 @@ class StoredFrame:
     """
 
     def __init__(self, table: Any) -> None:
-        try:
-            import pyarrow
-            from pyarrow import parquet
-        except ImportError as error:
-            raise ConfigError("tables need pyarrow. Install it by pip install 'aepretrain[table]'.") from error
+        check_pyarrow()
+        import pyarrow
+        from pyarrow import parquet
+
         self.path = Path(tempfile.mkdtemp(prefix="aepretrain-")) / "frame.parquet"
         weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
+from aepretrain.data.float32 import check_digits, sampled_rows, sampled_within, to_float32
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
 from aepretrain.errors import DataError
@@ -118,6 +118,5 @@ def check_fits_float32(header: NpyHeader, origin: Origin) -> None:
         place = header.offset + first * width * header.dtype.itemsize
         values = np.fromfile(header.path, header.dtype, rows * width, offset=place).reshape(rows, *header.shape[1:])
         to_float32(values, origin, first)
-        chosen = sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + rows)]
-        samples.append(values[chosen - first])
+        samples.append(values[sampled_within(sampled, first, rows)])
     check_digits(np.concatenate(samples), origin)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from aepretrain.data.decoded import DecodedData
 from aepretrain.data.division import Division, OrderName
-from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
+from aepretrain.data.float32 import check_digits, sampled_rows, sampled_within, to_float32
 from aepretrain.data.labels import number_classes
 from aepretrain.data.left_out import files_left_out, index_left_out, partial_columns
 from aepretrain.data.named_transforms import TransformName, make_transform
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.parquet_columns import describe_columns, read_column
-from aepretrain.data.parquet_files import TableFile, find_files, open_file, read_files, unreadable
+from aepretrain.data.parquet_files import find_files, read_batches, read_files
 from aepretrain.errors import DataError
 
 PIECE = 4 << 20
@@ -195,14 +195,14 @@ class ParquetFolder(DecodedData):
         origins = [replace(self.origin, columns=column.features) for column in self._columns]
         names = [column.name for column in self._columns if not column.is_key]
         for file in self._files:
-            for batch in _batches(file, step, names):
+            for batch in read_batches(file.path, step, names):
                 parts = [
                     np.full((len(batch), 1), file.keys[column.name])
                     if column.is_key
                     else column.read(batch.column(column.name), origin, first)
                     for column, origin in zip(self._columns, origins, strict=True)
                 ]
-                chosen = sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + len(batch))] - first
+                chosen = sampled_within(sampled, first, len(batch))
                 for sample, part in zip(samples, parts, strict=True):
                     sample.append(part[chosen])
                 yield np.concatenate(
@@ -212,19 +212,6 @@ class ParquetFolder(DecodedData):
         for sample, origin in zip(samples, origins, strict=True):
             if sample:
                 check_digits(np.concatenate(sample), origin)
-
-
-def _batches(file: TableFile, step: int, names: Sequence[str]) -> Iterator[Any]:
-    """The rows of a file, ``step`` at a time."""
-    batches = open_file(file.path).iter_batches(step, columns=list(names), use_threads=False)
-    while True:
-        try:
-            batch = next(batches, None)
-        except (OSError, ValueError) as error:
-            raise unreadable(file.path, error) from error
-        if batch is None:
-            return
-        yield batch
 
 
 def _check_names(columns: Sequence[str], held: Mapping[str | None, str], path: Path) -> None:

@@ -1,6 +1,6 @@
 """The Parquet files of a folder: which are read, their columns, rows and partition keys."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,24 @@ def open_file(path: Path) -> Any:
         return pyarrow.parquet.ParquetFile(path)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
+
+
+def read_batches(path: Path, rows: int, names: Sequence[str]) -> Iterator[Any]:
+    """The rows of a Parquet file as Arrow batches of some columns, so many rows at a time.
+
+    Raises:
+        ConfigError: If pyarrow is missing.
+        DataError: If the file is damaged.
+    """
+    batches = open_file(path).iter_batches(rows, columns=list(names), use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error) from error
+        if batch is None:
+            return
+        yield batch
 
 
 def unreadable(path: Path, error: Exception) -> DataError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from aepretrain.data.parquet_files import NOT_DATA, TableFile, open_file, read_files, unreadable
+from aepretrain.data.parquet_files import NOT_DATA, TableFile, read_batches, read_files
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.storage.guard import open_regular
 
@@ -69,7 +69,7 @@ def open_table(root: Path, setting: str = "data.root") -> list[TablePart]:
         ConfigError: If pyarrow is missing.
         DataError: If there is no such file, or it cannot be read.
     """
-    _check_pyarrow()
+    check_pyarrow()
     if not root.exists():
         raise DataError(f"{setting} names {root}, which does not exist. Name a CSV or Parquet file, or a folder.")
     paths = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _is_data(p.relative_to(root)))
@@ -95,7 +95,8 @@ def other_files(root: Path) -> list[Path]:
     return [path for path in sorted(root.rglob("*")) if path.is_file() and not _is_data(path.relative_to(root))]
 
 
-def _check_pyarrow() -> None:
+def check_pyarrow() -> None:
+    """Raise a ConfigError if pyarrow, which reads tables, is missing."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
@@ -190,14 +191,7 @@ class ParquetPart:
 
         own = [name for name in names if name in self.file.schema.names]
         keys = {name: self.file.keys[name] for name in names if name not in own}
-        batches = open_file(self.path).iter_batches(ROWS, columns=own, use_threads=False)
-        while True:
-            try:
-                batch = next(batches, None)
-            except (OSError, ValueError) as error:
-                raise unreadable(self.path, error) from error
-            if batch is None:
-                return
+        for batch in read_batches(self.path, ROWS, own):
             found = {name: plain(batch.column(name)) for name in own}
             found |= {name: pyarrow.array([value] * len(batch)) for name, value in keys.items()}
             yield {name: found[name] for name in names}

@@ -14,7 +14,7 @@ from torch import Tensor
 from aepretrain.data.columns import Column
 from aepretrain.data.decoded import DecodedData
 from aepretrain.data.file_rows import FileRows
-from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
+from aepretrain.data.float32 import check_digits, sampled_rows, sampled_within, to_float32
 from aepretrain.data.origin import Origin
 from aepretrain.data.table_files import TablePart
 from aepretrain.data.words import count_of, list_of
@@ -104,7 +104,7 @@ class TableRows(DecodedData):
         for part in self.parts:
             for batch in part.batches(names):
                 rows = len(batch[names[0]])
-                chosen = sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + rows)] - first
+                chosen = sampled_within(sampled, first, rows)
                 found = np.empty((rows, len(names)), np.float32)
                 for k, column in enumerate(self.table_columns):
                     numbers = column.encode(batch[column.name], self.origin, first)

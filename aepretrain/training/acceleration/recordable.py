@@ -21,18 +21,15 @@ TRUSTED = ("aepretrain", "lightning", "torch", "torchmetrics", "torchvision")
 """Packages whose parts compute from the batch, the weights and the noise alone."""
 
 
-def record_if_possible(step: "OptimizerStep", stage: str) -> str | None:
-    """Let a step be recorded if it can be, and ``trainer.steps`` does not forbid it.
+def record_if_possible(step: "OptimizerStep", stage: str) -> None:
+    """Let a step be recorded if ``trainer.steps`` does not forbid it and it can be; print why where it cannot.
 
     Args:
         step: The optimizer step.
         stage: Name of the stage.
-
-    Returns:
-        Why the steps are launched one by one; ``None`` if they are recorded.
     """
     if step.options.steps == "launched":
-        return "trainer.steps is launched"
+        return
     reason = _reason_of_run(step) or reason_of_module(
         step.state.module, step.optimizer, trust=step.options.steps == "recorded"
     )
@@ -40,7 +37,6 @@ def record_if_possible(step: "OptimizerStep", stage: str) -> str | None:
         step.recorded = RecordedStep(step.optimizer, stage)
     else:
         print_line(LAUNCHED.format(stage=stage, reason=reason))
-    return reason
 
 
 def _reason_of_run(step: "OptimizerStep") -> str | None:
