@@ -90,7 +90,6 @@ def sampled_within(sampled: NDArray[np.int64], first: int, rows: int) -> NDArray
     return sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + rows)] - first
 
 
-
 def check_digits(sample: NDArray[Any], origin: Origin, way_out: str = SUBTRACT) -> None:
     """Raise a DataError if values that differ become the same float32, as those of a clock do.
 
