@@ -22,6 +22,8 @@ import threading
 import traceback
 from pathlib import Path
 
+from tests.support.loading import load_everything
+
 ROOT = Path(__file__).parents[2]
 UNFINISHED = re.compile(r"(\.[0-9a-f]{16})?\.part$")
 BALLAST = "ballast"
@@ -195,5 +197,6 @@ class FullDisk:
 
 if __name__ == "__main__":
     announce_safetensors()
+    load_everything()
     for line in sys.stdin:
         print(json.dumps(forked(json.loads(line))), flush=True)

@@ -1,7 +1,8 @@
 """A program that runs the command as often as it is told, and kills it where it is told: see test_faults.py.
 
-It loads torch once and forks for every run, so that hundreds of kills take minutes. A line on its standard input is a
-JSON object with the words of the command and the place of the kill; the answer is the exit code, negative for a signal.
+It loads the package once and forks for every run, so that hundreds of kills take minutes. A line on its standard input
+is a JSON object with the words of the command and the place of the kill; the answer is the exit code, negative for a
+signal.
 """
 
 import ctypes
@@ -22,6 +23,7 @@ from aepretrain.training import loop
 from aepretrain.training.acceleration.updates import FusedUpdate
 from aepretrain.training.epoch_log import EpochLog
 from aepretrain.training.recovery.checkpoints import SavePoints
+from tests.support.loading import load_everything
 
 
 class Strike:
@@ -170,6 +172,7 @@ def run(job):
 
 
 if __name__ == "__main__":
+    load_everything()
     for line in sys.stdin:
         if (child := os.fork()) == 0:
             code = 99
