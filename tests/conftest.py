@@ -41,9 +41,7 @@ def empty_pictures():
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory):
     """Runs the command as often as one likes, and does to it what one likes: see killing.py."""
-    runner = Runner(tmp_path_factory.mktemp("runner"))
-    yield runner
-    runner.close()
+    return Runner(tmp_path_factory.mktemp("runner"))
 
 
 @pytest.fixture
