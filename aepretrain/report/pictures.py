@@ -92,7 +92,7 @@ def write_picture(path: Path, figure: Figure, *, dpi: int = 110, metadata: Mappi
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
-    write_atomically(path, buffer.getbuffer())
+    write_atomically(path, buffer.getvalue())
 
 
 def _size(image: NDArray[np.floating], width: float, margin: float = 0.0) -> tuple[float, float]:
