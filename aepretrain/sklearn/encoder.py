@@ -1,7 +1,6 @@
 """A stack of autoencoders as a transformer of scikit-learn."""
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
@@ -17,39 +16,27 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from aepretrain import layers
 from aepretrain.data.named_transforms import TransformName, make_transform
+from aepretrain.data.table_transform import TableTransform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
 from aepretrain.export.decoders import has_decoders
 from aepretrain.export.encoder import load_encoder, read_encoder_config
 from aepretrain.export.module import Encoder
-from aepretrain.layers import (
-    ContractiveAutoencoder,
-    DenoisingAutoencoder,
-    DropoutAutoencoder,
-    Layer,
-    PlainAutoencoder,
-    SparseAutoencoder,
-    VariationalAutoencoder,
-)
+from aepretrain.layers import Autoencoder, Layer
 from aepretrain.parts.coders import Activation, Dense
 from aepretrain.parts.likelihoods import Bernoulli, Gaussian
 from aepretrain.pretraining.encoding import encode_dataset
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
-from aepretrain.sklearn.rows import DividedRows, checked, examples, hold_out, seed_of
+from aepretrain.sklearn.rows import DividedRows, checked, examples, hold_out, plain, seed_of, table_rows
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import Pretraining, TrainerOptions
 
 VARIANTS: dict[str, Callable[..., Layer]] = {
     cls.variant(): cls
-    for cls in (
-        PlainAutoencoder,
-        SparseAutoencoder,
-        DropoutAutoencoder,
-        ContractiveAutoencoder,
-        DenoisingAutoencoder,
-        VariationalAutoencoder,
-    )
+    for cls in (getattr(layers, name) for name in layers.__all__)
+    if issubclass(cls, Autoencoder) and cls is not Autoencoder
 }
 """The variants by name."""
 
@@ -75,7 +62,8 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             epoch. ``None``: train all epochs on all rows, and keep the last.
         validation_fraction: Share of the rows that are held out if ``patience`` is set.
         run: A run directory, or a folder that :func:`~aepretrain.save_encoder` wrote: :meth:`fit` takes its weights and
-            trains nothing, and all other settings are unused. ``None``: train.
+            trains nothing, and all other settings are unused. The encoder of a run on a ``Table`` takes frames with
+            text and missing values. ``None``: train.
         random_state: Seed of the initial weights, the order of rows and the noise; or a generator to draw it from.
         accelerator: Where training runs: auto, cpu, gpu or another of Lightning's accelerators.
         verbose: 0 prints nothing; 1 shows the progress of every layer.
@@ -108,7 +96,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         activation: Activation = "relu",
         scale: TransformName = "standardize",
         epochs: int | Sequence[int] = 20,
-        batch_size: int | Sequence[int] = 128,
+        batch_size: int | Sequence[int] = 32,
         lr: float = 1e-3,
         patience: int | None = None,
         validation_fraction: float = 0.1,
@@ -158,8 +146,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             y: Not used.
         """
         if self.run is not None:
-            self._load()
-            checked(self, X)
+            self._load().raw(X)
             return self
         raw, seed = checked(self, X, fits=True), seed_of(self.random_state)
         rows, held_out = hold_out(len(raw), self.validation_fraction, self.patience, seed)
@@ -176,8 +163,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Codes of rows ``(N, D)``, shape ``(N, H)``, in float32, as ``network_`` computes them."""
-        check_is_fitted(self, "network_")
-        return encode_dataset(self.network_, self.shaped(checked(self, X))).flatten(1).numpy()
+        return encode_dataset(self.network_, self.shaped(self.raw(X))).flatten(1).numpy()
 
     def inverse_transform(self, X: Any) -> NDArray[np.float32]:
         """The expected rows given codes ``(N, H)``, in the units of the rows: shape ``(N, D)``."""
@@ -193,8 +179,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         It is computed in float64 from the trained weights, so that a row has the same score in any batch.
         """
-        check_is_fitted(self, "network_")
-        return self.scores(checked(self, X))
+        return self.scores(self.raw(X))
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of :meth:`score_samples`, by which a search compares settings on held-out rows.
@@ -202,6 +187,12 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Compare settings with the same ``scale`` alone: the loss is that of scaled rows.
         """
         return float(self.score_samples(X).mean())
+
+    def raw(self, X: Any) -> Tensor:
+        """Rows as float32, shape ``(N, D)``, with the columns of :meth:`fit`; text only where a table is expected."""
+        check_is_fitted(self, "network_")
+        transform = self.network_.transform
+        return table_rows(X, transform) if isinstance(transform, TableTransform) else checked(self, X)
 
     def scores(self, rows: Tensor) -> NDArray[np.float64]:
         """The scores of rows that are checked already, float32, shape ``(N, D)``: see :meth:`score_samples`."""
@@ -229,8 +220,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return tags
 
     def _length(self) -> Pretraining:
-        epochs, batch_size = _whole(self.epochs), _whole(self.batch_size)
-        return Pretraining(epochs, batch_size, None if self.patience is None else operator.index(self.patience))
+        return Pretraining(plain(self.epochs), plain(self.batch_size), plain(self.patience))
 
     def _factories(self) -> list[LayerFactory]:
         variant = VARIANTS.get(self.variant) if isinstance(self.variant, str) else self.variant
@@ -242,11 +232,11 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             if callable(layer)
             else partial(
                 variant,
-                coder=Dense(operator.index(layer), self.activation),
+                coder=Dense(layer, self.activation),
                 likelihood=above if k else first,
                 optimizer=partial(Adam, lr=self.lr),
             )
-            for k, layer in enumerate(self.layers)
+            for k, layer in enumerate(plain(self.layers))
         ]
 
     def _load(self) -> Self:
@@ -300,8 +290,3 @@ def fit_encoder(encoder: GreedyEncoder | None, X: Any, random_state: Any) -> Gre
     if fresh.random_state is None:
         fresh.set_params(random_state=random_state)
     return fresh.fit(X)
-
-
-def _whole(value: Any) -> Any:
-    """Whole numbers of NumPy, as a search draws them, as those of Python."""
-    return list(map(operator.index, value)) if isinstance(value, Sequence) else operator.index(value)

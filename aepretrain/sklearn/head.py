@@ -14,14 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from aepretrain.errors import DataError
+from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.module import Encoder
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.heads import Head
 from aepretrain.pretraining.encoding import encode_dataset
 from aepretrain.sklearn.encoder import GreedyEncoder, fit_encoder
-from aepretrain.sklearn.rows import DividedRows, checked, examples, hold_out, seed_of
-from aepretrain.training.options import FineTuning
+from aepretrain.sklearn.rows import DividedRows, checked, examples, hold_out, plain, seed_of
+from aepretrain.training.options import FineTuning, check_length
 
 
 class PretrainedEstimator(BaseEstimator, ABC):
@@ -121,10 +121,11 @@ class PretrainedEstimator(BaseEstimator, ABC):
 
     def _length(self) -> FineTuning:
         """Without patience, the last epoch alone is validated, and thereby kept."""
-        epochs, batch_size = int(self.epochs), int(self.batch_size)
-        if self.patience is None:
-            return FineTuning(epochs, batch_size, validate_every=max(epochs, 1))
-        return FineTuning(epochs, batch_size, int(self.patience))
+        epochs, batch_size, patience = plain(self.epochs), plain(self.batch_size), plain(self.patience)
+        check_length("finetune", epochs, batch_size, patience)
+        if epochs == 0:
+            raise ConfigError("finetune.epochs must be >= 1, but got 0. Usual values are 10 to 100.")
+        return FineTuning(epochs, batch_size, patience, validate_every=epochs if patience is None else 1)
 
 
 def check_labelled(labelled: NDArray[np.bool_], mark: str) -> None:

@@ -1,6 +1,7 @@
 """Rows of an estimator: checked by scikit-learn, as float32 tensors, with those held out that choose an epoch."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from torch import Tensor
 from aepretrain.data.base import DataModule
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
-from aepretrain.data.origin import Origin
+from aepretrain.data.frames import StoredFrame, is_frame
+from aepretrain.data.new_rows import open_new_rows
+from aepretrain.data.origin import Origin, listed
 from aepretrain.data.random_division import draw
+from aepretrain.data.table_transform import TableTransform
 from aepretrain.errors import ConfigError, DataError
 
 ORIGIN = Origin("X")
@@ -70,6 +74,30 @@ def checked(estimator: BaseEstimator, X: Any, y: Any = "no_validation", *, fits:
     return (rows, *targets) if targets else rows
 
 
+def table_rows(X: Any, transform: TableTransform) -> Tensor:
+    """The rows of a frame as the encoder of a table takes them: one number per column, shape ``(N, columns)``.
+
+    Args:
+        X: A frame with the columns of the table by name, in any order.
+        transform: Describes the columns.
+
+    Raises:
+        DataError: If it is no frame, or lacks a column.
+    """
+    names = [column.name for column in transform.columns]
+    found = getattr(X, "column_names", getattr(X, "columns", names))
+    missing = [name for name in names if name not in list(found)]
+    if not is_frame(X) or missing:
+        reason = f"lacks {listed(missing)}" if missing else f"is of type {type(X).__name__}"
+        raise DataError(
+            f"X must be a frame with the columns of the run, {listed(names)}, but {reason}. Give a frame of pandas, "
+            "polars or pyarrow."
+        )
+    stored = StoredFrame(X)
+    settings = {"cache": str(stored.path.parent)}
+    return open_new_rows(stored.path, (len(names),), columns=None, settings=settings, transform=transform).x[:]
+
+
 def hold_out(
     count: int, share: float, patience: int | None, seed: int, labels: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -116,6 +144,18 @@ def seed_of(random_state: Any) -> int:
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def plain(value: Any) -> Any:
+    """NumPy's whole numbers, as a search draws them, as those of Python; a sequence as a list of these.
+
+    Example:
+        >>> plain(np.int64(3)), plain(np.array([2, 4])), plain(0.5)
+        (3, [2, 4], 0.5)
+    """
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+        return [plain(each) for each in value]
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def examples(x: Tensor, rows: NDArray[np.int64], y: Tensor | None = None) -> Examples | None:
