@@ -38,6 +38,7 @@ class PretrainedClassifier(ClassifierMixin, PretrainedEstimator):
         ValueError: From :meth:`fit`, if a setting or the rows cannot be used, or ``y`` names fewer than two classes.
 
     Example:
+        >>> from aepretrain.sklearn import GreedyEncoder
         >>> x = np.random.rand(60, 12)
         >>> y = np.where(x[:, 0] > 0.5, "high", "low")
         >>> y[20:] = "-1"

@@ -136,7 +136,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             >>> GreedyEncoder.from_run(folder).transform(np.zeros((3, 4))).shape
             (3, 2)
         """
-        return cls(run=run)._load()
+        return cls(run=run).load()
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train the layers one after another.
@@ -146,7 +146,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             y: Not used.
         """
         if self.run is not None:
-            self._load().raw(X)
+            self.load().raw(X)
             return self
         raw, seed = checked(self, X, fits=True), seed_of(self.random_state)
         rows, held_out = hold_out(len(raw), self.validation_fraction, self.patience, seed)
@@ -159,6 +159,18 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             stack.fit(DividedRows(train, examples(x, held_out)), self._length(), self.context(seed))
         network = Encoder(transform, stack.encoder, x.shape[1:], stack.code_shape)
         self._keep(network, deepcopy(stack.decoders))
+        return self
+
+    def load(self) -> Self:
+        """Load the weights from ``run``, as :meth:`fit` does."""
+        assert self.run is not None
+        folder = Path(self.run)
+        folder = folder / "encoder" if (folder / "encoder" / "config.json").is_file() else folder
+        self.autoencoder_ = load_autoencoder(folder) if has_decoders(read_encoder_config(folder)) else None
+        self.network_ = load_encoder(folder) if self.autoencoder_ is None else self.autoencoder_.encoder
+        self.n_features_in_ = math.prod(self.network_.in_shape)
+        if self.network_.columns is not None and len(self.network_.columns) == self.n_features_in_:
+            self.feature_names_in_ = np.asarray(self.network_.columns, dtype=object)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -238,17 +250,6 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
             for k, layer in enumerate(plain(self.layers))
         ]
-
-    def _load(self) -> Self:
-        assert self.run is not None
-        folder = Path(self.run)
-        folder = folder / "encoder" if (folder / "encoder" / "config.json").is_file() else folder
-        self.autoencoder_ = load_autoencoder(folder) if has_decoders(read_encoder_config(folder)) else None
-        self.network_ = load_encoder(folder) if self.autoencoder_ is None else self.autoencoder_.encoder
-        self.n_features_in_ = math.prod(self.network_.in_shape)
-        if self.network_.columns is not None and len(self.network_.columns) == self.n_features_in_:
-            self.feature_names_in_ = np.asarray(self.network_.columns, dtype=object)
-        return self
 
     def _keep(self, network: Encoder, decoders: Any) -> None:
         self.network_, self.autoencoder_ = network.eval(), None

@@ -39,6 +39,7 @@ class PretrainedRegressor(RegressorMixin, PretrainedEstimator):
         ValueError: From :meth:`fit`, if a setting or the rows cannot be used.
 
     Example:
+        >>> from aepretrain.sklearn import GreedyEncoder
         >>> x = np.random.rand(60, 12)
         >>> y = 100 * x[:, 0]
         >>> y[20:] = np.nan

@@ -1,9 +1,10 @@
 """The estimators as parts of scikit-learn's pipelines, searches and column transformers, also in other processes."""
 
+import pickle
+
 import joblib
 import numpy as np
 import pytest
-from joblib.externals import cloudpickle
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -46,8 +47,8 @@ def test_a_search_in_two_processes_finds_what_one_finds():
 def test_estimators_reach_the_processes_of_a_search_and_return():
     """What joblib does to an estimator that goes to another process; the soak tests start the processes."""
     pipeline = make_pipeline(GreedyEncoder(layers=(8, sparse_layer), epochs=1), LogisticRegression())
-    there = cloudpickle.loads(cloudpickle.dumps(clone(pipeline)))
-    back = cloudpickle.loads(cloudpickle.dumps(there.fit(X, Y)))
+    there = pickle.loads(pickle.dumps(clone(pipeline)))
+    back = pickle.loads(pickle.dumps(there.fit(X, Y)))
     assert np.array_equal(back.predict_proba(X), there.predict_proba(X))
 
 
