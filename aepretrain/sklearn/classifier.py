@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from torch import nn
 
+from aepretrain.data.row_values import is_missing
 from aepretrain.errors import DataError
 from aepretrain.heads import Classifier
 from aepretrain.sklearn.head import PretrainedEstimator, check_labelled
-from aepretrain.sklearn.rows import checked
 
 UNLABELLED = (-1, "-1", "")
 """Values of ``y`` that mark a row without a label, for numbers and for text."""
@@ -23,7 +24,8 @@ class PretrainedClassifier(ClassifierMixin, PretrainedEstimator):
 
     .. math:: p(y \mid x) = \mathrm{softmax}(W f(t(x)) + b)_y
 
-    Rows whose label is -1 (in text: ``"-1"`` or ``""``) are for pretraining alone, and :meth:`score` leaves them out.
+    Rows whose label is -1 (in text: ``"-1"`` or ``""``) or missing are for pretraining alone, and :meth:`score` leaves
+    them out.
     The arguments are those of :class:`~aepretrain.sklearn.head.PretrainedEstimator`; ``epochs``, ``batch_size``, ``lr``
     and ``patience`` are for fine-tuning, those of ``encoder`` for pretraining.
 
@@ -49,18 +51,23 @@ class PretrainedClassifier(ClassifierMixin, PretrainedEstimator):
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Pretrain the stack on rows ``(N, D)``, and fine-tune it on those whose label ``y``, ``(N,)``, is not -1."""
-        raw, labels = checked(self, X, y, fits=True)
+        """Pretrain the stack on rows ``(N, D)``, and fine-tune it on those that have a label ``y``, ``(N,)``."""
+        raw = self.check_rows(X, y)
+        labels = column_or_1d(y, warn=True)
+        check_consistent_length(raw, labels)
         labelled = has_label(labels)
-        check_labelled(labelled, "-1 marks a missing one")
-        check_classification_targets(labels[labelled])
-        self.classes_, numbers = np.unique(labels[labelled], return_inverse=True)
+        check_labelled(labelled, "-1 or NaN marks a missing one")
+        known = _one_kind(labels[labelled])
+        assert_all_finite(known, input_name="y")
+        check_classification_targets(known)
+        self.classes_ = unique_labels(known)
         if len(self.classes_) < 2:
             raise DataError(
                 f"y must name at least 2 classes, but names one class, {self.classes_[0]!s}, beside "
                 f"{(~labelled).sum()} rows whose -1 marks a missing label. Label rows of another class; if -1 is one, "
                 "give it another name."
             )
+        numbers = np.searchsorted(self.classes_, known)
         self.fine_tune(X, raw, torch.from_numpy(numbers.astype(np.int64)), labelled, numbers)
         return self
 
@@ -91,5 +98,15 @@ def has_label(labels: NDArray[Any]) -> NDArray[np.bool_]:
         ([True, False, True], [True, False, False])
     """
     if labels.dtype.kind in "OUST":
-        return np.array([label not in UNLABELLED for label in labels.tolist()], dtype=bool)
-    return labels != UNLABELLED[0]
+        return np.array([not is_missing(label) and label not in UNLABELLED for label in labels.tolist()], dtype=bool)
+    return (labels != UNLABELLED[0]) & ~np.isnan(labels)
+
+
+def _one_kind(labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels without missing ones; Python's numbers in an array of their own type."""
+    if labels.dtype.kind != "O":
+        return labels
+    texts = [label for label in labels.tolist() if isinstance(label, str | bytes)]
+    if texts and len(texts) < len(labels):
+        raise DataError(f"y must name classes by text or by numbers, but holds both, such as {texts[0]!r}. Choose one.")
+    return labels if texts else np.array(labels.tolist())

@@ -150,7 +150,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return self
         raw, seed = checked(self, X, fits=True), seed_of(self.random_state)
         rows, held_out = hold_out(len(raw), self.validation_fraction, self.patience, seed)
-        transform = make_transform(self.scale).fit(raw[rows])
+        transform = make_transform(self.scale).fit(raw[rows] if len(held_out) else raw)
         x = transform(raw)
         train = examples(x, rows)
         assert train is not None

@@ -70,6 +70,13 @@ class PretrainedEstimator(BaseEstimator, ABC):
     def build_head(self, encoder: nn.Module, **settings: Any) -> Head:
         """The head on an encoder, with the settings of :class:`~aepretrain.heads.base.Head`."""
 
+    def check_rows(self, X: Any, y: Any) -> Tensor:
+        """The rows of :meth:`fit` as float32, shape ``(N, D)``; a DataError without targets."""
+        if y is None:
+            name = type(self).__name__
+            raise DataError(f"{name} requires y to be passed, but the target y is None. Give targets.")
+        return checked(self, X, fits=True)
+
     def fine_tune(
         self, X: Any, raw: Tensor, y: Tensor, labelled: NDArray[np.bool_], labels: NDArray[np.int64] | None = None
     ) -> None:

@@ -10,10 +10,8 @@ from sklearn.metrics import r2_score
 from sklearn.utils import Tags, check_array, check_consistent_length
 from torch import nn
 
-from aepretrain.errors import DataError
 from aepretrain.heads import Regressor
 from aepretrain.sklearn.head import PretrainedEstimator, check_labelled
-from aepretrain.sklearn.rows import checked
 
 
 class PretrainedRegressor(RegressorMixin, PretrainedEstimator):
@@ -53,9 +51,7 @@ class PretrainedRegressor(RegressorMixin, PretrainedEstimator):
 
         A row is without a target if one of its targets is NaN.
         """
-        if y is None:
-            raise DataError("PretrainedRegressor requires y to be passed, but the target y is None. Give targets.")
-        raw = checked(self, X, fits=True)
+        raw = self.check_rows(X, y)
         targets = check_array(y, dtype=np.float64, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
         check_consistent_length(raw, targets)
         labelled = has_target(targets)

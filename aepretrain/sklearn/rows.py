@@ -159,5 +159,7 @@ def plain(value: Any) -> Any:
 
 
 def examples(x: Tensor, rows: NDArray[np.int64], y: Tensor | None = None) -> Examples | None:
-    """The examples with these numbers; ``None`` if there are none."""
-    return Examples(x, y)[torch.from_numpy(rows)] if len(rows) else None
+    """The examples with these numbers, in ascending order; ``None`` if there are none."""
+    if len(rows) in (0, len(x)):
+        return Examples(x, y) if len(rows) else None
+    return Examples(x, y)[torch.from_numpy(rows)]

@@ -60,6 +60,16 @@ def test_rows_without_a_label_are_seen_by_pretraining_alone(classifier):
     assert same_bits(classifier.encoder_.network_, pretrained.network_)
 
 
+def test_missing_labels_may_be_nan_or_none(classifier):
+    unlabelled = FEW == -1
+    for labels in (np.where(unlabelled, np.nan, FEW), np.where(unlabelled, None, FEW)):
+        assert np.array_equal(SMALL().fit(X, labels).predict(X), classifier.predict(X))
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series(NAMES).mask(unlabelled)
+    for labels in (series, series.astype("string"), series.astype("category")):
+        assert SMALL().fit(X, labels).classes_.tolist() == ["crow", "owl", "rook"]
+
+
 @pytest.mark.parametrize("mark", ["-1", ""])
 def test_text_may_name_classes_and_mark_missing_labels(classifier, mark):
     names = NAMES.copy()
@@ -82,9 +92,15 @@ def test_a_score_leaves_rows_without_a_target_out(classifier):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (np.full(len(X), -1), "y must hold targets, but -1 marks a missing one in all 120 rows"),
+        (np.full(len(X), -1), "y must hold targets, but -1 or NaN marks a missing one in all 120 rows"),
         (np.where(Y == 0, 1, -1), "y must name at least 2 classes, but names one class, 1, beside 80 rows"),
         (VALUES, "Unknown label type"),
+        (None, "requires y to be passed"),
+        (Y[:5], "inconsistent numbers of samples"),
+        (
+            np.where(Y == 0, "crow", Y.astype(object)),
+            "y must name classes by text or by numbers,",
+        ),
     ],
 )
 def test_labels_that_name_no_classes_are_refused(y, message):
