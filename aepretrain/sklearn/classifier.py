@@ -13,7 +13,7 @@ from torch import nn
 from aepretrain.data.row_values import is_missing
 from aepretrain.errors import DataError
 from aepretrain.heads import Classifier
-from aepretrain.sklearn.head import PretrainedEstimator, check_labelled
+from aepretrain.sklearn.head import PretrainedEstimator, check_given, check_labelled
 
 UNLABELLED = (-1, "-1", "")
 """Values of ``y`` that mark a row without a label, for numbers and for text."""
@@ -52,9 +52,9 @@ class PretrainedClassifier(ClassifierMixin, PretrainedEstimator):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Pretrain the stack on rows ``(N, D)``, and fine-tune it on those that have a label ``y``, ``(N,)``."""
-        raw = self.check_rows(X, y)
+        check_given(self, y)
         labels = column_or_1d(y, warn=True)
-        check_consistent_length(raw, labels)
+        check_consistent_length(X, labels)
         labelled = has_label(labels)
         check_labelled(labelled, "-1 or NaN marks a missing one")
         known = _one_kind(labels[labelled])
@@ -68,7 +68,7 @@ class PretrainedClassifier(ClassifierMixin, PretrainedEstimator):
                 "give it another name."
             )
         numbers = np.searchsorted(self.classes_, known)
-        self.fine_tune(X, raw, torch.from_numpy(numbers.astype(np.int64)), labelled, numbers)
+        self.fine_tune(X, torch.from_numpy(numbers.astype(np.int64)), labelled, numbers)
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

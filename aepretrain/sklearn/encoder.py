@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from aepretrain import layers
-from aepretrain.data.named_transforms import TransformName, make_transform
+from aepretrain.data.named_transforms import NAMED, TransformName
 from aepretrain.data.table_transform import TableTransform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
@@ -27,7 +27,7 @@ from aepretrain.export.module import Encoder
 from aepretrain.layers import Autoencoder, Layer
 from aepretrain.parts.coders import Activation, Dense
 from aepretrain.parts.likelihoods import Bernoulli, Gaussian
-from aepretrain.pretraining.encoding import encode_dataset
+from aepretrain.pretraining.encoding import ENCODING_BATCH, encode_dataset
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
 from aepretrain.sklearn.rows import DividedRows, checked, examples, hold_out, plain, seed_of, table_rows
 from aepretrain.training.context import RunContext
@@ -148,10 +148,12 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.run is not None:
             self.load().raw(X)
             return self
-        raw, seed = checked(self, X, fits=True), seed_of(self.random_state)
-        rows, held_out = hold_out(len(raw), self.validation_fraction, self.patience, seed)
-        transform = make_transform(self.scale).fit(raw[rows] if len(held_out) else raw)
-        x = transform(raw)
+        if self.scale not in NAMED:
+            raise ConfigError(f"scale must be one of {', '.join(NAMED)}, but is {self.scale!r}.")
+        x, seed = checked(self, X, fits=True), seed_of(self.random_state)
+        rows, held_out = hold_out(len(x), self.validation_fraction, self.patience, seed)
+        transform = NAMED[self.scale]().fit(x[rows] if len(held_out) else x)
+        x = transform(x)
         train = examples(x, rows)
         assert train is not None
         with torch.random.fork_rng(devices=[]):
@@ -183,15 +185,16 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         h = torch.from_numpy(check_array(X, dtype=np.float32, copy=True))
         if h.shape[1] != self._n_features_out:
             raise DataError(f"X must have the {self._n_features_out} features of a code, but has {h.shape[1]}.")
+        codes = h.reshape(-1, *decoded.encoder.code_shape)
         with torch.no_grad():
-            return decoded.decode(h.reshape(-1, *decoded.encoder.code_shape)).flatten(1).numpy()
+            return torch.cat([decoded.decode(part).flatten(1) for part in codes.split(ENCODING_BATCH)]).numpy()
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Minus the reconstruction loss of rows ``(N, D)``, in nats, shape ``(N,)``: low for unusual rows.
 
         It is computed in float64 from the trained weights, so that a row has the same score in any batch.
         """
-        return self.scores(self.raw(X))
+        return -encode_dataset(self._exact_loss(), self.shaped(self.raw(X)), dtype=torch.float64).numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of :meth:`score_samples`, by which a search compares settings on held-out rows.
@@ -205,13 +208,6 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self, "network_")
         transform = self.network_.transform
         return table_rows(X, transform) if isinstance(transform, TableTransform) else checked(self, X)
-
-    def scores(self, rows: Tensor) -> NDArray[np.float64]:
-        """The scores of rows that are checked already, float32, shape ``(N, D)``: see :meth:`score_samples`."""
-        decoding = deepcopy(self._decoding())
-        decoding.encoder.layers.double()
-        decoding.decoders.double()
-        return -encode_dataset(ReconstructionLoss(decoding), self.shaped(rows), dtype=torch.float64).numpy()
 
     def shaped(self, rows: Tensor) -> Tensor:
         """Rows ``(N, D)`` as the network takes them, ``(N, *in_shape)``."""
@@ -262,6 +258,12 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.autoencoder_ is None:
             raise DataError("rows cannot be reconstructed, because the encoder has no decoders. Take transform alone.")
         return self.autoencoder_
+
+    def _exact_loss(self) -> "ReconstructionLoss":
+        decoding = deepcopy(self._decoding())
+        decoding.encoder.layers.double()
+        decoding.decoders.double()
+        return ReconstructionLoss(decoding)
 
 
 class ReconstructionLoss(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -20,7 +20,7 @@ from aepretrain.finetuning.finetune import finetune
 from aepretrain.heads import Head
 from aepretrain.pretraining.encoding import encode_dataset
 from aepretrain.sklearn.encoder import GreedyEncoder, fit_encoder
-from aepretrain.sklearn.rows import DividedRows, checked, examples, hold_out, plain, seed_of
+from aepretrain.sklearn.rows import DividedRows, examples, hold_out, plain, seed_of
 from aepretrain.training.options import FineTuning, check_length
 
 
@@ -70,29 +70,22 @@ class PretrainedEstimator(BaseEstimator, ABC):
     def build_head(self, encoder: nn.Module, **settings: Any) -> Head:
         """The head on an encoder, with the settings of :class:`~aepretrain.heads.base.Head`."""
 
-    def check_rows(self, X: Any, y: Any) -> Tensor:
-        """The rows of :meth:`fit` as float32, shape ``(N, D)``; a DataError without targets."""
-        if y is None:
-            name = type(self).__name__
-            raise DataError(f"{name} requires y to be passed, but the target y is None. Give targets.")
-        return checked(self, X, fits=True)
-
     def fine_tune(
-        self, X: Any, raw: Tensor, y: Tensor, labelled: NDArray[np.bool_], labels: NDArray[np.int64] | None = None
+        self, X: Any, y: Tensor, labelled: NDArray[np.bool_], labels: NDArray[np.int64] | None = None
     ) -> None:
         """Fit the encoder to all rows, and train the head on those with a target.
 
         Args:
-            X: The rows as they were given.
-            raw: The same as float32, shape ``(N, D)``.
+            X: The rows.
             y: Targets of the ``M`` labelled rows, shape ``(M, ...)``.
             labelled: Whether a row has a target, shape ``(N,)``.
             labels: Classes by which held-out rows are chosen, shape ``(M,)``; ``None``: at random.
         """
         seed = seed_of(self.random_state)
         self.encoder_ = fit_encoder(self.encoder, X, seed)
+        validate_data(self, X, skip_check_array=True)
         known = self.encoder_.network_
-        x = known.preprocess(self.encoder_.shaped(raw[torch.from_numpy(labelled)]))
+        x = known.preprocess(self.encoder_.shaped(self.encoder_.raw(X)[torch.from_numpy(labelled)]))
         train, held_out = (
             examples(x, rows, y) for rows in hold_out(len(x), self.validation_fraction, self.patience, seed, labels)
         )
@@ -115,8 +108,8 @@ class PretrainedEstimator(BaseEstimator, ABC):
     def outputs(self, X: Any) -> Tensor:
         """Outputs of the head for rows ``(N, D)``, shape ``(N, outputs)``, in float64 from the trained weights."""
         check_is_fitted(self, "network_")
-        x = self.encoder_.shaped(checked(self, X))
-        network = self.network_
+        x, network = self.encoder_.shaped(self.encoder_.raw(X)), self.network_
+        validate_data(self, X, reset=False, skip_check_array=True)
         layers = deepcopy(network.layers).double()
         exact = Encoder(network.transform, layers, network.in_shape, network.code_shape)
         return encode_dataset(exact, x, dtype=torch.float64)
@@ -133,6 +126,13 @@ class PretrainedEstimator(BaseEstimator, ABC):
         if epochs == 0:
             raise ConfigError("finetune.epochs must be >= 1, but got 0. Usual values are 10 to 100.")
         return FineTuning(epochs, batch_size, patience, validate_every=epochs if patience is None else 1)
+
+
+def check_given(estimator: PretrainedEstimator, y: Any) -> None:
+    """Raise a DataError without targets."""
+    if y is None:
+        name = type(estimator).__name__
+        raise DataError(f"{name} requires y to be passed, but the target y is None. Give targets.")
 
 
 def check_labelled(labelled: NDArray[np.bool_], mark: str) -> None:

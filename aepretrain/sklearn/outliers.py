@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aepretrain.errors import ConfigError
 from aepretrain.sklearn.encoder import GreedyEncoder, fit_encoder
-from aepretrain.sklearn.rows import checked
 
 
 class ReconstructionOutlierDetector(OutlierMixin, BaseEstimator):
@@ -56,15 +55,17 @@ class ReconstructionOutlierDetector(OutlierMixin, BaseEstimator):
             raise ConfigError(
                 f"contamination must lie in (0, 0.5], but got {self.contamination}. It is the share of outliers."
             )
-        rows = checked(self, X, fits=True)
         self.encoder_ = fit_encoder(self.encoder, X, self.random_state)
-        self.offset_ = float(np.percentile(self.encoder_.scores(rows), 100 * self.contamination))
+        validate_data(self, X, skip_check_array=True)
+        self.offset_ = float(np.percentile(self.encoder_.score_samples(X), 100 * self.contamination))
         return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Minus the reconstruction loss of rows ``(N, D)``, in nats, shape ``(N,)``: low for outliers."""
         check_is_fitted(self)
-        return self.encoder_.scores(checked(self, X))
+        scores = self.encoder_.score_samples(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        return scores
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """The scores of rows ``(N, D)`` minus the threshold, shape ``(N,)``: negative for outliers."""

@@ -11,7 +11,7 @@ from sklearn.utils import Tags, check_array, check_consistent_length
 from torch import nn
 
 from aepretrain.heads import Regressor
-from aepretrain.sklearn.head import PretrainedEstimator, check_labelled
+from aepretrain.sklearn.head import PretrainedEstimator, check_given, check_labelled
 
 
 class PretrainedRegressor(RegressorMixin, PretrainedEstimator):
@@ -51,16 +51,16 @@ class PretrainedRegressor(RegressorMixin, PretrainedEstimator):
 
         A row is without a target if one of its targets is NaN.
         """
-        raw = self.check_rows(X, y)
+        check_given(self, y)
         targets = check_array(y, dtype=np.float64, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
-        check_consistent_length(raw, targets)
+        check_consistent_length(X, targets)
         labelled = has_target(targets)
         check_labelled(labelled, "NaN marks a missing one")
         known = targets[labelled]
         self.target_mean_, scale = known.mean(axis=0), known.std(axis=0)
         self.target_scale_ = np.where(scale > 0, scale, 1.0)
         scaled = (known - self.target_mean_) / self.target_scale_
-        self.fine_tune(X, raw, torch.from_numpy(scaled.astype(np.float32)), labelled)
+        self.fine_tune(X, torch.from_numpy(scaled.astype(np.float32)), labelled)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:

@@ -52,26 +52,22 @@ class DividedRows(DataModule):
         return Source(self.train, self.held_out, self.held_out)
 
 
-def checked(estimator: BaseEstimator, X: Any, y: Any = "no_validation", *, fits: bool = False, **checks: Any) -> Any:
-    """Check rows as scikit-learn does, and return them as float32, shape ``(N, D)``; with ``y``, both.
+def checked(estimator: BaseEstimator, X: Any, *, fits: bool = False) -> Tensor:
+    """Check rows as scikit-learn does, and return them as float32, shape ``(N, D)``.
 
     Args:
         estimator: Keeps or compares the number of features and their names.
         X: An array, a sparse matrix, which becomes dense, or a frame of numbers.
-        y: Targets, checked together with the rows.
         fits: Whether the estimator is being fitted.
-        checks: Passed to ``sklearn.utils.validation.validate_data``.
 
     Raises:
         ValueError: If the rows are no finite real numbers, do not fit float32, or have other columns than in ``fit``.
     """
-    found = validate_data(estimator, X, y, reset=fits, accept_sparse="csr", **checks)
-    x, *targets = found if isinstance(found, tuple) else (found,)
+    x = validate_data(estimator, X, reset=fits, accept_sparse="csr")
     dense = x.toarray() if issparse(x) else x
     if fits:
         check_digits(dense[sampled_rows(len(dense))], ORIGIN)
-    rows = torch.from_numpy(np.require(to_float32(dense, ORIGIN), requirements=["C", "W"]))
-    return (rows, *targets) if targets else rows
+    return torch.from_numpy(np.require(to_float32(dense, ORIGIN), requirements=["C", "W"]))
 
 
 def table_rows(X: Any, transform: TableTransform) -> Tensor:

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from torch.optim import Adam
 
 import aepretrain as ae
-from aepretrain.sklearn import GreedyEncoder
+from aepretrain.sklearn import GreedyEncoder, PretrainedClassifier, ReconstructionOutlierDetector
 from aepretrain.sklearn.encoder import VARIANTS
 from tests.support.variants import VARIANTS as ALL
 from tests.support.variants import make
@@ -152,7 +152,7 @@ def test_searches_may_give_numbers_of_numpy():
     ("settings", "message"),
     [
         ({"variant": "sparce"}, r"variant must be one of contractive, denoising, .*, or a class, but is 'sparce'"),
-        ({"scale": "standard"}, "transform must be one of none, standardize, minmax, rank_gauss, but is 'standard'"),
+        ({"scale": "standard"}, "scale must be one of none, standardize, minmax, rank_gauss, but is 'standard'"),
         ({"layers": ()}, "a stack needs at least one layer"),
         ({"layers": (0,)}, "a Dense layer needs at least 1 unit, but got 0"),
         ({"epochs": 0}, "epochs must be >= 1, but got 0"),
@@ -231,6 +231,9 @@ def test_the_encoder_of_a_table_takes_frames_with_text(tmp_path):
     )  # fmt: skip
     loaded = GreedyEncoder.from_run(tmp_path)
     codes = loaded.transform(table)
+    classifier = PretrainedClassifier(loaded, epochs=30, lr=0.05, random_state=0).fit(table, Y)
+    assert classifier.score(table, Y) > 0.8
+    assert (ReconstructionOutlierDetector(loaded).fit(table).predict(table) == -1).sum() == 12
     assert np.array_equal(clone(loaded).fit(table).transform(table.select(["mass", "bird"])), codes)
     assert codes.shape == (len(X), 4)
     for wrong, reason in ((table.select(["mass"]), "lacks bird"), (X, "is of type ndarray")):
