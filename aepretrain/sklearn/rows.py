@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from aepretrain.data.arrays import densify
 from aepretrain.data.base import DataModule
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.float32 import check_digits, sampled_rows, to_float32
@@ -64,10 +65,11 @@ def checked(estimator: BaseEstimator, X: Any, *, fits: bool = False) -> Tensor:
         ValueError: If the rows are no finite real numbers, do not fit float32, or have other columns than in ``fit``.
     """
     x = validate_data(estimator, X, reset=fits, accept_sparse="csr")
-    dense = x.toarray() if issparse(x) else x
+    if issparse(x):
+        return densify(x, ORIGIN)
     if fits:
-        check_digits(dense[sampled_rows(len(dense))], ORIGIN)
-    return torch.from_numpy(np.require(to_float32(dense, ORIGIN), requirements=["C", "W"]))
+        check_digits(x[sampled_rows(len(x))], ORIGIN)
+    return torch.from_numpy(np.require(to_float32(x, ORIGIN), requirements=["C", "W"]))
 
 
 def table_rows(X: Any, transform: TableTransform) -> Tensor:
