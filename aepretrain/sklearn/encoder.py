@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,31 +13,23 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
-from torch.optim import Adam
 
-from aepretrain import layers
 from aepretrain.data.named_transforms import NAMED, TransformName
 from aepretrain.data.table_transform import TableTransform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
 from aepretrain.export.decoders import has_decoders
-from aepretrain.export.encoder import load_encoder, read_encoder_config
+from aepretrain.export.encoder import load_encoder, read_encoder_config, save_encoder
 from aepretrain.export.module import Encoder
-from aepretrain.layers import Autoencoder, Layer
-from aepretrain.parts.coders import Activation, Dense
+from aepretrain.layers import Layer
+from aepretrain.parts.coders import Activation
 from aepretrain.parts.likelihoods import Bernoulli, Gaussian
 from aepretrain.pretraining.encoding import ENCODING_BATCH, encode_dataset
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
 from aepretrain.sklearn.rows import DividedRows, checked, examples, hold_out, plain, seed_of, table_rows
+from aepretrain.sklearn.widths import layer_factories
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import Pretraining, TrainerOptions
-
-VARIANTS: dict[str, Callable[..., Layer]] = {
-    cls.variant(): cls
-    for cls in (getattr(layers, name) for name in layers.__all__)
-    if issubclass(cls, Autoencoder) and cls is not Autoencoder
-}
-"""The variants by name."""
 
 
 class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -156,8 +147,10 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         x = transform(x)
         train = examples(x, rows)
         assert train is not None
+        first = Bernoulli() if self.scale == "minmax" else Gaussian()
+        layers = layer_factories(plain(self.layers), self.variant, activation=self.activation, first=first, lr=self.lr)
         with torch.random.fork_rng(devices=[]):
-            stack = GreedyStack(x.shape[1:], self._factories(), seed=seed)
+            stack = GreedyStack(x.shape[1:], layers, seed=seed)
             stack.fit(DividedRows(train, examples(x, held_out)), self._length(), self.context(seed))
         network = Encoder(transform, stack.encoder, x.shape[1:], stack.code_shape)
         self._keep(network, deepcopy(stack.decoders))
@@ -174,6 +167,28 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.network_.columns is not None and len(self.network_.columns) == self.n_features_in_:
             self.feature_names_in_ = np.asarray(self.network_.columns, dtype=object)
         return self
+
+    def save(self, path: str | Path) -> Path:
+        """Save the encoder as a run does, for :func:`~aepretrain.load_encoder` and :meth:`from_run`.
+
+        Args:
+            path: The folder, created if missing.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: If a layer is made of modules that cannot be described.
+            StorageError: If a file cannot be written.
+        """
+        check_is_fitted(self, "network_")
+        network, stack = self.network_, self.autoencoder_
+        columns = getattr(self, "feature_names_in_", network.columns)
+        decoders = None if stack is None else list(zip(stack.decoders, stack.likelihoods, strict=True))
+        return save_encoder(
+            network.layers, path, in_shape=network.in_shape, transform=network.transform, columns=columns,
+            decoders=decoders,
+        )  # fmt: skip
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Codes of rows ``(N, D)``, shape ``(N, H)``, in float32, as ``network_`` computes them."""
@@ -229,23 +244,6 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _length(self) -> Pretraining:
         return Pretraining(plain(self.epochs), plain(self.batch_size), plain(self.patience))
-
-    def _factories(self) -> list[LayerFactory]:
-        variant = VARIANTS.get(self.variant) if isinstance(self.variant, str) else self.variant
-        if variant is None:
-            raise ConfigError(f"variant must be one of {', '.join(VARIANTS)}, or a class, but is {self.variant!r}.")
-        first, above = Bernoulli() if self.scale == "minmax" else Gaussian(), Gaussian()
-        return [
-            layer
-            if callable(layer)
-            else partial(
-                variant,
-                coder=Dense(layer, self.activation),
-                likelihood=above if k else first,
-                optimizer=partial(Adam, lr=self.lr),
-            )
-            for k, layer in enumerate(plain(self.layers))
-        ]
 
     def _keep(self, network: Encoder, decoders: Any) -> None:
         self.network_, self.autoencoder_ = network.eval(), None

@@ -14,7 +14,7 @@ from torch.optim import Adam
 
 import aepretrain as ae
 from aepretrain.sklearn import GreedyEncoder, PretrainedClassifier, ReconstructionOutlierDetector
-from aepretrain.sklearn.encoder import VARIANTS
+from aepretrain.sklearn.widths import VARIANTS
 from tests.support.variants import VARIANTS as ALL
 from tests.support.variants import make
 
@@ -188,10 +188,22 @@ def test_the_encoder_of_a_run_stays_as_it_is_in_a_pipeline(folder, encoder):
         clone(loaded).fit(X[:, :5])
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+def test_a_saved_encoder_keeps_every_bit_and_the_names_of_columns(encoder, tmp_path):
+    again = GreedyEncoder.from_run(encoder.save(tmp_path / "saved"))
+    assert np.array_equal(again.transform(X), encoder.transform(X))
+    assert np.array_equal(again.score_samples(X), encoder.score_samples(X))
+    with torch.no_grad():
+        assert np.array_equal(ae.load_encoder(tmp_path / "saved")(torch.from_numpy(X)).numpy(), encoder.transform(X))
+    pandas = pytest.importorskip("pandas")
+    named = SMALL().fit(pandas.DataFrame(X, columns=list("abcdef")))
+    assert ae.load_encoder(named.save(tmp_path / "named")).columns == list("abcdef")
+
+
 def test_an_encoder_without_decoders_encodes_and_says_so(stack, tmp_path):
     trained, transform = stack
     ae.save_encoder(trained.encoder, tmp_path, in_shape=(6,), transform=transform)
-    loaded = GreedyEncoder.from_run(tmp_path)
+    loaded = GreedyEncoder.from_run(GreedyEncoder.from_run(tmp_path).save(tmp_path / "again"))
     assert loaded.transform(X).shape == (len(X), 4)
     with pytest.raises(ValueError, match="rows cannot be reconstructed, because the encoder has no decoders"):
         loaded.score_samples(X)
