@@ -16,7 +16,7 @@ from aepretrain.cli.class_changes import check_order, files_first, start_named_c
 from aepretrain.cli.config_errors import explain, name_files, which_layer
 from aepretrain.cli.config_keys import CALLBACK, FROM_THE_RUN, LAYER, problems
 from aepretrain.cli.import_allowlist import confine_imports
-from aepretrain.cli.layer_defaults import take_layer_defaults
+from aepretrain.cli.layer_defaults import take_layer_defaults, warm_start_of
 from aepretrain.cli.named_files import CONFIGS, how_to_read, looks_like_file
 from aepretrain.cli.numbered import replace_numbered
 from aepretrain.cli.options import CONFIG, CONTROL, DESCRIPTIONS, SETTINGS
@@ -25,6 +25,7 @@ from aepretrain.cli.repeated_keys import repeated_keys
 from aepretrain.cli.resolved import expand_data_paths, name_data_paths, resolved
 from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
+from aepretrain.data.paths import absolute
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.heads.classification import Classifier
 from aepretrain.runs.experiment import Experiment
@@ -74,6 +75,9 @@ def build_parser(verb: str, add_own: Callable[[ArgumentParser], None] | None = N
     parser.add_argument("--seed", type=int, **SETTINGS["seed"].keywords)
     parser.add_argument("--data", type=DataModule, **SETTINGS["data"].keywords)
     _add_network(parser, "")
+    parser.add_argument("--warm_start", type=str | None, **SETTINGS["warm_start"].keywords)
+    parser.add_argument("--warm_start_layers", type=int | None, **SETTINGS["warm_start_layers"].keywords)
+    parser.add_argument("--warm_start_sha256", type=str | None, **SETTINGS["warm_start_sha256"].keywords)
     parser.add_argument("--trainer", type=TrainerOptions, default=TrainerOptions())
     parser.add_argument("--checkpoint", type=Saving, default=Saving())
     parser.add_argument("--callbacks", type=list[CALLBACK], **SETTINGS["callbacks"].keywords)
@@ -115,10 +119,11 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         _check_secrets(settings, files)
         check_order(parser, arguments)
         expand_data_paths(settings)
+        _identify_warm_start(settings)
         built = parser.instantiate(settings)
         take_layer_defaults(parser, given, settings, built)
         text = resolved(parser, settings, own, built.data.settled())
-        experiment = _experiment(built, built)
+        experiment = replace(_experiment(built, built), warm_start=warm_start_of(built))
         control = _experiment(built, built.control) if built.control.layers else None
         tracking = Tracking(built.loggers, built.wandb, yaml.safe_load(text))
         experiment = replace(experiment, tracking=tracking)
@@ -145,6 +150,15 @@ def _check_secrets(settings: Namespace, files: Sequence[Path]) -> None:
                 f"{name_files(files)}{key} holds {REDACTED} in the place of a secret, which no run stores. Give its "
                 f"value again by --{key.replace('.init_args.', '.')}."
             )
+
+
+def _identify_warm_start(settings: Namespace) -> None:
+    """Make the path of a warm start absolute, and record the SHA-256 of its encoder, in place."""
+    settings.warm_start = absolute(settings.warm_start)
+    if (found := warm_start_of(settings)) is not None and found.sha256 is None:
+        resumed = settings.get("resume")
+        found = found.found_in(resumed and Path(resumed))
+        settings.warm_start_sha256 = found.digest
 
 
 def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:

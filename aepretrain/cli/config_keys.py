@@ -31,7 +31,10 @@ GROUPS: dict[str, type] = {
     "compare": Comparison,
     "wandb": WandbOptions,
 }
-TOP_LEVEL = ("seed", "data", "layers", "loggers", *GROUPS, "on_nan", "callbacks", "control", "report", "out", "resume")
+TOP_LEVEL = (
+    "seed", "data", "layers", "warm_start", "warm_start_layers", "warm_start_sha256", "loggers", *GROUPS, "on_nan",
+    "callbacks", "control", "report", "out", "resume",
+)  # fmt: skip
 NETWORK = ("layers", "pretrain", "classifier", "finetune")
 """Settings that the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")

@@ -9,6 +9,22 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from aepretrain.cli.numbered import split_numbered
+from aepretrain.errors import ConfigError
+from aepretrain.runs.warm_start import WarmStart
+
+
+def warm_start_of(built: Namespace) -> WarmStart | None:
+    """The warm start that settings name.
+
+    Raises:
+        ConfigError: If there are further settings of a warm start, but no run to begin from.
+    """
+    if built.warm_start is not None:
+        return WarmStart(built.warm_start, built.warm_start_layers, built.warm_start_sha256)
+    for name in ("warm_start_layers", "warm_start_sha256"):
+        if built[name] is not None:
+            raise ConfigError(f"{name} is {built[name]}, but warm_start names no run. Name one, or leave {name} out.")
+    return None
 
 
 def take_layer_defaults(parser: ArgumentParser, words: Sequence[str], settings: Namespace, built: Namespace) -> None:
@@ -20,12 +36,15 @@ def take_layer_defaults(parser: ArgumentParser, words: Sequence[str], settings: 
         settings: The parsed settings, whose resolved config will name what was taken.
         built: What was built of them.
     """
-    if not (defaults := built.data.layer_defaults):
+    if not built.data.layer_defaults:
         return
     for key in ("layers", "control.layers"):
         if not (layers := built.get(key)):
             continue
         named, first = _named(parser, words, key), settings[key][0].init_args
+        if (begun := warm_start_of(built)) is not None and "likelihood" not in named and key == "layers":
+            begun.prepare_data(built.data)  # its categories are those of the run
+        defaults = built.data.layer_defaults
         taken = {name: value for name, value in defaults.items() if name in first and name not in named}
         for name, value in taken.items():
             first[name] = Namespace(class_path=f"aepretrain.{type(value).__name__}", init_args=_plain(value))

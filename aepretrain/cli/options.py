@@ -47,6 +47,18 @@ SETTINGS = {
         "first",
         [],
     ),
+    "warm_start": Option(
+        "--warm_start",
+        "RUN",
+        "begin the layers with the weights of this run of fit, and take its fitted preprocessing; the number of "
+        "classes may be another",
+    ),
+    "warm_start_layers": Option(
+        "--warm_start_layers", "N", "take so many layers of that run, from the input up; default: as many as both have"
+    ),
+    "warm_start_sha256": Option(
+        "--warm_start_sha256", "HEX", "what the encoder of that run must be; config.yaml of the new run records it"
+    ),
     "on_nan": Option("--on_nan", "stop|skip", "stop at a loss that is not finite, or skip it", "stop"),
     "callbacks": Option(
         "--callbacks",

@@ -15,7 +15,7 @@ FROM_THE_RUN = ("--classifier.code_features",)
 """What the run, and no config, gives."""
 COMMON = (
     "--data", "--data.labels", "--data.unlabelled", "--layers", "--pretrain.epochs", "--classifier.dropout",
-    "--finetune.epochs", "--seed", "--trainer.accelerator", "--report",
+    "--finetune.epochs", "--warm_start", "--seed", "--trainer.accelerator", "--report",
 )  # fmt: skip
 """The settings that most runs change."""
 GROUPS = {
@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """The titles and groups of the settings that the help of a verb shows below the common ones."""
 RARE = (
+    "--warm_start_layers", "--warm_start_sha256",
     "--data.split_seed", "--pretrain.codes", "--classifier.layer_lr_decay", "--trainer.strategy", "--trainer.num_nodes",
     "--trainer.engine", "--trainer.gradient_clip_val", "--trainer.accumulate", "--trainer.chunk_steps",
     "--trainer.steps", "--trainer.float32_matmul", "--checkpoint.every_steps", "--callbacks", "--wandb.entity",

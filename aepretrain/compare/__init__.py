@@ -63,8 +63,8 @@ def compare(
         Means, differences and verdicts, as in ``summary.json``.
 
     Raises:
-        ConfigError: If the data have no classes, the experiment uses several processes, or a control or trials that
-            the comparison needs are missing.
+        ConfigError: If the data have no classes, the experiment uses several processes or begins from another run, or a
+            control or trials that the comparison needs are missing.
         DataError: If the data changed since a cell was run.
 
     Example:
@@ -176,6 +176,11 @@ def check_comparison(
     for each in (experiment, control) if control else (experiment,):
         if not each.has_classifier:
             raise ConfigError("a comparison needs classes and finetune.epochs >= 1. Use data with labels.")
+        if each.warm_start is not None:
+            raise ConfigError(
+                f"a comparison cannot begin from warm_start {each.warm_start.run}: all seeds would share its weights, "
+                "so intervals over seeds would be too narrow, and it may have seen test rows. Leave it out."
+            )
         if each.trainer.devices not in (1, "1") or each.trainer.num_nodes != 1:
             raise ConfigError("a comparison trains every cell on one device. Set trainer.devices to 1.")
     if comparison.has_control and control is None:

@@ -95,8 +95,9 @@ class DataModule(LightningDataModule, ABC):
         return {} if self.columns is None else {"columns": list(self.columns)}
 
     def use_transform(self, transform: Transform) -> None:
-        """Apply the transform that a run fitted, instead of one fitted to these data."""
+        """Apply the transform that a run fitted, instead of one fitted to these data. They are then read again."""
         self.transform = transform
+        self._forget()
 
     def __init__(self, *, labels: int | None = None, unlabelled: int | None = None, split_seed: int = 0) -> None:
         super().__init__()
@@ -112,10 +113,14 @@ class DataModule(LightningDataModule, ABC):
         """Sentences on what was read: files, rows, columns or classes, and what was left out and why."""
         self.warnings: list[str] = []
         """Sentences on what looks wrong with the data, each with the way out; complete after :meth:`source`."""
-        self._source: Source | None = None
-        self._redivided: dict[int, Self] = {}
+        self._forget()
         self._first_division: Self | None = None
         self._inspected = False
+
+    def _forget(self) -> None:
+        """Drop what was read."""
+        self._source: Source | None = None
+        self._redivided: dict[int, Self] = {}
 
     @abstractmethod
     def load(self) -> Source:

@@ -170,7 +170,7 @@ class Table(TableRows):
         assert isinstance(transform, TableTransform)
         self.set_columns(transform.columns)
         self.in_shape = transform.out_shape(self.raw_shape)
-        self.transform = transform
+        super().use_transform(transform)
 
     def read(self) -> tuple[FileRows, Tensor | None]:
         x, y = super().read()

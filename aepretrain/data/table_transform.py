@@ -189,6 +189,12 @@ class TableTransform(Transform):
             raw[:, k] = place.where(place <= len(self.columns[k].values), torch.nan)
         return raw
 
+    def scales_like(self, other: Transform) -> bool:
+        if not isinstance(other, TableTransform):
+            return False
+        kinds, theirs = ([(column.name, column.kind) for column in each.columns] for each in (self, other))
+        return kinds == theirs and self.scaling.scales_like(other.scaling)
+
     def reserve(self, in_shape: tuple[int, ...]) -> Self:
         if tuple(in_shape) != (len(self.columns),):
             raise ValueError(f"{len(self.columns)} columns cannot have the shape {tuple(in_shape)}.")

@@ -76,6 +76,10 @@ class Transform(nn.Module, ABC):
         """The constructor's arguments as plain values."""
         return {}
 
+    def scales_like(self, other: "Transform") -> bool:
+        """Whether the other is of the same rule and settings; the rows that it was fitted to may be others."""
+        return type(self) is type(other) and self.arguments() == other.arguments()
+
     def reserve(self, in_shape: tuple[int, ...]) -> Self:
         """Allocate buffers for examples of this shape, whose values are loaded later."""
         for name in self.statistics:

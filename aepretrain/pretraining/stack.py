@@ -22,13 +22,14 @@ from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, missing_run_directory
 from aepretrain.results import figures
 from aepretrain.results.findings import stage_findings
+from aepretrain.results.run import WarmStarted
 from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 from aepretrain.storage.json_files import finite
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import Pretraining
 from aepretrain.training.out_of_memory import memory_advice
 from aepretrain.training.recovery.run_data import record_or_check_data
-from aepretrain.training.recovery.run_state import RunState
+from aepretrain.training.recovery.run_state import LAYER_STAGES, RunState
 from aepretrain.training.stage import train_stage
 from aepretrain.training.stock import TrainerFactory
 
@@ -39,8 +40,6 @@ StageEnd = Callable[[Layer, StageRecord, Tensor], None]
 """Called with a layer, its record and its first 1000 validation inputs when a stage closes."""
 
 IDENTITY_EXAMPLES = 1000
-LAYER_STAGES = r"\d+-.*"
-"""Pattern of the names of layers' stages."""
 
 
 class GreedyStack(nn.Module):
@@ -77,6 +76,9 @@ class GreedyStack(nn.Module):
         self.layers = nn.ModuleList(self._build_layers())
         self.records: list[StageRecord] = []
         self.diagnostics: list[StageDiagnostics] = []
+        self.warm_start: WarmStarted | None = None
+        """From which run the lowest layers begin; ``None``: all begin at random."""
+        self._given: list[dict[str, Tensor]] = []
         self.is_scaled = False
         """Whether the data that it was trained on are scaled by a transform of their source."""
 
@@ -93,7 +95,23 @@ class GreedyStack(nn.Module):
         """Restore the initial weights, and forget the records of an earlier training."""
         for layer, fresh in zip(self, self._build_layers(), strict=True):
             layer.load_state_dict(fresh.state_dict())
+        for layer, given in zip(self, self._given, strict=False):
+            layer.load_state_dict(given)
         self.records, self.diagnostics = [], []
+
+    def begin_with_present_weights(self, layers: int, origin: WarmStarted) -> None:
+        """Take the present weights of the lowest layers as those from which every training begins.
+
+        Args:
+            layers: Number of layers.
+            origin: The run that gave the weights.
+        """
+        self._given = [deepcopy(layer.state_dict()) for layer in list(self)[:layers]]
+        self.warm_start = origin
+
+    def check_frozen(self, pretraining: Pretraining) -> None:
+        """Raise a ConfigError unless the layers that are not to be trained have weights of another run."""
+        pretraining.check_frozen(len(self._given))
 
     @property
     def identity_scores(self) -> list[float]:
@@ -174,9 +192,9 @@ class GreedyStack(nn.Module):
     ) -> Self:
         """Train the layers one after another.
 
-        A stack that was trained before starts again from its initial weights. A finished layer encodes the data once;
-        the next one trains on its codes and cannot change it. Codes that do not fit ``data.memory_limit`` are kept in a
-        file in the stage's folder until the next stage has closed.
+        A stack that was trained before starts again from its initial weights, those of a warm start included. A
+        finished layer encodes the data once; the next one trains on its codes and cannot change it. Codes that do not
+        fit ``data.memory_limit`` are kept in a file in the stage's folder until the next stage has closed.
 
         Args:
             data: Training uses its unlabelled inputs; its validation inputs choose the epoch if patience is set.
@@ -226,8 +244,9 @@ class GreedyStack(nn.Module):
         layer, record = list(self)[k], self.records[k]
         inputs, units = torch.Size(layer.in_shape).numel(), torch.Size(layer.code_shape).numel()
         monitored = record.metrics.get(layer.monitor, math.nan)
+        length = f"{record.epochs} epochs in {format_duration(record.seconds)}" if record.epochs else "frozen"
         line = (
-            f"{record.stage}  {inputs} to {units}  {record.epochs} epochs in {format_duration(record.seconds)}  "
+            f"{record.stage}  {inputs} to {units}  {length}  "
             f"{layer.monitor.removeprefix('val/')} {figures.nats(monitored)} nats  "
         )
         if "val/dead_units" in record.metrics:
@@ -258,7 +277,7 @@ class GreedyStack(nn.Module):
             seconds=record.seconds,
             skipped_steps=record.skipped_steps,
             losses=StageLosses(
-                train=record.metrics["train/loss"],
+                train=record.metrics.get("train/loss"),
                 validation=record.metrics["val/loss"],
                 reconstruction=record.metrics["val/reconstruction"],
             ),
@@ -293,6 +312,7 @@ class GreedyTraining:
     ) -> None:
         if context.out is not None and not context.resume:
             RunState(Path(context.out)).check_unused(LAYER_STAGES)
+        stack.check_frozen(pretraining)
         stack.check(data, context.seed)
         if context.out is None and (size := stack.disk_for_codes(data, pretraining, context.seed)):
             raise ConfigError(missing_run_directory(size))
@@ -311,8 +331,9 @@ class GreedyTraining:
         )
 
     def inputs(self, k: int) -> tuple[list[Inputs], list[Inputs]]:
-        """Training and validation inputs of layer ``k``; the former are empty if it was trained before."""
-        train = [] if self.context.is_trained(self.settings[k].name) else [self.codes.get()]
+        """Training and validation inputs of layer ``k``; the former are empty if it is not trained now."""
+        settings = self.settings[k]
+        train = [] if settings.frozen or self.context.is_trained(settings.name) else [self.codes.get()]
         return train, [self.validation_codes.get()]
 
     def close(self, k: int, record: StageRecord, *, note: str = "") -> None:

@@ -29,14 +29,14 @@ def number(value: float | None, form: str) -> str:
     return f"{value:{'.4g' if abs(value) >= LARGE else form}}"
 
 
-def nats(value: float) -> str:
+def nats(value: float | None) -> str:
     """Format a loss: two decimals, and three digits of a loss that is smaller than one.
 
     Example:
         >>> nats(123.456), nats(0.00123456), nats(0.0)
         ('123.46', '0.00123', '0.00')
     """
-    return number(value, ".3g" if 0 < abs(value) < 1 else ".2f")
+    return number(value, ".3g" if value is not None and 0 < abs(value) < 1 else ".2f")
 
 
 def shape(sizes: Sequence[int]) -> str:

@@ -67,6 +67,30 @@ class PatternCode:
 
 
 @dataclass(frozen=True)
+class WarmStarted:
+    """The run that the lowest layers began from.
+
+    Args:
+        run: Its directory.
+        sha256: The SHA-256 of its encoder, which identifies weights and preprocessing.
+        layers: Number of layers that began with its weights.
+        frozen: Number of layers, from the input up, that were taken as they are.
+
+    Example:
+        >>> WarmStarted("runs/digits", "5f…", layers=2).frozen
+        0
+    """
+
+    run: str
+    sha256: str
+    layers: int
+    frozen: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, "layers", "frozen")
+
+
+@dataclass(frozen=True)
 class RunResult:
     """The results of a run and the conditions that produced them: ``results.json``.
 
@@ -81,6 +105,7 @@ class RunResult:
         warnings: Likely problems, one sentence each; ``None`` in a cell of a comparison.
         patterns: The code and the reconstruction of each one-hot pattern; ``None`` for other data.
         hyperparameters: In a cell of a comparison, the chosen combination of settings; else ``None``.
+        warm_start: The run that the lowest layers began from; ``None`` if all began at random.
 
     Example:
         >>> import tempfile
@@ -102,6 +127,7 @@ class RunResult:
     warnings: tuple[str, ...] | None = absent()
     patterns: tuple[PatternCode, ...] | None = absent()
     hyperparameters: Mapping[str, Any] | None = absent()
+    warm_start: WarmStarted | None = absent()
 
     @classmethod
     def read(cls, path: Path) -> Self:

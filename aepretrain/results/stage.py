@@ -12,7 +12,7 @@ class StageRecord:
 
     Args:
         stage: The stage's name.
-        epochs: Epochs trained.
+        epochs: Epochs trained; 0 for a frozen layer, which is measured once, under epoch 0.
         kept_epoch: The epoch, counted from 0, whose weights were kept.
         steps: Optimizer steps.
         seconds: Wall-clock time of the stage with validation and checkpoints, but without interruptions.
@@ -47,7 +47,7 @@ class StageLosses:
     """The losses of a stage's kept epoch, in nats per example, summed over features.
 
     Args:
-        train: The objective on training data, with noise and penalties.
+        train: The objective on training data, with noise and penalties; ``None`` for a frozen layer.
         validation: The objective on validation data.
         reconstruction: The reconstruction loss alone on validation data, without noise or penalty.
 
@@ -56,7 +56,7 @@ class StageLosses:
         71.2
     """
 
-    train: float
+    train: float | None
     validation: float
     reconstruction: float
 

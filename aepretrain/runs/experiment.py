@@ -34,6 +34,7 @@ from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
+from aepretrain.runs.warm_start import WarmStart
 from aepretrain.storage.files import make_folder
 from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import finite
@@ -67,6 +68,7 @@ class Experiment:
         checkpoint: How often a stage saves a checkpoint.
         on_nan: What to do if a loss is not finite: ``stop``, or ``skip`` the update and count it.
         tracking: The loggers of the run, in addition to ``metrics.jsonl``.
+        warm_start: The run whose layers and preprocessing the stack begins with; ``None``: it begins at random.
 
     Example:
         >>> experiment = Experiment([lambda s: DenoisingAutoencoder(s, Dense(32))], Digits())
@@ -86,6 +88,7 @@ class Experiment:
     checkpoint: Saving = Saving()
     on_nan: OnNaN = "stop"
     tracking: Tracking = Tracking(loggers=())
+    warm_start: WarmStart | None = None
 
     @property
     def has_classifier(self) -> bool:
@@ -116,8 +119,11 @@ class Experiment:
         choose_epoch(classifier, self.finetune)
         return classifier
 
-    def prepare(self) -> GreedyStack:
+    def prepare(self, resumed: Path | None = None) -> GreedyStack:
         """Build all modules and validate the data, so that errors are raised before the first stage.
+
+        Args:
+            resumed: The run directory that is resumed, which holds a copy of the layers of a warm start.
 
         Raises:
             ConfigError: If a layer, an optimizer, the classifier, the devices or a logger is invalid or unavailable, or
@@ -125,12 +131,18 @@ class Experiment:
             DataError: If the data are missing or do not fit the stack.
         """
         self.tracking.check()
+        warm_start = self.warm_start and self.warm_start.found_in(resumed)
+        if warm_start is not None:
+            warm_start.prepare_data(self.data)
         stack = self.build_stack()
         for k, layer in enumerate(stack):
             try:
                 describe(layer.encoder)
             except ValueError as error:
                 raise ConfigError(f"layer {k} ({stack.stages[k]}): {error} Build its coder's f of these.") from error
+        if warm_start is not None:
+            warm_start.begin(stack)
+        stack.check_frozen(self.pretrain)
         modules: dict[str, StageModule] = dict(zip(stack.stages, stack, strict=True))
         batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
         if self.has_classifier:
@@ -218,7 +230,9 @@ class Experiment:
         """
         if not resume:
             _make_unused(out)
-        stack = stack or self.prepare()
+        stack = stack or self.prepare(out if resume else None)
+        if self.warm_start is not None:
+            self.warm_start.found_in(out if resume else None).keep(out)
         context = self.context(out, resume=resume, run=run)
         record_or_check_data(out, self.data, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
@@ -230,6 +244,7 @@ class Experiment:
         is_patterns = isinstance(self.data, OneHotPatterns)
         results = replace(
             self.empty_result(stack.records[0]),
+            warm_start=stack.warm_start and replace(stack.warm_start, frozen=self.pretrain.freeze_layers),
             stages=tuple(stack.results()),
             warnings=(*self.warnings(stack), *(each for k in range(len(stack.records)) for each in stack.findings(k))),
             patterns=_pattern_codes(stack, self.data.splits().unlabelled[:]) if is_patterns else None,
@@ -377,6 +392,7 @@ def _save(
         "variants": [stage.variant for stage in results.stages],
         "data set": results.data.name,
         "seed": results.seed,
+        **({} if results.warm_start is None else {"began from the encoder with SHA-256": results.warm_start.sha256}),
         "data": {
             **to_plain(replace(results.data, fingerprint=None, class_names=None)),
             "sha256": known and known.digest,

@@ -100,6 +100,7 @@ class StageSettings:
         patience: Stop after this many validations without improvement; ``None``: never.
         validate_every: Epochs from one validation to the next.
         keep_best: Restore the weights of the best epoch at the end, instead of keeping the last.
+        frozen: Measure the module on the validation data as it is, instead of training it.
 
     Example:
         >>> StageSettings("00-sparse", epochs=5, batch_size=32).patience
@@ -111,6 +112,7 @@ class StageSettings:
     patience: int | None = None
     validate_every: int = 1
     keep_best: bool = False
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,9 @@ class Pretraining:
             epoch. ``None``: train all epochs and keep the last.
         codes: Type in which the codes of all finished layers are kept: ``bfloat16`` and ``float16`` take half the
             memory or disk space, and round the codes.
+        freeze_layers: Leave the lowest so many layers as ``warm_start`` gives them: their stages are not trained, but
+            measured on validation data. Fine-tuning trains them all the same, unless ``classifier.freeze_layers`` is
+            set, too.
 
     Example:
         >>> Pretraining(epochs=[15, 10], batch_size=20).of_layer(1, layers=2)
@@ -160,6 +165,17 @@ class Pretraining:
     batch_size: int | list[int] = 128
     patience: int | list[int | None] | None = None
     codes: CodeType = "float32"
+    freeze_layers: int = 0
+
+    def check_frozen(self, given: int) -> None:
+        """Raise a ConfigError unless the frozen layers are among the ``given`` lowest, whose weights a run gave."""
+        if not 0 <= self.freeze_layers <= given:
+            begin = "from another run" if given else "from another run, and there is no warm_start"
+            raise ConfigError(
+                f"pretrain.freeze_layers must lie between 0 and the {given} layers that begin {begin}, but got "
+                f"{self.freeze_layers}. A layer without trained weights passes on noise: name a run by warm_start, or "
+                "lower the number."
+            )
 
     def of_layer(self, k: int, layers: int) -> tuple[int, int, int | None]:
         """Epochs, batch size and patience of layer ``k`` in a stack of ``layers``.
@@ -178,7 +194,8 @@ class Pretraining:
     def stage_settings(self, k: int, stages: Sequence[str]) -> StageSettings:
         """The stage settings of layer ``k``: its best epoch is kept if patience is set, else its last."""
         epochs, batch_size, patience = self.of_layer(k, len(stages))
-        return StageSettings(stages[k], epochs, batch_size, patience, keep_best=patience is not None)
+        keep_best, frozen = patience is not None, k < self.freeze_layers
+        return StageSettings(stages[k], epochs, batch_size, patience, keep_best=keep_best, frozen=frozen)
 
 
 @dataclass(frozen=True)

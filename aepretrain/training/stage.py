@@ -1,6 +1,7 @@
 """Train one stage: set it up, run its epochs and write its record."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -37,6 +38,7 @@ from aepretrain.training.recovery.run_state import StageFiles, check_name
 from aepretrain.training.recovery.signals import stop_if_asked
 from aepretrain.training.state import TrainingState, check_count
 from aepretrain.training.stock import FirstCheck, TrainerFactory, train_by_lightning
+from aepretrain.training.validation import validate
 
 
 def train_stage(
@@ -49,7 +51,7 @@ def train_stage(
     before_first_step: FirstCheck | None = None,
     trainer: TrainerFactory | None = None,
 ) -> StageRecord:
-    """Train one module, or load it from the files of a resumed run.
+    """Train one module, or load it from the files of a resumed run. A frozen one is only measured.
 
     Args:
         module: A layer or a head.
@@ -82,6 +84,8 @@ def train_stage(
     if not context.resume and files is not None:
         files.state.check_unused(re.escape(stage))
     stop_if_asked(f"before {stage}")
+    if settings.frozen:
+        return _take_as_it_is(module, validation, settings, context)
     if trainer is not None or context.trainer.engine == "lightning":
         return train_by_lightning(
             module, train, validation, settings, context, before_first_step=before_first_step, trainer=trainer
@@ -136,6 +140,33 @@ def _train_by_loop(
     module.cpu().eval()
     record = state.record(stage, fabric)
     if files is not None and is_first_process():
+        files.commit(module, record)
+    return record
+
+
+def _take_as_it_is(
+    module: StageModule, validation: Sequence[Inputs], settings: StageSettings, context: RunContext
+) -> StageRecord:
+    """The record of a frozen module: no epochs, and the metrics of the validation data alone."""
+    stage, files, fabric, begun = settings.name, context.files(settings.name), context.fabric, time.perf_counter()
+    noise = KeyedNoise(context.seed, stage, fabric.device, fabric.global_rank)
+    with memory_advice(stage, settings.batch_size), noise.attached_to(module):
+        on_device = [tensor.to(fabric.device) for tensor in validation]
+        held_out = Batches(on_device, max(EVALUATION_BATCH // context.trainer.accumulate, 1), shuffle=False)
+        measured = validate(module.to(fabric.device), held_out, noise, fabric)
+    module.cpu().eval()
+    record = StageRecord(
+        stage,
+        epochs=0,
+        kept_epoch=0,
+        steps=0,
+        seconds=time.perf_counter() - begun,
+        history=[{name: float(value) for name, value in measured.items()}],
+        device=str(fabric.device),
+        processes=fabric.world_size,
+    )
+    if files is not None and is_first_process():
+        files.begin(resume=context.resume)
         files.commit(module, record)
     return record
 

@@ -74,7 +74,7 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
         if RunState(out).status == "finished":
             print_line(f"{out} is finished: there is nothing left to do. Its results are in {out / 'results.json'}")
             return
-        stack = _prepare(parsed)
+        stack = _prepare(parsed, resumed=out)
         record_or_check_data(out, parsed.experiment.data, resume=True)
         if is_first_process():
             stale = sweep(out)
@@ -87,10 +87,10 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
         _train(parsed, stack, out, resume=True)
 
 
-def _prepare(parsed: Parsed) -> GreedyStack:
+def _prepare(parsed: Parsed, *, resumed: Path | None = None) -> GreedyStack:
     """Build everything and look at the data; a signal leaves at once, because nothing has to be saved yet."""
     with stop_at_signal("while the data were looked at"):
-        return parsed.experiment.prepare()
+        return parsed.experiment.prepare(resumed)
 
 
 def _disk_needed(parsed: Parsed, stack: GreedyStack) -> int:

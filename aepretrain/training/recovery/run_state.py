@@ -24,6 +24,8 @@ from aepretrain.storage.weight_files import read_weights, write_weights
 METRICS, STATE = "metrics.jsonl", "state.json"
 WEIGHTS, RECORD = "model.safetensors", "record.json"
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAYER_STAGES = r"\d+-.*"
+"""Pattern of the names of layers' stages."""
 ANEW = "Start the run again in a new --out."
 
 
@@ -211,6 +213,17 @@ def check_name(stage: str) -> None:
         ) from error
 
 
+def layer_stages(out: Path) -> list[str]:
+    """The names of the trained layers' stages in a run directory, from the input up.
+
+    Raises:
+        StorageError: If its ``state.json`` is damaged.
+    """
+    stages = RunState(out).read()["stages"]
+    trained = [name for name, entry in stages.items() if entry["status"] != "running"]
+    return sorted(name for name in trained if re.fullmatch(LAYER_STAGES, name))
+
+
 def read_stage_record(path: Path) -> StageRecord:
     """Read the record of a trained stage.
 
@@ -270,12 +283,30 @@ class StageFiles:
             return None
         if is_first_process():
             self._drop_checkpoints()  # a kill may have come before they went
-        for name, digest in self.state.stage(self.stage)["files"].items():
-            path = self.folder / name
-            if not path.is_file() or sha256_of(path) != digest:
-                raise StorageError(f"{path} is missing or is not what was written. {ANEW}")
+        self._check_files()
         read_weights(self.folder / WEIGHTS, module)
         return read_stage_record(self.folder / RECORD)
+
+    def read(self, module: nn.Module) -> None:
+        """Load the weights of a trained stage into a module of another run, and leave the folder as it is.
+
+        Raises:
+            StorageError: If the file is missing or is not what was written.
+            ValueError: If the module has other weights; the message says what differs.
+        """
+        self._check_files(WEIGHTS)
+        try:
+            read_weights(self.folder / WEIGHTS, module)
+        except StorageError as error:
+            reason = " ".join(str(error.__cause__).split()) or "they have other names"
+            raise ValueError(f"its own differ: {reason}") from error
+
+    def _check_files(self, *names: str) -> None:
+        """Compare the named files of a trained stage, or all of them, with their recorded SHA-256."""
+        for name, digest in self.state.stage(self.stage)["files"].items():
+            path = self.folder / name
+            if name in (names or (name,)) and (not path.is_file() or sha256_of(path) != digest):
+                raise StorageError(f"{path} is missing or is not what was written. {ANEW}")
 
     def commit(self, module: nn.Module, record: StageRecord) -> None:
         """Write weights and record, only then record the stage as trained, and delete its checkpoints.
