@@ -93,6 +93,8 @@ def _no_better_than_the_mean(result: StageResult, record: StageRecord, may_scale
     compared = (
         f"the reconstruction ({reconstruction:.4g} nats) is no better than the mean of the features ({mean:.4g} nats)"
     )
+    if not record.epochs:
+        return f"{compared}: what the frozen layer learnt does not fit these data. Lower pretrain.freeze_layers."
     if _last_gain(result, record) >= FALLING * mean:
         compared += ", but still falls. Raise pretrain.epochs"
     else:

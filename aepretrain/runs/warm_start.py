@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +14,6 @@ from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.architecture import describe
 from aepretrain.export.decoders import DECODERS, has_decoders, pack_decoders
 from aepretrain.export.encoder import load_encoder, read_encoder_config
-from aepretrain.export.module import Encoder
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer
 from aepretrain.pretraining.stack import GreedyStack
@@ -70,7 +68,7 @@ class WarmStart:
             return self
         return replace(self, copy=out / KEPT)
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """The SHA-256 of the encoder of the run, which identifies its weights and its preprocessing.
 
@@ -91,11 +89,6 @@ class WarmStart:
             )
         return found
 
-    @cached_property
-    def _encoder(self) -> Encoder:
-        assert self.digest
-        return load_encoder(self.folder / ENCODER)
-
     def prepare_data(self, data: DataModule) -> None:
         """Scale the data by the transform that the run fitted, instead of one fitted to these data.
 
@@ -107,7 +100,8 @@ class WarmStart:
             DataError: If examples have another shape, or other columns.
             StorageError: If the encoder is damaged.
         """
-        encoder = self._encoder
+        assert self.digest
+        encoder = load_encoder(self.folder / ENCODER)
         for name, theirs, ours in (
             ("columns", encoder.columns, data.columns),
             ("examples of shape", encoder.in_shape, tuple(data.raw_shape)),
@@ -132,7 +126,7 @@ class WarmStart:
             ConfigError: If a layer does not fit; the message names it.
             StorageError: If a file of the run is damaged.
         """
-        stages = layer_stages(self.folder)
+        digest, stages = self.digest, layer_stages(self.folder)
         most = min(len(stages), len(stack.layers))
         if (count := self.layers or most) > most:
             raise ConfigError(
@@ -151,10 +145,10 @@ class WarmStart:
                 StageFiles(self.folder, stage).read(layer)
             except ValueError as error:
                 raise ConfigError(
-                    f"warm_start: {place} must have the weights of {stage} in {self.run}, but {error}. Take the "
-                    f"variant of that layer, {stage[3:]}. {self._way_out(k)}"
+                    f"warm_start: {place} must have the weights of {stage} in {self.run}, but {error}. "
+                    f"{self._way_out(k)}"
                 ) from error
-        stack.begin_with_present_weights(count, WarmStarted(str(user_path(self.run).absolute()), self.digest, count))
+        stack.begin_with_present_weights(count, WarmStarted(str(user_path(self.run).absolute()), digest, count))
 
     def _way_out(self, k: int) -> str:
         """How a layer that differs may be as it is: the others alone begin from the run."""
