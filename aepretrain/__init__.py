@@ -44,6 +44,7 @@ _EXPORTS = {
     "aepretrain.export.module": ("Encoder",),
     "aepretrain.errors": ("AEPretrainError", "ConfigError", "DataError", "DivergedError", "StorageError"),
     "aepretrain.runs.experiment": ("Experiment",),
+    "aepretrain.runs.more_epochs": ("add_epochs",),
     "aepretrain.runs.warm_start": ("WarmStart",),
     "aepretrain.parts.coders": ("Coder", "Dense"),
     "aepretrain.parts.corruptions": (

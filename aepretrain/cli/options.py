@@ -96,6 +96,12 @@ OWN = {
     "fit": (
         Option("--out", "DIR", "run directory, new or empty; else runs/NAME-TIME"),
         Option("--resume", "DIR", "run directory to resume from its last checkpoint"),
+        Option(
+            "--more-epochs",
+            "N",
+            "with --resume and a finished run: add N epochs to fine-tuning; the results are those of a run that had "
+            "the sum from the start",
+        ),
     ),
     "compare": (
         Option("--out", "DIR", "directory of the comparison; an existing one resumes"),

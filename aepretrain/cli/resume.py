@@ -11,6 +11,9 @@ from aepretrain.errors import ConfigError
 from aepretrain.storage.yaml_files import parse_yaml
 
 RESUME = "resume"
+MORE = "more-epochs"
+EPOCHS = "finetune.epochs"
+"""The setting that :data:`MORE` raises."""
 OF_DATA = "data.init_args."
 FREE = ("trainer.accumulate", "trainer.chunk_steps", f"{OF_DATA}memory_budget", f"{OF_DATA}cache")
 """Settings that may change on resume: they affect how a step is computed or where data are kept, not the result."""
@@ -26,7 +29,10 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
         ConfigError: If the directory holds no run, or ``--out`` names another directory.
     """
     words = list(arguments)
+    more = _value_of(words, f"--{MORE}")
     if (folder := _value_of(words, f"--{RESUME}")) is None:
+        if more is not None:
+            raise ConfigError(f"--{MORE} {more} adds epochs to a finished run, but none is named. Name it by --resume.")
         return words
     config = Path(folder) / "config.yaml"
     if not config.is_file():
@@ -34,7 +40,22 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     out = _value_of(words, "--out")
     if out is not None and Path(out).absolute() != Path(folder).absolute():
         raise ConfigError(f"--out {out} and --resume {folder} name two directories. Leave out --out to go on.")
+    if more is not None:
+        words.append(f"--{EPOCHS}={_epochs_of(config) + _count_of(more)}")
     return words if _value_of(words, "--config") else ["--config", str(config), *words]
+
+
+def _count_of(more: str) -> int:
+    if not more.isascii() or not more.isdecimal() or int(more) < 1:
+        raise ConfigError(f"--{MORE} must be a whole number >= 1, but is {more}. Usual values are 10 to 100.")
+    return int(more)
+
+
+def _epochs_of(config: Path) -> int:
+    """The epochs of fine-tuning in a run's config."""
+    epochs = parse_yaml(resolve(config))["finetune"]["epochs"]
+    assert isinstance(epochs, int)
+    return epochs
 
 
 def changed_keys(out: Path, text: str, *, data_recorded: bool = False) -> list[str]:

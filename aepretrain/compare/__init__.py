@@ -169,18 +169,19 @@ def check_comparison(
         trials: The experiments for every combination of ``comparison.grid``; empty without a grid.
 
     Raises:
-        ConfigError: If the data have no classes, the experiment uses several processes, or a control or trials that
-            the comparison needs are missing.
+        ConfigError: If the data have no classes, the experiment uses several processes or begins from another run, or a
+            control or trials that the comparison needs are missing.
         DataError: If the data cannot give a label budget.
     """
-    for each in (experiment, control) if control else (experiment,):
-        if not each.has_classifier:
-            raise ConfigError("a comparison needs classes and finetune.epochs >= 1. Use data with labels.")
-        if each.warm_start is not None:
+    for each in (experiment, control, *(each for trial in trials for each in (trial.experiment, trial.control))):
+        if each is not None and each.warm_start is not None:
             raise ConfigError(
                 f"a comparison cannot begin from warm_start {each.warm_start.run}: all seeds would share its weights, "
                 "so intervals over seeds would be too narrow, and it may have seen test rows. Leave it out."
             )
+    for each in (experiment, control) if control else (experiment,):
+        if not each.has_classifier:
+            raise ConfigError("a comparison needs classes and finetune.epochs >= 1. Use data with labels.")
         if each.trainer.devices not in (1, "1") or each.trainer.num_nodes != 1:
             raise ConfigError("a comparison trains every cell on one device. Set trainer.devices to 1.")
     if comparison.has_control and control is None:

@@ -107,6 +107,7 @@ class Bench:
             data=self._data(cell.seed).with_labels(cell.labels),
             seed=cell.seed,
             trainer=device_of_worker(experiment.trainer),
+            checkpoint=replace(experiment.checkpoint, keep_last=False),
             classifier=_frozen(experiment.classifier) if arm.frozen else experiment.classifier,
         )
 

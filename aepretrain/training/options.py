@@ -101,6 +101,7 @@ class StageSettings:
         validate_every: Epochs from one validation to the next.
         keep_best: Restore the weights of the best epoch at the end, instead of keeping the last.
         frozen: Measure the module on the validation data as it is, instead of training it.
+        may_go_on: Whether more epochs may be added later, so that a last checkpoint is of use.
 
     Example:
         >>> StageSettings("00-sparse", epochs=5, batch_size=32).patience
@@ -113,6 +114,7 @@ class StageSettings:
     validate_every: int = 1
     keep_best: bool = False
     frozen: bool = False
+    may_go_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class Saving:
     Args:
         every_minutes: Minutes from one checkpoint to the next; ``None``: not by time.
         every_steps: Steps from one checkpoint to the next; ``None``: not by steps.
+        keep_last: Keep the last checkpoint of fine-tuning, four times the size of the network: ``fit --resume RUN
+            --more-epochs N`` then goes on from it, instead of repeating the epochs before. ``compare`` keeps none.
 
     Raises:
         ConfigError: If a number is not positive.
@@ -133,6 +137,7 @@ class Saving:
 
     every_minutes: float | None = 5.0
     every_steps: int | None = None
+    keep_last: bool = False
 
     def __post_init__(self) -> None:
         if self.every_minutes is not None and not self.every_minutes > 0:
@@ -235,7 +240,8 @@ class FineTuning:
 
     def stage_settings(self, stage: str) -> StageSettings:
         """The stage settings: the best epoch is kept."""
-        return StageSettings(stage, self.epochs, self.batch_size, self.patience, self.validate_every, keep_best=True)
+        lengths = (self.epochs, self.batch_size, self.patience, self.validate_every)
+        return StageSettings(stage, *lengths, keep_best=True, may_go_on=True)
 
 
 def _entry(value: Any, name: str, k: int, layers: int) -> Any:

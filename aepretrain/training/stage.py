@@ -133,6 +133,9 @@ def _train_by_loop(
         run_epochs(state, take_step, batches, held_out, settings, saves, progress, length)
         if not skips:
             check_weights(module, stage, state.step)
+        keep_last = settings.may_go_on and context.saving.keep_last
+        if keep_last:
+            saves.save(state)
         best.restore(module)
         check_ranks_agree(module, fabric)
     for logger in loggers:
@@ -140,7 +143,7 @@ def _train_by_loop(
     module.cpu().eval()
     record = state.record(stage, fabric)
     if files is not None and is_first_process():
-        files.commit(module, record)
+        files.commit(module, record, keep_last=keep_last)
     return record
 
 

@@ -10,7 +10,7 @@ from aepretrain.cli.config import Parsed, build_parser, parse
 from aepretrain.cli.import_allowlist import trusted_words
 from aepretrain.cli.options import OWN
 from aepretrain.cli.resolved import write_config
-from aepretrain.cli.resume import RESUME, changed_keys, resumed_arguments
+from aepretrain.cli.resume import EPOCHS, RESUME, changed_keys, resumed_arguments
 from aepretrain.cli.terminal import print_data, print_results
 from aepretrain.console import print_line
 from aepretrain.errors import (
@@ -24,6 +24,7 @@ from aepretrain.errors import (
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.processes import is_first_process, is_lost_process, leave_process_group
 from aepretrain.runs.directory import choose_run_directory, command_line, locked, log_to, record_command
+from aepretrain.runs.more_epochs import check_extendable, reopen
 from aepretrain.storage.files import probe, sweep
 from aepretrain.training.recovery.checkpoints import disk_for_training
 from aepretrain.training.recovery.run_data import record_or_check_data
@@ -34,7 +35,7 @@ from aepretrain.training.recovery.signals import remembering_signals, stop_at_si
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
     parser = build_parser("fit", _add_own)
-    parsed = parse(parser, resumed_arguments(arguments), own=("out", RESUME))
+    parsed = parse(parser, resumed_arguments(arguments), own=("out", RESUME, "more_epochs"))
     with remembering_signals():
         if parsed.arguments.resume is None:
             _start(parsed, arguments)
@@ -62,16 +63,26 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
     """Resume a run from its last checkpoint.
 
     Raises:
-        ConfigError: If the config changed, or another process uses the directory.
+        ConfigError: If the config changed, another process uses the directory, or epochs cannot be added.
         DataError: If the data changed.
     """
-    if changed := changed_keys(out, parsed.yaml, data_recorded=RunState(out).data is not None):
+    more, trainer = parsed.arguments.more_epochs and int(parsed.arguments.more_epochs), parsed.experiment.trainer
+    if more and (trainer.devices not in (1, "1") or trainer.num_nodes != 1):
+        # Processes that start at different times would read different numbers of epochs from the config.
+        raise ConfigError(
+            f"--more-epochs is for runs of one process, but trainer.devices is {trainer.devices} and trainer.num_nodes "
+            f"{trainer.num_nodes}. Begin a new run with more finetune.epochs."
+        )
+    changed = changed_keys(out, parsed.yaml, data_recorded=RunState(out).data is not None)
+    if changed := [key for key in changed if not (more and key == EPOCHS)]:
         raise ConfigError(
             f"{out} was started with other settings: {', '.join(changed)} changed. Leave them out to go on, or start "
             "a new run by --out."
         )
     with locked(out):
-        if RunState(out).status == "finished":
+        if more:
+            check_extendable(out, parsed.experiment.finetune.epochs - more, more)
+        elif RunState(out).status == "finished":
             print_line(f"{out} is finished: there is nothing left to do. Its results are in {out / 'results.json'}")
             return
         stack = _prepare(parsed, resumed=out)
@@ -79,6 +90,8 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
         if is_first_process():
             stale = sweep(out)
             probe(out, _disk_needed(parsed, stack))
+            if more:
+                reopen(out)  # before the config: after a kill in between, --resume ends with the epochs of before
             # Changed settings are kept for later resumes that do not repeat them.
             write_config(out / "config.yaml", parsed.yaml)
             if stale:

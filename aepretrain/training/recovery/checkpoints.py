@@ -69,15 +69,25 @@ class SavePoints:
             DivergedError: If a weight to be saved is not finite; the previous checkpoint stays.
         """
         due, signum = self._agree(self._is_due(state.step), received())
-        if (due or signum) and self.files is not None:
-            if self.checks:
-                check_weights(state.module, self.stage, state.step)
-            kept = state.state_dict()  # on all processes: each holds a part of it
-            Checkpoints(self.files).save({**kept, "metrics_bytes": self.files.state.metrics_bytes()})
-            self._saved_at, self._saved_step = time.monotonic(), state.step
+        if due or signum:
+            self.save(state)
         if signum:
             saved = ", which is saved" if self.files is not None else ""
             raise StoppedError(f"stopped by {words(signum)} in {self.stage} before step {state.step}{saved}.", signum)
+
+    def save(self, state: TrainingState) -> None:
+        """Save now, on all processes, if there are files.
+
+        Raises:
+            DivergedError: If a weight to be saved is not finite; the previous checkpoint stays.
+        """
+        if self.files is None:
+            return
+        if self.checks:
+            check_weights(state.module, self.stage, state.step)
+        kept = state.state_dict()  # on all processes: each holds a part of it
+        Checkpoints(self.files).save({**kept, "metrics_bytes": self.files.state.metrics_bytes()})
+        self._saved_at, self._saved_step = time.monotonic(), state.step
 
     def _is_due(self, step: int) -> bool:
         every_steps, every_minutes = self.every_steps, self.saving.every_minutes

@@ -145,9 +145,22 @@ class RunState:
         known = self.stage(stage).get("checkpoints", [])
         self._update(stage, {"checkpoints": [digest, *known][:3]})
 
-    def trained(self, stage: str, files: dict[str, str]) -> None:
-        """Record that a stage's weights and record are on the disk, with their SHA-256 by file name."""
-        self._update(stage, {"status": "trained", "files": files, "checkpoints": []})
+    def trained(self, stage: str, files: dict[str, str], *, keep_last: bool = False) -> None:
+        """Record that a stage's weights and record are on the disk, with their SHA-256 by file name.
+
+        Args:
+            stage: The stage's name.
+            files: The SHA-256 of its files.
+            keep_last: Whether its last checkpoint stays on record.
+        """
+        kept = self.stage(stage).get("checkpoints", [])[:1] if keep_last else []
+        self._update(stage, {"status": "trained", "files": files, "checkpoints": kept})
+
+    def reopen(self, stage: str) -> None:
+        """Record that a trained stage is running again, from its last checkpoint if there is one on record."""
+        entry = self.stage(stage)
+        kept: dict[str, Any] = {name: entry[name] for name in ("metrics_bytes", "checkpoints") if name in entry}
+        self._update(stage, {"status": "running", **kept}, afresh=True)
 
     def finish(self, stage: str) -> None:
         """Record that a stage has written all of its files."""
@@ -308,18 +321,31 @@ class StageFiles:
             if name in (names or (name,)) and (not path.is_file() or sha256_of(path) != digest):
                 raise StorageError(f"{path} is missing or is not what was written. {ANEW}")
 
-    def commit(self, module: nn.Module, record: StageRecord) -> None:
+    def reopen(self) -> None:
+        """Let a trained stage go on from its last checkpoint if that was kept, and else from its beginning."""
+        self.state.reopen(self.stage)
+
+    def commit(self, module: nn.Module, record: StageRecord, *, keep_last: bool = False) -> None:
         """Write weights and record, only then record the stage as trained, and delete its checkpoints.
+
+        Args:
+            module: The trained module.
+            record: Its record.
+            keep_last: Whether to keep the last checkpoint.
 
         Raises:
             StorageError: If a file cannot be written.
         """
         write_weights(self.folder / WEIGHTS, module)
         write_atomically(self.folder / RECORD, (json.dumps({"record": asdict(record)}) + "\n").encode())
-        self.state.trained(self.stage, {name: sha256_of(self.folder / name) for name in (WEIGHTS, RECORD)})
+        files = {name: sha256_of(self.folder / name) for name in (WEIGHTS, RECORD)}
+        self.state.trained(self.stage, files, keep_last=keep_last)
         self._drop_checkpoints()
 
     def _drop_checkpoints(self) -> None:
+        """Delete the checkpoints of a stage; of a trained one, the last stays if it is recorded."""
+        entry = self.state.stage(self.stage)
+        is_kept = entry.get("status") in ("trained", "finished") and entry["checkpoints"]
         with storing(self.folder, 0):
-            for name in (LAST, PREVIOUS):
+            for name in (PREVIOUS,) if is_kept else (LAST, PREVIOUS):
                 (self.folder / name).unlink(missing_ok=True)
