@@ -50,8 +50,7 @@ SETTINGS = {
     "warm_start": Option(
         "--warm_start",
         "RUN",
-        "begin the layers with the weights of this run of fit, and take its fitted preprocessing; the number of "
-        "classes may be another",
+        "begin with layers and preprocessing of this run",
     ),
     "warm_start_layers": Option(
         "--warm_start_layers", "N", "take so many layers of that run, from the input up; default: as many as both have"
@@ -59,7 +58,7 @@ SETTINGS = {
     "warm_start_sha256": Option(
         "--warm_start_sha256", "HEX", "what the encoder of that run must be; config.yaml of the new run records it"
     ),
-    "on_nan": Option("--on_nan", "stop|skip", "stop at a loss that is not finite, or skip it", "stop"),
+    "on_nan": Option("--on_nan", "stop|skip", "stop at a loss that is not finite, or skip", "stop"),
     "callbacks": Option(
         "--callbacks",
         "LIST",
@@ -68,7 +67,7 @@ SETTINGS = {
         [],
     ),
     "report": Option("--report", "BOOL", "write report.html at the end", True),
-    "loggers": Option("--loggers", "LIST", "loggers in addition to metrics.jsonl; [] is none", ["wandb"]),
+    "loggers": Option("--loggers", "LIST", "loggers beside metrics.jsonl; [] is none", ["wandb"]),
 }
 """The settings of an experiment that are no group."""
 CONTROL = Option(
@@ -99,8 +98,7 @@ OWN = {
         Option(
             "--more-epochs",
             "N",
-            "with --resume and a finished run: add N epochs to fine-tuning; the results are those of a run that had "
-            "the sum from the start",
+            "add N epochs to the fine-tuning of a finished run",
         ),
     ),
     "compare": (

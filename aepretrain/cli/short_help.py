@@ -40,10 +40,10 @@ SECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """The titles and groups of the settings that the help of a verb shows below the common ones."""
 RARE = (
-    "--warm_start_layers", "--warm_start_sha256",
-    "--data.split_seed", "--pretrain.codes", "--classifier.layer_lr_decay", "--trainer.strategy", "--trainer.num_nodes",
-    "--trainer.engine", "--trainer.gradient_clip_val", "--trainer.accumulate", "--trainer.chunk_steps",
-    "--trainer.steps", "--trainer.float32_matmul", "--checkpoint.every_steps", "--callbacks", "--wandb.entity",
+    "--data.split_seed", "--pretrain.codes", "--pretrain.freeze_layers", "--warm_start_layers", "--warm_start_sha256",
+    "--classifier.layer_lr_decay", "--trainer.strategy", "--trainer.num_nodes", "--trainer.engine",
+    "--trainer.gradient_clip_val", "--trainer.accumulate", "--trainer.chunk_steps", "--trainer.steps",
+    "--trainer.float32_matmul", "--checkpoint.every_steps", "--checkpoint.keep_last", "--callbacks", "--wandb.entity",
     "--wandb.group", "--wandb.name", "--wandb.tags", "--wandb.report",
 )  # fmt: skip
 """Settings that the help names without a text."""

@@ -72,7 +72,7 @@ def test_the_defaults_are_those_of_the_parser(verb, parser):
             continue
         value = defaults
         for part in name.removeprefix("--").split("."):
-            value = value[part]
+            value = value[part.replace("-", "_")]
         expected = option.default["class_path"] if name == "--data" else option.default
         if isinstance(value, dict) and "class_path" in value:
             value = value["class_path"].rsplit(".", 1)[-1]
