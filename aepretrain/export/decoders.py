@@ -13,6 +13,7 @@ from torch import nn
 
 from aepretrain.errors import StorageError
 from aepretrain.export.architecture import build, describe
+from aepretrain.export.outliers import ValidationErrors
 from aepretrain.export.tensors import read_tensors
 from aepretrain.parts.coders import Transposed
 from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Mixed
@@ -24,11 +25,14 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {cls.__name__: cls for cls in (Gaussi
 """The likelihoods that a saved decoder may have."""
 
 
-def pack_decoders(decoders: Sequence[tuple[nn.Module, Likelihood]]) -> tuple[dict[str, Any], bytes | None]:
+def pack_decoders(
+    decoders: Sequence[tuple[nn.Module, Likelihood]], validation_errors: ValidationErrors | None = None
+) -> tuple[dict[str, Any], bytes | None]:
     """Describe decoders in plain values, and serialize their weights.
 
     Args:
         decoders: Decoder and likelihood of each layer, from the input up.
+        validation_errors: Reconstruction errors of validation rows; ``None``: unknown.
 
     Returns:
         The description, and the weights as safetensors; the reason and ``None`` if a decoder cannot be described.
@@ -50,7 +54,9 @@ def pack_decoders(decoders: Sequence[tuple[nn.Module, Likelihood]]) -> tuple[dic
         return {"left_out": str(error).replace("an encoder", "a decoder")}, None
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in modules.state_dict().items()}
     weights = safetensors.torch.save(tensors)
-    return {"layers": layers, "sha256": _digest(weights, layers)}, weights
+    errors = None if validation_errors is None else validation_errors.plain()
+    digest = _digest(weights, layers, errors)
+    return {"layers": layers, "validation_errors": errors, "sha256": digest}, weights
 
 
 def has_decoders(config: Mapping[str, Any]) -> bool:
@@ -58,7 +64,9 @@ def has_decoders(config: Mapping[str, Any]) -> bool:
     return isinstance(config.get("decoder"), Mapping) and "layers" in config["decoder"]
 
 
-def load_decoders(folder: Path, config: Mapping[str, Any]) -> tuple[nn.ModuleList, list[Likelihood]]:
+def load_decoders(
+    folder: Path, config: Mapping[str, Any]
+) -> tuple[nn.ModuleList, list[Likelihood], ValidationErrors | None]:
     """Load the decoders beside an encoder, as strictly as the encoder.
 
     Args:
@@ -66,7 +74,7 @@ def load_decoders(folder: Path, config: Mapping[str, Any]) -> tuple[nn.ModuleLis
         config: Its ``config.json``.
 
     Returns:
-        The decoders and their likelihoods, from the input up.
+        The decoders and their likelihoods, from the input up, and the saved errors of validation rows, if there are.
 
     Raises:
         StorageError: If there are none, a file is damaged, or tensors do not match the architecture.
@@ -84,10 +92,11 @@ def load_decoders(folder: Path, config: Mapping[str, Any]) -> tuple[nn.ModuleLis
     likelihoods = [_build_likelihood(each.get("likelihood"), place) for each in described]
     path = folder / DECODERS
     weights, tensors = read_tensors(path, modules.state_dict())
-    if _digest(weights, described) != config["decoder"].get("sha256"):
+    errors = config["decoder"].get("validation_errors")
+    if _digest(weights, described, errors) != config["decoder"].get("sha256"):
         raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
     modules.load_state_dict(tensors, strict=True, assign=True)
-    return modules, likelihoods
+    return modules, likelihoods, None if errors is None else ValidationErrors.restore(errors, place)
 
 
 def _untied(module: nn.Module) -> nn.Module:
@@ -121,5 +130,7 @@ def _build_likelihood(described: Any, place: Path) -> Likelihood:
         raise StorageError(f"{place}: the likelihood {name} does not fit: {' '.join(str(error).split())}") from error
 
 
-def _digest(weights: bytes, layers: Any) -> str:
-    return hashlib.sha256(weights + json.dumps(layers, sort_keys=True).encode()).hexdigest()
+def _digest(weights: bytes, layers: Any, errors: Any) -> str:
+    """The SHA-256 of all that decides what decoders give; folders written earlier have no errors."""
+    decisive = layers if errors is None else [layers, errors]
+    return hashlib.sha256(weights + json.dumps(decisive, sort_keys=True).encode()).hexdigest()
