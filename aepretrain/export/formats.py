@@ -125,7 +125,8 @@ def export_encoder(
     if not preprocessing:
         rows, encoder = encoder.preprocess(rows), encoder.without_transform()
     kind = FILES[format]
-    data = kind.pack(encoder, torch.cat([rows, rows])[:2], describe_network(network, output, preprocessing, rows.dtype))
+    example = torch.zeros(2, *rows.shape[1:], dtype=rows.dtype)  # not the user's rows, since a .pt2 file holds it
+    data = kind.pack(encoder, example, describe_network(network, output, preprocessing, rows.dtype))
     data = quantize_onnx(data) if quantize else data
     exported = kind.open(data)
     parity = compare_outputs(encoder, exported, rows)

@@ -20,13 +20,6 @@ def quantize_onnx(data: bytes) -> bytes:
 
     Raises:
         ConfigError: If the graph has no linear layer.
-
-    Example:
-        >>> from aepretrain.export.onnx_file import pack_onnx
-        >>> encoder = Encoder(NoTransform(), nn.Linear(256, 128), (256,), (128,)).eval()
-        >>> data = pack_onnx(encoder, torch.rand(2, 256), {"output": "codes"})
-        >>> len(quantize_onnx(data)) < 0.4 * len(data)
-        True
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
