@@ -32,7 +32,7 @@ def raw_validation_rows(finished: FinishedRun) -> Examples:
     split = data.splits(experiment.seed).validation
     rows = torch.linspace(0, len(split) - 1, min(len(split), MOST), dtype=torch.float64).round().long()
     x = choose(split.x, rows)
-    raw = x.raw()[:] if isinstance(x, FileRows) else transform.inverse(x[:])
+    raw = x.raw()[:] if isinstance(x, FileRows) else transform.restore(x[:])
     return Examples(raw, None if split.y is None else split.y[rows])
 
 
@@ -40,4 +40,4 @@ def drawn_rows(finished: FinishedRun, count: int = 256) -> Tensor:
     """Raw rows drawn at random, whose scaled values are normal: for comparisons where the data of a run are gone."""
     encoder = finished.encoder
     generator = torch.Generator().manual_seed(0)
-    return encoder.transform.inverse(torch.randn(count, *encoder.scaled_shape, generator=generator))
+    return encoder.transform.restore(torch.randn(count, *encoder.scaled_shape, generator=generator))
