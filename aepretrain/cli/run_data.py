@@ -1,5 +1,7 @@
 """Validation rows of a finished run, read from its data again."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,8 +13,8 @@ from aepretrain.data.fingerprint import check_data
 from aepretrain.data.rows import choose
 from aepretrain.results.run import RunResult
 
-MOST = 10_000
-"""Rows that are read at most, spread evenly over the validation rows."""
+MOST, MOST_BYTES, LEAST = 10_000, 64 << 20, 256
+"""Validation rows that are read at most, spread evenly, and their size; :data:`LEAST` rows whatever their size."""
 
 
 def raw_validation_rows(finished: FinishedRun) -> Examples:
@@ -30,13 +32,15 @@ def raw_validation_rows(finished: FinishedRun) -> Examples:
     recorded = RunResult.read(finished.folder / "results.json").data.fingerprint
     check_data(data, recorded, str(finished.folder), "Put the data of the run back.")
     split = data.splits(experiment.seed).validation
-    rows = torch.linspace(0, len(split) - 1, min(len(split), MOST), dtype=torch.float64).round().long()
+    row_bytes = max(math.prod(finished.encoder.in_shape), math.prod(finished.encoder.scaled_shape)) * 4
+    count = min(len(split), MOST, max(LEAST, MOST_BYTES // row_bytes))
+    rows = torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long()
     x = choose(split.x, rows)
     raw = x.raw()[:] if isinstance(x, FileRows) else transform.restore(x[:])
     return Examples(raw, None if split.y is None else split.y[rows])
 
 
-def drawn_rows(finished: FinishedRun, count: int = 256) -> Tensor:
+def drawn_rows(finished: FinishedRun, count: int = LEAST) -> Tensor:
     """Raw rows drawn at random, whose scaled values are normal: for comparisons where the data of a run are gone."""
     encoder = finished.encoder
     generator = torch.Generator().manual_seed(0)
