@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aepretrain.errors import ConfigError, one_line
 from aepretrain.export.module import Encoder
+from aepretrain.export.onnx_operators import translations
 from aepretrain.export.traced import quiet, trace
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -57,6 +58,7 @@ def pack_onnx(encoder: Encoder, example: Tensor, facts: Mapping[str, Any]) -> by
                 input_names=[INPUT],
                 output_names=[facts["output"]],
                 dynamic_shapes=({0: "batch"},),
+                custom_translation_table=translations(),
             )
     except torch.onnx.OnnxExporterError as error:
         cause = one_line(str(error.__cause__ or error), 200)

@@ -89,7 +89,8 @@ def facts_of(path):
 
 
 def test_a_table_is_taken_as_codes_of_its_values_which_the_metadata_list(tmp_path):
-    encoder, raw = table(ae.MinMax())
+    encoder, raw = table(ae.RankGauss())
+    raw = torch.cat([raw, torch.tensor([[1e6, 0.0], [-1e6, 1.0]])])  # beyond all training rows
     exported = ae.export_encoder(encoder, tmp_path / "a.onnx", raw, preprocessing=True)
     assert exported.parity.largest < 1e-5
     columns = json.loads(facts_of(tmp_path / "a.onnx")["columns"])
@@ -211,6 +212,21 @@ def test_what_does_not_fit_is_refused_in_one_line(path, options, message, tmp_pa
     with pytest.raises(ae.ConfigError, match=message):
         ae.export_encoder(dense(), path, torch.rand(N, 4), **options)
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+class Bessel(nn.Module):
+    """A layer of somebody else's."""
+
+    def forward(self, x):
+        return torch.special.bessel_j0(x)
+
+
+def test_a_layer_that_onnx_lacks_is_named_with_the_way_out(tmp_path):
+    encoder = encoder_of([nn.Sequential(nn.Linear(4, 2), Bessel())], (4,))
+    with pytest.raises(ae.ConfigError, match=r"a layer has no counterpart in ONNX: .*bessel_j0.* Take --format pt2"):
+        ae.export_encoder(encoder, tmp_path / "a.onnx", torch.rand(N, 4))
+    assert not list(tmp_path.iterdir())
+    assert ae.export_encoder(encoder, tmp_path / "a.pt2", torch.rand(N, 4)).parity.is_bitwise
 
 
 def test_a_missing_package_is_one_line_with_the_extra(tmp_path, monkeypatch):
