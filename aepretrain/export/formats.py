@@ -116,7 +116,7 @@ def export_encoder(
     if is_remote(path) and format != "safetensors":
         raise ConfigError(f"{path} takes the folder of --format safetensors alone. Name a file for {format}.")
     encoder = network.encoder if isinstance(network, StackedAutoencoder) else network
-    encoder = deepcopy(encoder).cpu().eval()
+    encoder = deepcopy(encoder).cpu().eval().requires_grad_(False)
     rows = rows if rows.dtype == torch.uint8 else rows.float()
     if format == "safetensors":
         write_folder(network, path)
@@ -183,6 +183,6 @@ def _checked(parity: Parity, tolerance: float, path: str | Path) -> Parity:
     if not parity.within(tolerance):
         raise AEPretrainError(
             f"{path}: the exported network differs from the encoder by {parity.largest:.1e}, but at most "
-            f"{tolerance * parity.scale:.0e} is allowed. It is not kept; take --format safetensors."
+            f"{tolerance * parity.scale:.0e} is allowed. Take another format."
         )
     return parity

@@ -24,6 +24,7 @@ from aepretrain.export.onnx_file import check_packages
 from aepretrain.training.recovery.signals import stop_at_signal
 
 FLAGS = ("--head", "--with-preprocessing", "--quantize")
+DRAWN = "rows drawn at random, since the data of the run are gone or changed"
 COMPARED = 256
 """Rows that the exported network and the original are compared on."""
 
@@ -51,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
         )
         print_line(f"compared with the original: {exported.parity} ({rows.words})")
         if parsed.quantize:
-            print_line(f"cost of 8 bits: {_cost(network, exported, rows, parsed.with_preprocessing)}")
+            print_line(f"cost of 8 bits: {_cost(network, output, exported, rows, parsed.with_preprocessing)}")
     print_line(f"{output} as {format}  {parsed.out}")
 
 
@@ -108,27 +109,25 @@ def _rows(finished: FinishedRun, parsed: Namespace) -> _Rows:
     except (ConfigError, DataError) as error:
         if parsed.quantize:
             raise ConfigError(f"--quantize measures what it costs on the data of the run, but {error}") from error
-        raw, y, words = (
-            drawn_rows(finished),
-            None,
-            "rows drawn at random, since the data of the run are gone or changed",
-        )
+        raw, y, words = drawn_rows(finished), None, DRAWN
     if parsed.input_type == "uint8":
         raw = raw.round().clamp(0, 255).to(torch.uint8)
     return _Rows(raw, y, words)
 
 
 @torch.no_grad()
-def _cost(network: Encoder | StackedAutoencoder, exported: Exported, rows: _Rows, raw_inputs: bool) -> str:
+def _cost(
+    network: Encoder | StackedAutoencoder, output: OutputName, exported: Exported, rows: _Rows, raw_inputs: bool
+) -> str:
     """What quantization costs on validation rows, in figures."""
     encoder = network.encoder if isinstance(network, StackedAutoencoder) else network
     inputs = rows.raw if raw_inputs else encoder.preprocess(rows.raw)
-    before, after = encoder(rows.raw), exported.network(inputs)
+    before, after = encoder(rows.raw), torch.cat([exported.network(part) for part in inputs.split(COMPARED)])
     count = f"on {len(inputs):,} validation rows"
     if isinstance(network, StackedAutoencoder):
         nats = [network.error(rows.raw, h).mean().item() for h in (before, after)]
         return f"reconstruction error {nats[1]:.4f} instead of {nats[0]:.4f} nats per row {count}"
-    if rows.y is not None and encoder.class_names is not None:
+    if rows.y is not None and output == "probability":
         shares = [(outputs.argmax(dim=1) == rows.y).double().mean().item() for outputs in (before, after)]
         return f"accuracy {shares[1]:.2%} instead of {shares[0]:.2%} {count}"
     return f"root mean square difference {(before - after).square().mean().sqrt().item():.1e} {count}"
