@@ -9,11 +9,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aepretrain.errors import StorageError
 from aepretrain.export.architecture import build, describe
-from aepretrain.export.outliers import ValidationErrors
+from aepretrain.export.outliers import MOST, ValidationErrors
 from aepretrain.export.tensors import read_tensors
 from aepretrain.parts.coders import Transposed
 from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Mixed
@@ -21,6 +21,8 @@ from aepretrain.results.records import shown
 
 DECODERS = "decoder.safetensors"
 """The file of the weights of all decoders."""
+ERRORS = "validation_errors"
+"""Name of the tensor of the errors of validation rows, beside these weights."""
 LIKELIHOODS: dict[str, type[Likelihood]] = {cls.__name__: cls for cls in (Gaussian, Bernoulli, Categorical, Mixed)}
 """The likelihoods that a saved decoder may have."""
 
@@ -53,10 +55,11 @@ def pack_decoders(
     except ValueError as error:
         return {"left_out": str(error).replace("an encoder", "a decoder")}, None
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in modules.state_dict().items()}
+    rows = None if validation_errors is None else validation_errors.rows
+    if validation_errors is not None:
+        tensors[ERRORS] = validation_errors.tensor()
     weights = safetensors.torch.save(tensors)
-    errors = None if validation_errors is None else validation_errors.plain()
-    digest = _digest(weights, layers, errors)
-    return {"layers": layers, "validation_errors": errors, "sha256": digest}, weights
+    return {"layers": layers, "validation_rows": rows, "sha256": _digest(weights, layers, rows)}, weights
 
 
 def has_decoders(config: Mapping[str, Any]) -> bool:
@@ -91,12 +94,23 @@ def load_decoders(
         modules = nn.ModuleList(build(each.get("architecture", {})) for each in described)
     likelihoods = [_build_likelihood(each.get("likelihood"), place) for each in described]
     path = folder / DECODERS
-    weights, tensors = read_tensors(path, modules.state_dict())
-    errors = config["decoder"].get("validation_errors")
-    if _digest(weights, described, errors) != config["decoder"].get("sha256"):
+    rows = config["decoder"].get("validation_rows")
+    if rows is not None and not (type(rows) is int and rows > 0):
+        raise StorageError(f"{place}: decoder.validation_rows must be a number, but is {shown(rows)}. Export it again.")
+    errors = {} if rows is None else {ERRORS: torch.empty(min(rows, MOST), dtype=torch.float64, device="meta")}
+    weights, tensors = read_tensors(path, modules.state_dict() | errors)
+    if _digest(weights, described, rows) != config["decoder"].get("sha256"):
         raise StorageError(f"{path} or its config.json is damaged or was changed. Copy the folder again from its run.")
+    found = None if rows is None else _restore_errors(rows, tensors.pop(ERRORS), path)
     modules.load_state_dict(tensors, strict=True, assign=True)
-    return modules, likelihoods, None if errors is None else ValidationErrors.restore(errors, place)
+    return modules, likelihoods, found
+
+
+def _restore_errors(rows: int, errors: Tensor, path: Path) -> ValidationErrors:
+    try:
+        return ValidationErrors.restore(rows, errors)
+    except ValueError as error:
+        raise StorageError(f"{path}: {error} Export it again.") from error
 
 
 def _untied(module: nn.Module) -> nn.Module:
@@ -130,7 +144,7 @@ def _build_likelihood(described: Any, place: Path) -> Likelihood:
         raise StorageError(f"{place}: the likelihood {name} does not fit: {' '.join(str(error).split())}") from error
 
 
-def _digest(weights: bytes, layers: Any, errors: Any) -> str:
-    """The SHA-256 of all that decides what decoders give; folders written earlier have no errors."""
-    decisive = layers if errors is None else [layers, errors]
+def _digest(weights: bytes, layers: Any, rows: int | None) -> str:
+    """The SHA-256 of all that decides what decoders give; folders written earlier have no validation rows."""
+    decisive = layers if rows is None else [layers, rows]
     return hashlib.sha256(weights + json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -1,13 +1,13 @@
 """Thresholds for outliers, found on the reconstruction errors of validation rows."""
 
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
+import torch
 from torch import Tensor
 
-from aepretrain.errors import ConfigError, StorageError
+from aepretrain.errors import ConfigError
 from aepretrain.results.records import shown
 
 CONTAMINATION = 0.01
@@ -64,21 +64,17 @@ class ValidationErrors:
         return cls(len(ordered), tuple(ordered[rank - 1] for rank in _ranks(len(ordered))))
 
     @classmethod
-    def restore(cls, plain: Any, place: Path) -> Self:
-        """Build them from plain values.
+    def restore(cls, rows: int, errors: Tensor) -> Self:
+        """Build them from what :meth:`tensor` gives, and the number of rows.
 
         Raises:
-            StorageError: If the values are others than :meth:`plain` gives.
+            ValueError: If they are no errors of so many rows, in order of size.
         """
-        try:
-            return cls(**plain)
-        except (TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise StorageError(f"{place}: decoder.validation_errors do not fit: {reason} Export it again.") from error
+        return cls(rows, tuple(errors.tolist()))
 
-    def plain(self) -> dict[str, Any]:
-        """Plain values for ``config.json``."""
-        return {**asdict(self), "errors": list(self.errors)}
+    def tensor(self) -> Tensor:
+        """The errors that are kept, float64, shape ``(min(N, MOST),)``."""
+        return torch.tensor(self.errors, dtype=torch.float64)
 
     def threshold(self, contamination: float = CONTAMINATION) -> float:
         """The error above which a row is an outlier, in nats.

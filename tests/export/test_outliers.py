@@ -5,9 +5,11 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from torch import nn
 
 import aepretrain as ae
+from aepretrain.export.decoders import _digest
 from aepretrain.export.outliers import MOST
 
 
@@ -68,19 +70,28 @@ def test_a_saved_autoencoder_knows_its_threshold(folder):
     assert 0 < loaded.is_outlier(raw, 0.1).sum() < 200
 
 
-def change(folder, **values):
+def change_rows(folder, rows):
     config = json.loads((folder / "config.json").read_text())
-    config["decoder"] |= values
+    config["decoder"]["validation_rows"] = rows
     (folder / "config.json").write_text(json.dumps(config))
 
 
-OTHER_ERRORS = [{"rows": 2, "errors": [1.0, 2.0]}, {"rows": 30}, "all", [1.0], {"rows": 0, "errors": []}]
+@pytest.mark.parametrize("rows", [29, 10**9, 0, -1, "all", True, [30], None])
+def test_another_number_of_validation_rows_is_refused(folder, rows):
+    change_rows(folder, rows)
+    with pytest.raises(ae.StorageError, match=r"config\.json|decoder\.safetensors"):
+        ae.load_autoencoder(folder)
 
 
-@pytest.mark.parametrize("value", OTHER_ERRORS)
-def test_errors_that_were_changed_are_refused(folder, value):
-    change(folder, validation_errors=value)
-    with pytest.raises(ae.StorageError, match=r"config\.json"):
+@pytest.mark.parametrize("wrong", [lambda x: x.flip(0), lambda x: x * math.nan, lambda x: x[1:], lambda x: x.float()])
+def test_errors_that_are_none_are_refused_though_the_digest_fits(folder, wrong):
+    path = folder / "decoder.safetensors"
+    tensors = load_file(path)
+    path.write_bytes(save({**tensors, "validation_errors": wrong(tensors["validation_errors"]).contiguous()}))
+    config = json.loads((folder / "config.json").read_text())
+    config["decoder"]["sha256"] = _digest(path.read_bytes(), config["decoder"]["layers"], 30)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ae.StorageError, match=r"decoder\.safetensors"):
         ae.load_autoencoder(folder)
 
 
