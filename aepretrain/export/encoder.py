@@ -185,6 +185,7 @@ def _load(folder: Path, *, transform: bool) -> Encoder:
         config["code_shape"],
         columns=columns,
         class_names=classes,
+        preprocessing=str(config.get("preprocessing", "")) if transform else "",
         provenance=provenance if isinstance(provenance := config.get("provenance"), dict) else None,
     ).eval()
 

@@ -171,7 +171,7 @@ def describe_network(
         "type": str(dtype).removeprefix("torch."),
         "in_shape": list(encoder.in_shape if preprocessing else encoder.scaled_shape),
         "columns": taken,
-        "preprocessing": transform.words,
+        "preprocessing": encoder.preprocessing,
         "output": output,
         "code_shape": list(encoder.code_shape),
         "classes": encoder.class_names if output == "probability" else None,

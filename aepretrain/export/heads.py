@@ -32,6 +32,7 @@ def with_outputs(head: Head, like: Encoder) -> Encoder:
         like.code_shape,
         columns=like.columns,
         class_names=like.class_names,
+        preprocessing=like.preprocessing,
         provenance=like.provenance,
     )
     outputs = [_in_units(head), nn.Softmax(dim=1)] if isinstance(head, Classifier) else [_in_units(head)]

@@ -23,6 +23,7 @@ class Encoder(nn.Module):
         code_shape: Shape of one code.
         columns: Names of the feature columns, in order; a column of lists holds several features. ``None`` if unnamed.
         class_names: Names of the classes in the training data, in the order of their labels; ``None`` if unnamed.
+        preprocessing: Description of the transform; empty: its own.
         provenance: Origin of the weights, in plain values: data set, seed, metrics, versions.
 
     Example:
@@ -41,6 +42,7 @@ class Encoder(nn.Module):
         *,
         columns: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        preprocessing: str = "",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -50,6 +52,7 @@ class Encoder(nn.Module):
         self.code_shape = tuple(code_shape)
         self.columns = None if columns is None else list(columns)
         self.class_names = None if class_names is None else list(class_names)
+        self.preprocessing = preprocessing or transform.words
         self.provenance = dict(provenance or {})
 
     @property
@@ -95,8 +98,16 @@ class Encoder(nn.Module):
         like = next(self.parameters(), torch.zeros(0))
         with torch.no_grad():
             h = layers(torch.zeros(1, *self.scaled_shape, dtype=like.dtype, device=like.device))
-        names = {"columns": self.columns, "class_names": self.class_names, "provenance": self.provenance}
-        return Encoder(transform, layers, in_shape, h.shape[1:], **names).eval()  # type: ignore[arg-type]
+        return Encoder(
+            transform,
+            layers,
+            in_shape,
+            h.shape[1:],
+            columns=self.columns,
+            class_names=self.class_names,
+            preprocessing=self.preprocessing if transform is self.transform else "",
+            provenance=self.provenance,
+        ).eval()
 
     def preprocess(self, raw: Tensor) -> Tensor:
         """Scale raw values ``(B, *in_shape)`` of any dtype, as the layers take them: ``(B, *scaled_shape)``."""

@@ -17,7 +17,7 @@ class Parity:
     """How far the outputs of two networks lie apart.
 
     Args:
-        largest: Largest difference of a value; NaN if only one of two values is finite.
+        largest: Largest difference of a value; infinite or NaN if only one of two values is finite.
         scale: Largest finite value of the outputs, at least 1.
         rows: Number of rows.
         batches: Batch sizes.

@@ -31,6 +31,7 @@ def write_folder(network: Encoder | StackedAutoencoder, path: str | Path) -> Non
         transform=encoder.transform,
         columns=encoder.columns,
         classes=encoder.class_names,
+        preprocessing=encoder.preprocessing,
         provenance=encoder.provenance,
         decoders=None if stack is None else list(zip(stack.decoders, stack.likelihoods, strict=True)),
         validation_errors=None if stack is None else stack.validation_errors,

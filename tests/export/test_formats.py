@@ -271,6 +271,7 @@ def test_the_network_of_a_head_gives_its_probabilities_or_values():
 def test_a_folder_keeps_decoders_names_and_provenance(tmp_path):
     encoder = dense()
     encoder.columns, encoder.class_names, encoder.provenance = list("abcd"), ["x", "y"], {"seed": 7}
+    encoder.preprocessing = "grey values"
     decoders = [(nn.Linear(3, 4), ae.Gaussian()), (nn.Linear(2, 3), ae.Gaussian())]
     errors = ae.ValidationErrors.of(torch.arange(1.0, 200))
     whole = ae.StackedAutoencoder(encoder, *zip(*decoders, strict=True), validation_errors=errors)
@@ -280,3 +281,4 @@ def test_a_folder_keeps_decoders_names_and_provenance(tmp_path):
     assert again.threshold() == whole.threshold()
     found = again.encoder
     assert (found.columns, found.class_names, found.provenance) == (list("abcd"), ["x", "y"], {"seed": 7})
+    assert found.preprocessing == "grey values"
