@@ -128,9 +128,9 @@ OWN = {
         Option(
             "--contamination",
             "SHARE",
-            "add a column outlier: whether the error of a row is larger than those of the validation rows of the run, "
-            "but for this share of them; of new rows like these, on average at most this share are marked (0.01 is "
-            "usual, and needs 99 validation rows)",
+            "add a column outlier: whether the error of a row exceeds a threshold that is found on the validation rows "
+            "of the run; of new rows like these, on average at most this share is marked (0.01 needs 99 validation "
+            "rows)",
         ),
         PRETRAINED,
         DEVICE,
