@@ -102,7 +102,7 @@ class StackedAutoencoder(nn.Module):
             raw: The raw values.
             h: Codes to reconstruct them from, ``(B, *code_shape)``; ``None``: the encoder's own.
         """
-        scaled = self.encoder.transform(raw)
+        scaled = self.encoder.preprocess(raw)
         return self.likelihood(scaled, self.outputs(self.encoder.code(scaled) if h is None else h))
 
     def threshold(self, contamination: float = CONTAMINATION) -> float:
@@ -129,7 +129,7 @@ class StackedAutoencoder(nn.Module):
 
     def error_per_feature(self, raw: Tensor) -> Tensor:
         """The part of each feature in :meth:`error`, in nats, shape ``(B, D)``."""
-        scaled = self.encoder.transform(raw)
+        scaled = self.encoder.preprocess(raw)
         return self.likelihood.per_feature(scaled, self.outputs(self.encoder.code(scaled)))
 
 
