@@ -12,10 +12,11 @@ from aepretrain.data.columns import Column
 from aepretrain.data.table_transform import TableTransform
 from aepretrain.export.formats import FILES
 from aepretrain.export.parity import compare_outputs
+from aepretrain.sklearn import GreedyEncoder
 from tests.support.coders import ConvCoder
 
 N = 40
-BITWISE = ("state dict", "safetensors", "pt2", "pickle", "hub folder")
+BITWISE = ("state dict", "safetensors", "pt2", "pickle", "hub folder", "scikit-learn")
 COLUMNS = [Column("mass", "numeric", missing=True), Column("island", "category", ("a", "b", "c")), Column("x", "date")]
 
 
@@ -49,6 +50,9 @@ def ways_out(again, encoder, folder, raw, monkeypatch):
     download = SimpleNamespace(snapshot_download=lambda repo, **more: folder / "folder")
     monkeypatch.setitem(sys.modules, "huggingface_hub", download)
     yield "hub folder", ae.load_encoder("hf:owner/name")
+    if not isinstance(encoder.transform, TableTransform):  # whose rows an estimator takes as a frame with text
+        estimator = GreedyEncoder.from_run(folder / "folder")
+        yield "scikit-learn", lambda rows: torch.from_numpy(estimator.transform(rows.flatten(1).numpy()))
 
 
 @pytest.mark.parametrize("make", [of_a_table, of_pictures])

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import wandb
@@ -13,6 +14,7 @@ from torch import nn
 
 import aepretrain as ae
 from aepretrain.export.places import FILES
+from aepretrain.sklearn import GreedyEncoder
 from aepretrain.tracking.wandb_run import artifact_name
 
 LAYERS, DECODERS = nn.Sequential(nn.Linear(4, 2)), [(nn.Linear(2, 4), ae.Gaussian())]
@@ -65,6 +67,12 @@ def test_an_encoder_goes_to_a_repository_and_comes_back_the_same(hub):
     for place in ("hf:owner/name", "hf:owner/name@v1"):
         assert torch.equal(ae.load_encoder(place)(X), LAYERS(X))
         assert torch.equal(ae.load_autoencoder(place).reconstruct(X), DECODERS[0][0](LAYERS(X)))
+
+
+def test_the_estimator_takes_a_repository_too(hub):
+    save("hf:owner/name")
+    codes = GreedyEncoder.from_run("hf:owner/name").transform(X.numpy())
+    assert np.array_equal(codes, LAYERS(X).detach().numpy())
 
 
 def test_a_repository_is_read_as_strictly_as_a_folder(hub):
