@@ -158,7 +158,7 @@ def _identify_warm_start(settings: Namespace) -> None:
     if (found := warm_start_of(settings)) is not None and found.sha256 is None:
         resumed = settings.get("resume")
         found = found.found_in(resumed and Path(resumed))
-        settings.warm_start_sha256 = found.digest
+        settings.warm_start_sha256 = found.identify()
 
 
 def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:

@@ -68,8 +68,7 @@ class WarmStart:
             return self
         return replace(self, copy=out / KEPT)
 
-    @property
-    def digest(self) -> str:
+    def identify(self) -> str:
         """The SHA-256 of the encoder of the run, which identifies its weights and its preprocessing.
 
         Raises:
@@ -96,11 +95,11 @@ class WarmStart:
             data: The data of the new run; they are read again if they were read before.
 
         Raises:
-            ConfigError: If the directory is no pretrained run, or the data are scaled by another rule.
-            DataError: If examples have another shape, or other columns.
+            ConfigError: If the directory is no pretrained run, or the data have other columns or examples of another
+                shape, or are scaled by another rule.
             StorageError: If the encoder is damaged.
         """
-        assert self.digest
+        self.identify()
         encoder = load_encoder(self.folder / ENCODER)
         for name, theirs, ours in (
             ("columns", encoder.columns, data.columns),
@@ -126,7 +125,7 @@ class WarmStart:
             ConfigError: If a layer does not fit; the message names it.
             StorageError: If a file of the run is damaged.
         """
-        digest, stages = self.digest, layer_stages(self.folder)
+        digest, stages = self.identify(), layer_stages(self.folder)
         most = min(len(stages), len(stack.layers))
         if (count := self.layers or most) > most:
             raise ConfigError(
