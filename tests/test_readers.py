@@ -30,7 +30,8 @@ from aepretrain.storage.weight_files import read_weights
 from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.tracking.metrics_file import read_metrics
 from aepretrain.training.recovery.checkpoints import read_checkpoint
-from aepretrain.training.recovery.run_state import RECORD, WEIGHTS, RunState, read_stage_record
+from aepretrain.training.recovery.run_state import RECORD, WEIGHTS, RunState
+from aepretrain.training.recovery.stage_files import read_stage_record
 from tests.support.fuzzing import ANYTHING, any_file, as_json, changed, damaged, fuzz, refusal
 from tests.support.records import LAYER, write_config
 

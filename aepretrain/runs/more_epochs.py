@@ -7,7 +7,7 @@ from aepretrain.errors import ConfigError
 from aepretrain.processes import is_first_process
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import Experiment
-from aepretrain.training.recovery.run_state import RunState, StageFiles
+from aepretrain.training.recovery.run_state import RunState
 
 STAGE = "classifier"
 
@@ -83,5 +83,5 @@ def reopen(out: Path) -> None:
     """Record that fine-tuning of a finished run goes on. From here on, ``fit --resume`` resumes the run."""
     if is_first_process():
         state = RunState(out)
-        StageFiles(out, STAGE).reopen()
+        state.reopen(STAGE)
         state.set_status("stopped")

@@ -20,7 +20,8 @@ from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.run import WarmStarted
 from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.storage.guard import inside, open_regular
-from aepretrain.training.recovery.run_state import STATE, WEIGHTS, StageFiles, layer_stages
+from aepretrain.training.recovery.run_state import STATE, WEIGHTS, layer_stages
+from aepretrain.training.recovery.stage_files import StageFiles
 
 KEPT = "warm_start"
 """Folder of a run directory with what the run began from, in the files and folders of the other run."""

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from aepretrain.errors import ConfigError
 from aepretrain.training.devices import launched
 from aepretrain.training.options import OnNaN, Saving, TrainerOptions
-from aepretrain.training.recovery.run_state import StageFiles
+from aepretrain.training.recovery.stage_files import StageFiles
 
 LoggerFactory = Callable[[str], Sequence[Logger]]
 """Makes the loggers of a stage from its name."""

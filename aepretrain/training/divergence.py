@@ -11,7 +11,7 @@ from aepretrain.processes import is_first_process
 from aepretrain.storage.files import write_atomically
 from aepretrain.training.chunks import Chunk
 from aepretrain.training.devices import gather
-from aepretrain.training.recovery.run_state import StageFiles
+from aepretrain.training.recovery.stage_files import StageFiles
 
 ADVICE = "Lower the learning rate of this stage, or look for extreme values in the data."
 

@@ -34,8 +34,9 @@ from aepretrain.training.options import StageSettings
 from aepretrain.training.out_of_memory import memory_advice
 from aepretrain.training.progress import StageProgress
 from aepretrain.training.recovery.checkpoints import Checkpoints, SavePoints
-from aepretrain.training.recovery.run_state import StageFiles, check_name
+from aepretrain.training.recovery.run_state import check_name
 from aepretrain.training.recovery.signals import stop_if_asked
+from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.state import TrainingState, check_count
 from aepretrain.training.stock import FirstCheck, TrainerFactory, train_by_lightning
 from aepretrain.training.validation import validate

@@ -29,7 +29,7 @@ from aepretrain.ensembles.train import reason_impossible, reason_not_faster
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import TrainerOptions
-from aepretrain.training.recovery.run_state import StageFiles
+from aepretrain.training.recovery.stage_files import StageFiles
 from tests.ensembles.test_autoencoders import SEEDS, assert_ends_alike, contexts
 from tests.ensembles.test_autoencoders import table as rows_of
 

@@ -30,7 +30,8 @@ from aepretrain.tracking.metrics_file import MetricsFile, read_metrics
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun
 from aepretrain.training.recovery.checkpoints import read_checkpoint
-from aepretrain.training.recovery.run_state import RunState, StageFiles, read_stage_record
+from aepretrain.training.recovery.run_state import RunState
+from aepretrain.training.recovery.stage_files import StageFiles, read_stage_record
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes in folders")]
 

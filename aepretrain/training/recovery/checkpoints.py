@@ -20,8 +20,9 @@ from aepretrain.storage.json_files import reason_of
 from aepretrain.storage.plain_values import plain
 from aepretrain.training.divergence import check_weights
 from aepretrain.training.options import Saving
-from aepretrain.training.recovery.run_state import LAST, PREVIOUS, StageFiles
+from aepretrain.training.recovery.run_state import LAST, PREVIOUS
 from aepretrain.training.recovery.signals import received, words
+from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.state import TrainingState
 
 BYTES_PER_VALUE = 4

@@ -21,7 +21,8 @@ from aepretrain.training.acceleration import products
 from aepretrain.training.options import Saving, StageSettings
 from aepretrain.training.recovery import checkpoints, signals
 from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact, read_checkpoint
-from aepretrain.training.recovery.run_state import LAST, PREVIOUS, RunState, StageFiles
+from aepretrain.training.recovery.run_state import LAST, PREVIOUS, RunState
+from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.stage import train_stage
 from tests.support.variants import VARIANTS, make
 from tests.support.watching import before_chunks
