@@ -89,6 +89,7 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
         epochs, batch_size, _ = experiment.pretrain.of_layer(k, len(stack.layers))
         parameters.append(_count(layer))
         shape = f"{figures.shape(layer.in_shape)} > {figures.shape(layer.code_shape)}"
+        epochs = 0 if k < experiment.pretrain.freeze_layers else epochs
         rows.append(_plan_of_stage(stage, shape, parameters[-1], epochs, batch_size, facts.unlabelled))
     if experiment.has_classifier:
         classifier = experiment.build_classifier(stack.encoder)

@@ -53,6 +53,13 @@ def _plans(config: Mapping[str, Any], data: DataFacts | None, *, several: bool) 
     control, grid = config.get("control") or {}, (config.get("compare") or {}).get("grid")
     if control.get("layers"):
         parts += [heading("Plan of the control network"), plan_table(control, data, several=several)]
+    if source := config.get("warm_start"):
+        parts.append(
+            paragraph(
+                f"The layers begin with those of {source}, whose encoder has the SHA-256 "
+                f"{config.get('warm_start_sha256')}, and the data are scaled as there."
+            )
+        )
     if grid and several and _has_classes(data):
         tried = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in grid.items())
         parts.append(paragraph(f"Tried for every arm and label budget, and chosen on validation data: {tried}."))
@@ -75,7 +82,10 @@ def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bo
             f"layer {k + 1}",
             _describe(layer),
             _examples(None if data is None else data.unlabelled, "unlabelled") if k == 0 else f"codes of layer {k}",
-            *(_of_layer(pretrain.get(name), k) for name in ("epochs", "batch_size", "patience")),
+            *(
+                "frozen" if name == "epochs" and _is_frozen(pretrain, k) else _of_layer(pretrain.get(name), k)
+                for name in ("epochs", "batch_size", "patience")
+            ),
         )
         for k, layer in enumerate(layers)
     ]
@@ -94,6 +104,11 @@ def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bo
             ("classifier", words, "the label budgets" if several else _examples(labelled, "labelled"), *lengths)
         )
     return table(columns, [[cell.replace("None", "none") for cell in cells] for cells in rows], words=3)
+
+
+def _is_frozen(pretrain: Mapping[str, Any], k: int) -> bool:
+    lowest = pretrain.get("freeze_layers")
+    return isinstance(lowest, int) and k < lowest
 
 
 def _describe(layer: Mapping[str, Any]) -> str:

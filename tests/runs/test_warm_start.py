@@ -220,6 +220,17 @@ def test_the_resolved_config_gives_the_same_again_or_names_the_run_that_changed(
         away.rename(from_config / "old")
 
 
+def test_plan_and_report_show_where_the_layers_begin_and_what_is_frozen(from_config, capsys, quick_embeddings):
+    assert main(["validate", "--config", str(from_config / "new" / "config.yaml")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "-plain" in line]
+    assert [(row[0], row[-3], row[-1]) for row in rows] == [("00-plain", "0", "0"), ("01-plain", "3", "3")]
+    assert main(["report", str(from_config / "new")]) == 0
+    page = (from_config / "new" / "report.html").read_text()
+    (from_config / "new" / "report.html").unlink()
+    assert f"The layers begin with those of {from_config / 'old'}, whose encoder has the SHA-256" in page
+    assert page.count(">frozen<") == 1
+
+
 def test_a_comparison_cannot_begin_from_a_run(from_config, tmp_path, capsys):
     words = ["--config", str(from_config / "config.yaml"), "--warm_start", str(from_config / "old")]
     assert main(["compare", *words, "--out", str(tmp_path / "compared")]) == 2
