@@ -120,8 +120,9 @@ def _unknown_words(refusal: Refusal) -> str | None:
     option = found[1].split("=")[0]
     first, *rest = option.lstrip("-").split(".")
     if first in GROUPS and rest:
-        return f"{option} is not an option.{nearest(rest[0], accepted_keys(GROUPS[first]))}"
-    return f"{option} is not an option.{nearest_setting(first, option='--')}"
+        return f"{option} is not an option.{nearest(rest[0], accepted_keys(GROUPS[first]), before=f'--{first}.')}"
+    after = "".join(f".{key}" for key in rest)
+    return f"{option} is not an option.{nearest_setting(first, option='--', after=after)}"
 
 
 def _unknown_argument(refusal: Refusal) -> str | None:
@@ -143,7 +144,8 @@ def _unknown_argument(refusal: Refusal) -> str | None:
         )
         return f"{option} is no setting of {class_name}, but of {', '.join(having)}. {way}"
     keys = accepted_keys(known[class_name]) if class_name in known else []
-    return f"{option} is not an option here: {class_name} has no setting {name!r}.{nearest(name, keys)}"
+    near = nearest(name, keys, before=option.removesuffix(name) if option.startswith("--") else "")
+    return f"{option} is not an option here: {class_name} has no setting {name!r}.{near}"
 
 
 def _missing_argument(refusal: Refusal) -> str | None:

@@ -170,21 +170,35 @@ def known_classes(base: type) -> dict[str, type]:
     return found
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that a misspelt one resembles, as a sentence that begins with a space; else all of them."""
+def nearest(name: str, known: Iterable[str], *, before: str = "", after: str = "") -> str:
+    """The known name that a misspelt one resembles, as a sentence that begins with a space; else all of them.
+
+    Args:
+        name: The misspelt name.
+        known: The known names.
+        before: What stands before the name where it was given, such as ``--pretrain.``.
+        after: What stands behind it.
+
+    Example:
+        >>> nearest("epoch", ["batch_size", "epochs"], before="--pretrain.")
+        ' Did you mean --pretrain.epochs?'
+    """
     near = difflib.get_close_matches(str(name), known := list(known), n=1, cutoff=0.5)
     if near:
-        return f" Did you mean {near[0]}?"
+        return f" Did you mean {before}{near[0]}{after}?"
     return f" Known are {', '.join(sorted(known))}." if known else ""
 
 
-def nearest_setting(name: str, *, option: str = "", place: str = "", known: Sequence[str] = TOP_LEVEL) -> str:
+def nearest_setting(
+    name: str, *, option: str = "", place: str = "", after: str = "", known: Sequence[str] = TOP_LEVEL
+) -> str:
     """As :func:`nearest`, for a name at the top: a setting of a group that has exactly this name is meant.
 
     Args:
         name: The name that is none.
         option: What an option begins with, ``--``; empty for keys of a config.
         place: What all keys of the network begin with, such as ``control.``.
+        after: What stands behind the name where it was given.
         known: The names at the top.
 
     Example:
@@ -195,5 +209,5 @@ def nearest_setting(name: str, *, option: str = "", place: str = "", known: Sequ
     inside = [f"{group}.{name}" for group, cls in groups.items() if group in known and name in accepted_keys(cls)]
     inside += ["classifier.optimizer.lr"] if name in ("lr", "learning_rate") else []
     if not inside:
-        return nearest(name, known)
+        return nearest(name, known, before=option, after=after)
     return f" Did you mean {' or '.join(f'{option}{place}{key}' for key in inside)}?"

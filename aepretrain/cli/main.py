@@ -46,8 +46,7 @@ examples:
 
 options:
   -h, --help  this page; after a verb, its settings; --help-all: all of them
-  --version, --debug  the version; show the traceback of an error
-  --trust-module PKG  let configs name classes of a package of your own
+  --version, --debug, --trust-module PKG  version; tracebacks; configs may name classes of PKG
 exit: 0 done, 1 crash, 2 config, 3 data, 4 diverged, 5 storage, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM
 """
 

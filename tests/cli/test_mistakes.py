@@ -76,8 +76,7 @@ MISTAKES = {
     "validate --config one.yaml --data.root flat": "--data.root is no setting of Digits, but of CIFAR10, FashionMNIST, "
     f"ImageFolder, MNIST, ParquetFolder, Table. {PICTURES}",
     "validate --config one.yaml --data.lables 4": "--data.lables is not an option here: Digits has no setting "
-    "'lables'. "
-    "Did you mean labels?",
+    "'lables'. Did you mean --data.labels?",
     "validate --config one.yaml --data.labels many": "data.labels must be a whole number or null, but is many. "
     + DEFAULT,
     "validate --config table.csv": f"the config table.csv must hold keys and values, but holds text. If it is data: "
@@ -122,7 +121,7 @@ MISTAKES = {
     "Give it, "
     "as in --classifier.scheduler.step_size VALUE.",
     "validate --config one.yaml --classifier.optimizer.lrr 1": "--classifier.optimizer.lrr is not an option here: Adam "
-    "has no setting 'lrr'. Did you mean lr?",
+    "has no setting 'lrr'. Did you mean --classifier.optimizer.lr?",
     "compare --config one.yaml": "--out is missing. Give it, as in --out VALUE.",
     "validate --config one.yaml --layers.coder.features 5": "--layers.coder.features does not tell which of the layers "
     "it is of. Give its number, from 0: --layers.0.coder.features is of the first, --layers.1.coder.features of the "
@@ -133,8 +132,7 @@ MISTAKES = {
     "validate --config one.yaml --layers.2.coder.features 5": "--layers.2.coder.features names number 2 of the layers, "
     "but they are numbered from 0 to 1. Add it to the list in a config.",
     "validate --config one.yaml --layers.0.coder.featurs 5": "--layers.0.coder.featurs is not an option here: "
-    "Dense has "
-    "no setting 'featurs'. Did you mean features?",
+    "Dense has no setting 'featurs'. Did you mean --layers.0.coder.features?",
     "validate --config one.yaml --layers.0.coder.features x": "layers.0.coder.features must be a whole number, but is "
     f"x. {DEFAULT}",
     "validate --config one.yaml --layers.0.coder.features": "--layers.0.coder.features needs a value after it. Give "

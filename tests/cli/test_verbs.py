@@ -406,11 +406,14 @@ def test_the_data_folder_of_the_environment_is_written_into_the_resolved_config(
 
 BAD_WORDS = {
     "verb": (["fitt"], "'fitt' is not a verb of aepretrain. Did you mean fit?"),
-    "option": (["fit", "--fintune.epochs", "5"], "--fintune.epochs is not an option. Did you mean finetune?"),
-    "abbreviation": (["fit", "--finetune.epoch", "5"], "--finetune.epoch is not an option. Did you mean epochs?"),
+    "option": (["fit", "--fintune.epochs", "5"], "--fintune.epochs is not an option. Did you mean --finetune.epochs?"),
+    "abbreviation": (
+        ["fit", "--finetune.epoch", "5"],
+        "--finetune.epoch is not an option. Did you mean --finetune.epochs?",
+    ),
     "option of the data": (
         ["fit", "--data.lables", "5"],
-        "--data.lables is not an option here: Digits has no setting 'lables'. Did you mean labels?",
+        "--data.lables is not an option here: Digits has no setting 'lables'. Did you mean --data.labels?",
     ),
     "class": (["fit", "--data", "MNISTT"], "data: there is no DataModule called 'MNISTT'. Did you mean MNIST?"),
     "layer": (
