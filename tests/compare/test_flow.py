@@ -154,6 +154,25 @@ def test_seeds_at_once_are_told_by_their_numbers(tmp_path, capsys):
     assert order == [(arm, labels, seed) for arm, labels in groups for seed in ("0", "1")]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "together"),
+    [([1, 2], [("all", "0"), ("all", "1"), ("30", "0")]), ([1, 1], [("30", "0"), ("all", "0")])],
+)
+def test_a_budget_of_one_seed_is_run_after_those_that_are_trained_at_once(seeds, together, tmp_path, capsys):
+    comparison = Comparison(arms=["random"], seeds=seeds, labels=[30, None], baselines=[])
+    compare(small_experiment(), comparison, tmp_path / "out", vectorize="on")
+    order = [(match["labels"], match["seed"]) for line in lines(capsys) if (match := ROW.fullmatch(line))]
+    assert order == together
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "data.json", "results.csv", "runs", "summary.json"
+    ]  # fmt: skip
+
+
+def test_one_seed_is_pretrained_as_ever(tmp_path, capsys):
+    compare(small_experiment(), replace(TWO_ARMS, seeds=1), tmp_path, vectorize="on")
+    assert [line for line in lines(capsys) if line.startswith("pretraining")] == ["pretraining seed 0 finished"]
+
+
 def test_what_stands_against_seeds_at_once_is_told_once(tmp_path, capsys):
     comparison = Comparison(arms=["pretrained", "random"], seeds=2, labels=[30], baselines=[])
     compare(small_experiment(on_nan="skip"), comparison, tmp_path, vectorize="auto")
@@ -193,6 +212,11 @@ GRID = {"grid": {"finetune.epochs": [1, 2]}}
         (LONGER, Workers(), r"compare\.longer_by seconds needs the time of each seed by itself\. Use steps, or --v"),
         ({**LONGER, "longer_by": "steps"}, Workers(), None),
         ({"longer_by": "seconds"}, Workers(), None),
+        (
+            {**LONGER, "arms": ["random", "random-longer"]},
+            Workers(),
+            r"compare\.longer_by seconds needs the time of each seed by itself\. Use steps, or --v",
+        ),
         (
             GRID,
             Workers(),
