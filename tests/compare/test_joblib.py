@@ -55,6 +55,7 @@ class Cluster(Workers):
 
 @pytest.mark.parametrize(("shared", "jobs_at_once"), [(Workers(3), 3), (Cluster(3, "dask", "tcp://a:1"), -1)])
 def test_joblib_is_asked_for_answers_as_they_come_and_starts_deaf_to_ctrl_c(shared, jobs_at_once, in_turn):
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     def work(job):
@@ -101,6 +102,7 @@ def test_no_job_is_begun_after_a_signal(in_turn):
         return job
 
     in_turn.setattr(workers, "signal_workers", done.append)
+    in_turn.setattr(workers, "_in_worker", lambda work, job, name, master: work(job))
     with pytest.raises(StoppedError, match="stopped by SIGTERM with its workers"):
         list(Workers(2).run(work, [1, 2]))
     assert done == [1, signal.SIGKILL]
