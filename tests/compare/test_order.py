@@ -58,7 +58,7 @@ def row_of(cell):
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     """Makes a bench whose clock moves on by ten seconds per look at it."""
-    looks = iter(range(0, 10_000, 10))
+    looks = iter(range(5_000, 15_000, 10))
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(looks)))
     (tmp_path / "runs").mkdir()
     trial = Trial(small_experiment(), small_experiment(wide_layer))
@@ -117,12 +117,23 @@ def test_finished_cells_are_counted_and_neither_run_nor_pretrained_for(bench, ca
 
 def test_the_table_and_the_summary_hold_what_is_known(bench, capsys, monkeypatch):
     quick, written, write_rows = bench({"arms": ["random"], "seeds": 3}), [], module.write_rows
-    monkeypatch.setattr(module, "write_rows", lambda path, rows: written.append(len(rows)) or write_rows(path, rows))
+    monkeypatch.setattr(
+        module, "write_rows", lambda path, rows: written.append((path.name, len(rows))) or write_rows(path, rows)
+    )
     compare(quick, capsys)
-    assert written == [1, 2, 3, 3]
+    assert written == [("results.csv", count) for count in (1, 2, 3, 3)]
     summary = json.loads((quick.runs.parent / "summary.json").read_text())
     assert summary["budgets"][0]["arms"]["random"]["mean"] == pytest.approx(0.11)
     assert not (quick.runs.parent / "report.html").exists()
+
+
+def test_finished_cells_that_are_not_named_are_told(bench, capsys):
+    quick = bench({"arms": ["random"], "seeds": 1})
+    for name in ("random-9-seed0", "random-all-seed0"):
+        (quick.runs / name).mkdir()
+        (quick.runs / name / "row.json").touch()
+    _, said, _ = compare(quick, capsys)
+    assert "now (random-9-seed0): left out of results.csv, the summary and the report" in " ".join(said)
 
 
 def test_seeds_at_once_come_first_arm_by_arm_and_what_is_left_seed_by_seed(bench, capsys):
