@@ -3,7 +3,8 @@
 import csv
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import aepretrain.compare as module
 from aepretrain.compare import Bench, Comparison, Trial, Workers
 from aepretrain.results.cell import CellResult
+from aepretrain.results.comparison import ComparisonResult
 from tests.support.comparisons import small_experiment, wide_layer
 
 ROW = re.compile(r"(\d+/\d+)  (.*) labels  seed (\d)  validation 50\.00%  test (\d\d)\.00%(?:  about (.*) left)?")
@@ -120,11 +122,39 @@ def test_the_table_and_the_summary_hold_what_is_known(bench, capsys, monkeypatch
     monkeypatch.setattr(
         module, "write_rows", lambda path, rows: written.append((path.name, len(rows))) or write_rows(path, rows)
     )
-    compare(quick, capsys)
+    (quick.runs / "together.json").touch()
+    monkeypatch.setattr(module, "run_warnings", lambda out: [f"of {out.name}"])
+    told, out = [], quick.runs.parent
+    found = module._run_missing(quick, out, Workers(), "off", told.append)
+    assert told == [found]
+    assert found.warnings == (f"of {out.name}",)
+    assert ComparisonResult.read(out / "summary.json") == found
     assert written == [("results.csv", count) for count in (1, 2, 3, 3)]
-    summary = json.loads((quick.runs.parent / "summary.json").read_text())
+    assert not list(quick.runs.iterdir())
+    summary = json.loads((out / "summary.json").read_text())
     assert summary["budgets"][0]["arms"]["random"]["mean"] == pytest.approx(0.11)
-    assert not (quick.runs.parent / "report.html").exists()
+    assert not (out / "report.html").exists()
+
+
+def test_the_report_is_drawn_at_the_end_if_it_is_asked_for(bench, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module, "draw_report", lambda write, out: drawn.append((write, out)))
+    for report in (False, True):
+        quick = replace(bench({"arms": ["random"], "seeds": 1}), trials=[Trial(small_experiment(report=report))])
+        compare(quick, capsys)
+    assert drawn == [(module.write_comparison_report, quick.runs.parent)]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_bench_of_a_comparison_is_set_up_in_its_directory(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment, trial = small_experiment(), Trial(small_experiment(), settings={"lr": 1})
+    found = module._set_up(experiment, Comparison(seeds=1), Path("out"), None, [trial] if given else [])
+    assert found.runs == tmp_path / "out" / "runs"
+    assert found.runs.is_dir()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["data.json", "runs"]
+    assert found.data == experiment.data.fingerprint()
+    assert found.trials == ([trial] if given else [Trial(experiment)])
 
 
 def test_finished_cells_that_are_not_named_are_told(bench, capsys):
