@@ -64,6 +64,7 @@ def test_the_facts_of_a_cell_name_its_arm_seed_labels_and_encoder(tmp_path, monk
 
     monkeypatch.setattr(comparison, "open_run", watched)
     bench = small_bench(tmp_path)
+    assert bench.tracking.loggers == ()
     bench.run(Cell("pretrained", 1, 30))
     bench.run(Cell("random", 0, None))
     own = {"arm": "pretrained", "seed": 1, "labels": 30}

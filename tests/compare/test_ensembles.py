@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.optim import LBFGS, SGD
 
-from aepretrain import Arrays, Classifier, ConfigError, DenoisingAutoencoder, Dense, load_encoder
-from aepretrain.compare import Cell
+from aepretrain import Arrays, Classifier, ConfigError, DenoisingAutoencoder, Dense, DivergedError, load_encoder
+from aepretrain.compare import Cell, Trial
 from aepretrain.compare.ensembles import (
     finetune_seeds,
     pretrain_seeds,
@@ -181,6 +181,10 @@ def test_seeds_that_diverge_at_once_are_left_to_be_run_alone(tmp_path, capsys):
     experiments = seeds(classifier=partial(Classifier, optimizer=STEEP))
     assert finetune_seeds(experiments, folders, [None, None]) is None
     assert f"{DIVERGED}classifier: the loss of epoch" in capsys.readouterr().out
+    bench, cells = small_bench(tmp_path, trials=[Trial(experiments[0])]), [Cell("random", seed, 30) for seed in (0, 1)]
+    assert bench.run_many(cells) == []
+    with pytest.raises(DivergedError, match=r"^classifier: val/loss of epoch 0 is nan"):
+        bench.run(cells[0])
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
