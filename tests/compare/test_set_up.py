@@ -61,7 +61,8 @@ def test_every_division_that_is_used_is_drawn_once_per_budget(splits, drawn, mon
 
 def test_the_budgets_are_those_of_the_data_of_the_trials(tmp_path):
     trial = Trial(small_experiment(data=Poor(X[:60], Y[:60], split_seed=1)))
-    with pytest.raises(DataError, match=r"^compare\.labels 30, seed 1: "):
+    message = r"^compare\.labels 30, seed 1: compare\.labels 30 are too many\. Lower compare\.labels\.$"
+    with pytest.raises(DataError, match=message):
         module.check_comparison(small_experiment(), TWO_ARMS, None, [trial])
     module.check_comparison(trial.experiment, TWO_ARMS, None, [Trial(small_experiment())])
 
