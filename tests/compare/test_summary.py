@@ -188,6 +188,22 @@ def test_the_ends_of_the_ranges_are_taken():
     assert Comparison(margin=99.9, seeds=1).most_seeds == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "default"),
+    [
+        ({}, True),
+        ({"margin": 2.0, "splits": "fixed"}, True),
+        ({"seeds": 4}, False),
+        ({"labels": [50]}, False),
+        ({"arms": ["random"]}, False),
+        ({"baselines": ["knn"]}, False),
+        ({"grid": {"finetune.epochs": [1, 2]}}, False),
+    ],
+)
+def test_the_cells_of_a_config_without_a_comparison_are_the_default_ones(options, default):
+    assert Comparison(**options).has_default_cells is default
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_control_is_needed_by_its_arms_alone(arm):
     assert Comparison(arms=[arm]).has_control == arm.startswith("control")
