@@ -42,7 +42,7 @@ class PairedDifference:
 
 
 def paired_difference(
-    a: Sequence[float], b: Sequence[float], *, questions: int = 1, examples: int | None = None
+    a: Sequence[float], b: Sequence[float], *, questions: int = 1, examples: int | None = None, least: float = 0.0
 ) -> PairedDifference:
     r"""Mean difference of paired values with 95 % intervals.
 
@@ -57,11 +57,15 @@ def paired_difference(
 
     .. math:: \sqrt{p (1 - p) / N}, \qquad p = \max(|\bar d|, 1 / N)
 
+    For values that are no accuracies, ``least`` is the standard error of a difference due to the finite test set, such
+    as that of :func:`~aepretrain.results.regression_statistics.r2_difference_error`.
+
     Args:
         a: One value per pair.
         b: The value of the same pair under the other condition.
         questions: Number m of differences that are asked for together, such as that of label budgets.
         examples: Number N of test examples, if the values are accuracies on them; ``None``: they are not.
+        least: Least :math:`s_d` of values that are no accuracies; NaN if it is not known, which leaves no interval.
 
     Raises:
         ValueError: If the sequences are empty or differ in length.
@@ -83,7 +87,8 @@ def paired_difference(
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n, mean = len(differences), float(differences.mean())
     std = float(differences.std(ddof=1)) if n > 1 else math.nan
-    least = 0.0 if examples is None else sampling_error(abs(mean), examples)
+    least = least if examples is None else sampling_error(abs(mean), examples)
+    least = math.inf if math.isnan(least) else least
     single, joint = (_half_width(max(std, least), n, alpha) for alpha in (0.05, 0.05 / questions))
     resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_SAMPLES, n)).mean(axis=1)
     low, high = np.quantile(resampled, (0.025, 0.975))
@@ -123,8 +128,8 @@ def sampling_error(accuracy: float, examples: int) -> float:
     return math.sqrt(p * (1 - p) / examples)
 
 
-def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -> str:
-    """One-sentence verdict on whether pretraining helps, from differences of accuracies (fractions).
+def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0, points: str = "points") -> str:
+    """One-sentence verdict on whether pretraining helps, from differences of accuracies or R² (fractions).
 
     An interval above or below zero answers the question. One that spans zero says that there is no difference only if
     it lies within the margin; a wider one leaves the question undecided.
@@ -133,6 +138,7 @@ def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -
         difference: Pretrained minus random.
         labels: The label budget as text, such as ``100 labels``.
         margin: Largest difference that counts as none, in points.
+        points: What hundredths of the values are called.
 
     Example:
         >>> verdict(paired_difference([0.93, 0.94, 0.94], [0.90, 0.90, 0.90]), "100 labels")
@@ -146,7 +152,7 @@ def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -
         seeds = "1 seed is" if difference.pairs == 1 else f"{difference.pairs} seeds are"
         return f"cannot tell at {labels}: {seeds} too few, at least {MIN_SEEDS} are needed"
     mean, low, high = (100 * value for value in (difference.mean, *difference.interval))
-    figures = f"{mean:+.1f} points [{low:.1f}, {high:.1f}] at {labels}"
+    figures = f"{mean:+.1f} {points} [{low:.1f}, {high:.1f}] at {labels}"
     if low > 0:
         return f"helps: {figures}, {difference.wins} of {difference.pairs} seeds{_not_jointly(difference)}"
     if high < 0:
@@ -154,7 +160,7 @@ def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -
     if -margin <= low and high <= margin:
         return f"no difference seen: {figures}"
     seeds = f"mean {mean:+.1f} over {difference.pairs} seeds"
-    return f"undecided: between {low:+.1f} and {high:+.1f} points at {labels}, {seeds}"
+    return f"undecided: between {low:+.1f} and {high:+.1f} {points} at {labels}, {seeds}"
 
 
 def _not_jointly(difference: PairedDifference) -> str:
