@@ -170,7 +170,8 @@ def _name_modes(settings: Namespace, built: Namespace) -> None:
         key = f"{prefix}classifier.scheduler"
         is_plateau = str(getattr(settings[key], "class_path", "")).endswith(".ReduceLROnPlateau")
         if is_plateau and "mode" not in settings[f"{key}.init_args"]:
-            settings[f"{key}.init_args.mode"] = head.monitors.get(network.finetune.monitor, head.mode)
+            mode = head.monitors.get(network.finetune.monitor, head.mode)
+            settings[f"{key}.init_args"] = Namespace(mode=mode, **vars(settings[f"{key}.init_args"]))
 
 
 def _experiment(built: Namespace, network: Namespace) -> Experiment:

@@ -141,14 +141,7 @@ class Bench:
             measured = run_interruptibly(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
             if measured.predictions is not None:
                 measured.predictions.write(folder)
-            row = CellResult(
-                cell.arm,
-                cell.seed,
-                cell.budget,
-                **measured.scores,
-                seconds=measured.seconds,
-                hyperparameters=measured.hyperparameters,
-            )
+            row = CellResult(cell.arm, cell.seed, cell.budget, **measured.row)
         else:
             row = self._train(cell, folder, tuned)
         replace(row, data=self._own_data.fingerprint().digest).write(folder / "row.json")

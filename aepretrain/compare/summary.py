@@ -12,9 +12,16 @@ from aepretrain.results.cell import CellResult, Labels
 from aepretrain.results.comparison import ArmResult, BudgetResult, ComparisonResult
 from aepretrain.results.metric import METRICS, Metric
 from aepretrain.results.predictions import Predictions
-from aepretrain.results.regression_statistics import r2_difference_error, r2_error, root_mean_square
 from aepretrain.results.run import DataFacts
-from aepretrain.results.statistics import PairedDifference, paired_difference, sampling_error, verdict
+from aepretrain.results.statistics import (
+    PairedDifference,
+    paired_difference,
+    r2_difference_error,
+    r2_error,
+    root_mean_square,
+    sampling_error,
+    verdict,
+)
 
 
 def summarize(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from sklearn.svm import SVC
 
 from aepretrain.data import Splits
 from aepretrain.data.examples import Examples
+from aepretrain.heads.regression_metrics import measure_predictions
 from aepretrain.results.cell import regression_scores
 from aepretrain.results.predictions import Predictions
-from aepretrain.results.regressor import measure_predictions
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,35 @@ class BaselineResult:
     """The result of a baseline.
 
     Args:
-        scores: Scores of the chosen setting on validation and test data, by the names of their columns in
-            ``results.csv``.
+        validation_accuracy: Accuracy of the chosen setting on validation data, in ``[0, 1]``; ``None`` for real targets.
+        test_accuracy: Accuracy on test data, in ``[0, 1]``; ``None`` for real targets.
         seconds: Wall-clock time, including the search for the setting.
         hyperparameters: The chosen setting, and the number of training examples if not all were used.
-        predictions: Targets and predictions on test data; ``None`` for classes.
+        validation_r2: R² of the chosen setting on validation data; ``None`` for classes, as all that follow.
+        test_r2: R² on test data.
+        test_rmse: Root mean squared error on test data, in units of the target.
+        test_mae: Mean absolute error on test data, in units of the target.
+        predictions: Targets and predictions on test data.
 
     Example:
-        >>> found = BaselineResult({"validation_accuracy": 0.88, "test_accuracy": 0.86}, 0.01, {"k": 1})
-        >>> found.hyperparameters
+        >>> BaselineResult(0.88, 0.86, seconds=0.01, hyperparameters={"k": 1}).hyperparameters
         {'k': 1}
     """
 
-    scores: Mapping[str, Any]
-    seconds: float
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    seconds: float = 0.0
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    validation_r2: float | None = None
+    test_r2: float | None = None
+    test_rmse: float | None = None
+    test_mae: float | None = None
     predictions: Predictions | None = None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What a row of ``results.csv`` takes."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "predictions"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,7 @@ def measure_baseline(name: str, splits: Splits) -> BaselineResult:
         scores = regression_scores(measured, measure_predictions(test[1], predictions.predicted))
     settings = {baseline.setting: value} if baseline.setting else {}
     return BaselineResult(
-        scores,
+        **scores,
         seconds=time.perf_counter() - start,
         hyperparameters={**settings, **({"examples": len(y)} if len(y) < len(splits.train) else {})},
         predictions=predictions,

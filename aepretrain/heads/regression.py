@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from aepretrain.heads.base import Head
+from aepretrain.heads.regression_metrics import measure_predictions
 from aepretrain.parts.likelihoods import Gaussian
 from aepretrain.parts.precision import at_least_float32
-from aepretrain.results.regressor import RegressionMeasurement, measure_predictions
+from aepretrain.results.regressor import RegressionMeasurement
 
 
 class Regressor(Head):

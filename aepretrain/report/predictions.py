@@ -9,7 +9,7 @@ from aepretrain.report.colours import PLACEHOLDERS, Colours
 from aepretrain.report.inline import inline_svg
 from aepretrain.report.page import figure
 from aepretrain.results.predictions import Predictions
-from aepretrain.results.regression_statistics import r2
+from aepretrain.results.statistics import r2
 
 MOST = 1000
 """Points drawn at most, evenly spaced over the examples."""

@@ -4,11 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from aepretrain.errors import StorageError
-from aepretrain.storage.array_files import read_arrays, write_arrays
+from aepretrain.storage.array_files import Array, read_arrays, write_arrays
 from aepretrain.storage.files import make_folder
 
 NAME = "predictions.npz"
@@ -26,12 +23,13 @@ class Predictions:
         ValueError: If they are not as many, or not finite.
 
     Example:
+        >>> import numpy as np
         >>> len(Predictions(np.array([1.0, 2.0]), np.array([1.5, 2.0])).targets)
         2
     """
 
-    targets: NDArray[np.float64]
-    predicted: NDArray[np.float64]
+    targets: Array
+    predicted: Array
 
     def __post_init__(self) -> None:
         shapes = {self.targets.shape, self.predicted.shape}
@@ -49,7 +47,7 @@ class Predictions:
         if not arrays:
             return None
         try:
-            targets, predicted = (arrays[name].astype(np.float64) for name in ("targets", "predicted"))
+            targets, predicted = (arrays[name].astype("float64") for name in ("targets", "predicted"))
             return cls(targets, predicted)
         except (KeyError, ValueError, TypeError) as error:
             raise StorageError(f"{folder / NAME} cannot be read: {error}. Remove its folder to run again.") from error

@@ -20,9 +20,15 @@ from aepretrain import (
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.results.classifier import ClassifierResult, Measurement, PerClass
 from aepretrain.results.findings import classifier_findings, merge_findings
-from aepretrain.runs.experiment import measure
+from aepretrain.runs.measuring import measure
 
 QUIET = RunContext(progress=False)
+
+
+def result_of(tuned, data):
+    """The result of a trained head, whatever it measures."""
+    measured = measure(tuned.head, data, 0)
+    return tuned.result(measured.validation, measured.test)
 
 
 def noise(scale=1.0, offset=0.0, features=20, examples=400):
@@ -129,7 +135,7 @@ def test_a_classifier_that_always_gives_one_answer_is_named():
     encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh()))
     head = Classifier(encoder, 2, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.01))
     tuned = finetune(head, data, FineTuning(5, 32), QUIET)
-    (sentence,) = classifier_findings(tuned.result(*measure(tuned.head, data, 0)), ["no", "yes"])
+    (sentence,) = classifier_findings(result_of(tuned, data), ["no", "yes"])
     assert sentence.startswith("classifier: it answers 'no' for all 80 validation examples.")
     assert "finetune.monitor balanced_accuracy" in sentence
 
@@ -138,7 +144,7 @@ def test_a_good_classifier_has_no_findings():
     data = Digits()
     encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Tanh()))
     tuned = finetune(Classifier(encoder, 10), data, FineTuning(10, 32), QUIET)
-    assert classifier_findings(tuned.result(*measure(tuned.head, data, 0))) == []
+    assert classifier_findings(result_of(tuned, data)) == []
 
 
 @pytest.mark.parametrize(
@@ -165,7 +171,7 @@ def classifier(data, epochs, rate):
     encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(*data.in_shape, 8), torch.nn.Tanh()))
     head = Classifier(encoder, data.num_classes, optimizer=lambda groups: torch.optim.SGD(groups, lr=rate))
     tuned = finetune(head, data, FineTuning(epochs, 32), QUIET)
-    return tuned.result(*measure(tuned.head, data, 0)), tuned.record
+    return result_of(tuned, data), tuned.record
 
 
 def test_a_classifier_that_still_improves_is_named_and_one_that_has_settled_is_not():
