@@ -144,6 +144,7 @@ class Arrays(DataModule):
         content = {
             "inputs": self.x,
             "labels": self.y,
+            "labelled rows": None if len(self._labelled) == len(self.x) else self._labelled,
             "inputs without labels": self.more_inputs,
             **self.division.content(),
         }

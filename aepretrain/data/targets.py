@@ -149,4 +149,4 @@ def _real(known: NDArray[Any], rows: NDArray[np.int64], count: int, origin: Orig
 
 
 def _without(number: int) -> list[str]:
-    return [f"{count_of(number, 'row')} without a label: for pretraining alone."] if number else []
+    return [f"{count_of(number, 'row')} without a label: they are for pretraining alone."] if number else []

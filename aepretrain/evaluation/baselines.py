@@ -27,7 +27,7 @@ class BaselineResult:
     """The result of a baseline.
 
     Args:
-        validation_accuracy: Accuracy of the chosen setting on validation data, in ``[0, 1]``; ``None`` for real targets.
+        validation_accuracy: Accuracy of the chosen setting on validation data; ``None`` for real targets.
         test_accuracy: Accuracy on test data, in ``[0, 1]``; ``None`` for real targets.
         seconds: Wall-clock time, including the search for the setting.
         hyperparameters: The chosen setting, and the number of training examples if not all were used.
