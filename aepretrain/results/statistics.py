@@ -158,7 +158,7 @@ def r2_error(targets: ArrayLike, predictions: ArrayLike) -> float:
     Example:
         >>> y = np.arange(100.0)
         >>> round(r2_error(y, y + 20 * np.sin(y)), 3)
-        0.022
+        0.028
     """
     y = np.asarray(targets, np.float64)
     return r2_difference_error(y, predictions, np.full_like(y, y.mean()))
@@ -202,7 +202,7 @@ def root_mean_square(values: Sequence[float]) -> float:
     """Root mean square of standard errors, such as those of the seeds; NaN if one is, or there are none.
 
     Example:
-        >>> root_mean_square([3.0, 4.0]) ** 2
+        >>> round(root_mean_square([3.0, 4.0]) ** 2, 6)
         12.5
     """
     return math.sqrt(sum(value * value for value in values) / len(values)) if values else math.nan

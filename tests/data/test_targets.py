@@ -99,11 +99,13 @@ def test_many_classes_of_few_examples_are_classes_if_the_user_says_so():
 
 
 def test_settings_of_targets_that_contradict_are_refused():
-    with pytest.raises(ConfigError, match="num_classes is for classes, but data.target_type is real"):
+    with pytest.raises(ConfigError, match=r"num_classes is for classes, but data.target_type is real"):
         Arrays(X, K % 3, num_classes=3, target_type="real")
-    with pytest.raises(ConfigError, match="target_type must be auto, class, real, but is 'number'"):
+    with pytest.raises(ConfigError, match=r"target_type must be auto, class, real, but is 'number'"):
         Arrays(X, K % 3, target_type="number")
-    with pytest.raises(DataError, match="real targets must be numbers, but row 0 .* holds cat. Leave data.target_type"):
+    with pytest.raises(
+        DataError, match=r"real targets must be numbers, but row 0 .* holds cat. Leave data.target_type"
+    ):
         Arrays(X, ["cat", "dog"] * 60, target_type="real")
     assert Arrays(X, K % 3, num_classes=5).num_classes == 5
     assert Arrays(X, REAL - REAL % 1, num_classes=200).num_classes == 200
@@ -125,9 +127,9 @@ def test_a_label_budget_of_real_targets_is_drawn_by_the_seed_and_grows_by_adding
     assert torch.equal(large.y[:10], small.y)
     assert not torch.equal(data.with_labels(10).splits(4).train.y, small.y)
     assert len(data.with_labels(72).splits().train) == 72
-    with pytest.raises(DataError, match="72 training examples with a target, but data.labels asks for 73. Lower it"):
+    with pytest.raises(DataError, match=r"72 training examples with a target, but data.labels asks for 73. Lower it"):
         data.with_labels(73).splits()
-    with pytest.raises(ConfigError, match="1 labels do not tell a spread"):
+    with pytest.raises(ConfigError, match=r"1 labels do not tell a spread"):
         data.with_labels(1).splits()
     assert sorted(random_subset(9, 9, seed=1).tolist()) == list(range(9))
 
@@ -145,5 +147,5 @@ def test_targets_of_a_source_of_ones_own_are_checked():
             source.test.y[0] = float("nan")
             return source
 
-    with pytest.raises(DataError, match="test split: real targets must be finite float32"):
+    with pytest.raises(DataError, match=r"test split: real targets must be finite float32"):
         Own(X, REAL).splits()

@@ -19,7 +19,9 @@ from aepretrain import (
 )
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.results.classifier import ClassifierResult, Measurement, PerClass
-from aepretrain.results.findings import classifier_findings, merge_findings
+from aepretrain.results.findings import classifier_findings, merge_findings, regressor_findings
+from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
+from aepretrain.results.stage import StageRecord
 from aepretrain.runs.measuring import measure
 
 QUIET = RunContext(progress=False)
@@ -198,6 +200,32 @@ def test_a_class_that_is_never_answered_is_named_unless_it_hardly_occurs():
     (sentence,) = classifier_findings(found(6), ["Adelie", "Chinstrap", "Gentoo"])
     assert sentence.startswith("classifier: it never answers 'Chinstrap' (6 examples) on validation data. Try")
     assert classifier_findings(found(4), ["Adelie", "Chinstrap", "Gentoo"]) == []
+
+
+def regressor_of(r2, losses, kept):
+    measured = RegressionMeasurement(r2, rmse=2.0, mae=1.0, loss=0.5, examples=40, sampling_error=0.1)
+    result = RegressorResult(measured, measured, None, False, len(losses), kept, 12, 0.2)
+    return result, StageRecord(
+        "regressor", len(losses), kept, 12, 0.2, [{"val/loss": loss} for loss in losses], "cpu", 1
+    )
+
+
+@pytest.mark.parametrize("r2", [-3.0, -0.01, 0.0])
+def test_a_regressor_that_is_no_better_than_the_mean_is_named(r2):
+    [sentence] = regressor_findings(regressor_of(r2, [0.5], 0)[0])
+    assert f"its validation R² of {r2:.2f} is no better than that of the mean (0)" in sentence
+
+
+def test_a_good_regressor_that_has_settled_has_no_findings():
+    assert regressor_findings(*regressor_of(0.01, [0.5, 0.3, 0.299], 2)) == []
+    assert regressor_findings(*regressor_of(0.6, [0.5, 0.2, *[0.3] * 9], 1)) == []
+
+
+@pytest.mark.parametrize(("last", "named"), [(0.3 - 0.0099, False), (0.3 - 0.0101, True)])
+def test_a_regressor_that_still_improves_is_named_from_2_percent_of_the_loss_of_the_mean_on(last, named):
+    found = regressor_findings(*regressor_of(0.4, [0.5, 0.3, last], 2))
+    assert [sentence for sentence in found if "its validation loss still falls" in sentence] == found
+    assert len(found) == named
 
 
 def test_data_that_are_scaled_already_are_not_to_be_scaled_again():
