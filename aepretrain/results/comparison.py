@@ -133,7 +133,7 @@ class ComparisonResult:
         Args:
             baselines: The names of the baselines.
         """
-        found, form = [], ".1%" if self.measures.name == "accuracy" else ".3f"
+        found, form = [], ".1%" if self.measures.name == "accuracy" else ".4f"
         for budget in self.budgets:
             best = budget.arms[budget.best].mean
             network = max((result.mean for arm, result in budget.arms.items() if arm not in baselines), default=best)

@@ -171,7 +171,7 @@ def test_a_baseline_that_is_better_than_every_network_is_named():
     budget = BudgetResult(labels=20, arms=arms, differences={}, verdict=None, best="mean")
     found = ComparisonResult("Table", 3, 1, 30, 30, (budget,), metric="r2")
     assert found.better_baselines(["mean"]) == (
-        "A simple regression on the raw input is better than every network: mean at 20 labels (-0.010 against -0.200)."
+        "A simple regression on the raw input is better than every network: mean at 20 labels (-0.0100 against -0.2000)."
     )
     with pytest.raises(ValueError, match=r"mean must lie in \[0, 1\], but is -0.2"):
         ComparisonResult("Table", 3, 1, 30, 30, (budget,))
