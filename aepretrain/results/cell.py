@@ -147,6 +147,12 @@ def regression_scores(validation: RegressionMeasurement, test: RegressionMeasure
     return {"validation_r2": validation.r2, "test_r2": test.r2, "test_rmse": test.rmse, "test_mae": test.mae}
 
 
+def columns_of(rows: Sequence[CellResult]) -> tuple[str, ...]:
+    """The columns of ``results.csv`` for these rows: those of their metric."""
+    metric = rows[0].metric.name if rows else "accuracy"
+    return (*FIRST, *SCORES[metric], *OTHERS)
+
+
 def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
     """Write ``results.csv`` atomically.
 
@@ -154,8 +160,7 @@ def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
         StorageError: If it cannot be written.
     """
     text = io.StringIO()
-    metric = rows[0].metric.name if rows else "accuracy"
-    writer = csv.DictWriter(text, (*FIRST, *SCORES[metric], *OTHERS), extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, columns_of(rows), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({**to_plain(row), "hyperparameters": row.settings} for row in rows)
     write_atomically(path, text.getvalue().encode())

@@ -89,6 +89,7 @@ class WandbRun:
         self.sync_folder: Path | None = None
         self.stages: list[str] = []
         self.pictures: list[str] = []
+        self.score = "error"
         about: dict[str, Any] = {
             "name": redact_text(name),
             "job_type": job_type,
@@ -174,6 +175,8 @@ class WandbRun:
 
     def summarize(self, figures: Mapping[str, Any]) -> None:
         """Set values in the run's summary."""
+        if "test/r2" in figures or figures.get("metric") == "r2":
+            self.score = "r2"
         self.attempt(lambda run: run.summary.update(dict(figures)))
 
     def log_pictures(self, pictures: Mapping[str, Path]) -> None:
@@ -222,7 +225,7 @@ class WandbRun:
 
         def act(run: Any) -> None:
             try:
-                report = build_report(run, self.stages or ["finetune"], self.pictures)
+                report = build_report(run, self.stages or ["finetune"], self.pictures, self.score)
                 report.save()
             except Exception as error:  # the account may not allow reports; the run goes on
                 print_line(f"warning: W&B made no report ({_brief(error)})")

@@ -132,13 +132,14 @@ REFUSED = {
     "--classifier.class_weights=balanced": "classifier.class_weights is for classes, but",
     "--finetune.monitor=accuracy": "finetune.monitor must be one of loss, r2, rmse, mae, but got 'accuracy'",
     "--compare.baselines=[logistic]": "compare.baselines for a real target are ridge, knn, boosting, mean, but got",
+    "--data.unlabelled=more.npy": "pretraining alone by --data.more_inputs more.npy",
     "--data.labels=1": "1 labels do not tell a spread of real targets",
     "--data.labels=999": "training examples with a target, but data.labels asks for 999",
 }
 
 
 @pytest.mark.parametrize("word", REFUSED)
-def test_settings_of_classes_are_refused_for_a_real_target(word, finished, tmp_path, capsys):
+def test_settings_that_do_not_fit_a_real_target_are_refused(word, finished, tmp_path, capsys):
     verb = "compare" if "compare" in word else "fit"
     words = [verb, "--config", str(finished[1] / "config.yaml"), "--out", str(tmp_path / "run"), word]
     assert main(words) in (2, 3)

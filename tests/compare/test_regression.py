@@ -11,11 +11,14 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 
 from aepretrain import Arrays, ConfigError, DenoisingAutoencoder, Dense, FineTuning, Pretraining, StorageError
 from aepretrain.compare import Comparison, compare
-from aepretrain.results.cell import CellResult, read_rows
+from aepretrain.results.cell import CellResult, columns_of, read_rows
 from aepretrain.results.comparison import ArmResult, BudgetResult, ComparisonResult
 from aepretrain.results.predictions import Predictions
+from aepretrain.results.run import RunResult
 from aepretrain.results.statistics import r2_difference_error, r2_error, root_mean_square
 from aepretrain.runs.experiment import Experiment
+from aepretrain.tracking.comparison import scalar_metrics
+from aepretrain.tracking.run import summary_of
 
 X = np.random.default_rng(0).normal(size=(150, 4)).astype(np.float32)
 Y = 200 + 30 * X @ np.array([1.0, -2.0, 0.5, 0.0]) + 25 * np.random.default_rng(1).normal(size=150)
@@ -170,11 +173,21 @@ def test_a_baseline_that_is_better_than_every_network_is_named():
     arms = {"random": ArmResult(-0.2, 0.1, 0.05, 3), "mean": ArmResult(-0.01, 0.01, 0.01, 3)}
     budget = BudgetResult(labels=20, arms=arms, differences={}, verdict=None, best="mean")
     found = ComparisonResult("Table", 3, 1, 30, 30, (budget,), metric="r2")
-    assert found.better_baselines(["mean"]) == (
-        "A simple regression on the raw input is better than every network: mean at 20 labels (-0.0100 against -0.2000)."
-    )
+    sentence = found.better_baselines(["mean"])
+    assert sentence.startswith("A simple regression on the raw input is better than every network: ")
+    assert sentence.endswith("mean at 20 labels (-0.0100 against -0.2000).")
     with pytest.raises(ValueError, match=r"mean must lie in \[0, 1\], but is -0.2"):
         ComparisonResult("Table", 3, 1, 30, 30, (budget,))
+
+
+def test_loggers_get_the_scores_of_real_targets(done):
+    out, summary = done
+    logged = scalar_metrics(summary)
+    assert logged["metric"] == "r2"
+    assert {"mean", "rmse", "mae", "sampling_error"} <= logged["labels-20"]["ridge"].keys()
+    found = summary_of(RunResult.read(out / "runs" / "pretrained-20-seed0" / "results.json"))
+    assert {"test/r2", "test/rmse", "test/mae", "validation/r2", "finetune/epochs"} <= found.keys()
+    assert columns_of(read_rows(out / "results.csv"))[3:7] == ("validation_r2", "test_r2", "test_rmse", "test_mae")
 
 
 @pytest.mark.parametrize(
