@@ -30,20 +30,30 @@ def no_run_directory(monkeypatch):
     monkeypatch.delenv("AEPRETRAIN_RUN_DIR", raising=False)
 
 
+def quicken_embeddings(patch):
+    """Put the first two features in place of t-SNE, which takes seconds in a process of its own."""
+    patch.setattr("aepretrain.report.pretraining.neighbour_embeddings", lambda spaces: [x[:, :2] for x in spaces])
+
+
+@pytest.fixture
+def quick_embeddings(monkeypatch):
+    """Reports show two features of the codes in place of t-SNE."""
+    quicken_embeddings(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def empty_pictures():
     """Matplotlib saves figures without drawing them, which takes most of the time of a small comparison."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: file.write(b"\x89PNG"))
+        quicken_embeddings(patch)
         yield
 
 
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory):
     """Runs the command as often as one likes, and does to it what one likes: see killing.py."""
-    runner = Runner(tmp_path_factory.mktemp("runner"))
-    yield runner
-    runner.close()
+    return Runner(tmp_path_factory.mktemp("runner"))
 
 
 @pytest.fixture

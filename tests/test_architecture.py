@@ -30,6 +30,7 @@ FLOORS = (
     "report",
     "runs",
     "compare",
+    "sklearn",
     "cli",
     "__main__",
 )

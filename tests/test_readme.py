@@ -14,6 +14,7 @@ from .test_architecture import FLOORS, PACKAGE
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("aepretrain", "configs", "notebooks", "tests")
 READMES = [ROOT / "README.md", *sorted(path for name in FOLDERS for path in (ROOT / name).rglob("README.md"))]
+READMES.append(PACKAGE / "EXTENDING.md")
 README = READMES[0].read_text()
 
 

@@ -157,6 +157,15 @@ def _missing_argument(refusal: Refusal) -> str | None:
     return f"{refusal.key}: {refusal.class_name} needs {found[1]}. Give it, as in --{where}.{first} VALUE."
 
 
+def _untyped_argument(refusal: Refusal) -> str | None:
+    """The message for a class of the user's whose constructor does not say what an argument is."""
+    found = re.search(r"Parameter '(\w+)' from '([\w.]+)\.__init__' does not specify a type", refusal.text)
+    if not found:
+        return None
+    place = f"{refusal.place(refusal.key)}{refusal.key}"
+    return f"{place}: {found[2]} does not say of which type {found[1]} is. Annotate it, as in coder: Coder."
+
+
 def _missing_value(refusal: Refusal) -> str | None:
     found = re.match(r"argument (\S+): expected one argument", refusal.text)
     if not found:
@@ -248,6 +257,7 @@ EXPLANATIONS: tuple[Callable[[Refusal], str | None], ...] = (
     _unknown_class,
     _unknown_argument,
     _missing_argument,
+    _untyped_argument,
     _missing_value,
     _wrong_type,
     _condensed,

@@ -158,7 +158,7 @@ class Arrays(DataModule):
         if isinstance(values, Tensor):
             _check_holds_values(values, origin)
         if scipy.sparse.issparse(values) or (isinstance(values, Tensor) and values.layout != torch.strided):
-            x = _densify(values, origin)
+            x = densify(values, origin)
             self.notes.append(
                 f"{origin.name}: sparse inputs of shape {tuple(x.shape)} were made dense, {format_bytes(x.nbytes)}."
             )
@@ -269,8 +269,21 @@ def _from_objects(array: NDArray[Any], origin: Origin) -> NDArray[Any]:
     return values
 
 
-def _densify(values: Any, origin: Origin) -> Tensor:
-    """A sparse matrix as a dense tensor, if that and its splits fit into memory."""
+def densify(values: Any, origin: Origin) -> Tensor:
+    """A sparse matrix as a dense tensor, if that and its splits fit into memory.
+
+    Args:
+        values: A matrix of SciPy or torch, shape ``(N, D)``.
+        origin: Where the rows come from, for messages.
+
+    Raises:
+        DataError: If there is too little memory, or the values are no real numbers that fit float32.
+
+    Example:
+        >>> densify(scipy.sparse.csr_array(np.eye(2)), Origin("x"))
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
     _check_rows(values, origin)
     needed, free = 2 * math.prod(values.shape) * 4, available_memory()
     if needed > free:

@@ -18,6 +18,11 @@ class Examples:
 
     Labels are numbers of classes, int64, or real numbers, float32. Inputs larger than memory are
     :class:`~aepretrain.data.rows.Rows`.
+
+    Example:
+        >>> examples = Examples(torch.rand(6, 4), torch.arange(6))
+        >>> len(examples), examples[torch.tensor([4, 0])].y
+        (6, tensor([4, 0]))
     """
 
     x: Inputs
@@ -53,6 +58,12 @@ class Source:
         files: The user's files, in a fixed order; empty: unknown.
         division: A sentence on how the splits were made; empty: unknown.
         warnings: Sentences on what looks wrong with the division.
+
+    Example:
+        >>> rows = torch.rand(10, 4)
+        >>> source = Source(Examples(rows[:6]), Examples(rows[6:8]), Examples(rows[8:]))
+        >>> len(source.train), len(source.validation), len(source.test)
+        (6, 2, 2)
     """
 
     train: Examples
@@ -84,6 +95,12 @@ class Splits:
         train: Labelled examples for the classifier.
         validation: Examples for choosing epochs and settings.
         test: Examples for the final test, read once.
+
+    Example:
+        >>> from aepretrain import Digits
+        >>> splits: Splits = Digits(labels=100, unlabelled=900).splits(seed=0)
+        >>> len(splits.unlabelled), len(splits.train)
+        (900, 100)
     """
 
     unlabelled: Inputs

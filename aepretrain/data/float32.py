@@ -16,6 +16,8 @@ AT_ONCE = 1 << 20
 """Values converted or compared at once."""
 EXACT = 2**24
 """Whole numbers up to this one are exact in float32."""
+SUBTRACT = "Subtract the least value, or standardize the column, before it is given here."
+"""The way out for columns of numbers."""
 
 
 def to_float32(values: NDArray[Any], origin: Origin, first: int = 0) -> NDArray[np.float32]:
@@ -88,12 +90,13 @@ def sampled_within(sampled: NDArray[np.int64], first: int, rows: int) -> NDArray
     return sampled[np.searchsorted(sampled, first) : np.searchsorted(sampled, first + rows)] - first
 
 
-def check_digits(sample: NDArray[Any], origin: Origin) -> None:
+def check_digits(sample: NDArray[Any], origin: Origin, way_out: str = SUBTRACT) -> None:
     """Raise a DataError if values that differ become the same float32, as those of a clock do.
 
     Args:
         sample: Some rows in their own type, shape ``(n, ...)``, finite.
         origin: Where the rows come from, for messages.
+        way_out: What to do, the end of the message.
 
     Example:
         >>> clock = 1_700_000_000 + np.arange(5)[:, None]
@@ -117,8 +120,8 @@ def check_digits(sample: NDArray[Any], origin: Origin) -> None:
             raise DataError(
                 f"{origin.name}: {words} has values too close for float32, "
                 f"which keeps 7 digits: of {before[column]} different values, such as {part[0, column]!s} and "
-                f"{part[-1, column]!s}, only {after[column]} {'is' if after[column] == 1 else 'are'} left. Subtract "
-                "the least value, or standardize the column, before it is given here."
+                f"{part[-1, column]!s}, only {after[column]} {'is' if after[column] == 1 else 'are'} left. "
+                f"{way_out}"
             )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aepretrain.data.columns import Column
 from aepretrain.data.decoded import DecodedData
 from aepretrain.data.file_rows import FileRows
-from aepretrain.data.float32 import check_digits, sampled_rows, sampled_within, to_float32
+from aepretrain.data.float32 import SUBTRACT, check_digits, sampled_rows, sampled_within, to_float32
 from aepretrain.data.origin import Origin
 from aepretrain.data.table_files import TablePart
 from aepretrain.data.words import count_of, list_of
@@ -22,6 +22,11 @@ CHECKS = 1
 """Version of what is checked while decoding: a cache that was checked for less is decoded again."""
 EXAMPLES = 3
 """Unseen values of a column that are named."""
+WAYS_OUT = {
+    "date": "Dates are days since 2000-01-01 here: write the seconds since the first moment as a column of numbers "
+    "instead, or leave the column out with data.drop."
+}
+"""What to do about values too close for float32, by kind of column, where numbers' own way out does not fit."""
 
 
 class TableRows(DecodedData):
@@ -108,7 +113,8 @@ class TableRows(DecodedData):
                 first += rows
         for column, sample in zip(self.table_columns, samples, strict=True):
             known = np.concatenate([np.empty(0), *sample])
-            check_digits(known[~np.isnan(known)][:, None], replace(self.origin, columns=[column.name]))
+            origin, way_out = replace(self.origin, columns=[column.name]), WAYS_OUT.get(column.kind, SUBTRACT)
+            check_digits(known[~np.isnan(known)][:, None], origin, way_out)
         self.found = unknown.found()
 
     def values_of(self, name: str | None) -> list[Any] | None:

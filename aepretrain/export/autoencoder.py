@@ -89,12 +89,12 @@ class StackedAutoencoder(nn.Module):
 
         It is large for values unlike those that the stack was trained on.
         """
-        scaled = self.encoder.transform(raw)
+        scaled = self.encoder.preprocess(raw)
         return self.likelihood(scaled, self.outputs(self.encoder.code(scaled)))
 
     def error_per_feature(self, raw: Tensor) -> Tensor:
         """The part of each feature in :meth:`error`, in nats, shape ``(B, D)``."""
-        scaled = self.encoder.transform(raw)
+        scaled = self.encoder.preprocess(raw)
         return self.likelihood.per_feature(scaled, self.outputs(self.encoder.code(scaled)))
 
 

@@ -58,8 +58,13 @@ class Encoder(nn.Module):
         return self.transform.out_shape(self.in_shape)
 
     def preprocess(self, raw: Tensor) -> Tensor:
-        """Scale raw values ``(B, *in_shape)`` of any dtype, as the layers take them: ``(B, *scaled_shape)``."""
-        return self.transform(raw)
+        """Scale raw values ``(B, *in_shape)`` of any dtype, as the layers take them: ``(B, *scaled_shape)``.
+
+        Scaling is in float32; the result has the dtype of the layers, if these were converted.
+        """
+        scaled = self.transform(raw)
+        first = next(self.layers.parameters(), None)
+        return scaled if first is None else scaled.to(first.dtype)
 
     def forward(self, raw: Tensor, *, return_all: bool = False) -> Tensor | list[Tensor]:
         """Compute codes ``(B, *code_shape)`` of raw values ``(B, *in_shape)`` of any dtype, including uint8 pixels.
@@ -69,9 +74,6 @@ class Encoder(nn.Module):
             return_all: Whether to return the codes of every layer, from the input up, as a list.
         """
         scaled = self.preprocess(raw)
-        # The transform computes in float32 even if the layers were converted to another dtype.
-        first = next(self.layers.parameters(), None)
-        scaled = scaled if first is None else scaled.to(first.dtype)
         if not return_all:
             return self.code(scaled)
         layers = self.layers if isinstance(self.layers, nn.Sequential) else [self.layers]

@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 
 from aepretrain.report.colours import use_variables
 from aepretrain.report.markup import fill, identifier, without_controls
-from aepretrain.report.pictures import as_image
 
 WITHOUT_DATE: dict[str, Any] = {"Date": None, "Creator": None}
 WITHOUT_PROGRAM: dict[str, Any] = {"Software": None}
 POINTS_TO_PIXELS = 96 / 72
-COARSE = 20
-"""Width in pixels below which pictures are enlarged without smoothing."""
 
 
 def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
@@ -95,30 +92,3 @@ def inline_png(image: NDArray[np.floating], alt: str, *, width: int, coarse: boo
         str(image.shape[0]),
         data,
     )
-
-
-def mosaic(pictures: NDArray[np.floating], columns: int) -> NDArray[np.floating]:
-    """Arrange pictures in rows, with transparent gaps between them.
-
-    Args:
-        pictures: Shape ``(N, height, width)`` or ``(N, channels, height, width)`` with 1 or 3 channels, in ``[0, 1]``.
-        columns: Pictures per row.
-
-    Returns:
-        Shape ``(..., ..., 4)``: red, green, blue and opacity.
-
-    Example:
-        >>> mosaic(np.zeros((5, 8, 8)), columns=3).shape
-        (17, 26, 4)
-    """
-    height, width = pictures.shape[-2:]
-    gap = 1 if width < COARSE else 2
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    canvas = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4))
-    for place, picture in enumerate(pictures):
-        top, left = (place // columns) * (height + gap), (place % columns) * (width + gap)
-        image = np.clip(as_image(picture), 0, 1)
-        canvas[top : top + height, left : left + width, :3] = image if image.ndim == 3 else image[..., None]
-        canvas[top : top + height, left : left + width, 3] = 1
-    return canvas

@@ -1,7 +1,6 @@
 """Figures of filters, reconstructions and learning curves."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from aepretrain.report.mosaic import as_pictures, mosaic
 from aepretrain.storage.files import write_atomically
 
 CURVE_NAMES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
@@ -25,16 +25,13 @@ def draw_filters(weights: NDArray[np.floating], *, columns: int = 12, most: int 
         most: Maximum number of pictures; the first units are shown.
 
     Example:
-        >>> len(draw_filters(np.random.rand(5, 8, 8)).axes)
-        5
+        >>> draw_filters(np.random.rand(5, 8, 8)).get_suptitle()
+        'weights into 5 of 5 units'
     """
     shown = weights[:most]
-    rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(columns * 0.7, rows * 0.7 + 0.4), layout="compressed")
-    for place, weight in enumerate(shown, 1):
-        axes = figure.add_subplot(rows, columns, place)
-        span = np.abs(weight).max() or 1.0
-        _show(axes, 0.5 + 0.5 * weight / span)
+    image = mosaic(as_pictures(shown), columns)
+    figure = Figure(figsize=_size(image, columns * 0.7, 0.4), layout="compressed")
+    _show(figure.add_subplot(), image)
     figure.suptitle(f"weights into {len(shown)} of {len(weights)} units", fontsize=9)
     return figure
 
@@ -49,16 +46,15 @@ def draw_image_rows(rows: Mapping[str, NDArray[np.floating]], *, low: float = 0.
 
     Example:
         >>> len(draw_image_rows({"original": np.zeros((4, 8, 8)), "reconstructed": np.ones((4, 8, 8))}).axes)
-        8
+        2
     """
-    count = max(len(pictures) for pictures in rows.values())
-    figure = Figure(figsize=(count * 0.75 + 1.2, len(rows) * 0.8), layout="compressed")
-    for row, (name, pictures) in enumerate(rows.items()):
-        for column, picture in enumerate(pictures):
-            axes = figure.add_subplot(len(rows), count, row * count + column + 1)
-            _show(axes, (np.clip(picture, low, high) - low) / (high - low))
-            if column == 0:
-                axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    images = {name: mosaic((pictures - low) / (high - low), len(pictures)) for name, pictures in rows.items()}
+    widest = max(images.values(), key=lambda image: image.shape[1])
+    width, height = _size(widest, max(map(len, rows.values())) * 0.75)
+    figure = Figure(figsize=(width + 1.2, len(rows) * (height + 0.05)), layout="compressed")
+    for axes, (name, image) in zip(figure.subplots(len(rows), squeeze=False).flat, images.items(), strict=True):
+        _show(axes, image)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 
@@ -96,15 +92,16 @@ def write_picture(path: Path, figure: Figure, *, dpi: int = 110, metadata: Mappi
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
-    write_atomically(path, buffer.getbuffer())
+    write_atomically(path, buffer.getvalue())
 
 
-def as_image(array: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Convert ``(channels, height, width)`` for matplotlib: a single channel is dropped, three are moved last."""
-    return array if array.ndim == 2 else array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
+def _size(image: NDArray[np.floating], width: float, margin: float = 0.0) -> tuple[float, float]:
+    """Width and height in inches of a figure that shows an image so wide, with a margin above it."""
+    return width, width * image.shape[0] / image.shape[1] + margin
 
 
-def _show(axes: Axes, picture: NDArray[np.floating]) -> None:
-    axes.imshow(as_image(picture), cmap="gray", vmin=0, vmax=1)
+def _show(axes: Axes, image: NDArray[np.floating]) -> None:
+    axes.imshow(image, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.spines[:].set_visible(False)

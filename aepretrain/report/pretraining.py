@@ -19,8 +19,9 @@ from aepretrain.report.embeddings import (
     reason_not_embedded,
     scatter,
 )
-from aepretrain.report.inline import COARSE, inline_png, inline_svg, mosaic
+from aepretrain.report.inline import inline_png, inline_svg
 from aepretrain.report.markup import fill, join
+from aepretrain.report.mosaic import COARSE, as_pictures, mosaic
 from aepretrain.report.page import figure, missing, paragraph, row, section, table
 from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import neighbour_embeddings
@@ -147,8 +148,7 @@ def filters(arrays: Mapping[str, np.ndarray]) -> Markup:
     if "filters" not in arrays:
         return missing("The first layer is not a dense layer on images, so its weights are no pictures.")
     weights = arrays["filters"]
-    spans = np.abs(weights).reshape(len(weights), -1).max(axis=1).reshape(-1, *[1] * (weights.ndim - 1))
-    image = mosaic(0.5 + 0.5 * weights / np.where(spans == 0, 1, spans), FILTER_COLUMNS)
+    image = mosaic(as_pictures(weights), FILTER_COLUMNS)
     coarse = weights.shape[-1] < COARSE
     count = (
         f"the first {len(weights)} of {arrays['units']}" if len(weights) < arrays["units"] else f"all {len(weights)}"

@@ -2,10 +2,8 @@
 
 import csv
 import io
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -21,6 +19,7 @@ from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.main import main
 from aepretrain.export.row_files import write_rows
 from aepretrain.storage.weight_files import read_weights
+from tests.support import programs
 from tests.support.tables import X, Y, write_config
 
 NAMES = ["ash", "beech", "cedar", "elm", "fir"]
@@ -173,7 +172,11 @@ def test_codes_of_a_lower_layer_and_of_the_fine_tuned_encoder(digits_run, tmp_pa
     [
         (["--out", "codes.txt"], 2, "--out must end in .npy, .npz, .parquet or .csv, but is"),
         (["--out", "codes.npy", "--add", "error"], 2, "a .npy file holds the codes alone, not error as well"),
-        (["--out", "codes.npz", "--add", "nats"], 2, "--add takes error, prediction, probability, value, reconstruction, but"),
+        (
+            ["--out", "codes.npz", "--add", "nats"],
+            2,
+            "--add takes error, prediction, probability, value, reconstruction, but",
+        ),
         (["--out", "codes.npz", "--layer", "7"], 2, "--layer must be 0 to 1, but is 7"),
         (["--out", "codes.npz", "--add", "error", "--encoder", "fine-tuned"], 2, "need the decoders"),
         (["--out", "codes.npz", "--data", "nothing.npy"], 3, "which does not exist. Check the path."),
@@ -241,10 +244,7 @@ def _broken(pieces):
 def test_a_stopped_encode_leaves_nothing_behind(digits_run, tmp_path):
     np.save(tmp_path / "x.npy", np.tile(raw_digits(), (100, 1, 1, 1)))
     words = ["encode", str(digits_run), "--data", str(tmp_path / "x.npy"), "--add", "error", "--per-feature"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aepretrain", *words, "--out", str(tmp_path / "codes.csv")],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    process = programs.start(*words, "--out", tmp_path / "codes.csv", stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 120
     while len(list(tmp_path.iterdir())) < 2:
         assert process.poll() is None, process.communicate()[0]

@@ -110,6 +110,18 @@ def test_a_module_that_cannot_be_imported_is_told_with_the_way_out(name, said, r
     assert line == f"aepretrain: error: --trust-module {said.format(tmp_path)}\n"
 
 
+def test_an_argument_without_a_type_is_told_with_the_way_out(validate, tmp_path):
+    lines = (
+        "from aepretrain import PlainAutoencoder",
+        "class Layer(PlainAutoencoder):",
+        "    def __init__(self, in_shape, coder): super().__init__(in_shape, coder)",
+    )
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    code, said = validate({"layers": [{**LAYER, "class_path": "mine.Layer"}]}, "--trust-module", "mine")
+    assert code == 2
+    assert said.endswith("mine.Layer does not say of which type coder is. Annotate it, as in coder: Coder.\n")
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_module_of_the_current_folder_is_found_and_every_command_that_goes_on_names_it(program, tmp_path):
     (tmp_path / "mine.py").write_text("from aepretrain import PlainAutoencoder\nclass Layer(PlainAutoencoder): pass\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support import programs
 from tests.support.runs import ROOT
 
 CONFIG = {
@@ -118,7 +119,7 @@ def test_every_verb_leaves_with_one_line(verb, tmp_path):
 
 def stop_at(line, signum, *words):
     """Send a signal when a line is printed; the code, what stood before, and what standard error says."""
-    process, shown = piped(*words), ""
+    process, shown = programs.start(*words), ""
     while line not in shown:
         read = process.stdout.readline()
         assert read, process.communicate()
@@ -155,7 +156,7 @@ def test_a_signal_while_the_report_is_drawn_leaves_at_once_and_names_the_command
 def test_a_run_that_was_stopped_while_its_report_was_drawn_is_finished(finished):
     out = finished["fit"][0]
     assert json.loads((out / "state.json").read_text())["status"] == "finished"
-    shown, said = piped("fit", "--resume", out).communicate(timeout=60)
+    shown, said = programs.start("fit", "--resume", out).communicate(timeout=60)
     assert (f"{out} is finished: there is nothing left to do" in shown, said) == (True, "")
 
 
@@ -165,7 +166,7 @@ def test_the_verb_report_may_be_stopped_too(finished):
     assert code == 143
     assert said.endswith(f"Draw it by: aepretrain report '{out}'\n")
     assert len(said.splitlines()) == 1
-    process = piped("report", out)
+    process = programs.start("report", out)
     assert "report.html" in process.communicate(timeout=60)[0]
     assert process.returncode == 0
 
@@ -220,7 +221,7 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path):
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_reader_that_goes_away_stops_no_training(stream, tmp_path):
     out = tmp_path / "run"
-    process = piped("fit", "--config", write(tmp_path, report=False), "--out", out)
+    process = programs.start("fit", "--config", write(tmp_path, report=False), "--out", out)
     if stream == "stdout":
         assert process.stdout.readline()
     getattr(process, stream).close()

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import aepretrain
 from aepretrain.cli.config import build_parser, parse
 from aepretrain.cli.main import main
+from tests.support import programs
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "configs" / "digits.yaml"
@@ -487,7 +488,7 @@ def test_the_8_3_8_task_is_solved_and_its_codes_are_printed(tmp_path, capsys):
 
 
 def test_a_program_run_shows_one_line_per_stage_and_the_final_table(tmp_path):
-    answer = command("fit", "--config", DIGITS, "--out", tmp_path / "run", *SHORT)
+    answer = programs.run("fit", "--config", DIGITS, "--out", tmp_path / "run", *SHORT)
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == ""
     lines = answer.stdout.splitlines()
@@ -497,7 +498,7 @@ def test_a_program_run_shows_one_line_per_stage_and_the_final_table(tmp_path):
 
 
 def test_a_program_that_fails_leaves_its_code_and_one_line(tmp_path):
-    answer = command("fit", "--config", write(tmp_path, **BAD_CONFIGS["missing folder"][0]))
+    answer = programs.run("fit", "--config", write(tmp_path, **BAD_CONFIGS["missing folder"][0]))
     assert answer.returncode == 3
     assert len(answer.stderr.splitlines()) == 1
     assert answer.stdout == ""

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -36,6 +35,7 @@ from aepretrain.compare.summary import summarize
 from aepretrain.results.cell import CellResult
 from aepretrain.results.run import DataFacts
 from aepretrain.training.loop import OptimizerStep
+from tests.support import programs
 from tests.support.runs import all_left, differences, members
 
 SMALL = {
@@ -227,17 +227,8 @@ def test_a_comparison_without_enough_memory_names_a_command_that_goes_on(runner,
 
 
 def test_a_killed_comparison_goes_on_and_ends_with_the_same_table(undisturbed, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "aepretrain",
-        "compare",
-        "--config",
-        write(tmp_path),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    words = ["compare", "--config", write(tmp_path), "--out", str(tmp_path / "out")]
+    process = programs.start(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     table = tmp_path / "out" / "results.csv"
     deadline = time.monotonic() + 120
     while not (table.is_file() and len(table.read_text().splitlines()) > 3):
@@ -247,7 +238,7 @@ def test_a_killed_comparison_goes_on_and_ends_with_the_same_table(undisturbed, t
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(rows(tmp_path / "out")) < 16
-    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert main(words) == 0
     assert rows(tmp_path / "out") == rows(undisturbed)
 
 
@@ -279,10 +270,7 @@ def test_a_comparison_that_is_stopped_saves_and_goes_on_with_the_same_table(
 ):
     out = tmp_path / "out"
     words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(out), "--workers", str(workers)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aepretrain", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+    process = programs.start(*words, stderr=subprocess.STDOUT, start_new_session=True)
     stage = out / "runs" / place
     deadline = time.monotonic() + 120
     metrics = stage.parents[1] / "metrics.jsonl"
@@ -300,7 +288,7 @@ def test_a_comparison_that_is_stopped_saves_and_goes_on_with_the_same_table(
     assert "Traceback" not in said
     saved = torch.load(stage / "last.ckpt", weights_only=True)
     assert saved["global_step"] > 0
-    again = subprocess.run([sys.executable, "-m", "aepretrain", *words], check=False, capture_output=True, text=True)
+    again = programs.run(*words)
     assert again.returncode == 0, again.stderr
     assert rows(out) == rows(undisturbed_long)
     for name in ("encoder/encoder.safetensors", "stages/00-denoising/model.safetensors"):
@@ -387,15 +375,13 @@ def test_a_kill_before_the_config_is_written_leaves_a_directory_that_the_same_co
 
 def test_workers_leave_with_a_comparison_that_is_killed(tmp_path):
     words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(tmp_path / "out"), "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aepretrain", *words], stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    process = programs.start(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "out" / "runs" / "pretraining-seed0" / "metrics.jsonl").is_file():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert len(members(process)) > 1
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.wait()
     assert all_left(process, 10)
 
@@ -579,10 +565,7 @@ def test_the_summary_names_what_was_best_and_answers_at_equal_compute_and_for_th
 def test_a_worker_that_the_system_ends_is_one_line_that_names_its_cells_and_what_needs_less(undisturbed_long, tmp_path):
     out = tmp_path / "out"
     words = ["compare", "--config", write(tmp_path, **LONG), "--out", str(out), "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aepretrain", *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    process = programs.start(*words, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline, places = time.monotonic() + 120, [out / "runs" / f"pretraining-seed{seed}" for seed in (0, 1)]
     while not all(_size(place / "metrics.jsonl") for place in places):
         assert time.monotonic() < deadline

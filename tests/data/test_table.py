@@ -162,7 +162,12 @@ WRONG = {
     "nothing left": ({}, {"drop": ["mass", "island", "fed", "ringed", "seen"]}, "has no columns of features"),
     "no values": ({"mass": [""] * N}, {"features": ["mass"]}, "has no columns of features that hold a value"),
     "no labels": ({"kind": ["NA"] * N}, {}, "column kind: all labels are missing"),
-    "a clock": ({"mass": 1.7e9 + K}, {}, "column mass has values too close for float32"),
+    "a clock": ({"mass": 1.7e9 + K}, {}, "column mass has values too close for float32.* Subtract the least value"),
+    "seconds": (
+        {"seen": [f"2026-01-31 12:00:{k % 60:02}" for k in K]},
+        {},
+        "column seen has values too close for float32.* write the seconds since the first moment as a column of num",
+    ),
 }
 
 

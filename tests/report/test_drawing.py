@@ -14,6 +14,7 @@ from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.embeddings import reason_not_embedded
 from aepretrain.report.run_report import write_run_report
 from aepretrain.report.tsne import neighbour_embeddings
+from tests.support import programs
 from tests.support.records import make
 from tests.support.runs import ROOT
 
@@ -98,13 +99,22 @@ def test_a_run_on_rows_that_are_all_alike_ends_with_its_results_and_its_report(t
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     out = tmp_path / "run"
-    words = [sys.executable, "-m", "aepretrain", "fit", "--config", str(tmp_path / "config.yaml"), "--out", str(out)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = programs.run("fit", "--config", tmp_path / "config.yaml", "--out", out)
     assert done.returncode == 0, (done.returncode, done.stderr)
     assert (out / "results.json").is_file()
     report = (out / "report.html").read_text()
     assert report.count("the codes are all alike") == 4
     assert report.count("the raw inputs are all alike") == 2
+
+
+@pytest.mark.parametrize(("name", "write"), [("run", write_run_report), ("comparison", write_comparison_report)])
+def test_the_same_files_give_the_same_report_byte_for_byte(name, write, request):
+    folder = request.getfixturevalue(name)
+    first = (folder / "report.html").read_bytes()
+    pictures = {path: path.read_bytes() for path in folder.glob("pictures/*")}
+    assert write(folder).read_bytes() == first
+    assert pictures == {path: path.read_bytes() for path in folder.glob("pictures/*")}
+    assert not list(folder.rglob("*.part"))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from aepretrain.cli.main import main
 from aepretrain.report.markup import CONTROLS
 from tests.support.fuzzing import changed, fuzz
 
+pytestmark = pytest.mark.usefixtures("quick_embeddings")
 EVIL = "<img src=x onerror=alert(1)>\"'&\x1b[31m\x00\u202e</script></style>{0}"
 SHOWN = "<img src=x onerror=alert(1)>"
 KNOWN = {

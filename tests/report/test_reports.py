@@ -23,6 +23,7 @@ from aepretrain.results.figures import nats as in_nats
 from aepretrain.runs.directory import record_command
 from tests.support.records import SETTINGS, make
 
+pytestmark = pytest.mark.usefixtures("quick_embeddings")
 EARLIER = Path(__file__).parents[1] / "results" / "earlier"
 VOID = {"meta", "link", "img", "path", "rect", "use", "br", "image", "circle", "line"}
 
@@ -69,16 +70,6 @@ def test_a_report_needs_nothing_outside_itself(name, request):
     assert "http" not in text
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
-
-
-@pytest.mark.parametrize(("name", "write"), [("run", write_run_report), ("comparison", write_comparison_report)])
-def test_the_same_files_give_the_same_report_byte_for_byte(name, write, request):
-    folder = request.getfixturevalue(name)
-    first = (folder / "report.html").read_bytes()
-    pictures = {path: path.read_bytes() for path in folder.glob("pictures/*")}
-    assert write(folder).read_bytes() == first
-    assert pictures == {path: path.read_bytes() for path in folder.glob("pictures/*")}
-    assert not list(folder.rglob("*.part"))
 
 
 def test_the_report_of_a_run_shows_its_figures_and_what_they_are_of(run):

@@ -27,9 +27,8 @@ MAY_DIFFER = {"wandb", "csv", "results.csv", "state.json", "report.html"}
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
     """The program that runs commands on a full disk, with W&B offline."""
-    disk = FullDisk(WANDB_MODE="offline", HOME=str(tmp_path_factory.mktemp("home")))
-    yield disk
-    disk.close()
+    home = tmp_path_factory.mktemp("home")
+    return FullDisk(home, WANDB_MODE="offline", HOME=str(home))
 
 
 class Golden:
@@ -44,9 +43,9 @@ class Golden:
             values["compare"] = {"seeds": 1, "labels": [50], "arms": ["pretrained", "random"], "baselines": ["knn"]}
             self.file.write_text(yaml.safe_dump(values))
         self.out = folder / "golden"
-        answer = disk.run(*self.command(self.out), out=self.out, record=str(folder / "places.json"))
+        answer = disk.run(*self.command(self.out), out=self.out)
         assert answer["code"] == 0, answer
-        self.places = json.loads((folder / "places.json").read_text())
+        self.places = answer["seen"]
 
     def command(self, out):
         return self.verb, "--config", self.file, "--out", out

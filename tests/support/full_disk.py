@@ -1,9 +1,5 @@
 """A disk that is full from one write on, wherever that is: used by tests/storage/test_full_disk.py.
 
-Run as a program it runs the command as often as it is told, each time in a fork. A line on its standard input is a JSON
-object: ``words`` of the command, the directory ``out`` that is watched, and either ``record``, to be told the places at
-which something is written, or a ``place``, from which on the disk is full. The answer is an object on a line.
-
 A place is a name below ``out`` and how often it was opened for writing before; names of unfinished files count as those
 of the finished ones. ``means`` says how the disk is filled: ``limit`` lets no file of this process grow beyond what the
 file of the place holds and three bytes, so that a write is cut in two; ``fill`` takes all blocks of the file system,
@@ -18,11 +14,10 @@ import resource
 import shutil
 import subprocess
 import sys
-import threading
-import traceback
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.programs import call
+
 UNFINISHED = re.compile(r"(\.[0-9a-f]{16})?\.part$")
 BALLAST = "ballast"
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -118,82 +113,37 @@ def announce_safetensors():
     safetensors.torch.serialize_file = announced
 
 
-def run(job, answer):
+def run(job):
+    """Run the command of a job while its directory is watched; the exit code."""
     from aepretrain.cli.main import main
 
-    os.environ.update(job.get("environment", {}))
+    announce_safetensors()
     watch = Watch(job["out"], job.get("place"), job.get("means", "limit"))
     sys.argv = ["aepretrain", *job["words"]]
     code = main(job["words"])
     watch.busy = True
-    os.write(answer, json.dumps({"code": code, "struck": bool(watch.place) and watch.place in watch.seen}).encode())
-    if job.get("record"):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        Path(job["record"]).write_text(json.dumps(watch.seen))
-
-
-def forked(job):
-    """Run a job in a fork; the answer with what it printed, through pipes: no file of it fills the disk."""
-    pipes = {name: os.pipe() for name in ("out", "err", "answer")}
-    if (child := os.fork()) == 0:
-        try:
-            os.dup2(pipes["out"][1], 1)
-            os.dup2(pipes["err"][1], 2)
-            run(job, pipes["answer"][1])
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-                import atexit
-
-                atexit._run_exitfuncs()
-            os._exit(0)
-    texts = {}
-    readers = [threading.Thread(target=_drain, args=(pipes[name][0], name, texts), daemon=True) for name in pipes]
-    for _, end in pipes.values():
-        os.close(end)
-    for reader in readers:
-        reader.start()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    for reader in readers:
-        reader.join(10)
-    texts = {name: b"".join(pieces).decode() for name, pieces in texts.items()}
-    answer = json.loads(texts["answer"] or json.dumps({"code": status or 99, "struck": False}))
-    return {**answer, "out": texts["out"], "err": texts["err"]}
-
-
-def _drain(handle, name, texts):
-    pieces = texts.setdefault(name, [])
-    while piece := os.read(handle, 65536):
-        pieces.append(piece)
-    os.close(handle)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    Path(job["seen"]).write_text(json.dumps(watch.seen))
+    return code
 
 
 class FullDisk:
-    """The program of this file, ready to run the command."""
+    """Runs the command with an environment of its own, on a disk that gets full.
 
-    def __init__(self, **environment):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-            cwd=ROOT, start_new_session=True,
-        )  # fmt: skip
+    Args:
+        folder: Folder for a file beside the disk.
+        environment: Variables for the command.
+    """
 
-    def run(self, *words, out, **job):
-        """Exit code, whether the place was met, and what was printed: ``code``, ``struck``, ``out``, ``err``."""
-        self.process.stdin.write(json.dumps({"words": [str(word) for word in words], "out": str(out), **job}) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+    def __init__(self, folder, **environment):
+        self.seen, self.environment = Path(folder) / "seen.json", {**os.environ, **environment}
 
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait(30)
-
-
-if __name__ == "__main__":
-    announce_safetensors()
-    for line in sys.stdin:
-        print(json.dumps(forked(json.loads(line))), flush=True)
+    def run(self, *words, out, place=None, **job):
+        """Exit code, whether the place was met, what was printed, and all places: code, struck, out, err, seen."""
+        self.seen.write_text("[]")
+        job |= {"words": [str(word) for word in words], "out": str(out), "place": place, "seen": str(self.seen)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        program = call("tests.support.full_disk:run", job, env=self.environment, start_new_session=True, **pipes)
+        out, err = program.communicate()
+        seen = json.loads(self.seen.read_text())
+        return {"code": program.returncode, "struck": place in seen, "out": out, "err": err, "seen": seen}

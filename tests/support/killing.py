@@ -1,11 +1,6 @@
-"""A program that runs the command as often as it is told, and kills it where it is told: see test_faults.py.
-
-It loads torch once and forks for every run, so that hundreds of kills take minutes. A line on its standard input is a
-JSON object with the words of the command and the place of the kill; the answer is the exit code, negative for a signal.
-"""
+"""Runs the command in a process forked for it, and kills it where it is told: see runs.py and test_faults.py."""
 
 import ctypes
-import json
 import os
 import resource
 import signal
@@ -152,33 +147,20 @@ def arm_file(name):
 
 
 def run(job):
-    log = os.open(job["log"], os.O_WRONLY | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.environ.update(job.get("environment", {}))
-    if "folder" in job:
-        os.chdir(job["folder"])
-        sys.path.insert(0, job["folder"])
-    if job.get("strike"):
-        arm(**job["strike"])
-    if job.get("write"):
-        arm_write(job["write"])
-    if job.get("file"):
-        arm_file(job["file"])
-    sys.argv = ["aepretrain", *job["words"]]
-    return main(job["words"])
-
-
-if __name__ == "__main__":
-    for line in sys.stdin:
-        if (child := os.fork()) == 0:
-            code = 99
-            try:
-                code = run(json.loads(line))
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    """Run the command of a job, to which something happens; this process ends here."""
+    code = 99
+    try:
+        if job.get("strike"):
+            arm(**job["strike"])
+        if job.get("write"):
+            arm_write(job["write"])
+        if job.get("file"):
+            arm_file(job["file"])
+        sys.argv = ["aepretrain", *job["words"]]
+        code = main(job["words"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.support.programs import ROOT, call
+
 VARIANTS = {
     "PlainAutoencoder": {},
     "SparseAutoencoder": {"lam": 0.01},
@@ -62,34 +62,29 @@ def stages_of(variant):
 
 
 class Runner:
-    """The program of killing.py, ready to run the command."""
+    """Runs the command as often as one likes, and does to it what one likes: see killing.py."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "support" / "killing.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
-        )  # fmt: skip
 
-    def run(self, *words, log="log.txt", **job):
+    def run(self, *words, log="log.txt", folder=ROOT, environment=None, **job):
         """The exit code of the command, and what it said.
 
         Args:
             words: The words of the command, without the program's name.
             log: Name of the file that takes what it says.
+            folder: Current folder of the command.
+            environment: Variables for it beside those of this process.
             job: What happens to it: see ``run`` in killing.py.
         """
         path = self.folder / log
-        path.write_text("")
-        self.process.stdin.write(json.dumps({"words": [str(word) for word in words], "log": str(path), **job}) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline()), path.read_text()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait(30)
+        job |= {"words": [str(word) for word in words]}
+        with path.open("w") as file:
+            program = call(
+                "tests.support.killing:run", job, stdout=file.fileno(), stderr=subprocess.STDOUT,
+                cwd=folder, env={**os.environ, **(environment or {})},
+            )  # fmt: skip
+            return program.wait(), path.read_text()
 
 
 def members(process):

@@ -1,13 +1,9 @@
 """The command in a process of its own, whose W&B sees nothing of this machine's."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import matplotlib
 
-ROOT = Path(__file__).parents[2]
 PLANTED = "planted0key1" * 4
 SHORT = ("--pretrain.epochs=2", "--finetune.epochs=2", "--data.labels=200")
 # argv is what W&B stores of a command line, so the planted key is in it, though not as an option.
@@ -25,10 +21,3 @@ def environment(folder, **variables):
     # The list of fonts is slow to make; the home is new.
     own["MPLCONFIGDIR"] = matplotlib.get_cachedir()
     return own | variables
-
-
-def program(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-c", *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=120, cwd=ROOT, **options,
-    )  # fmt: skip

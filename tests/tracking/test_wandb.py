@@ -23,8 +23,9 @@ from aepretrain.tracking.wandb_environment import ignored_by_comparisons, with_e
 from aepretrain.tracking.wandb_mode import decide_mode, has_key, server_answers
 from aepretrain.tracking.wandb_report import build_report
 from aepretrain.tracking.wandb_run import WandbRun
+from tests.support.programs import ROOT, run_program
 from tests.support.records import run_result
-from tests.support.wandb_programs import COMMAND, PLANTED, ROOT, SHORT, environment, program
+from tests.support.wandb_programs import COMMAND, PLANTED, SHORT, environment
 
 
 def read_back(folder):
@@ -64,7 +65,7 @@ def fit(tmp_path_factory, silent_server):
     words = ["fit", "--config=configs/digits.yaml", f"--out={folder / 'run'}", *SHORT, PLANTED]
     words += ["--loggers=[wandb,tensorboard,csv]", "--wandb.report=true", "--wandb.tags=[mine]"]
     start = time.perf_counter()
-    done = program(COMMAND, *words, env=env)
+    done = run_program(COMMAND, *words, env=env)
     assert done.returncode == 0, done.stderr
     seconds = time.perf_counter() - start
     return SimpleNamespace(folder=folder / "run", text=done.stdout, seconds=seconds, home=folder / "home")
@@ -82,7 +83,7 @@ def comparison(tmp_path_factory):
     words = ["compare", "--config=configs/digits.yaml", f"--out={folder / 'digits'}", *SHORT]
     words += ["--compare.seeds=1", "--compare.labels=[50]", "--compare.baselines=[knn]"]
     words += ["--compare.arms=[pretrained,random]"]
-    done = program(COMMAND, *words, env=environment(folder, WANDB_MODE="offline"))
+    done = run_program(COMMAND, *words, env=environment(folder, WANDB_MODE="offline"))
     assert done.returncode == 0, done.stderr
     return SimpleNamespace(folder=folder / "digits", text=done.stdout)
 
@@ -224,7 +225,7 @@ with open_run(Tracking(["wandb"], WandbOptions(mode="offline")), out / "after", 
 
 
 def test_the_death_of_its_process_costs_one_line_and_the_next_run_has_a_new_process(tmp_path):
-    done = program(DIES, tmp_path, env=environment(tmp_path))
+    done = run_program(DIES, tmp_path, env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("killed") == 1
     assert done.stdout.count("warning: W&B failed") == 1
@@ -399,7 +400,7 @@ def test_name_tags_group_id_and_folder_of_the_environment_are_followed(tmp_path)
     mine = {"WANDB_NAME": "my name", "WANDB_TAGS": "b, mine", "WANDB_RUN_GROUP": "grp", "WANDB_RUN_ID": "abc123"}
     env = environment(tmp_path, WANDB_MODE="offline", WANDB_DIR=str(tmp_path / "elsewhere"), **mine)
     words = ["fit", "--config=configs/digits.yaml", f"--out={tmp_path / 'run'}", *SHORT, "--report=false"]
-    done = program(COMMAND, *words, "--wandb.tags=[mine]", env=env)
+    done = run_program(COMMAND, *words, "--wandb.tags=[mine]", env=env)
     assert done.returncode == 0, done.stderr
     found = read_back(tmp_path / "elsewhere").run
     assert (found["display_name"], found["run_group"], found["run_id"]) == ("my name", "grp", "abc123")
@@ -419,7 +420,7 @@ def test_a_comparison_says_that_it_ignores_what_is_of_one_run(tmp_path):
     env = environment(tmp_path, WANDB_MODE="offline", WANDB_NAME="x", WANDB_RUN_ID="abc", WANDB_RUN_GROUP="grp")
     words = ["compare", "--config=configs/digits.yaml", f"--out={tmp_path / 'out'}", *SHORT, "--report=false"]
     words += ["--compare.seeds=1", "--compare.labels=[50]", "--compare.baselines=[]", "--compare.arms=[random]"]
-    done = program(COMMAND, *words, env=env)
+    done = run_program(COMMAND, *words, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("WANDB_NAME and WANDB_RUN_ID are of one run, and a comparison has many") == 1
     cell = read_back(tmp_path / "out" / "runs" / "random-50-seed0").run
@@ -442,7 +443,7 @@ def test_what_sigterm_stopped_names_its_wandb_sync(verb, tmp_path):
     words = [verb, "--config=configs/digits.yaml", f"--out={out}", "--report=false"]
     if verb == "compare":
         words += ["--compare.seeds=1", "--compare.labels=[50]", "--compare.baselines=[]", "--compare.arms=[pretrained]"]
-    done = program(STOPPED, *words, env=environment(tmp_path, WANDB_MODE="offline"))
+    done = run_program(STOPPED, *words, env=environment(tmp_path, WANDB_MODE="offline"))
     assert done.returncode == 143, done.stderr
     folders = list(out.glob("wandb/offline-run-*" if verb == "fit" else "runs/*/wandb/offline-run-*"))
     assert len(folders) == 1

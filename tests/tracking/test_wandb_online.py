@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tests.support.wandb_programs import COMMAND, PLANTED, SHORT, environment, program
+from tests.support.programs import run_program
+from tests.support.wandb_programs import COMMAND, PLANTED, SHORT, environment
 from tests.support.wandb_server import ENTITY, WandbServer
 
 STAGES = ("00-denoising", "01-denoising", "finetune")
@@ -22,7 +23,7 @@ def run_online(folder, verb, *words, server, **variables):
     env = environment(folder, WANDB_API_KEY=PLANTED, WANDB_BASE_URL=server.url, MY_PASSWORD=PLANTED, **variables)
     start = time.perf_counter()
     command = [verb, "--config=configs/digits.yaml", f"--out={folder / 'digits'}", *SHORT, "--report=false", *words]
-    done = program(COMMAND, *command, PLANTED, env=env)
+    done = run_program(COMMAND, *command, PLANTED, env=env)
     assert done.returncode == 0, done.stderr
     seconds = time.perf_counter() - start
     return SimpleNamespace(folder=folder / "digits", text=done.stdout, seconds=seconds, server=server)

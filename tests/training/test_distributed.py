@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.support import programs
+
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
@@ -53,9 +55,10 @@ def test_ranks_see_disjoint_shares_and_end_every_stage_with_equal_weights(launch
 def alone_and_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
     config = ("fit", "--config", ROOT / "configs" / "digits.yaml", *SHORT)
-    start(["-m", "aepretrain", *config, "--out", folder / "alone"], 29513)
-    shown = start(["-m", "aepretrain", *config, "--out", folder / "two", *TWO], 29514)
-    return folder / "alone", folder / "two", shown
+    alone = programs.run(*config, "--out", folder / "alone")
+    two = programs.run(*config, "--out", folder / "two", *TWO, env={**os.environ, "MASTER_PORT": "29514"})
+    assert (alone.returncode, two.returncode) == (0, 0), alone.stderr + two.stderr
+    return folder / "alone", folder / "two", two.stdout
 
 
 def test_the_command_trains_with_two_processes_and_writes_every_file_once(alone_and_two):
@@ -84,11 +87,7 @@ def test_two_processes_find_what_one_finds(alone_and_two):
 
 def test_a_batch_that_cannot_be_shared_is_refused_on_all_ranks(tmp_path):
     config = ("fit", "--config", ROOT / "configs" / "digits.yaml", *SHORT, "--pretrain.batch_size", "33")
-    answer = subprocess.run(
-        [sys.executable, "-m", "aepretrain", *map(str, config), "--out", str(tmp_path / "run"), *TWO],
-        capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29515"},
-    )  # fmt: skip
+    answer = programs.run(*config, "--out", tmp_path / "run", *TWO, env={**os.environ, "MASTER_PORT": "29515"})
     assert answer.returncode == 2
     assert "33 cannot be shared equally by 2. Use a multiple of 2." in answer.stderr
 

@@ -120,7 +120,7 @@ class Checkpoints:
             return
         path, buffer = self.files.folder / LAST, io.BytesIO()
         torch.save(plain(state, "checkpoint"), buffer)
-        data = buffer.getbuffer()
+        data = buffer.getvalue()
         with storing(path, len(data)):
             self.files.folder.mkdir(parents=True, exist_ok=True)
             part = write_part(path, data)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from aepretrain.runs.directory import locked
 from aepretrain.storage.files import sha256_of
+from tests.support import programs
 from tests.support.runs import ROOT, VARIANTS, all_left, config, differences, members, stages_of
 
 PLACES = (
@@ -409,13 +410,15 @@ class Pair:
 
     def start(self, *words, torchrun=False):
         self.port += 1
+        options = {
+            "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True,
+            "env": {**os.environ, "MASTER_PORT": str(self.port)},
+        }  # fmt: skip
+        if not torchrun:
+            return programs.start("fit", *words, **options)
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={self.port}"]
-        return subprocess.Popen(
-            [sys.executable, *(launcher if torchrun else []), "-m", "aepretrain", "fit", *map(str, words)],
-            cwd=ROOT, text=True,
-            start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(self.port)},
-        )  # fmt: skip
+        program = [sys.executable, *launcher, "-m", "aepretrain", "fit", *map(str, words)]
+        return subprocess.Popen(program, cwd=ROOT, text=True, **options)
 
     def finish(self, process):
         said = process.communicate(timeout=200)[0]

@@ -1,0 +1,79 @@
+"""The page on classes of one's own: its files are written as they stand, and its commands are run in order."""
+
+import json
+import re
+import runpy
+import shlex
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from aepretrain import load_encoder
+
+from .test_architecture import PACKAGE
+
+PAGE = (PACKAGE / "EXTENDING.md").read_text()
+FILES = dict(re.findall(r"```(?:python|yaml) (\S+)\n(.*?)```", PAGE, re.DOTALL))
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of a reader who wrote the files, and has digits in another one."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    np.save(folder / "digits.npy", load_digits().images[:20, None].astype(np.float32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(runner, folder):
+    """What each command of the page prints; without the report, whose pictures take most of the time."""
+    found = {}
+    for line in COMMANDS:
+        program, *words = shlex.split(line)
+        if program == "aepretrain":
+            quick = ["--report=false"] if words[0] == "fit" else []
+            code, found[line] = runner.run(*words, *quick, folder=str(folder))
+            assert code == 0, found[line]
+    return found
+
+
+def results(folder, run):
+    return json.loads((folder / "runs" / run / "results.json").read_text())
+
+
+def test_the_page_has_a_file_for_each_kind_of_class():
+    assert [name for name in FILES if name.endswith(".py")] == ["my_variant.py", "my_source.py", "my_head.py"]
+    assert not re.findall(r"```\w* ?\n(?:from|import|class)", PAGE)
+
+
+def test_a_variant_of_ones_own_is_trained_and_its_encoder_is_plain(folder, said):
+    (stage,) = results(folder, "binary")["stages"]
+    assert stage["stage"] == "00-binary"
+    assert 0 < stage["diagnostics"]["distance_to_bits"] < 0.5
+    codes = np.load(folder / "codes.npy")
+    assert codes.shape == (20, 32)
+    assert load_encoder(folder / "runs" / "binary" / "encoder").out_features == 32
+
+
+def test_a_source_of_ones_own_is_divided_and_scaled_with_the_encoder(folder, said):
+    found = results(folder, "nuclei")
+    assert (found["data"]["name"], found["data"]["labelled"]) == ("Nuclei", 40)
+    assert found["classifier"]["test"]["accuracy"] > 0.8
+    assert type(load_encoder(folder / "runs" / "nuclei" / "encoder").transform).__name__ == "Standardize"
+
+
+def test_a_head_of_ones_own_is_trained_from_python(folder, monkeypatch, capfd):
+    monkeypatch.chdir(folder)
+    runpy.run_path("my_head.py", run_name="__main__")
+    assert float(capfd.readouterr().out.splitlines()[-1]) > 0.6
+    assert results(folder, "focal")["classifier"]["weights_arrived"]
+
+
+def test_only_the_command_line_lets_a_config_import(runner, folder):
+    code, text = runner.run("validate", "--config", "my_source.yaml", folder=str(folder))
+    assert code == 2
+    assert "--trust-module my_source" in text
