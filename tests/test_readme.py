@@ -1,13 +1,12 @@
 """The READMEs are executed and their links followed; the two commands of the first one are run by .ci/run."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_configs import CONFIGS
+from tests.support.programs import run_program
 
 from .test_architecture import FLOORS, PACKAGE
 
@@ -31,9 +30,7 @@ def test_the_python_of_a_readme_runs_and_finds_the_same_again(path, tmp_path):
     for program in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
         found = set()
         for _ in range(2):
-            answer = subprocess.run(
-                [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
-            )
+            answer = run_program(program, cwd=tmp_path)
             assert answer.returncode == 0, answer.stderr
             found.add(answer.stdout.splitlines()[-1])
         assert len(found) == 1

@@ -1,4 +1,4 @@
-"""A finished run as the verbs ``encode`` and ``predict`` use it: its networks, without the data it was trained on."""
+"""The networks of a finished run as ``encode``, ``predict`` and ``export`` use them, without the data of the run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from torch import nn
 
 from aepretrain.cli.config import load_experiment
 from aepretrain.console import console, print_line
@@ -104,6 +105,22 @@ class FinishedRun:
         for note in rows.notes:
             print_line(f"data: {note}")
         return rows
+
+
+def depth_of(layers: nn.Sequential, layer: int | None) -> int:
+    """The number of layers up to that which ``--layer`` names, from 0; ``None``: all of them.
+
+    Raises:
+        ConfigError: If there is no such layer.
+
+    Example:
+        >>> depth_of(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), 0)
+        1
+    """
+    count = len(layers)
+    if layer is not None and not 0 <= layer < count:
+        raise ConfigError(f"--layer must be 0 to {count - 1}, but is {layer}: the run has {count} layers.")
+    return count if layer is None else layer + 1
 
 
 def write_outputs(outputs: RowOutputs, rows: NewRows, out: Path, names: Mapping[str, Sequence[str]]) -> None:

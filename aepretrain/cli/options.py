@@ -71,6 +71,9 @@ NEW_ROWS = (
     Option("--out", "FILE", "the file to write"),
 )
 DEVICE = Option("--device", "NAME", "cpu, cuda, cuda:1 or mps", "cpu")
+PRETRAINED = Option(
+    "--encoder", "NAME", "before or after fine-tuning with labels: pretrained or fine-tuned", "pretrained"
+)
 OWN = {
     "init": (
         Option(
@@ -122,10 +125,43 @@ OWN = {
             "reconstruction loss in nats per row, value the predicted real target",
         ),
         Option("--per-feature", "", "the error of each feature, too"),
-        Option("--encoder", "NAME", "before or after fine-tuning with labels: pretrained or fine-tuned", "pretrained"),
+        Option(
+            "--contamination",
+            "SHARE",
+            "add a column outlier: whether the error of a row exceeds a threshold that is found on the validation rows "
+            "of the run; of new rows like these, on average at most this share is marked (0.01 needs 99 validation "
+            "rows)",
+        ),
+        PRETRAINED,
         DEVICE,
     ),
     "predict": (*NEW_ROWS, DEVICE),
+    "export": (
+        Option("run", "RUN", "a run directory of fit"),
+        Option("--out", "PATH", "file to write, new folder (safetensors), or hf:owner/name, which must exist"),
+        Option(
+            "--format",
+            "NAME",
+            "onnx (for ONNX Runtime and others, needs aepretrain[export]), pt2 (for torch.export.load) or safetensors "
+            "(a folder for aepretrain.load_encoder); default: the ending of --out",
+        ),
+        Option("--head", "", "probabilities of classes, or predicted values, instead of codes"),
+        Option("--layer", "N", "codes of this layer, from 0; default: the last"),
+        PRETRAINED,
+        Option(
+            "--with-preprocessing",
+            "",
+            "take raw values, as encode and predict do, instead of scaled ones; of a table one number for each column, "
+            "for a category the number of its value in the metadata of the file; safetensors always takes raw values",
+        ),
+        Option(
+            "--input-type",
+            "NAME",
+            "type of raw values: float32, or uint8 for pictures as bytes, with --with-preprocessing",
+            "float32",
+        ),
+        Option("--quantize", "", "linear layers with weights of 8 bits (onnx), and what that costs on validation rows"),
+    ),
     "list": (Option("folder", "FOLDER", "folder whose configs are listed", "configs"),),
     "report": (Option("directory", "DIR", "a run directory or the directory of a comparison"),),
 }
@@ -159,6 +195,11 @@ DESCRIPTIONS = {
         "Write the predicted class of any rows, by name, and the probability of each class to a file: .npz, .parquet "
         "or .csv by its ending; for a real target, its predicted value. Rows are raw, as the data of the run were; "
         "they stay in their order, and may exceed memory."
+    ),
+    "export": (
+        "Write the encoder of a finished run, or its classifier or regressor, to a file that other programs run on "
+        "batches of any size. It is compared with the original on validation rows of the run before it is kept: pt2 "
+        "and safetensors must be bitwise equal, onnx within 1e-5."
     ),
     "list": "List the layers, the data sources and the configs of a folder, each with its first line.",
     "report": (

@@ -93,7 +93,8 @@ def _usage(verb: str) -> str:
         return "aepretrain list [FOLDER]"
     positional = [option.value for option in OWN[verb] if not option.name.startswith("-")]
     if positional:
-        more = {"evaluate": " [--other_data]", "report": ""}.get(verb, " --data PATH --out FILE [--NAME VALUE ...]")
+        own = {"evaluate": " [--other_data]", "report": "", "export": " --out PATH [--NAME VALUE ...]"}
+        more = own.get(verb, " --data PATH --out FILE [--NAME VALUE ...]")
         return f"aepretrain {verb} {' '.join(positional)}{more}"
     out = {"fit": " [--out DIR]", "compare": " --out DIR"}.get(verb, "")
     return f"aepretrain {verb} --config FILE{out} [--NAME VALUE ...]"

@@ -189,6 +189,12 @@ class TableTransform(Transform):
             raw[:, k] = place.where(place <= len(self.columns[k].values), torch.nan)
         return raw
 
+    def restore(self, scaled: Tensor) -> Tensor:
+        raw, first = self.inverse(scaled), len(self.numeric) + len(self.boolean)
+        marks = scaled[:, first : first + len(self.marked)]
+        raw[:, self.marked] = raw[:, self.marked].where(marks < 0.5, torch.nan)
+        return raw
+
     def reserve(self, in_shape: tuple[int, ...]) -> Self:
         if tuple(in_shape) != (len(self.columns),):
             raise ValueError(f"{len(self.columns)} columns cannot have the shape {tuple(in_shape)}.")

@@ -64,6 +64,10 @@ class Transform(nn.Module, ABC):
     def inverse(self, scaled: Tensor) -> Tensor:
         """Raw values of scaled ones, shape ``(B, *in_shape)``, up to rounding."""
 
+    def restore(self, scaled: Tensor) -> Tensor:
+        """Raw rows ``(B, *in_shape)`` that this transform scaled, up to rounding: missing values are missing again."""
+        return self.inverse(scaled)
+
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one scaled example, given that of a raw one: the same, unless columns become several features."""
         return in_shape

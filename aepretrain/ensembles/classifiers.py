@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepretrain.ensembles.batch import SeedBatch, reason_optimizer_not_batchable
-from aepretrain.export.architecture import LAYERS
+from aepretrain.export.architecture import BY_EXAMPLE
 from aepretrain.heads.classification import Classifier
 
 
@@ -28,7 +28,7 @@ def reason_not_batchable(classifier: Classifier) -> str | None:
     if not classifier.freeze_encoder and not all(weight.requires_grad for weight in classifier.encoder.parameters()):
         return "a part of the encoder is frozen"
     for module in classifier.encoder.modules():
-        if type(module) is not nn.Sequential and type(module) not in LAYERS.values():
+        if type(module) is not nn.Sequential and type(module) not in BY_EXAMPLE.values():
             return f"the encoder's {type(module).__name__} is not known to treat examples by themselves"
         if isinstance(module, nn.Linear) and module.bias is None:
             return "a linear layer of the encoder has no bias"

@@ -10,7 +10,7 @@ from aepretrain.errors import StorageError
 from aepretrain.results.records import shown
 
 MAX_DEPTH = 32
-LAYERS: dict[str, type[nn.Module]] = {
+BY_EXAMPLE: dict[str, type[nn.Module]] = {
     cls.__name__: cls
     for cls in (
         nn.Linear,
@@ -34,6 +34,8 @@ LAYERS: dict[str, type[nn.Module]] = {
         nn.Identity,
     )
 }
+"""Modules that treat every example by itself, in training too, and every dimension but the first as one of it."""
+LAYERS = BY_EXAMPLE | {cls.__name__: cls for cls in (nn.BatchNorm1d, nn.BatchNorm2d, nn.Softmax)}
 """The modules that an encoder may contain, each described by the arguments of its constructor."""
 
 

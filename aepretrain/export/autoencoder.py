@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from aepretrain.errors import StorageError
+from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.decoders import load_decoders
 from aepretrain.export.encoder import load_encoder, read_encoder_config
 from aepretrain.export.module import Encoder
+from aepretrain.export.outliers import CONTAMINATION, ValidationErrors
+from aepretrain.export.places import local_folder
 from aepretrain.parts.likelihoods import Likelihood
 
 
@@ -25,6 +27,7 @@ class StackedAutoencoder(nn.Module):
         encoder: The transform :math:`t` and the layers :math:`f_k`.
         decoders: :math:`g_k`, from the input up.
         likelihoods: :math:`p_k`, from the input up.
+        validation_errors: :math:`L` of validation rows; ``None``: unknown.
 
     Example:
         >>> from aepretrain.data.transforms import Scale
@@ -35,11 +38,19 @@ class StackedAutoencoder(nn.Module):
         (torch.Size([3]), torch.Size([3, 4]))
     """
 
-    def __init__(self, encoder: Encoder, decoders: Sequence[nn.Module], likelihoods: Sequence[Likelihood]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoders: Sequence[nn.Module],
+        likelihoods: Sequence[Likelihood],
+        *,
+        validation_errors: ValidationErrors | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoders = nn.ModuleList(decoders)
         self.likelihoods = list(likelihoods)
+        self.validation_errors = validation_errors
 
     @property
     def likelihood(self) -> Likelihood:
@@ -52,12 +63,10 @@ class StackedAutoencoder(nn.Module):
         Args:
             depth: Number of layers, at least 1.
         """
-        layers = self.encoder.layers
-        assert isinstance(layers, nn.Sequential)
-        whole = self.encoder
-        names = {"columns": whole.columns, "class_names": whole.class_names}
-        encoder = Encoder(whole.transform, layers[:depth], whole.in_shape, (), **names)
-        return StackedAutoencoder(encoder, list(self.decoders)[:depth], self.likelihoods[:depth])
+        lower = self.encoder.lower(depth), list(self.decoders)[:depth], self.likelihoods[:depth]
+        return StackedAutoencoder(
+            *lower, validation_errors=self.validation_errors if depth == len(self.decoders) else None
+        )
 
     def encode(self, raw: Tensor) -> Tensor:
         """Codes of raw values: ``(B, *in_shape)`` to ``(B, *code_shape)``."""
@@ -84,13 +93,39 @@ class StackedAutoencoder(nn.Module):
         """The reconstruction, as :meth:`reconstruct`."""
         return self.reconstruct(raw)
 
-    def error(self, raw: Tensor) -> Tensor:
+    def error(self, raw: Tensor, h: Tensor | None = None) -> Tensor:
         """The reconstruction loss of raw values ``(B, *in_shape)``, in nats, shape ``(B,)``.
 
         It is large for values unlike those that the stack was trained on.
+
+        Args:
+            raw: The raw values.
+            h: Codes to reconstruct them from, ``(B, *code_shape)``; ``None``: the encoder's own.
         """
         scaled = self.encoder.preprocess(raw)
-        return self.likelihood(scaled, self.outputs(self.encoder.code(scaled)))
+        return self.likelihood(scaled, self.outputs(self.encoder.code(scaled) if h is None else h))
+
+    def threshold(self, contamination: float = CONTAMINATION) -> float:
+        """The reconstruction error above which a row is an outlier, in nats, found on the validation rows of the run.
+
+        Of new rows like the validation rows, on average at most the share ``contamination`` lie above it.
+
+        Args:
+            contamination: The share, in ``(0, 0.5]``.
+
+        Raises:
+            ConfigError: If no errors of validation rows were saved, or they are too few for the share.
+        """
+        if self.validation_errors is None:
+            raise ConfigError(
+                "outliers need errors of validation rows, which were not saved with these decoders. Take the whole "
+                "pretrained encoder of a run of this version."
+            )
+        return self.validation_errors.threshold(contamination)
+
+    def is_outlier(self, raw: Tensor, contamination: float = CONTAMINATION) -> Tensor:
+        """Whether the :meth:`error` of raw values ``(B, *in_shape)`` is above the :meth:`threshold`, shape ``(B,)``."""
+        return self.error(raw) > self.threshold(contamination)
 
     def error_per_feature(self, raw: Tensor) -> Tensor:
         """The part of each feature in :meth:`error`, in nats, shape ``(B, D)``."""
@@ -102,7 +137,7 @@ def load_autoencoder(path: str | Path) -> StackedAutoencoder:
     """Load a pretrained stack with its decoders as a plain torch module, without Lightning.
 
     Args:
-        path: The folder that :func:`~aepretrain.export.encoder.save_encoder` wrote: ``encoder`` in a run directory.
+        path: As for :func:`~aepretrain.export.encoder.load_encoder`: ``encoder`` in a run directory, for example.
 
     Returns:
         The autoencoder of raw values, on the CPU and in evaluation mode.
@@ -118,10 +153,14 @@ def load_autoencoder(path: str | Path) -> StackedAutoencoder:
         >>> load_autoencoder(folder).error(torch.rand(3, 4)).shape
         torch.Size([3])
     """
-    folder = Path(path)
+    with local_folder(path) as folder:
+        return _load(folder)
+
+
+def _load(folder: Path) -> StackedAutoencoder:
     encoder, config = load_encoder(folder), read_encoder_config(folder)
-    decoders, likelihoods = load_decoders(folder, config)
-    autoencoder = StackedAutoencoder(encoder, list(decoders), likelihoods).eval()
+    decoders, likelihoods, errors = load_decoders(folder, config)
+    autoencoder = StackedAutoencoder(encoder, list(decoders), likelihoods, validation_errors=errors).eval()
     try:
         with torch.no_grad():
             rebuilt = autoencoder.outputs(torch.zeros(1, *encoder.code_shape)).shape[1:]

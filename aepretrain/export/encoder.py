@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import math
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -11,14 +11,17 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aepretrain.data.named_transforms import TRANSFORMS
 from aepretrain.data.transforms import NoTransform, Transform
 from aepretrain.errors import StorageError
 from aepretrain.export.architecture import build, describe
-from aepretrain.export.decoders import DECODERS, has_decoders, pack_decoders
+from aepretrain.export.card import TRANSFORM, model_card
+from aepretrain.export.decoders import DECODERS, pack_decoders
 from aepretrain.export.module import Encoder
+from aepretrain.export.outliers import ValidationErrors
+from aepretrain.export.places import is_remote, local_folder, upload
 from aepretrain.export.tensors import read_tensors
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.results.records import shown
@@ -31,8 +34,6 @@ DECISIVE = {
     2: ("format", "in_shape", "code_shape", "transform", "architecture", "columns", "classes"),
 }
 """For each supported format, the config keys that the SHA-256 covers. Format 1 had no transform."""
-TRANSFORM = "transform."
-"""Prefix of the tensor names of the transform; those of the layers begin with the layer's number."""
 CONFIG = 16 << 20
 """Maximum size in bytes of ``config.json``."""
 SIDE = 1 << 31
@@ -50,6 +51,7 @@ def save_encoder(
     preprocessing: str = "",
     provenance: Mapping[str, Any] | None = None,
     decoders: Sequence[tuple[nn.Module, Likelihood]] | None = None,
+    validation_errors: ValidationErrors | None = None,
 ) -> Path:
     """Save an encoder as a folder with ``encoder.safetensors``, ``config.json`` and a ``README.md``.
 
@@ -58,7 +60,7 @@ def save_encoder(
 
     Args:
         encoder: The layers: plain torch modules, such as ``GreedyStack.encoder``.
-        path: The folder, created if missing.
+        path: The folder, created if missing; or ``hf:owner/name``, an existing repository of Hugging Face.
         in_shape: Shape of one raw input, without the batch dimension.
         transform: The fitted transform of raw values, such as ``data.transform``; ``None`` for no transform.
         columns: Names of the feature columns, in order.
@@ -67,6 +69,8 @@ def save_encoder(
         provenance: Origin of the weights: variants, data set, seed, metrics, versions.
         decoders: Decoder and likelihood of each layer, from the input up, such as ``GreedyStack.decoders``; ``None``:
             none are saved.
+        validation_errors: Reconstruction errors of validation rows, saved with the decoders:
+            :meth:`~aepretrain.export.autoencoder.StackedAutoencoder.threshold` finds outliers by them.
 
     Returns:
         The folder.
@@ -74,7 +78,7 @@ def save_encoder(
     Raises:
         ValueError: If the encoder has modules that cannot be described, or the transform is not fitted or of an
             unknown class. Nothing is written.
-        StorageError: If a file cannot be written. A full disk leaves a previous encoder unchanged.
+        StorageError: If a file cannot be written or uploaded. A full disk leaves a previous encoder unchanged.
 
     Example:
         >>> import tempfile
@@ -103,15 +107,22 @@ def save_encoder(
         "provenance": dict(provenance or {}),
     }
     config["sha256"] = _digest(weights, config)
-    config["decoder"], decoder_weights = (None, None) if decoders is None else pack_decoders(decoders)
+    config["decoder"], decoder_weights = (
+        (None, None) if decoders is None else pack_decoders(decoders, validation_errors)
+    )
     # Not save_file, whose files are readable by their owner alone.
     files = {
         "encoder.safetensors": weights,
         "config.json": (json.dumps(config, indent=2) + "\n").encode(),
-        "README.md": _facts(config, tensors).encode(),
+        "README.md": model_card(config, tensors, str(path) if is_remote(path) else "encoder").encode(),
         **({} if decoder_weights is None else {DECODERS: decoder_weights}),
     }
-    write_together(Path(path), files)
+    if is_remote(path):
+        with tempfile.TemporaryDirectory() as folder:
+            write_together(Path(folder), files)
+            upload(Path(folder), path)
+    else:
+        write_together(Path(path), files)
     return Path(path)
 
 
@@ -124,14 +135,16 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
     config keys in :data:`DECISIVE` must match the saved SHA-256.
 
     Args:
-        path: The folder that :func:`save_encoder` wrote: ``encoder`` in a run directory.
+        path: The folder that :func:`save_encoder` wrote, such as ``encoder`` in a run directory;
+            ``hf:owner/name[@revision]``, a repository of Hugging Face; or ``wandb:entity/project/name:alias``, an
+            artifact of Weights & Biases.
         transform: Whether to include the saved transform; without it, the module takes scaled values.
 
     Returns:
         The encoder of raw values, ``(B, *in_shape) -> (B, *code_shape)``, on the CPU and in evaluation mode.
 
     Raises:
-        StorageError: If a file is missing or damaged, or the tensors do not match the architecture.
+        StorageError: If a file is missing or damaged, the tensors do not match the architecture, or the download fails.
 
     Example:
         >>> import tempfile
@@ -139,14 +152,18 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
         >>> load_encoder(folder)(torch.rand(3, 4)).shape
         torch.Size([3, 2])
     """
-    folder = Path(path)
+    with local_folder(path) as folder:
+        return _load(folder, transform=transform)
+
+
+def _load(folder: Path, *, transform: bool) -> Encoder:
     config = read_encoder_config(folder)
     columns, classes = (_names(config, key, folder / "config.json") for key in ("columns", "classes"))
     # Allocate nothing until the weights are known to match: a damaged config may name huge sizes.
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of layers of no units, whose tensors are compared below
         try:
-            layers = build(config["architecture"])
+            layers = build(config["architecture"]).eval()  # in training, BatchNorm refuses the single row of a check
         except StorageError as error:
             raise StorageError(f"{folder / 'config.json'}: {error}") from error
         before = _build_transform(config, folder / "config.json")
@@ -168,6 +185,8 @@ def load_encoder(path: str | Path, *, transform: bool = True) -> Encoder:
         config["code_shape"],
         columns=columns,
         class_names=classes,
+        preprocessing=str(config.get("preprocessing", "")) if transform else "",
+        provenance=provenance if isinstance(provenance := config.get("provenance"), dict) else None,
     ).eval()
 
 
@@ -239,63 +258,3 @@ def _check_shapes(encoder: nn.Module, scaled_shape: Sequence[int], config: Mappi
         raise StorageError(f"{path}: the encoder cannot take its in_shape {list(scaled_shape)}: {reason}") from error
     if list(code_shape) != config["code_shape"]:
         raise StorageError(f"{path}: the code has the shape {list(code_shape)}, but code_shape is another.")
-
-
-_DECODING = """\
-autoencoder = aepretrain.load_autoencoder("encoder")  # with its decoders
-x_again, nats = autoencoder.reconstruct(x), autoencoder.error(x)  # raw values; one loss per row
-"""
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested facts to rows with keys such as ``versions: torch``."""
-    rows: dict[str, Any] = {}
-    for key, value in facts.items():
-        if isinstance(value, Mapping):
-            rows |= _flat(value, f"{prefix}{key}: ")
-        else:
-            rows[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else value
-    return rows
-
-
-def _facts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    weights = [tensor for name, tensor in tensors.items() if not name.startswith(TRANSFORM)]
-    rows = {
-        "input": f"{tuple(config['in_shape'])}, {math.prod(config['in_shape'])} values",
-        "output": f"{tuple(config['code_shape'])}, float32",
-        "parameters": f"{sum(tensor.numel() for tensor in weights):,}",
-        "preprocessing": f"{config['preprocessing']} ({config['transform']['type']}, part of the encoder)",
-        "columns": _listed(config["columns"]),
-        "classes": _listed(config["classes"]),
-        **_flat(config["provenance"]),
-    }
-    table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in rows.items() if value is not None)
-    shape = ", ".join(["B", *map(str, config["in_shape"])])
-    order = "" if config["columns"] is None else ", with its columns in the order above"
-    return f"""# An encoder, pretrained layer by layer
-
-| | |
-|---|---|
-{table}
-
-```python
-import aepretrain
-
-encoder = aepretrain.load_encoder("encoder")  # a torch.nn.Module: what is done to raw values, then the layers
-codes = encoder(x)  # x: ({shape}), raw values as they are in the data, of any type{order}
-codes = encoder.code(x_scaled)  # or values that went through encoder.transform already
-{_DECODING if has_decoders(config) else ""}```
-
-`encoder.layers` are the layers alone, to go on training with; `encoder.columns` and `encoder.class_names` name columns
-and classes, where the data had names. `config.json` holds the architecture and the provenance in plain values,
-`encoder.safetensors` the weights, and under `{TRANSFORM}` the numbers of the transform.
-"""
-
-
-def _listed(names: Sequence[str] | None) -> str | None:
-    return None if names is None else ", ".join(names)
-
-
-def _cell(value: Any) -> str:
-    """Format a value for a Markdown table; names come from the user's data and are escaped."""
-    return " ".join(str(value).split()).replace("|", "\\|")

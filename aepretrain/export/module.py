@@ -1,12 +1,14 @@
 """The module of a loaded encoder: the transform of raw values, followed by the layers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from aepretrain.data.transforms import Transform
+from aepretrain.data.transforms import NoTransform, Transform
 
 
 class Encoder(nn.Module):
@@ -21,6 +23,8 @@ class Encoder(nn.Module):
         code_shape: Shape of one code.
         columns: Names of the feature columns, in order; a column of lists holds several features. ``None`` if unnamed.
         class_names: Names of the classes in the training data, in the order of their labels; ``None`` if unnamed.
+        preprocessing: Description of the transform; empty: its own.
+        provenance: Origin of the weights, in plain values: data set, seed, metrics, versions.
 
     Example:
         >>> encoder = Encoder(Scale(255), nn.Linear(4, 2), (4,), (2,))
@@ -38,6 +42,8 @@ class Encoder(nn.Module):
         *,
         columns: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        preprocessing: str = "",
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.transform = transform
@@ -46,6 +52,8 @@ class Encoder(nn.Module):
         self.code_shape = tuple(code_shape)
         self.columns = None if columns is None else list(columns)
         self.class_names = None if class_names is None else list(class_names)
+        self.preprocessing = preprocessing or transform.words
+        self.provenance = dict(provenance or {})
 
     @property
     def out_features(self) -> int:
@@ -56,6 +64,50 @@ class Encoder(nn.Module):
     def scaled_shape(self) -> tuple[int, ...]:
         """Shape of one input of the layers, without the batch dimension."""
         return self.transform.out_shape(self.in_shape)
+
+    def lower(self, depth: int) -> "Encoder":
+        """The lowest layers as an encoder of their own, in evaluation mode, which shares the weights.
+
+        Args:
+            depth: Number of layers, at least 1.
+
+        Raises:
+            ValueError: If the encoder has fewer layers.
+        """
+        layers = self.layers if isinstance(self.layers, nn.Sequential) else nn.Sequential(self.layers)
+        if not 1 <= depth <= len(layers):
+            raise ValueError(f"depth must lie between 1 and the encoder's {len(layers)} layers, but got {depth}.")
+        return self._with(self.transform, layers[:depth], self.in_shape)
+
+    def without_transform(self) -> "Encoder":
+        """The encoder of scaled values ``(B, *scaled_shape)``, in evaluation mode, which shares the weights."""
+        return self._with(NoTransform(), self.layers, self.scaled_shape)
+
+    def with_head(self, head: nn.Module) -> "Encoder":
+        """The encoder followed by a module that takes its flattened codes, in evaluation mode; it shares the weights.
+
+        Args:
+            head: The map ``(B, out_features) -> (B, ...)``.
+        """
+        layers = self.layers if isinstance(self.layers, nn.Sequential) else nn.Sequential(self.layers)
+        return self._with(self.transform, nn.Sequential(*layers, nn.Sequential(nn.Flatten(), head)), self.in_shape)
+
+    def _with(self, transform: Transform, layers: nn.Module, in_shape: Sequence[int]) -> "Encoder":
+        """An encoder of other parts with the same names."""
+        layers = layers.eval()
+        like = next(self.parameters(), torch.zeros(0))
+        with torch.no_grad():
+            h = layers(torch.zeros(1, *self.scaled_shape, dtype=like.dtype, device=like.device))
+        return Encoder(
+            transform,
+            layers,
+            in_shape,
+            h.shape[1:],
+            columns=self.columns,
+            class_names=self.class_names,
+            preprocessing=self.preprocessing if transform is self.transform else "",
+            provenance=self.provenance,
+        ).eval()
 
     def preprocess(self, raw: Tensor) -> Tensor:
         """Scale raw values ``(B, *in_shape)`` of any dtype, as the layers take them: ``(B, *scaled_shape)``.

@@ -92,11 +92,17 @@ class Autoencoder(Layer, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             x = torch.rand(256, *self.in_shape).to(next(self.parameters()))
-            return not torch.equal(self.energy(x), self.L(x, self.g(self.f(x))))
+            buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
+            is_plain = torch.equal(self.energy(x), self.L(x, self.g(self.f(x))))
+            for name, buffer in self.named_buffers():  # the statistics of batch norms
+                buffer.copy_(buffers[name])
+            return not is_plain
 
     def check_shapes(self) -> None:
-        x = torch.zeros(1, *self.in_shape)
+        x, is_training = torch.zeros(1, *self.in_shape), self.training
+        self.eval()  # batch norms refuse a single row in training, and would count it
         self.L(x, self.g(self.f(x)))
+        self.train(is_training)
 
     def check_inputs(self, x: Tensor) -> None:
         self.L.check(x)

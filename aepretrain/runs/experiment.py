@@ -18,6 +18,7 @@ from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
+from aepretrain.export.outliers import ValidationErrors
 from aepretrain.finetuning.finetune import FineTuned, choose_epoch, finetune
 from aepretrain.heads import Classifier, Head, Regressor
 from aepretrain.layers.base import StageModule
@@ -33,6 +34,7 @@ from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.measuring import head_summary, measure, with_head
+from aepretrain.runs.row_outputs import validation_errors
 from aepretrain.storage.files import make_folder
 from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import finite
@@ -247,7 +249,10 @@ class Experiment:
             patterns=_pattern_codes(stack, self.data.splits().unlabelled[:]) if is_patterns else None,
         )
         folder = inside(out, "encoder")
-        _save(stack.encoder, folder, self, results, "pretrained, not fine-tuned", decoders=stack.decoders)
+        # The patterns of one-hot data are training rows too.
+        x = None if is_patterns or not is_first_process() else self.data.splits(self.seed).validation.x
+        errors = None if x is None else validation_errors(stack, x)
+        _save(stack.encoder, folder, self, results, "pretrained, not fine-tuned", stack.decoders, errors)
         return results
 
     def train_classifier(
@@ -363,8 +368,8 @@ def _save(
     experiment: Experiment,
     results: RunResult,
     state: str,
-    *,
     decoders: Sequence[tuple[nn.Module, Likelihood]] | None = None,
+    errors: ValidationErrors | None = None,
 ) -> None:
     known = results.data.fingerprint
     provenance = {
@@ -389,6 +394,7 @@ def _save(
         preprocessing=experiment.data.preprocessing,
         provenance=provenance,
         decoders=decoders,
+        validation_errors=errors,
     )
 
 

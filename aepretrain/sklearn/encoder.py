@@ -21,6 +21,7 @@ from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
 from aepretrain.export.decoders import has_decoders
 from aepretrain.export.encoder import load_encoder, read_encoder_config, save_encoder
 from aepretrain.export.module import Encoder
+from aepretrain.export.places import local_folder
 from aepretrain.layers import Layer
 from aepretrain.parts.coders import Activation
 from aepretrain.parts.likelihoods import Bernoulli, Gaussian
@@ -115,7 +116,8 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """The encoder of a finished run, fitted already. Cloning and fitting it again, as a pipeline does, keeps it.
 
         Args:
-            run: A run directory, or a folder that :func:`~aepretrain.save_encoder` wrote.
+            run: A run directory, or what :func:`~aepretrain.load_encoder` takes: a folder that
+                :func:`~aepretrain.save_encoder` wrote, a repository or an artifact.
 
         Raises:
             StorageError: If a file is missing or damaged.
@@ -159,10 +161,10 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def load(self) -> Self:
         """Load the weights from ``run``, as :meth:`fit` does."""
         assert self.run is not None
-        folder = Path(self.run)
-        folder = folder / "encoder" if (folder / "encoder" / "config.json").is_file() else folder
-        self.autoencoder_ = load_autoencoder(folder) if has_decoders(read_encoder_config(folder)) else None
-        self.network_ = load_encoder(folder) if self.autoencoder_ is None else self.autoencoder_.encoder
+        with local_folder(self.run) as found:
+            folder = found / "encoder" if (found / "encoder" / "config.json").is_file() else found
+            self.autoencoder_ = load_autoencoder(folder) if has_decoders(read_encoder_config(folder)) else None
+            self.network_ = load_encoder(folder) if self.autoencoder_ is None else self.autoencoder_.encoder
         self.n_features_in_ = math.prod(self.network_.in_shape)
         if self.network_.columns is not None and len(self.network_.columns) == self.n_features_in_:
             self.feature_names_in_ = np.asarray(self.network_.columns, dtype=object)

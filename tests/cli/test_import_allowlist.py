@@ -122,7 +122,7 @@ def test_an_argument_without_a_type_is_told_with_the_way_out(validate, tmp_path)
     assert said.endswith("mine.Layer does not say of which type coder is. Annotate it, as in coder: Coder.\n")
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", [pytest.param("module", marks=pytest.mark.soak), "script"])
 def test_a_module_of_the_current_folder_is_found_and_every_command_that_goes_on_names_it(program, tmp_path):
     (tmp_path / "mine.py").write_text("from aepretrain import PlainAutoencoder\nclass Layer(PlainAutoencoder): pass\n")
     config = {"layers": [{**LAYER, "class_path": "mine.Layer"}], "pretrain": {"epochs": 10_000}, "report": False}

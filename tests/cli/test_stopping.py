@@ -69,7 +69,15 @@ def wait_until_caught(process, signum=signal.SIGTERM):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
     ("program", "seconds"),
-    [("module", 0), ("module", 0.2), ("module", 0.5), ("module", 1), ("module", 2), ("script", 0), ("script", 1)],
+    [
+        ("module", 0),
+        pytest.param("module", 0.2, marks=pytest.mark.soak),
+        ("module", 0.5),
+        pytest.param("module", 1, marks=pytest.mark.soak),
+        ("module", 2),
+        pytest.param("script", 0, marks=pytest.mark.soak),
+        ("script", 1),
+    ],
 )
 def test_from_the_first_moment_a_signal_leaves_with_its_code_and_one_line(program, seconds, signum, tmp_path):
     process = piped("fit", "--config", ROOT / "configs/digits.yaml", "--out", tmp_path / "run", program=program)
@@ -207,12 +215,9 @@ def test_a_closed_terminal_saves_and_leaves_with_129(tmp_path):
 
 
 def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path):
-    process = piped(
-        "fit", "--config", write(tmp_path, report=False), "--out", tmp_path / "run",
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    )  # fmt: skip
-    wait_until_caught(process)
-    time.sleep(0.3)
+    words = ("fit", "--config", write(tmp_path, report=False), "--out", tmp_path / "run")
+    process = programs.start(*words, ignored=[signal.SIGHUP])
+    assert process.stdout.readline()
     process.send_signal(signal.SIGHUP)
     said = process.communicate(timeout=100)[1]
     assert (process.returncode, said) == (0, "")

@@ -73,6 +73,11 @@ def test_unseen_and_rare_and_missing_values_have_codes_of_their_own(raw):
     assert torch.equal(found[:, 9:13].sum(dim=1), torch.ones(5))
 
 
+def test_restored_rows_are_missing_where_they_were(raw):
+    transform = TableTransform(COLUMNS, Standardize()).fit(raw)
+    torch.testing.assert_close(transform.restore(transform(raw)), raw, rtol=1e-4, atol=1e-3, equal_nan=True)
+
+
 @pytest.mark.parametrize("scaling", [NoTransform(), Standardize(), MinMax(), RankGauss()])
 def test_the_inverse_leads_back_to_the_columns(scaling, raw):
     transform = TableTransform(COLUMNS, scaling).fit(raw)

@@ -131,6 +131,8 @@ class Other(Classifier):
     [
         (Other(nn.Linear(6, 3), 2), "the classifier Other is not known"),
         (Classifier(nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)), 2), "the encoder's BatchNorm1d is not known"),
+        (Classifier(nn.Sequential(nn.BatchNorm1d(6, affine=False), nn.Linear(6, 3)), 2), "BatchNorm1d is not known"),
+        (Classifier(nn.Sequential(nn.Linear(6, 3), nn.Softmax(1)), 2), "the encoder's Softmax is not known"),
         (Classifier(nn.Linear(6, 3, bias=False), 2), "a linear layer of the encoder has no bias"),
         (
             Classifier(nn.Linear(6, 3), 2, optimizer=Adafactor),

@@ -1,5 +1,6 @@
-"""A coder of somebody else's, with convolutions: nothing in the package may need more than its named parts."""
+"""Coders of somebody else's, with convolutions or batch norms: the package may need no more than their named parts."""
 
+import math
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -52,3 +53,29 @@ class ConvCoder(Coder):
         below = nn.Sequential(*body, affine, nn.Tanh(), nn.Flatten())
         decoder = nn.Sequential(nn.Linear(self.features, values), nn.Unflatten(1, maps), *decoder)
         return CoderParts(below, nn.Linear(values, self.features), activation, decoder, (self.features,))
+
+
+@dataclass(frozen=True)
+class NormedCoder(Coder):
+    """A hidden layer with batch norm below a dense code.
+
+    Args:
+        features: Width of the code.
+        hidden: Width of the hidden layer.
+    """
+
+    features: int
+    hidden: int = 12
+    code_range = (0.0, 1.0)
+
+    def narrowest(self, in_shape):
+        return min(self.features, self.hidden)
+
+    def unsquashed(self):
+        return self
+
+    def build(self, in_shape):
+        values = math.prod(in_shape)
+        body = nn.Sequential(nn.Flatten(), nn.Linear(values, self.hidden), nn.BatchNorm1d(self.hidden), nn.ReLU())
+        decoder = nn.Sequential(nn.Linear(self.features, values), nn.Unflatten(1, tuple(in_shape)))
+        return CoderParts(body, nn.Linear(self.hidden, self.features), nn.Sigmoid(), decoder, (self.features,))

@@ -8,9 +8,11 @@ from typing import Any, Literal
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from torch import nn
 
-from aepretrain.cli.finished_run import FinishedRun, write_outputs
+from aepretrain.cli.finished_run import FinishedRun, depth_of, write_outputs
 from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.console import print_line
 from aepretrain.errors import ConfigError
+from aepretrain.export.outliers import CONTAMINATION
 from aepretrain.export.row_files import check_format
 from aepretrain.runs.row_outputs import BY_CLASSIFIER, BY_DECODER, OutputName, RowOutputs
 
@@ -28,6 +30,10 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"a .npy file holds the codes alone, not {more} as well. Let --out end in .npz.")
     finished = FinishedRun(Path(parsed.run).expanduser())
     outputs = _outputs(finished, names, parsed)
+    if "outlier" in names:
+        limit, errors = finished.autoencoder.threshold(outputs.contamination), finished.autoencoder.validation_errors
+        assert errors is not None
+        print_line(f"outlier: an error above {limit:.6g} nats, found on {errors.rows:,} validation rows of the run")
     write_outputs(outputs, finished.open(Path(parsed.data)), out, _columns(finished))
 
 
@@ -39,6 +45,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         "--layer": {"type": int | None, "default": None},
         "--add": {"type": str, "default": ""},
         "--per-feature": {"action": "store_true"},
+        "--contamination": {"type": float | None, "default": None},
         "--encoder": {"type": Literal["pretrained", "fine-tuned"]},
     }
     for option in OWN["encode"]:
@@ -55,8 +62,9 @@ def _names(parsed: Namespace) -> list[OutputName]:
     added = [name.strip() for name in parsed.add.split(",") if name.strip()]
     if unknown := [name for name in added if name not in ADDED]:
         raise ConfigError(f"--add takes {', '.join(ADDED)}, but got {unknown[0]!r}. Separate them by commas.")
-    parts: list[OutputName] = ["error_per_feature"] if parsed.per_feature else []
-    return ["codes", *(name for name in ADDED if name in added), *parts]
+    asked = {"outlier": parsed.contamination is not None, "error_per_feature": parsed.per_feature}
+    more: list[OutputName] = [name for name in ("outlier", "error_per_feature") if asked[name]]
+    return ["codes", *(name for name in ADDED if name in added), *more]
 
 
 def _columns(finished: FinishedRun) -> dict[str, list[str]]:
@@ -81,10 +89,9 @@ def _outputs(finished: FinishedRun, names: Sequence[OutputName], parsed: Namespa
     encoder = finished.fine_tuned if parsed.encoder == "fine-tuned" else finished.encoder
     layers = encoder.layers
     assert isinstance(layers, nn.Sequential)  # as a stack saves it
-    count = len(layers)
-    if parsed.layer is not None and not 0 <= parsed.layer < count:
-        raise ConfigError(f"--layer must be 0 to {count - 1}, but is {parsed.layer}: the run has {count} layers.")
-    depth = count if parsed.layer is None else parsed.layer + 1
+    depth = depth_of(layers, parsed.layer)
+    if "outlier" in names and depth < len(layers):
+        raise ConfigError("--contamination is for the errors of all layers, but --layer names one. Leave --layer out.")
     return RowOutputs(
         names,
         encoder.transform,
@@ -92,5 +99,6 @@ def _outputs(finished: FinishedRun, names: Sequence[OutputName], parsed: Namespa
         autoencoder=finished.autoencoder.lower(depth) if decodes else None,
         classifier=finished.classifier if classifies else None,
         class_names=encoder.class_names,
+        contamination=CONTAMINATION if parsed.contamination is None else parsed.contamination,
         device=parsed.device,
     )

@@ -1,0 +1,133 @@
+"""``aepretrain export``: the encoder or the head of a finished run for other programs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from torch import Tensor, nn
+
+from aepretrain.cli.finished_run import FinishedRun, depth_of
+from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.cli.run_data import drawn_rows, raw_validation_rows
+from aepretrain.console import print_line
+from aepretrain.errors import ConfigError, DataError
+from aepretrain.export.autoencoder import StackedAutoencoder
+from aepretrain.export.decoders import has_decoders
+from aepretrain.export.encoder import read_encoder_config
+from aepretrain.export.formats import Exported, OutputName, choose_format, export_encoder
+from aepretrain.export.heads import with_outputs
+from aepretrain.export.module import Encoder
+from aepretrain.export.onnx_file import check_packages
+from aepretrain.training.recovery.signals import stop_at_signal
+
+FLAGS = ("--head", "--with-preprocessing", "--quantize")
+DRAWN = "rows drawn at random, since the data of the run are gone or changed"
+COMPARED = 256
+"""Rows that the exported network and the original are compared on."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb with the arguments after it."""
+    parsed = _parse(arguments)
+    format = choose_format(parsed.out, parsed.format)
+    if format == "onnx":
+        check_packages()
+    if parsed.input_type != "float32" and not parsed.with_preprocessing:
+        raise ConfigError("--input-type is for raw values. Add --with-preprocessing, or leave it out.")
+    finished = FinishedRun(Path(parsed.run).expanduser())
+    network, output = _network(finished, parsed)
+    with stop_at_signal(f"while {parsed.out} was written, which is not there yet"):
+        rows = _rows(finished, parsed)
+        exported = export_encoder(
+            network,
+            parsed.out,
+            rows.raw[:COMPARED],
+            format=format,
+            preprocessing=parsed.with_preprocessing,
+            quantize=parsed.quantize,
+            output=output,
+        )
+        print_line(f"compared with the original: {exported.parity} ({rows.words})")
+        if parsed.quantize:
+            print_line(f"cost of 8 bits: {_cost(network, output, exported, rows, parsed.with_preprocessing)}")
+    print_line(f"{output} as {format}  {parsed.out}")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Raw rows of the type that the network takes, their labels, and a phrase on what they are."""
+
+    raw: Tensor
+    y: Tensor | None
+    words: str
+
+
+def _parse(arguments: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(prog="aepretrain export", description=DESCRIPTIONS["export"], exit_on_error=False)
+    types: dict[str, dict[str, Any]] = {
+        "--out": {"type": str, "required": True},
+        "--format": {"type": str | None, "default": None},
+        "--layer": {"type": int | None, "default": None},
+        "--encoder": {"type": Literal["pretrained", "fine-tuned"]},
+        "--input-type": {"type": Literal["float32", "uint8"]},
+        **{name: {"action": "store_true"} for name in FLAGS},
+    }
+    for option in OWN["export"]:
+        parser.add_argument(option.name, **types.get(option.name, {"type": str}), **option.keywords)
+    try:
+        return parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{reason}. Usage: aepretrain export RUN --format NAME --out PATH") from error
+
+
+def _network(finished: FinishedRun, parsed: Namespace) -> tuple[Encoder | StackedAutoencoder, OutputName]:
+    """What is exported, and the name of its outputs."""
+    if parsed.head:
+        if parsed.layer is not None or parsed.encoder != "pretrained":
+            raise ConfigError("--head has the layers that it was trained on. Leave --layer and --encoder out.")
+        if finished.classifier is None:
+            raise ConfigError(f"{finished.folder} has no classifier, since the run trained none. Leave --head out.")
+        network = with_outputs(finished.classifier, finished.encoder)
+        network.provenance["weights"] = "trained with labels; outputs are the probabilities of the classes"
+        return network, "probability"
+    tuned = parsed.encoder == "fine-tuned"
+    encoder = finished.fine_tuned if tuned else finished.encoder
+    assert isinstance(encoder.layers, nn.Sequential)  # as a stack saves it
+    depth = depth_of(encoder.layers, parsed.layer)
+    decodes = not tuned and has_decoders(read_encoder_config(finished.folder / "encoder"))
+    return (finished.autoencoder if decodes else encoder).lower(depth), "codes"
+
+
+def _rows(finished: FinishedRun, parsed: Namespace) -> _Rows:
+    try:
+        found = raw_validation_rows(finished)
+        raw, y, words = found.x[:], found.y, "validation rows of the run"
+    except (ConfigError, DataError) as error:
+        if parsed.quantize:
+            raise ConfigError(f"--quantize measures what it costs on the data of the run, but {error}") from error
+        raw, y, words = drawn_rows(finished), None, DRAWN
+    if parsed.input_type == "uint8":
+        raw = raw.round().clamp(0, 255).to(torch.uint8)
+    return _Rows(raw, y, words)
+
+
+@torch.no_grad()
+def _cost(
+    network: Encoder | StackedAutoencoder, output: OutputName, exported: Exported, rows: _Rows, raw_inputs: bool
+) -> str:
+    """What quantization costs on validation rows, in figures."""
+    encoder = network.encoder if isinstance(network, StackedAutoencoder) else network
+    inputs = rows.raw if raw_inputs else encoder.preprocess(rows.raw)
+    before, after = encoder(rows.raw), torch.cat([exported.network(part) for part in inputs.split(COMPARED)])
+    count = f"on {len(inputs):,} validation rows"
+    if isinstance(network, StackedAutoencoder):
+        nats = [network.error(rows.raw, h).mean().item() for h in (before, after)]
+        return f"reconstruction error {nats[1]:.4f} instead of {nats[0]:.4f} nats per row {count}"
+    if rows.y is not None and output == "probability":
+        shares = [(outputs.argmax(dim=1) == rows.y).double().mean().item() for outputs in (before, after)]
+        return f"accuracy {shares[1]:.2%} instead of {shares[0]:.2%} {count}"
+    return f"root mean square difference {(before - after).square().mean().sqrt().item():.1e} {count}"
