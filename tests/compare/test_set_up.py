@@ -73,13 +73,13 @@ CONTROL = ["control-random"]
 @pytest.mark.parametrize(
     ("changes", "options", "more", "message"),
     [
-        ({"data": Arrays(X[:60])}, {}, {}, "a comparison needs classes"),
-        ({"finetune": FineTuning(0)}, {}, {}, "a comparison needs classes"),
+        ({"data": Arrays(X[:60])}, {}, {}, "a comparison needs labels"),
+        ({"finetune": FineTuning(0)}, {}, {}, "a comparison needs labels"),
         ({"trainer": TrainerOptions(devices=2)}, {}, {}, "Set trainer.devices to 1"),
         ({"trainer": TrainerOptions(num_nodes=2)}, {}, {}, "Set trainer.devices to 1"),
         ({}, {"arms": CONTROL}, {}, "compare.arms name a control, but there is none"),
         ({}, {}, {"control": small_experiment(wide_layer)}, "there is a control, but no arm uses it"),
-        ({}, {"arms": CONTROL}, {"control": small_experiment(finetune=FineTuning(0))}, "a comparison needs classes"),
+        ({}, {"arms": CONTROL}, {"control": small_experiment(finetune=FineTuning(0))}, "a comparison needs labels"),
         (
             {}, {"arms": CONTROL}, {"control": small_experiment(trainer=TrainerOptions(devices=2))},
             "Set trainer.devices to 1",

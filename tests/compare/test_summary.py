@@ -160,9 +160,12 @@ def test_the_defaults_are_those_of_the_documentation():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"margin": -0.1}, "compare.margin must be points of accuracy from 0 to 100, but got -0.1"),
+        ({"margin": -0.1}, "compare.margin must be points of accuracy or R² from 0 to 100, but got -0.1"),
         ({"margin": 100}, "compare.margin .* but got 100"),
-        ({"baselines": ["forest"]}, "compare.baselines are logistic, knn, svm, boosting, but got 'forest'"),
+        (
+            {"baselines": ["forest"]},
+            "baselines are logistic, knn, svm, boosting, ridge, mean, but got 'forest'",
+        ),
         ({"seeds": 0}, "compare.seeds must be >= 1, but got 0"),
         ({"labels": []}, r"compare.labels is empty. Name one at least\."),
         ({"labels": [50, None, 50]}, r"compare.labels names 50 twice. Leave one out\."),
