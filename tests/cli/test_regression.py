@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -38,6 +39,18 @@ def finished(tmp_path_factory):
     words = ["fit", "--config", config(folder, report=True), "--out", str(folder / "run")]
     assert main(words) == 0
     return folder / "run", folder
+
+
+def test_predicted_values_are_exported_and_the_cost_of_8_bits_is_in_r2(finished, tmp_path, capsys):
+    run, _ = finished
+    words = ["export", str(run), "--head", "--with-preprocessing", "--out", str(tmp_path / "head.onnx")]
+    assert main(words) == 0
+    assert main([*words[:-1], str(tmp_path / "small.onnx"), "--quantize"]) == 0
+    shown = capsys.readouterr().out
+    assert "value as onnx" in shown
+    cost = re.search(r"cost of 8 bits: R² (\S+) instead of (\S+) on \d+ validation rows", shown)
+    assert float(cost[2]) == pytest.approx(RunResult.read(run / "results.json").regressor.validation.r2, abs=1e-4)
+    assert float(cost[1]) == pytest.approx(float(cost[2]), abs=0.05)
 
 
 def test_the_results_are_those_of_scikit_learn_on_the_saved_predictions(finished):
