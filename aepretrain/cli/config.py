@@ -27,13 +27,16 @@ from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
 from aepretrain.data.paths import absolute
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
-from aepretrain.heads.classification import Classifier
+from aepretrain.heads import Classifier, Head, Regressor
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.guard import read_text
 from aepretrain.storage.yaml_files import LARGEST
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
 from aepretrain.tracking.redaction import REDACTED, is_redacted
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
+
+FOR_CLASSES = {"label_smoothing": 0.0, "class_weights": None}
+"""The options of a classifier that a regressor does not have, with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         _identify_warm_start(settings)
         built = parser.instantiate(settings)
         take_layer_defaults(parser, given, settings, built)
+        _name_modes(settings, built)
         text = resolved(parser, settings, own, built.data.settled())
         experiment = replace(_experiment(built, built), warm_start=warm_start_of(built))
         control = _experiment(built, built.control) if built.control.layers else None
@@ -162,25 +166,35 @@ def _identify_warm_start(settings: Namespace) -> None:
 
 
 def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
-    """The settings of these words, as they train: a plateau's mode that nobody gave is that of what it watches."""
+    """The settings of these words; a plateau takes the mode of what it watches if the user gave none."""
     settings = parser.parse_args(list(words))
     for prefix in ("", "control."):
         key = f"{prefix}classifier.scheduler"
         if str(getattr(settings[key], "class_path", "")).endswith(".ReduceLROnPlateau"):
             given = parser.parse_args(list(words), defaults=False).get(f"{key}.init_args") or {}
             if "mode" not in given:
-                settings[f"{key}.init_args.mode"] = Classifier.mode
+                del settings[f"{key}.init_args.mode"]
     return settings
+
+
+def _name_modes(settings: Namespace, built: Namespace) -> None:
+    """Name the mode that a plateau takes by itself in the settings, for the resolved config."""
+    head = Classifier if built.data.num_targets is None else Regressor
+    for prefix, network in (("", built), ("control.", built.control)):
+        key = f"{prefix}classifier.scheduler"
+        is_plateau = str(getattr(settings[key], "class_path", "")).endswith(".ReduceLROnPlateau")
+        if is_plateau and "mode" not in settings[f"{key}.init_args"]:
+            mode = head.monitors.get(network.finetune.monitor, head.mode)
+            settings[f"{key}.init_args"] = Namespace(mode=mode, **vars(settings[f"{key}.init_args"]))
 
 
 def _experiment(built: Namespace, network: Namespace) -> Experiment:
     """The experiment of a network, with the data, devices and seed of the config."""
-    factory = partial(Classifier, **vars(network.classifier))
     return Experiment(
         network.layers,
         built.data,
         network.pretrain,
-        factory,
+        _head(built.data, vars(network.classifier)),
         network.finetune,
         built.trainer,
         built.seed,
@@ -189,6 +203,23 @@ def _experiment(built: Namespace, network: Namespace) -> Experiment:
         checkpoint=built.checkpoint,
         on_nan=built.on_nan,
     )
+
+
+def _head(data: DataModule, options: Mapping[str, Any]) -> Callable[..., Head]:
+    """Makes a classifier, or for real targets a regressor, which has the options of every head alone.
+
+    Raises:
+        ConfigError: If an option is for classes alone, but targets are real.
+    """
+    if data.num_targets is None:
+        return partial(Classifier, **options)
+    for name, default in FOR_CLASSES.items():
+        if options[name] != default:
+            raise ConfigError(
+                f"classifier.{name} is for classes, but {data.name} has a real target. Leave it out, or set "
+                "data.target_type class."
+            )
+    return partial(Regressor, **{name: value for name, value in options.items() if name not in FOR_CLASSES})
 
 
 def _trials(

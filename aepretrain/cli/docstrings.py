@@ -27,7 +27,7 @@ def class_options(file: str, name: str, prefix: str) -> list[Option]:
     Example:
         >>> option = class_options("training/options.py", "FineTuning", "--finetune.")[0]
         >>> option.name, option.value, option.help, option.default
-        ('--finetune.epochs', 'N', 'passes over the labelled examples; 0 skips the classifier', 20)
+        ('--finetune.epochs', 'N', 'passes over the labelled examples; 0 skips the head', 20)
     """
     found = next(node for node in _tree(file).body if isinstance(node, ast.ClassDef) and node.name == name)
     sentences = _described(ast.get_docstring(found) or "")

@@ -19,7 +19,8 @@ from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
 from aepretrain.export.encoder import load_encoder
 from aepretrain.export.module import Encoder
 from aepretrain.export.row_files import Piece, write_rows
-from aepretrain.heads import Classifier
+from aepretrain.heads import Head
+from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import Experiment, load_classifier
 from aepretrain.runs.row_outputs import RowOutputs
@@ -61,7 +62,8 @@ class FinishedRun:
         Raises:
             ConfigError: If the run did not fine-tune its encoder.
         """
-        path = self.folder / "stages" / "classifier" / "encoder"
+        stages = [self.folder / "stages" / name for name in HEADS]
+        path = next((stage for stage in stages if stage.is_dir()), stages[0]) / "encoder"
         if not (path / "config.json").is_file():
             raise ConfigError(f"{self.folder} has no fine-tuned encoder. Take --encoder pretrained.")
         return load_encoder(path)
@@ -70,7 +72,7 @@ class FinishedRun:
     def experiment(self) -> Experiment:
         """The experiment, with shape and classes in place of the data."""
         found = RunResult.read(self.folder / "results.json").data
-        arguments = {"in_shape": list(found.in_shape), "num_classes": found.classes}
+        arguments = {"in_shape": list(found.in_shape), "num_classes": found.classes, "num_targets": found.targets}
         data = {"class_path": "aepretrain.data.recorded.RecordedData", "init_args": arguments}
         return load_experiment(self.folder / "config.yaml", data)
 
@@ -80,8 +82,8 @@ class FinishedRun:
         return load_autoencoder(self.folder / "encoder")
 
     @cached_property
-    def classifier(self) -> Classifier | None:
-        """The classifier; ``None`` if the run trained none."""
+    def classifier(self) -> Head | None:
+        """The classifier or regressor; ``None`` if the run trained none."""
         return load_classifier(self.experiment, self.folder) if self.experiment.has_classifier else None
 
     @property

@@ -19,6 +19,8 @@ WIDTHS = (64, 512)
 """Least and most units of the first layer."""
 BUDGETS = (5, 20)
 """Labels per class of the label budgets of a comparison, beside all."""
+REAL_BUDGETS = (50, 200)
+"""Labels of the budgets where the target is real."""
 
 
 def first_config(look: FirstLook, name: str) -> str:
@@ -37,7 +39,7 @@ def first_config(look: FirstLook, name: str) -> str:
     splits = data.splits()
     features, training = math.prod(data.in_shape), len(splits.unlabelled)
     size = f"{training:,} training examples of {features:,} features"
-    classes = f", {data.num_classes} classes" if data.num_classes else ""
+    classes = f", {data.num_classes} classes" if data.num_classes else ", a real target" if data.num_targets else ""
     lengths = f"{STEPS:,} steps per layer, in {EPOCHS[0]} to {EPOCHS[1]} epochs"
     width = min(max(2 ** math.ceil(math.log2(4 * features)), WIDTHS[0]), WIDTHS[1])
     lines = [
@@ -52,7 +54,7 @@ def first_config(look: FirstLook, name: str) -> str:
         *_layer(width // 2, "second layer: half of the first"),
         "      corruption: {class_path: Masking, init_args: {p: 0.25}}",
         f"pretrain: {{epochs: {_epochs(training)}, batch_size: {BATCH}}}  # {lengths}",
-        *_classifier(data, len(splits.train)),
+        *_head(data, len(splits.train)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -110,22 +112,30 @@ def _input_model(data: DataModule) -> list[str]:
     return [noise, f"      likelihood: {'Bernoulli' if is_unit else 'Gaussian'}  # {reason}"]
 
 
-def _classifier(data: DataModule, labelled: int) -> list[str]:
-    if data.num_classes is None:
-        return ["# without classes, nothing is fine-tuned: aepretrain encode writes codes and reconstruction errors"]
-    y = data.splits().train.y
-    assert y is not None
-    most = data.num_classes * int(y.bincount(minlength=data.num_classes).min())
-    budgets: Sequence[int | None] = [n * data.num_classes for n in BUDGETS if n * data.num_classes <= most // 2]
+def _head(data: DataModule, labelled: int) -> list[str]:
+    if data.num_classes is None and data.num_targets is None:
+        return ["# without labels, nothing is fine-tuned: aepretrain encode writes codes and reconstruction errors"]
+    budgets, rule = _budgets(data, labelled)
     listed = ", ".join(["null" if n is None else str(n) for n in (*budgets, None)])
     epochs = _epochs(labelled)
     return [
         f"finetune: {{epochs: {epochs}, batch_size: {BATCH}, patience: {max(5, epochs // 5)}}}",
         "compare:",
         "  seeds: 5  # each divides the data anew; more seeds make the intervals narrower",
-        f"  labels: [{listed}]  # {BUDGETS[0]} and {BUDGETS[1]} per class where there are twice as many; null is all",
+        f"  labels: [{listed}]  # {rule} where there are twice as many; null is all",
         _comment(f"{count_of(labelled, 'labelled training example')}."),
     ]
+
+
+def _budgets(data: DataModule, labelled: int) -> tuple[Sequence[int | None], str]:
+    """Label budgets below all, and the rule that gives them."""
+    if data.num_classes is None:
+        return [n for n in REAL_BUDGETS if n <= labelled // 2], f"{REAL_BUDGETS[0]} and {REAL_BUDGETS[1]}"
+    y = data.splits().train.y
+    assert y is not None
+    most = data.num_classes * int(y.bincount(minlength=data.num_classes).min())
+    counts = [n * data.num_classes for n in BUDGETS]
+    return [n for n in counts if n <= most // 2], f"{BUDGETS[0]} and {BUDGETS[1]} per class"
 
 
 def _epochs(examples: int) -> int:

@@ -137,8 +137,8 @@ OWN = {
         Option(
             "--add",
             "LIST",
-            "more values, separated by commas: error, prediction, probability, reconstruction; error is the "
-            "reconstruction loss in nats per row",
+            "more values, separated by commas: error, prediction, probability, value, reconstruction; error is the "
+            "reconstruction loss in nats per row, value the predicted real target",
         ),
         Option("--per-feature", "", "the error of each feature, too"),
         Option(
@@ -188,9 +188,9 @@ DESCRIPTIONS = {
         "epochs by stated rules, likelihood and noise, and in comments what was noticed. Trains nothing."
     ),
     "fit": (
-        "Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier on it, and test it "
-        "once. Settings come from YAML files and from dotted arguments, such as --pretrain.epochs 5 or --data.labels "
-        "100."
+        "Pretrain a stack of autoencoders layer by layer, save its encoder, fine-tune a classifier (for a real target, "
+        "a regressor) on it, and test it once. Settings come from YAML files and from dotted arguments, such as "
+        "--pretrain.epochs 5 or --data.labels 100."
     ),
     "compare": (
         "Does pretraining help on these data, by how much, and at how many labels? Runs arms x seeds x label budgets "
@@ -201,7 +201,7 @@ DESCRIPTIONS = {
         "Check a config and its data, and print the plan of a run: stages, shapes, parameters, disk and memory. Trains "
         "nothing."
     ),
-    "evaluate": ("Measure the classifier of a finished run again on validation and test data, from the run's files."),
+    "evaluate": ("Measure the head of a finished run again on validation and test data, from the run's files."),
     "encode": (
         "Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data "
         "of the run were; they stay in their order, and may exceed memory. Ids (paths of pictures) and labels are kept "
@@ -209,8 +209,8 @@ DESCRIPTIONS = {
     ),
     "predict": (
         "Write the predicted class of any rows, by name, and the probability of each class to a file: .npz, .parquet "
-        "or .csv by its ending. Rows are raw, as the data of the run were; they stay in their order, and may exceed "
-        "memory."
+        "or .csv by its ending; for a real target, its predicted value. Rows are raw, as the data of the run were; "
+        "they stay in their order, and may exceed memory."
     ),
     "export": (
         "Write the encoder of a finished run, or its classifier or regressor, to a file that other programs run on "

@@ -17,6 +17,7 @@ from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.comparison import BudgetResult, ComparisonResult
+from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.results.run import PatternCode, RunResult
 from aepretrain.runs.experiment import Experiment
 
@@ -40,11 +41,12 @@ def print_results(results: RunResult, out: Path) -> None:
     print_table(title, ["stage", "shape", *columns], rows, words=2)
     if results.patterns is not None:
         _print_patterns(results.patterns)
-    if (classifier := results.classifier) is not None:
-        print_classifier(classifier.validation, classifier.test, results.data.class_names)
-        print_line(f"the weights of epoch {classifier.kept_epoch} of 0 to {classifier.epochs - 1} were kept")
-        if classifier.weights_arrived:
-            print_line("the pretrained weights were in the classifier before its first step, bit for bit")
+    if (head := results.head) is not None:
+        print_measurements(head.validation, head.test, results.data.class_names)
+        print_line(f"the weights of epoch {head.kept_epoch} of 0 to {head.epochs - 1} were kept")
+        if head.weights_arrived:
+            name = "classifier" if results.classifier else "regressor"
+            print_line(f"the pretrained weights were in the {name} before its first step, bit for bit")
     for warning in results.warnings or ():
         print_line(f"warning: {warning}")
     print_line(f"encoder  {out / 'encoder'}")
@@ -52,8 +54,19 @@ def print_results(results: RunResult, out: Path) -> None:
 
 
 @rank_zero_only
-def print_classifier(validation: Measurement, test: Measurement, class_names: Sequence[str] | None = None) -> None:
-    """Print metrics of a classifier on validation and test data, and the recall of each class if they are few."""
+def print_measurements(
+    validation: Measurement | RegressionMeasurement,
+    test: Measurement | RegressionMeasurement,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Print metrics of a head on validation and test data, and the recall of each class if they are few."""
+    if isinstance(validation, RegressionMeasurement):
+        assert isinstance(test, RegressionMeasurement)
+        columns, rows = figures.regression_table({"validation": validation, "test": test})
+        print_table("regressor", columns, rows)
+        print_line(figures.R2_WORDS)
+        return
+    assert isinstance(test, Measurement)
     columns, rows = figures.measurement_table({"validation": validation, "test": test})
     print_table("classifier", columns, rows)
     columns, rows = figures.recall_table(validation, test, class_names)
@@ -92,12 +105,13 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
         epochs = 0 if k < experiment.pretrain.freeze_layers else epochs
         rows.append(_plan_of_stage(stage, shape, parameters[-1], epochs, batch_size, facts.unlabelled))
     if experiment.has_classifier:
-        classifier = experiment.build_classifier(stack.encoder)
-        parameters.append(_count(classifier))
-        shape = f"{figures.shape(stack.in_shape)} > {classifier.num_classes} classes"
+        head = experiment.build_classifier(stack.encoder)
+        parameters.append(_count(head))
+        outputs = f"{facts.classes} classes" if facts.targets is None else "1 value"
+        shape = f"{figures.shape(stack.in_shape)} > {outputs}"
         finetune = experiment.finetune
         lengths = (finetune.epochs, finetune.batch_size, facts.labelled)
-        rows.append(_plan_of_stage("classifier", shape, parameters[-1], *lengths))
+        rows.append(_plan_of_stage(head.stage, shape, parameters[-1], *lengths))
     print_table("plan", ("stage", "shape", "parameters", "epochs", "batch", "steps"), rows, words=2)
     codes = stack.disk_for_codes(experiment.data, experiment.pretrain, experiment.seed)
     disk = sum(parameters) * (COPIES_WHILE_TRAINING + 1) * BYTES_PER_VALUE + codes
@@ -142,12 +156,15 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
     ]
     rows.append(["sampling error", *(figures.sampling_error(budget) for budget in budgets)])
     rows.append(["seeds", *(str(max(row.seeds for row in budget.arms.values())) for budget in budgets)])
-    title = "test accuracy in %: mean ± standard deviation over seeds"
+    metric = summary.measures
+    title = f"test {metric.title}: mean ± standard deviation over seeds"
     print_table(title, ["labels", *(str(budget.labels) for budget in budgets)], rows)
+    if metric.name == "r2":
+        print_table(figures.ERRORS_TITLE, *figures.errors_table(budgets))
     columns, differences = figures.differences_table(budgets)
     if differences:
         named = [[f"{labels} labels: {name}", *values] for labels, name, *values in differences]
-        print_table("paired differences of test accuracy in points", ["difference", *columns[2:]], named)
+        print_table(f"paired differences of test {metric.word} in {metric.points}", ["difference", *columns[2:]], named)
     chosen = f"{summary.combinations} settings and the epoch" if summary.combinations > 1 else "the epoch"
     console.print(
         f"{chosen} chosen on {summary.validation_examples:,} validation labels; "
@@ -155,6 +172,8 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
         markup=False,
     )
     console.print(summary.splits_text, markup=False)
+    if metric.meaning:
+        console.print(metric.meaning, markup=False)
     if better := summary.better_baselines(BASELINES):
         console.print(better, markup=False)
     for warning in summary.warnings or ():

@@ -63,7 +63,7 @@ def compare(
         Means, differences and verdicts, as in ``summary.json``.
 
     Raises:
-        ConfigError: If the data have no classes, the experiment uses several processes or begins from another run, or a
+        ConfigError: If the data have no labels, the experiment uses several processes or begins from another run, or a
             control or trials that the comparison needs are missing.
         DataError: If the data changed since a cell was run.
 
@@ -129,7 +129,9 @@ def _run_missing(
     bench.remove_groups()
     write_rows(out / "results.csv", [rows[cell] for cell in cells])
     facts = bench.trials[0].experiment.describe_data()
-    summary = replace(summarize([rows[cell] for cell in cells], comparison, facts), warnings=tuple(run_warnings(out)))
+    predictions = None if facts.targets is None else bench.predictions
+    summary = summarize([rows[cell] for cell in cells], comparison, facts, predictions)
+    summary = replace(summary, warnings=tuple(run_warnings(out)))
     summary.write(out / "summary.json")
     if on_summary is not None:
         on_summary(summary)
@@ -169,7 +171,7 @@ def check_comparison(
         trials: The experiments for every combination of ``comparison.grid``; empty without a grid.
 
     Raises:
-        ConfigError: If the data have no classes, the experiment uses several processes or begins from another run, or a
+        ConfigError: If the data have no labels, the experiment uses several processes or begins from another run, or a
             control or trials that the comparison needs are missing.
         DataError: If the data cannot give a label budget.
     """
@@ -181,7 +183,7 @@ def check_comparison(
             )
     for each in (experiment, control) if control else (experiment,):
         if not each.has_classifier:
-            raise ConfigError("a comparison needs classes and finetune.epochs >= 1. Use data with labels.")
+            raise ConfigError("a comparison needs labels and finetune.epochs >= 1. Use data with labels.")
         if each.trainer.devices not in (1, "1") or each.trainer.num_nodes != 1:
             raise ConfigError("a comparison trains every cell on one device. Set trainer.devices to 1.")
     if comparison.has_control and control is None:
@@ -295,7 +297,7 @@ def _is_longer(cell: Cell) -> bool:
 
 
 def _format_row(row: CellResult) -> str:
-    return (
-        f"{row.arm}  {row.labels} labels  seed {row.seed}  validation {row.validation_accuracy:.2%}  "
-        f"test {row.test_accuracy:.2%}"
-    )
+    form = ".2%" if row.metric.name == "accuracy" else ".3f"
+    figures = (f"{name} {score:{form}}" for name, score in (("validation", row.validation_score), ("test", row.score)))
+    word = "" if row.metric.name == "accuracy" else f"{row.metric.word} "
+    return f"{row.arm}  {row.labels} labels  seed {row.seed}  {word}{'  '.join(figures)}"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import DivergedError, StorageError
 from aepretrain.evaluation.baselines import BASELINES, measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
-from aepretrain.results.cell import CellResult
-from aepretrain.results.findings import classifier_findings
+from aepretrain.results.cell import CellResult, scores_of
 from aepretrain.results.fingerprint import Fingerprint
+from aepretrain.results.predictions import Predictions
 from aepretrain.results.records import read_record, shown
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
-from aepretrain.runs.experiment import Experiment, measure
+from aepretrain.runs.experiment import Experiment
+from aepretrain.runs.measuring import measure, with_head
 from aepretrain.storage.files import make_folder, remove_folder, storing
 from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import AGAIN
@@ -108,7 +109,7 @@ class Bench:
             seed=cell.seed,
             trainer=device_of_worker(experiment.trainer),
             checkpoint=replace(experiment.checkpoint, keep_last=False),
-            classifier=_frozen(experiment.classifier) if arm.frozen else experiment.classifier,
+            classifier=_frozen(experiment.head_factory) if arm.frozen else experiment.classifier,
         )
 
     @property
@@ -139,11 +140,24 @@ class Bench:
             make_folder(folder)
             splits = self.network(Arm(), cell, self.trials[0]).data.splits(cell.seed)
             measured = run_interruptibly(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
-            row = CellResult(cell.arm, cell.seed, cell.budget, **asdict(measured))
+            if measured.predictions is not None:
+                measured.predictions.write(folder)
+            row = CellResult(cell.arm, cell.seed, cell.budget, **measured.row)
         else:
             row = self._train(cell, folder, tuned)
         replace(row, data=self._own_data.fingerprint().digest).write(folder / "row.json")
         return CellResult.read(folder / "row.json")
+
+    def predictions(self, row: CellResult) -> Predictions:
+        """The predictions of a cell with real targets, on test data.
+
+        Raises:
+            StorageError: If they are missing or damaged.
+        """
+        folder = self.folder(Cell(row.arm, row.seed, None if row.labels == "all" else row.labels).name)
+        if (found := Predictions.read(folder)) is None:
+            raise StorageError(f"{folder} lacks the predictions of its test data. {AGAIN}")
+        return found
 
     def pretrain(self, seed: int, *, control: bool) -> Path:
         """The encoder folder of a seed, pretrained on first use; label budgets, arms and trials share it."""
@@ -264,7 +278,7 @@ class Bench:
         return _train_longer(experiment, times), {**trial.settings, "budget": f"{times}x"}
 
     def _train(self, cell: Cell, folder: Path, done: FineTuned | None) -> CellResult:
-        """Fine-tune with every candidate combination, and test the one with the best validation accuracy."""
+        """Fine-tune with every candidate combination, and test the one that is best on validation data."""
         arm = ARMS[cell.arm]
         encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
         tried, trials = [], self._candidates(cell)
@@ -284,15 +298,14 @@ class Bench:
         if not tried:
             raise DivergedError(f"{cell.name}: every combination of compare.grid diverged. Try lower learning rates.")
         tuned, experiment, place, settings = max(tried, key=lambda each: each[0].score)
-        found = tuned.result(*measure(tuned.head, experiment.data, cell.seed))
+        measured = measure(tuned.head, experiment.data, cell.seed)
         if place != folder:
             move_into(place, folder)
-        results = replace(
-            experiment.empty_result(tuned.record),
-            classifier=found,
-            hyperparameters=settings,
-            warnings=tuple(classifier_findings(found, experiment.data.class_names, tuned.record)),
-        )
+        measured.write(folder)
+        empty = replace(experiment.empty_result(tuned.record), hyperparameters=settings)
+        results, _ = with_head(empty, tuned, measured, experiment.data.class_names)
+        found = results.head
+        assert found is not None
         self._write_config(folder, cell, arm, settings)
         results.write(folder / "results.json")
         with open_cell(
@@ -304,12 +317,11 @@ class Bench:
             arm=cell.arm,
             seed=cell.seed,
             labels=cell.budget,
-            validation_accuracy=found.validation.accuracy,
-            test_accuracy=found.test.accuracy,
             epochs=found.epochs,
             steps=found.steps,
             seconds=found.seconds,
             hyperparameters=settings,
+            **scores_of(found),
         )
 
     def _write_config(self, folder: Path, cell: Cell, arm: Arm, settings: Mapping[str, Any]) -> None:
@@ -355,7 +367,7 @@ def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None
 
 
 def _frozen(make: Any) -> Any:
-    return lambda encoder, num_classes: make(encoder, num_classes, freeze_encoder=True)
+    return lambda encoder, outputs: make(encoder, outputs, freeze_encoder=True)
 
 
 def _train_longer(experiment: Experiment, times: int) -> Experiment:

@@ -13,6 +13,7 @@ from aepretrain.ensembles.train import Vectorize, reason_not_batched
 from aepretrain.errors import DivergedError
 from aepretrain.export.encoder import load_encoder
 from aepretrain.finetuning.finetune import FineTuned
+from aepretrain.heads import Classifier
 from aepretrain.runs.artifacts import save_inputs, save_samples
 from aepretrain.runs.experiment import Experiment, close_finetuning
 from aepretrain.tracking.comparison import open_pretraining
@@ -112,7 +113,9 @@ def finetune_seeds(
     """
     contexts = [experiment.context(folder) for experiment, folder in zip(experiments, folders, strict=True)]
     starts = [starting_point(*each) for each in zip(experiments, encoders, strict=True)]
-    classifiers = [each.build_classifier(encoder) for each, (encoder, _) in zip(experiments, starts, strict=True)]
+    heads = [each.build_classifier(encoder) for each, (encoder, _) in zip(experiments, starts, strict=True)]
+    classifiers = [head for head in heads if isinstance(head, Classifier)]
+    assert len(classifiers) == len(heads)
     pretrained = [expected for _, expected in starts if expected is not None]
     first = experiments[0]
     try:

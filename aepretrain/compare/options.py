@@ -8,7 +8,7 @@ from typing import Any, Literal
 from aepretrain.compare.arms import ARMS
 from aepretrain.data import DataModule
 from aepretrain.errors import ConfigError
-from aepretrain.evaluation.baselines import BASELINES, FOR_TABLES
+from aepretrain.evaluation.baselines import BASELINES, CLASSIFIERS, FOR_TABLES, REGRESSIONS
 from aepretrain.results.cell import Labels
 
 ArmName = Literal["pretrained", "random", "probe", "random-longer", "control-pretrained", "control-random"]
@@ -52,16 +52,16 @@ class Comparison:
             ``control-random``, the first two with the network under ``control``.
         seeds: Number of seeds 0, 1, ...; a verdict needs at least 3. A list has one number per label budget.
         labels: Label budgets; ``null`` is all labels.
-        baselines: Classifiers on the raw input: ``logistic``, ``knn``, ``svm``, ``boosting``; ``null`` is the first
-            three, and for tables all four.
+        baselines: Classifiers on the raw input: ``logistic``, ``knn``, ``svm``, ``boosting``; for a real target
+            ``ridge``, ``knn``, ``boosting``, ``mean``. ``null`` is all, but ``boosting`` for tables alone.
         grid: Settings to choose on validation data, such as ``{finetune.epochs: [20, 60]}``: every combination is
             tried once per arm and label budget, with the first seed alone if ``splits`` is ``fixed``. Only
             ``classifier.`` and ``finetune.`` settings, since pretraining is shared.
         splits: ``per-seed``: every seed divides the data anew into training, validation and test examples, so that
             intervals hold for more than one division. ``fixed``: one division for all. Data with splits of their own
             keep them.
-        margin: Largest difference, in points of accuracy, that still counts as none: an interval within plus and minus
-            this says ``no difference seen``, a wider one around zero ``undecided``.
+        margin: Largest difference, in points of accuracy or R², that still counts as none: an interval within plus and
+            minus this says ``no difference seen``, a wider one around zero ``undecided``.
         longer_by: Unit of the compute added to ``random-longer``: the ``steps`` of pretraining, or its ``seconds``.
 
     Raises:
@@ -83,7 +83,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 100:
-            raise ConfigError(f"compare.margin must be points of accuracy from 0 to 100, but got {self.margin}.")
+            raise ConfigError(f"compare.margin must be points of accuracy or R² from 0 to 100, but got {self.margin}.")
         for name in ("arms", "labels"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
@@ -139,11 +139,20 @@ class Comparison:
         return self.with_baselines(data)
 
     def with_baselines(self, data: DataModule) -> "Comparison":
-        """The comparison with default baselines for the data, if none were named."""
+        """The comparison with default baselines for the data, if none were named.
+
+        Raises:
+            ConfigError: If a named one is for other labels.
+        """
+        known = CLASSIFIERS if data.num_targets is None else REGRESSIONS
+        for name in self.baselines or ():
+            if name not in known:
+                has = "classes" if data.num_targets is None else "a real target"
+                raise ConfigError(f"compare.baselines for {has} are {', '.join(known)}, but got {name!r}.")
         if self.baselines is not None:
             return self
         table = len(data.in_shape) == 1
-        return replace(self, baselines=[name for name in BASELINES if table or name not in FOR_TABLES])
+        return replace(self, baselines=[name for name in known if table or name not in FOR_TABLES])
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, seed by seed."""

@@ -1,7 +1,6 @@
 """Arrays and tensors in memory, for use from Python."""
 
 import math
-from dataclasses import replace
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -19,11 +18,12 @@ from aepretrain.data.checks import check_inputs
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.float32 import check_digits, check_real, sampled_rows, to_float32
-from aepretrain.data.labels import number_classes
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.named_transforms import TransformName
 from aepretrain.data.origin import Origin
 from aepretrain.data.row_values import is_missing
+from aepretrain.data.targets import TargetType, read_targets
+from aepretrain.data.unlabelled_rows import left_out_words, usable_rows
 from aepretrain.errors import DataError
 
 SPARSE_ROWS = 4096
@@ -41,8 +41,11 @@ class Arrays(DataModule):
     Args:
         x: Inputs, shape ``(N, ...)``: a NumPy array, a tensor, a sparse matrix or a table of real numbers.
         y: Labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes, in sorted
-            order. ``None`` for data without classes.
+            order. Or real numbers. Rows whose label is missing (NaN, None, or -1 among classes from 0 on) are for
+            pretraining alone, except those of groups, times or splits that are held out. ``None``: no labels.
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
+        target_type: What labels are: class, real (numbers, for regression), or auto: real if one has a fraction, or if
+            they are whole numbers of many values with gaps (data/README.md has the rule).
         transform: none, standardize (mean 0, standard deviation 1), minmax (to [0, 1]) or rank_gauss (to a normal
             distribution by quantiles) of every feature, fitted on the training rows alone.
         scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
@@ -63,7 +66,7 @@ class Arrays(DataModule):
 
     Raises:
         DataError: If the arrays are empty, do not belong together, are not finite, do not fit float32, or hold labels
-            that are missing or no classes.
+            that are all missing, or neither classes nor numbers.
         ConfigError: If ``scale`` and ``transform`` both scale the data, or two settings divide them.
 
     Example:
@@ -80,6 +83,7 @@ class Arrays(DataModule):
         y: Any = None,
         *,
         num_classes: int | None = None,
+        target_type: TargetType = "auto",
         transform: TransformName = "none",
         scale: ScaleName = "auto",
         more_inputs: Any = None,
@@ -112,32 +116,42 @@ class Arrays(DataModule):
         self.transform, notes, warnings = choose_transform(transform, scale, largest, Origin("Arrays"))
         self.notes += notes
         self.add_warnings(warnings)
-        self.num_classes, self.y = None, None
+        self.num_classes, self.y, self._labelled = None, None, torch.arange(len(self.x))
         if y is not None:
-            self.y = self.set_classes(number_classes(y, len(self.x), num_classes, Origin("Arrays")))
-        self.add_warnings(find_leaks(self.x, self.y, Origin("Arrays")))
+            found = read_targets(y, len(self.x), Origin("Arrays"), target_type=target_type, num_classes=num_classes)
+            self.y, self._labelled = self.set_targets(found), found.rows
+        labelled = Examples(self.x[self._labelled], self.y)
+        self.add_warnings(find_leaks(labelled.x, labelled.classes, Origin("Arrays")))
         names = [f"Arrays, {name}" for name in ("groups", "times", "splits")]
         self.division = Division.of(len(self.x), groups=groups, order=order, times=times, splits=splits, names=names)
         self.division.check_sizes(validation=validation, test=test)
         self.own_splits = self.division.is_fixed
 
     def load(self) -> Source:
+        division, examples = self.division.subset(self._labelled), Examples(self.x[self._labelled], self.y)
+        parts = division.parts(examples, self.validation, self.test, self.split_seed)
+        numbers = [self._labelled[part] for part in parts]
+        others = _complement(self._labelled, len(self.x))
+        usable = usable_rows(self.division, others, numbers[1:])
+        self.notes += [note for note in left_out_words(len(others) - len(usable)) if note not in self.notes]
         if not self.transform.is_fitted:
-            self.transform.fit(self._divide(self.x).train.x)
+            self.transform.fit(self.x[torch.cat([numbers[0], usable])])
         x = self.transform(self.x)
         if self.transform.statistics:
             check_inputs(x, self.in_shape, Origin(f"Arrays, {self.transform.words}"))
-        more_inputs = None if self.more_inputs is None else self.transform(self.more_inputs)
+        pool = [x[usable]] if len(usable) else []
+        pool += [] if self.more_inputs is None else [self.transform(self.more_inputs)]
         content = {
             "inputs": self.x,
             "labels": self.y,
+            "labelled rows": None if len(self._labelled) == len(self.x) else self._labelled,
             "inputs without labels": self.more_inputs,
             **self.division.content(),
         }
-        return replace(self._divide(x), unlabelled=more_inputs, content=content)
-
-    def _divide(self, x: Tensor) -> Source:
-        return self.division.divide(Examples(x, self.y), self.validation, self.test, self.split_seed)
+        train, validation, test = (Examples(x[self._labelled], self.y)[part] for part in parts)
+        remarks = division.remarks(examples, parts)
+        unlabelled = torch.cat(pool) if pool else None
+        return Source(train, validation, test, unlabelled=unlabelled, content=content, **remarks)
 
     def _inputs(self, values: Any, origin: Origin) -> tuple[Tensor, bool]:
         """Inputs as float32, and whether they were bytes."""
@@ -164,6 +178,11 @@ class Arrays(DataModule):
         # torch warns of arrays that cannot be written, and takes none that runs backwards.
         usable = narrow.flags.writeable and min(narrow.strides) >= 0
         return torch.from_numpy(narrow if usable else narrow.copy()), array.dtype == np.uint8
+
+
+def _complement(rows: Tensor, count: int) -> Tensor:
+    """The numbers below ``count`` that are not among the rows."""
+    return torch.ones(count, dtype=torch.bool).index_fill(0, rows, False).nonzero().flatten()
 
 
 def _check_holds_values(x: Tensor, origin: Origin) -> None:

@@ -11,14 +11,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
-from aepretrain.data.checks import check_inputs, check_labels, check_trainable
+from aepretrain.data.checks import check_inputs, check_labels, check_targets, check_trainable
 from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.file_rows import WINDOW, join
 from aepretrain.data.inspection import inspect, missing_classes
-from aepretrain.data.labels import Labels
 from aepretrain.data.origin import Origin
 from aepretrain.data.read_ahead import WINDOWS
 from aepretrain.data.rows import Inputs, choose
+from aepretrain.data.targets import Targets
 from aepretrain.data.transforms import NoTransform, Transform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.noise import derive_seed
@@ -31,12 +31,12 @@ DIVISIONS, DIVISIONS_BYTES = 8, 2**28
 class DataModule(LightningDataModule, ABC):
     """A data set with fixed train / validation / test splits.
 
-    A subclass implements :meth:`load` and sets ``in_shape`` and ``num_classes`` (``None``: no classes). It sets
-    ``transform`` if it preprocesses the raw values.
+    A subclass implements :meth:`load` and sets ``in_shape`` and ``num_classes`` (``None``: no classes), or
+    ``num_targets`` for real targets. It sets ``transform`` if it preprocesses the raw values.
 
     Args:
-        labels: Number of labelled training examples for the classifier, balanced over the classes and chosen by the
-            run's seed; ``None`` is all. A smaller budget is a subset of a larger one.
+        labels: Number of labelled training examples for the head, chosen by the run's seed and balanced over the
+            classes if there are any; ``None`` is all. A smaller budget is a subset of a larger one.
         unlabelled: Number of training examples set aside for pretraining alone. Pretraining then sees only these and
             the inputs that came without labels; label budgets exclude them. ``None``: pretraining sees the inputs of
             all training examples. Like the labelled examples they are chosen from the training examples alone, so
@@ -47,6 +47,8 @@ class DataModule(LightningDataModule, ABC):
 
     in_shape: tuple[int, ...]
     num_classes: int | None
+    num_targets: int | None = None
+    """Number of real targets of an example; ``None``: the labels are classes, or there are none."""
     batch_size: int = 128
     """Batch size of the data loaders, over all processes; at least 1024 for validation and test."""
     transform: Transform
@@ -67,6 +69,7 @@ class DataModule(LightningDataModule, ABC):
     def __str__(self) -> str:
         # Lightning's own knows loaders of PyTorch alone.
         classes = "" if self.num_classes is None else f" in {self.num_classes} classes"
+        classes = " with a real target" if self.num_targets else classes
         return f"{self.name}: examples of shape {self.in_shape}{classes}"
 
     @property
@@ -174,13 +177,16 @@ class DataModule(LightningDataModule, ABC):
             check_inputs(examples.x, self.in_shape, Origin(f"{self.name}, {split} split"))
             if self.num_classes is not None:
                 check_labels(examples.y, len(examples), self.num_classes, f"{self.name}, {split} split")
+            if self.num_targets is not None:
+                check_targets(examples.y, len(examples), f"{self.name}, {split} split")
         if source.unlabelled is not None:
             check_inputs(source.unlabelled, self.in_shape, Origin(f"{self.name}, unlabelled inputs"))
 
-    def set_classes(self, found: Labels) -> Tensor:
-        """Keep what labels name, with its note and warnings; returns the numbers of the classes, shape ``(N,)``."""
+    def set_targets(self, found: Targets) -> Tensor:
+        """Keep what targets are, with notes and warnings; returns those of the rows that have one, shape ``(L,)``."""
         self.num_classes, self.class_names = found.num_classes, found.names
-        self.notes.append(found.note)
+        self.num_targets = 1 if found.num_classes is None else None
+        self.notes += found.notes
         self.add_warnings(found.warnings)
         return found.y
 
@@ -206,7 +212,11 @@ class DataModule(LightningDataModule, ABC):
                     f"data.labels {self.labels} chooses labelled examples, but {self.name} has no labels. Name them "
                     "(data.y, data.target), or leave data.labels out."
                 )
-            train = train[balanced_subset(train.y, self.labels, derive_seed(seed, "labels"), self.class_names)]
+            chosen = derive_seed(seed, "labels")
+            if train.classes is None:
+                train = train[random_subset(len(train), self.labels, chosen)]
+            else:
+                train = train[balanced_subset(train.classes, self.labels, chosen, self.class_names)]
         return Splits(pool, train, source.validation, source.test)
 
     def with_labels(self, labels: int | None) -> Self:
@@ -312,6 +322,35 @@ def _set_aside(train: Examples, count: int, seed: int) -> tuple[Examples, Inputs
         )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     return train[order[count:]], choose(train.x, order[:count])
+
+
+def random_subset(count: int, size: int, seed: int) -> Tensor:
+    """Choose examples with real targets at random; with the same seed, a smaller subset is part of a larger one.
+
+    Args:
+        count: Number of training examples.
+        size: Number of examples to choose, at least 2.
+        seed: Determines the choice.
+
+    Returns:
+        Indices of the chosen examples, shape ``(size,)``.
+
+    Raises:
+        ConfigError: If ``size`` is below 2.
+        DataError: If there are fewer examples.
+
+    Example:
+        >>> len(random_subset(10, 4, seed=0))
+        4
+    """
+    if size < 2:
+        raise ConfigError(f"{size} labels do not tell a spread of real targets. Raise data.labels to 2 or more.")
+    if size > count:
+        raise DataError(
+            f"there are {count:,} training examples with a target, but data.labels asks for {size:,}. Lower it to "
+            f"{count:,} or less."
+        )
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:size]
 
 
 def balanced_subset(y: Tensor, count: int, seed: int, names: Sequence[str] | None = None) -> Tensor:

@@ -66,6 +66,20 @@ def check_trainable(y: Tensor | None, names: Sequence[str] | None, name: str) ->
         )
 
 
+def check_targets(y: Tensor | None, count: int, where: str) -> None:
+    """Raise a DataError unless ``y`` holds ``count`` finite real numbers.
+
+    Args:
+        y: Targets, which should have the shape ``(count,)`` or ``(count, T)`` and a floating type.
+        count: Number of examples.
+        where: Description of the targets, for the message.
+    """
+    if y is None or len(y) != count:
+        raise DataError(f"{where}: {count} examples need as many targets, but there are {0 if y is None else len(y)}.")
+    if not y.is_floating_point() or not bool(y.isfinite().all()):
+        raise DataError(f"{where}: real targets must be finite float32, but are not. Mend them, or give classes.")
+
+
 def check_labels(y: Tensor | None, count: int, num_classes: int, where: str) -> None:
     """Raise a DataError unless ``y`` holds ``count`` whole numbers in ``[0, num_classes)``.
 

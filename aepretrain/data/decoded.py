@@ -71,17 +71,12 @@ class DecodedData(StoredData):
             raise DataError(f"data.root names {root}, which cannot be read: {error.strerror}. Make it so.") from error
         if not exists:
             raise DataError(f"data.root names {root}, which does not exist. Name the place of the data by --data.root.")
-        self.y: Tensor | None = None
         self.found: dict[str, Any] = {}
         """What :meth:`decode` learnt beside the rows, as JSON has it; kept beside the cache file."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The settings, other than the files, that determine the decoded values."""
-
-    @abstractmethod
-    def count(self) -> int:
-        """Number of decoded rows."""
 
     @abstractmethod
     def decode(self) -> Iterator[NDArray[Any]]:
@@ -100,7 +95,8 @@ class DecodedData(StoredData):
             raise type(error)(f"{error} The folder is named by --data.cache.") from error
         file = RowFile(path, self.raw_shape, TYPES[self.dtype])
         numbers, identity = torch.arange(count), identity_of(path)
-        return FileRows(file, numbers, identity, transform=self.transform, budget=self.read_ahead), self.y
+        x = FileRows(file, numbers, identity, transform=self.transform, budget=self.read_ahead)
+        return self.examples_of(x), self.y
 
     @property
     def _place(self) -> str:

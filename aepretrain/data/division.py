@@ -215,6 +215,15 @@ class Division:
 
     def divide(self, examples: Examples, validation: float | None, test: float | None, seed: int) -> Source:
         """Divide examples; sizes are shares of the examples that are not given a split, ``None`` is a fifth."""
+        parts = self.parts(examples, validation, test, seed)
+        train, validated, tests = (examples[rows] for rows in parts)
+        content = {"inputs": examples.x, "labels": examples.y, **self.content()}
+        return Source(train, validated, tests, content=content, **self.remarks(examples, parts))
+
+    def parts(
+        self, examples: Examples, validation: float | None, test: float | None, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices of the training, validation and test examples; sizes as for :meth:`divide`."""
         self.check_sizes(validation=validation, test=test)
         held_out, tested = (SHARE if share is None else share for share in (validation, test))
         if not (0 < held_out < 1 and 0 < tested < 1 and held_out + tested < 1):
@@ -226,20 +235,17 @@ class Division:
         if not self.is_random or len(self.open_splits) < 2:
             count = self.undivided(len(examples))
             sizes = (max(1, round(held_out * count)), max(1, round(tested * count)))
-        parts = self.rows(len(examples), examples.y, *sizes, seed)
-        train, validated, tests = (examples[rows] for rows in parts)
-        content = {"inputs": examples.x, "labels": examples.y, **self.content()}
-        return Source(train, validated, tests, content=content, **self.remarks(examples, parts))
+        return self.rows(len(examples), examples.classes, *sizes, seed)
 
     def remarks(self, examples: Examples, parts: Sequence[Tensor]) -> dict[str, Any]:
         """What is to be said of the division, as arguments of :class:`~aepretrain.data.examples.Source`."""
         if self.is_random:
-            warnings = alike_neighbours(examples.x, examples.y)
+            warnings = alike_neighbours(examples.x, examples.classes)
         elif self.times is not None and self.groups is None:
             warnings = overlap_at_borders(examples.x)
         else:
             warnings = self._doubts(parts)
-        return {"division": self.words(parts, has_classes=examples.y is not None), "warnings": warnings}
+        return {"division": self.words(parts, has_classes=examples.classes is not None), "warnings": warnings}
 
     def _doubts(self, parts: Sequence[Tensor]) -> list[str]:
         """Warnings on groups that change nothing, and on training rows that are later than held-out ones."""

@@ -16,7 +16,8 @@ from aepretrain.results.fingerprint import Fingerprint
 class Examples:
     """Inputs ``x`` of shape ``(N, *in_shape)``, float32, and optional labels ``y`` of shape ``(N,)``.
 
-    Inputs larger than memory are :class:`~aepretrain.data.rows.Rows`.
+    Labels are numbers of classes, int64, or real numbers, float32. Inputs larger than memory are
+    :class:`~aepretrain.data.rows.Rows`.
 
     Example:
         >>> examples = Examples(torch.rand(6, 4), torch.arange(6))
@@ -26,6 +27,11 @@ class Examples:
 
     x: Inputs
     y: Tensor | None = None
+
+    @property
+    def classes(self) -> Tensor | None:
+        """The labels if they are classes, shape ``(N,)``; ``None``: they are real, or there are none."""
+        return None if self.y is None or self.y.is_floating_point() else self.y
 
     def __len__(self) -> int:
         return len(self.x)

@@ -114,6 +114,38 @@ def _memory(size: int) -> NDArray[np.uint8]:
     return np.frombuffer(mmap.mmap(-1, size), np.uint8)
 
 
+class JoinedFiles(RowFile):
+    """The rows of a file, followed by those of another one of the same shape of rows.
+
+    Args:
+        first: The first file.
+        count: Its number of rows.
+        second: The second file.
+    """
+
+    def __init__(self, first: RowFile, count: int, second: RowFile) -> None:
+        self.path = first.path
+        self.row_shape = first.row_shape
+        self.dtype = torch.float32
+        self.offset = first.offset
+        self.row_bytes = max(first.row_bytes, second.row_bytes)
+        self._parts = (first, second)
+        self._count = count
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
+    def read(self, numbers: Tensor) -> Tensor:
+        is_second = numbers >= self._count
+        if not is_second.any() or is_second.all():
+            return self._parts[int(is_second.any())].read(numbers - self._count * is_second)
+        rows = torch.empty(len(numbers), *self.row_shape)
+        for part, chosen in zip(self._parts, (~is_second, is_second), strict=True):
+            rows[chosen] = part.read(numbers[chosen] - self._count * is_second[chosen])
+        return rows
+
+
 def identity_of(path: Path) -> str:
     """The identity of a file: its resolved path, size and modification time."""
     facts = path.stat()

@@ -17,9 +17,10 @@ from aepretrain.console import print_line
 from aepretrain.data.decoded import DecodedData
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows
+from aepretrain.data.paths import user_path
 from aepretrain.data.picture import Background, Picture, read_picture
 from aepretrain.data.picture_facts import PictureFacts
-from aepretrain.data.picture_tree import read_tree
+from aepretrain.data.picture_tree import NO_CLASS, read_tree
 from aepretrain.data.picture_values import values_of_pictures
 from aepretrain.data.transforms import Scale
 from aepretrain.data.words import SHOWN, count_of, list_of
@@ -37,7 +38,8 @@ class ImageFolder(DecodedData):
 
     Folders for training, validation and test (``train``; ``val``, ``valid`` or ``validation``; ``test``) that lie alone
     in the root are the splits, with the class folders inside; a split that is missing is taken from ``train``. Pictures
-    in the root itself, or in a single sub-folder, have no classes. What was left out is told.
+    in the root itself, or in a single sub-folder, have no classes. A folder named ``unlabelled`` beside the classes or
+    the splits holds pictures without a class, for pretraining alone. What was left out is told.
 
     Pictures are turned as their EXIF data say and composed on the background; 16 bits become 8. Of a file with several
     pages the first is taken. Values without a known range, such as floats, are refused.
@@ -49,6 +51,8 @@ class ImageFolder(DecodedData):
         grey: Whether to read one grey channel instead of three colour channels.
         background: What shows through where a picture is transparent: white or black.
         on_bad: What to do with pictures that cannot be decoded: stop and list them, or skip and count them.
+        more_inputs: A second folder of pictures, in any sub-folders, for pretraining alone; leave out those of the
+            groups and times that are tested.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         groups: Group of every picture, such as its subject: what the first pair of parentheses of this regular
             expression finds in its path below the root, or a ``.csv`` file in the root, or at an absolute path, of
@@ -87,6 +91,7 @@ class ImageFolder(DecodedData):
         grey: bool = False,
         background: Background = "white",
         on_bad: OnBad = "stop",
+        more_inputs: str | Path | None = None,
         cache: str | Path | None = None,
         groups: str | None = None,
         order: OrderName = "random",
@@ -120,10 +125,13 @@ class ImageFolder(DecodedData):
         self.background = background
         self.on_bad = on_bad
         self._tree = read_tree(self.root)
-        self.warnings = list(self._tree.warnings)
+        more = None if more_inputs is None else read_tree(user_path(more_inputs))
+        self._paths = [*self._tree.paths, *(more.paths if more else ())]
+        self.warnings = [*self._tree.warnings, *(more.warnings if more else ())]
         if self._tree.classes is not None:
             self.num_classes = len(self._tree.classes)
             self.y = torch.tensor(self._tree.labels)
+            self.labelled = (self.y != NO_CLASS).nonzero().flatten()
             self.class_names = list(self._tree.classes)
         self.set_division(self._division(order, groups=groups, times=times, splits=splits))
         self.in_shape = self._first_shape()
@@ -146,19 +154,23 @@ class ImageFolder(DecodedData):
             values["splits"] = tree.splits
         names = [f"data.{noun} {setting}" for noun, setting in settings.items()]
         files = [(str(path), 1) for path in tree.paths]
-        return Division.of(self.count(), order=order, names=names, files=files, giver=giver, **values)
+        return Division.of(self.own_count, order=order, names=names, files=files, giver=giver, **values)
 
     def files(self) -> Sequence[Path]:
-        return self._tree.paths
+        return self._paths
 
     def settings(self) -> dict[str, Any]:
         return {"size": self.size, "grey": self.grey, "background": self.background, "on_bad": self.on_bad}
 
-    def count(self) -> int:
+    @property
+    def own_count(self) -> int:
         return len(self._tree.paths)
 
+    def count(self) -> int:
+        return len(self._paths)
+
     def decode(self) -> Iterator[NDArray[np.uint8]]:
-        paths, facts = self._tree.paths, PictureFacts()
+        paths, facts = self._paths, PictureFacts()
         with ThreadPoolExecutor() as pool:
             for begin in range(0, len(paths), AT_ONCE):
                 group = paths[begin : begin + AT_ONCE]
@@ -190,7 +202,7 @@ class ImageFolder(DecodedData):
     def _first_shape(self) -> tuple[int, ...]:
         """The shape of the first picture that can be decoded."""
         bad: list[str] = []
-        for path in self._tree.paths:
+        for path in self._paths:
             picture = self._decode_one(path)
             if isinstance(picture, Picture):
                 return _pixels(picture).shape
@@ -218,7 +230,16 @@ class ImageFolder(DecodedData):
         kept = self._kept()
         self._check_kept(kept)
         self._tell(kept)
-        return rows.subset(kept), None if y is None else y[kept]
+        rows = rows.subset(torch.isin(rows.numbers, kept).nonzero().flatten())
+        return rows, None if y is None else y[rows.numbers]
+
+    def without_labels(self, x: FileRows) -> Tensor:
+        own = super().without_labels(x)
+        return own[torch.isin(own, self._kept())]
+
+    def more_rows(self) -> Tensor:
+        more = super().more_rows()
+        return more[torch.isin(more, self._kept())]
 
     def _kept(self) -> Tensor:
         """Indices of the pictures that were decoded."""
@@ -226,8 +247,9 @@ class ImageFolder(DecodedData):
 
     def _numbers(self, rows: Iterable[int]) -> Counter[tuple[str, int]]:
         """Number of pictures by split and label."""
-        splits = self._tree.splits or [""] * self.count()
-        return Counter((splits[row], self._tree.labels[row]) for row in rows)
+        splits, labels = self._tree.splits or [""] * self.own_count, self._tree.labels
+        own = (row for row in rows if row < self.own_count)
+        return Counter((splits[row], labels[row]) for row in own if labels[row] != NO_CLASS)
 
     def _check_kept(self, kept: Tensor) -> None:
         """Raise a DataError if a class has lost all its pictures in a split, or in all."""
@@ -248,16 +270,19 @@ class ImageFolder(DecodedData):
             *tree.notes,
             *facts.notes(),
         ]
-        self.warnings = [*tree.warnings, *facts.warnings(tree.paths, self.root, self.background)]
+        self.warnings = [*tree.warnings, *facts.warnings(self._paths, self.root, self.background)]
 
     def _classes(self, kept: Tensor) -> str:
         """The classes and their numbers of pictures, in words."""
         if self.class_names is None:
             return "without classes"
-        counts = torch.tensor(self._tree.labels)[kept].bincount(minlength=len(self.class_names)).tolist()
+        labels = torch.tensor(self._tree.labels)[kept[kept < self.own_count]]
+        counts = labels[labels != NO_CLASS].bincount(minlength=len(self.class_names)).tolist()
         shown = [f"{name}: {number:,}" for name, number in zip(self.class_names, counts, strict=True)]
         more = ", …" if len(shown) > CLASSES_SHOWN else ""
-        return f"in {len(shown):,} classes ({', '.join(shown[:CLASSES_SHOWN])}{more})"
+        others = len(kept) - sum(counts)
+        without = f"; {others:,} without a class, for pretraining alone" if others else ""
+        return f"in {len(shown):,} classes ({', '.join(shown[:CLASSES_SHOWN])}{more}{without})"
 
 
 def _pixels(picture: Picture) -> NDArray[np.uint8]:

@@ -18,8 +18,8 @@ from aepretrain.errors import ConfigError, DataError
 
 MANY = 20
 """Number of classes from which on they may look like an id: if they are more than half as many as the examples."""
-IGNORED = -100
-"""PyTorch's mark of a label that a loss leaves out."""
+UNLABELLED = (-1, -100)
+"""Marks of rows without a label in scikit-learn and in PyTorch."""
 LOOK_MISSING = ("nan", "none", "null", "nat", "<na>", "n/a")
 """Words that are left where missing values were made text."""
 
@@ -47,7 +47,9 @@ class Labels:
         return f"the labels name {self.num_classes} classes{named}."
 
 
-def number_classes(values: Any, count: int, num_classes: int | None, origin: Origin) -> Labels:
+def number_classes(
+    values: Any, count: int, num_classes: int | None, origin: Origin, *, are_classes: bool = False
+) -> Labels:
     """Number the labels that occur from 0, in sorted order; labels that are 0 to K-1 already stay as they are.
 
     Args:
@@ -55,6 +57,7 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
         count: Number of examples N.
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
         origin: Where the labels come from, for messages.
+        are_classes: Whether many different labels are classes, as the user says, and no id.
 
     Raises:
         DataError: If labels are missing, no classes, of one class alone, not ``count``, or not below ``num_classes``.
@@ -71,7 +74,7 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
         raise ConfigError(f"data.num_classes must be >= 2, but got {num_classes}. Leave it out to count the classes.")
     if not count:
         raise DataError(f"{origin.name}: there are no examples. Check the path.")
-    column = _one_kind(to_column(values, count, "labels", origin), origin)
+    column = one_kind(to_column(values, count, "labels", origin), origin)
     found, y = np.unique(column, return_inverse=True)
     if len(found) < 2:
         raise DataError(
@@ -80,13 +83,15 @@ def number_classes(values: Any, count: int, num_classes: int | None, origin: Ori
     is_number = column.dtype.kind in "iu" or isinstance(found[0], int)
     if num_classes is not None:
         return _in_range(column, found, y, num_classes, is_number, origin)
-    if len(found) > max(MANY, count / 2):
+    if len(found) > max(MANY, count / 2) and not are_classes:
+        numbers = "data.target_type real to predict numbers, " if is_number else ""
         raise DataError(
             f"{origin.name}: labels look like an id or a measurement: {len(found):,} different values in {count:,} "
-            f"examples, such as {listed(found.tolist(), 3)}. Name the classes, or leave the labels out."
+            f"examples, such as {listed(found.tolist(), 3)}. Set {numbers}data.target_type class if they are classes, "
+            "or leave the labels out."
         )
     names = [str(value) for value in found.tolist()]
-    warnings = _doubts(names, found, is_number, origin)
+    warnings = _doubts(names, origin)
     is_numbered = is_number and found[0] == 0 and found[-1] == len(found) - 1
     return Labels(torch.from_numpy(y.astype(np.int64)), len(found), None if is_numbered else names, warnings)
 
@@ -111,20 +116,8 @@ def _in_range(
     return Labels(torch.from_numpy(column.astype(np.int64)), num_classes)
 
 
-def _doubts(names: Sequence[str], found: NDArray[Any], is_number: bool, origin: Origin) -> tuple[str, ...]:
+def _doubts(names: Sequence[str], origin: Origin) -> tuple[str, ...]:
     """Warnings on labels that look like a mark of missing ones."""
-    rest = found[1:]
-    if is_number and found[0] in (-1, IGNORED) and len(rest) > 1 and rest[0] == 0 and rest[-1] == len(rest) - 1:
-        mark = int(found[0])
-        if mark == IGNORED:
-            raise DataError(
-                f"{origin.name}: labels must be classes, but reach from {mark} to {rest[-1]}, and {mark} marks a "
-                "missing label in PyTorch. Leave these rows out."
-            )
-        return (
-            f"{origin.name}: {mark} is taken as a class of its own beside 0 to {rest[-1]}, but in scikit-learn it "
-            "marks a missing label. If it does here, leave these rows out.",
-        )
     odd = [name for name in names if name.strip().lower() in LOOK_MISSING]
     return tuple(
         f"{origin.name}: a class is called {name!r}, as missing labels are that were made text. If it means missing, "
@@ -133,13 +126,44 @@ def _doubts(names: Sequence[str], found: NDArray[Any], is_number: bool, origin: 
     )
 
 
-def _one_kind(column: NDArray[Any], origin: Origin) -> NDArray[Any]:
-    """Labels of one kind: whole numbers, booleans or text."""
+def unlabelled_marks(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which labels mark a row without one: :data:`UNLABELLED`, if the others are at least two whole numbers from 0 on.
+
+    Args:
+        column: Labels, none of them missing, shape ``(N,)``.
+
+    Example:
+        >>> unlabelled_marks(np.array([0, -1, 1])).tolist(), unlabelled_marks(np.array([1, -1, 1])).tolist()
+        ([False, True, False], [False, False, False])
+    """
+    try:
+        numbers = column.astype(np.float64) if column.dtype.kind in "iufO" else np.zeros(0)
+    except (TypeError, ValueError):
+        numbers = np.zeros(0)
+    if not len(numbers) or any(isinstance(value, str | bytes) for value in column[:1]):
+        return np.zeros(len(column), bool)
+    marked = np.isin(numbers, UNLABELLED)
+    others = numbers[~marked]
+    is_mark = marked.any() and bool((others >= 0).all()) and len(np.unique(others)) > 1
+    return marked if is_mark else np.zeros(len(column), bool)
+
+
+def one_kind(column: NDArray[Any], origin: Origin, *, fractions: bool = False) -> NDArray[Any]:
+    """Labels of one kind: whole numbers, booleans or text.
+
+    Args:
+        column: Labels, none of them missing, shape ``(N,)``.
+        origin: Names the rows.
+        fractions: Whether numbers need not be whole.
+
+    Raises:
+        DataError: If they are of several kinds, or of another one.
+    """
     if column.dtype.kind in "USTO":
         column = _objects(column.astype(object), origin)
-    if column.dtype.kind == "f":
+    if column.dtype.kind == "f" and not fractions:
         return _whole(column.astype(np.float64), origin)
-    if column.dtype.kind not in "biuO":
+    if column.dtype.kind not in "biufO":
         kind = {"M": "dates", "m": "times", "c": "complex numbers"}.get(column.dtype.kind, str(column.dtype))
         raise DataError(f"{origin.name}: labels must be whole numbers or names, but are {kind}. Make them so.")
     return column
@@ -152,8 +176,8 @@ def _whole(column: NDArray[Any], origin: Origin) -> NDArray[Any]:
         row = int(broken.argmax())
         raise DataError(
             f"{origin.name}: labels must be whole numbers or names of classes, but {column[row]!s} in "
-            f"{origin.row(row)} (the first row is 0) looks like a measurement. Group the values into classes, for "
-            "example with np.digitize, or leave the labels out."
+            f"{origin.row(row)} (the first row is 0) looks like a measurement. Set data.target_type real to predict "
+            "numbers, or group the values into classes, for example with np.digitize."
         )
     return _integers([int(value) for value in column]) if np.abs(column).max() >= 2**63 else column.astype(np.int64)
 

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
 from aepretrain.data.division import Division, OrderName
-from aepretrain.data.file_rows import FileRows, RowFile, identity_of
+from aepretrain.data.file_rows import FileRows, JoinedFiles, RowFile, identity_of
 from aepretrain.data.float32 import check_real
-from aepretrain.data.labels import number_classes
 from aepretrain.data.named_transforms import TransformName
 from aepretrain.data.npy import NpyHeader, check_fits_float32, read_labels
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
 from aepretrain.data.rows import pieces
 from aepretrain.data.stored import TYPES, StoredData
+from aepretrain.data.targets import TargetType, read_targets
 from aepretrain.data.value_files import read_values
+from aepretrain.data.words import count_of
 from aepretrain.errors import DataError
 
 
@@ -33,12 +34,18 @@ class MappedArray(StoredData):
     Args:
         x: File with the inputs, shape ``(N, ...)``: numbers or booleans, which are read as float32.
         y: File with the labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes,
-            in sorted order. ``None`` for data without classes.
+            in sorted order. Or real numbers. Rows whose label is missing (NaN, empty text, or -1 among classes from 0
+            on) are for pretraining alone, except those of groups, times or splits that are held out. ``None``: no
+            labels.
         transform: none, standardize (mean 0, standard deviation 1), minmax (to [0, 1]) or rank_gauss (to a normal
             distribution by quantiles) of every feature, fitted on the training rows alone.
         scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
             none or byte (always).
+        more_inputs: A second file of inputs, whose rows are for pretraining alone; leave out those of the groups and
+            times that are tested.
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
+        target_type: What labels are: class, real (numbers, for regression), or auto: real if one has a fraction, or if
+            they are whole numbers of many values with gaps (data/README.md has the rule).
         groups: File with the group of every row, such as its subject or recording, one per line or element
             (``.npy``, ``.csv``, ``.txt`` or ``.parquet`` of one column): a group stays in one split.
         order: How rows are divided: random, or time (training rows first, then validation, then test).
@@ -56,7 +63,7 @@ class MappedArray(StoredData):
 
     Raises:
         DataError: If a file is missing, truncated, pickled or of another type, numbers do not fit float32, the two
-            files do not match, or labels are missing or no classes.
+            files do not match, or labels are all missing, or neither classes nor numbers.
         ConfigError: If the budget is not a size, ``scale`` and ``transform`` both scale the data, or two settings
             divide them.
 
@@ -76,7 +83,9 @@ class MappedArray(StoredData):
         *,
         transform: TransformName = "none",
         scale: ScaleName = "auto",
+        more_inputs: str | Path | None = None,
         num_classes: int | None = None,
+        target_type: TargetType = "auto",
         groups: str | Path | None = None,
         order: OrderName = "random",
         times: str | Path | None = None,
@@ -98,13 +107,22 @@ class MappedArray(StoredData):
             memory_budget=memory_budget,
         )
         self.x = NpyHeader.read(x)
-        self._files = [user_path(path) for path in (x, y) if path is not None]
+        self._files = [user_path(path) for path in (x, y, more_inputs) if path is not None]
         _check_header(self.x, str(x))
+        self.more = None if more_inputs is None else NpyHeader.read(more_inputs)
+        if self.more is not None:
+            _check_more(self.more, self.x, str(more_inputs))
         self.in_shape = tuple(self.x.shape[1:])
         self.notes.append(f"{x}: {self.x.shape[0]:,} rows of shape {self.in_shape}, {self.x.dtype}.")
-        self.y, self.num_classes = None, None
+        if self.more is not None:
+            self.notes.append(f"{more_inputs}: {count_of(self.more.shape[0], 'row')} for pretraining alone.")
+        self.num_classes = None
         if y is not None:
-            self.y = self.set_classes(number_classes(read_labels(y), self.x.shape[0], num_classes, Origin(str(y))))
+            self.set_labels(
+                read_targets(
+                    read_labels(y), self.x.shape[0], Origin(str(y)), target_type=target_type, num_classes=num_classes
+                )
+            )
         largest = self._largest() if self.x.dtype == np.uint8 and (scale, transform) == ("auto", "none") else None
         self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
         self.notes += notes
@@ -120,12 +138,22 @@ class MappedArray(StoredData):
 
     @property
     def origin(self) -> Origin:
-        return Origin(str(self.x.path))
+        counts = [(str(each.path), each.shape[0]) for each in (self.x, self.more) if each is not None]
+        return Origin(str(self.x.path), counts if self.more is not None else ())
+
+    @property
+    def own_count(self) -> int:
+        return self.x.shape[0]
+
+    def count(self) -> int:
+        return self.own_count + (0 if self.more is None else self.more.shape[0])
 
     def _rows(self) -> FileRows:
-        header = self.x
-        file = RowFile(header.path, self.in_shape, TYPES[header.dtype.name], header.offset)
-        return FileRows(file, torch.arange(header.shape[0]), identity_of(header.path), budget=self.read_ahead)
+        file, identity = _open(self.x)
+        if self.more is not None:
+            second, other = _open(self.more)
+            file, identity = JoinedFiles(file, self.own_count, second), f"{identity} {other}"
+        return FileRows(file, torch.arange(self.count()), identity, budget=self.read_ahead)
 
     def _largest(self) -> int:
         """The largest of the bytes, or the first piece's that is no count: pictures need not be read to the end."""
@@ -138,9 +166,32 @@ class MappedArray(StoredData):
 
     def read(self) -> tuple[FileRows, Tensor | None]:
         check_fits_float32(self.x, self.origin)
+        if self.more is not None:
+            check_fits_float32(self.more, Origin(str(self.more.path)))
         rows = self._rows()
         rows.transform = self.transform
-        return rows, self.y
+        return self.examples_of(rows), self.y
+
+
+def _open(header: NpyHeader) -> tuple[RowFile, str]:
+    """The rows of a file, and its identity."""
+    file = RowFile(header.path, tuple(header.shape[1:]), TYPES[header.dtype.name], header.offset)
+    return file, identity_of(header.path)
+
+
+def _check_more(more: NpyHeader, x: NpyHeader, path: str) -> None:
+    """Raise a DataError unless a second file holds rows like those of the first."""
+    _check_header(more, path)
+    if more.shape[1:] != x.shape[1:]:
+        raise DataError(
+            f"{path}: rows must have the shape {tuple(x.shape[1:])} of those in {x.path}, but have "
+            f"{tuple(more.shape[1:])}. Name another file by data.more_inputs."
+        )
+    if (more.dtype == np.uint8) != (x.dtype == np.uint8):
+        raise DataError(
+            f"{path}: values must be of one scale with {x.path}, but are {more.dtype}, and those {x.dtype}. Save both "
+            "as bytes, or both as floats."
+        )
 
 
 def _check_header(header: NpyHeader, path: str) -> None:

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from aepretrain.data.checks import check_inputs
-from aepretrain.data.file_rows import FileRows
 from aepretrain.data.image_folder import ImageFolder
 from aepretrain.data.mapped import MappedArray
 from aepretrain.data.origin import Origin
@@ -118,8 +115,9 @@ def _table(path: Path, columns: Sequence[str] | None, settings: Mapping[str, Any
 class _NewTable(TableRows):
     """All rows of a table, without labels."""
 
-    def read(self) -> tuple[FileRows, Tensor | None]:
-        return super().read()
+    @property
+    def own_count(self) -> int:
+        return self.count()
 
 
 def _mixed_table(path: Path, transform: TableTransform, settings: Mapping[str, Any]) -> NewRows:

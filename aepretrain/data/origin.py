@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Origin:
         name: What holds the rows: a source, an argument or a file.
         files: Path and number of rows of every file, in the order of the rows; empty: rows are not in files.
         columns: Names of the features; empty: features are numbered.
+        numbers: Number of each row among all rows, where these are a choice; ``None``: they are all.
 
     Example:
         >>> Origin("Arrays").row(3)
@@ -29,9 +31,12 @@ class Origin:
     name: str
     files: Sequence[tuple[str, int]] = ()
     columns: Sequence[str] = ()
+    numbers: Sequence[int] | NDArray[np.int64] | None = None
 
     def row(self, number: int) -> str:
-        """The words for a row, given its number among all rows."""
+        """The words for a row, given its number among these rows."""
+        if self.numbers is not None:
+            number = int(self.numbers[number])
         for file, count in self.files:
             if number < count:
                 return f"row {number} of {file}"

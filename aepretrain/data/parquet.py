@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from aepretrain.data.decoded import DecodedData
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.float32 import check_digits, sampled_rows, sampled_within, to_float32
-from aepretrain.data.labels import number_classes
 from aepretrain.data.left_out import files_left_out, index_left_out, partial_columns
 from aepretrain.data.named_transforms import TransformName, make_transform
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.parquet_columns import describe_columns, read_column
 from aepretrain.data.parquet_files import find_files, read_batches, read_files
+from aepretrain.data.paths import user_path
+from aepretrain.data.targets import TargetType, read_targets
+from aepretrain.data.words import count_of
 from aepretrain.errors import DataError
 
 PIECE = 4 << 20
@@ -37,14 +39,19 @@ class ParquetFolder(DecodedData):
         root: The folder, whose ``.parquet`` files are read in the order of their paths, those in sub-folders too, or
             one file.
         target: Column or partition key with the labels: whole numbers, strings or booleans; those that occur are the
-            classes, in sorted order. ``None`` for data without classes.
+            classes, in sorted order. Or real numbers. Rows whose label is missing (or -1 among classes from 0 on) are
+            for pretraining alone, except those of groups, times or splits that are held out. ``None``: no labels.
         columns: Feature columns, which hold numbers or lists of one length, in this order whatever their order in a
             file, and partition keys that are numbers (``year=2025``); ``None`` is all columns but those of labels,
             groups, times and splits, in the order of the first file.
         transform: none, standardize (mean 0, standard deviation 1), minmax (to [0, 1]) or rank_gauss (to a normal
             distribution by quantiles) of every feature, fitted on the training rows alone.
+        more_inputs: A second file or folder with the same feature columns, whose rows are for pretraining alone; leave
+            out those of the groups and times that are tested.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
+        target_type: What labels are: class, real (numbers, for regression), or auto: real if one has a fraction, or if
+            they are whole numbers of many values with gaps (data/README.md has the rule).
         groups: Column or partition key with the group of every row, such as its subject or machine: a group stays in
             one split.
         order: How rows are divided: random, or time (training rows first, then validation, then test).
@@ -61,7 +68,7 @@ class ParquetFolder(DecodedData):
 
     Raises:
         DataError: If a file cannot be read, columns differ or are not numeric, numbers do not fit float32, or labels
-            are missing or no classes.
+            are all missing, or neither classes nor numbers.
         ConfigError: If pyarrow is missing, or two settings divide the data.
 
     Example:
@@ -78,8 +85,10 @@ class ParquetFolder(DecodedData):
         *,
         columns: list[str] | None = None,
         transform: TransformName = "none",
+        more_inputs: str | Path | None = None,
         cache: str | Path | None = None,
         num_classes: int | None = None,
+        target_type: TargetType = "auto",
         groups: str | None = None,
         order: OrderName = "random",
         times: str | None = None,
@@ -106,7 +115,7 @@ class ParquetFolder(DecodedData):
         self.target = target
         self._roles = {"groups": groups, "times": times, "splits": splits}
         paths, left_out = find_files(self.root)
-        self._files = read_files(self.root, paths)
+        self._files, self._more_files = read_files(self.root, paths), []
         self._note_files(left_out)
         for setting, name in {"target": target, **self._roles}.items():
             if name is not None:
@@ -115,7 +124,13 @@ class ParquetFolder(DecodedData):
         _check_names(features, {target: "labels", groups: "groups", splits: "splits"}, paths[0])
         if not features:
             raise DataError(f"{paths[0]} has no columns of features. Name some by data.columns.")
-        self._columns = describe_columns(features, self._files)
+        more_paths = [] if more_inputs is None else find_files(user_path(more_inputs))[0]
+        self._more_files = read_files(user_path(more_inputs), more_paths) if more_inputs is not None else []
+        self._columns = describe_columns(features, [*self._files, *self._more_files])
+        if self._more_files:
+            self.notes.append(
+                f"{count_of(self.count() - self.own_count, 'row')} of data.more_inputs for pretraining alone."
+            )
         self.columns = features
         self.in_shape = (sum(column.width for column in self._columns),)
         self._note_columns(features)
@@ -125,7 +140,9 @@ class ParquetFolder(DecodedData):
         if target is not None:
             labels_read = read_column(target, self._files)
             origin = Origin(self._place_of(target), self._row_counts())
-            self.y = self.set_classes(number_classes(labels_read, self.count(), num_classes, origin))
+            self.set_labels(
+                read_targets(labels_read, self.own_count, origin, target_type=target_type, num_classes=num_classes)
+            )
         self.set_division(self._division(order))
 
     def _division(self, order: OrderName) -> Division:
@@ -134,7 +151,7 @@ class ParquetFolder(DecodedData):
         }
         names = [self._place_of(name) for name in self._roles.values()]
         giver = f"column {self._roles['splits']}"
-        return Division.of(self.count(), order=order, names=names, files=self._row_counts(), giver=giver, **values)
+        return Division.of(self.own_count, order=order, names=names, files=self._row_counts(), giver=giver, **values)
 
     @property
     def origin(self) -> Origin:
@@ -150,7 +167,7 @@ class ParquetFolder(DecodedData):
         return {self.target, *self._roles.values()}
 
     def _row_counts(self) -> list[tuple[str, int]]:
-        return [(str(file.path), file.rows) for file in self._files]
+        return [(str(file.path), file.rows) for file in (*self._files, *self._more_files)]
 
     def _default_columns(self) -> list[str]:
         """The columns of the first file that have no other role and are not the index of a pandas table."""
@@ -158,7 +175,7 @@ class ParquetFolder(DecodedData):
         return [name for name in self._files[0].schema.names if name not in self._not_features and name not in index]
 
     def _note_files(self, left_out: Sequence[Path]) -> None:
-        rows, files = self.count(), len(self._files)
+        rows, files = self.own_count, len(self._files)
         self.notes.append(f"{self.root}: {rows:,} rows in {files} {'file' if files == 1 else 'files'}.")
         self.notes += files_left_out(self.root, left_out, ".parquet")
 
@@ -174,7 +191,7 @@ class ParquetFolder(DecodedData):
             self.notes.append(f"left out: the partition keys {listed(keys)}. Numbers among them may be data.columns.")
 
     def files(self) -> Sequence[Path]:
-        return [file.path for file in self._files]
+        return [file.path for file in (*self._files, *self._more_files)]
 
     def values_of(self, name: str) -> NDArray[Any] | None:
         """The values of a column as they stand in the files, in the order of the rows; ``None`` if a file lacks it."""
@@ -185,8 +202,12 @@ class ParquetFolder(DecodedData):
     def settings(self) -> dict[str, Any]:
         return {"columns": self.columns, "checks": CHECKS}
 
-    def count(self) -> int:
+    @property
+    def own_count(self) -> int:
         return sum(file.rows for file in self._files)
+
+    def count(self) -> int:
+        return self.own_count + sum(file.rows for file in self._more_files)
 
     def decode(self) -> Iterator[NDArray[Any]]:
         step, first = max(1, PIECE // (4 * self.in_shape[0])), 0
@@ -194,7 +215,7 @@ class ParquetFolder(DecodedData):
         samples: list[list[NDArray[Any]]] = [[] for _ in self._columns]
         origins = [replace(self.origin, columns=column.features) for column in self._columns]
         names = [column.name for column in self._columns if not column.is_key]
-        for file in self._files:
+        for file in (*self._files, *self._more_files):
             for batch in read_batches(file.path, step, names):
                 parts = [
                     np.full((len(batch), 1), file.keys[column.name])

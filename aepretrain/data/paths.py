@@ -37,7 +37,7 @@ def path_settings(source: Callable[..., Any]) -> list[str]:
     Example:
         >>> from aepretrain import ImageFolder, MappedArray
         >>> path_settings(MappedArray), path_settings(ImageFolder)
-        (['x', 'y', 'groups', 'times', 'splits'], ['root', 'cache'])
+        (['x', 'y', 'more_inputs', 'groups', 'times', 'splits'], ['root', 'more_inputs', 'cache'])
     """
     found: list[str] = []
     for ancestor in getattr(source, "__mro__", (source,)):

@@ -13,6 +13,10 @@ from aepretrain.errors import DataError
 
 SYSTEM_FOLDERS = ("__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found", "system volume information")
 """Folders that archives and file servers make; left out like hidden ones."""
+UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
+"""Folders beside class folders or splits, in capitals or not, whose pictures have no class."""
+NO_CLASS = -1
+"""Label of a picture without a class."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class PictureTree:
 
     Args:
         paths: The pictures, among them links that lead nowhere.
-        labels: Index of the class of each.
+        labels: Index of the class of each; :data:`NO_CLASS` for those in a folder named ``unlabelled``.
         classes: Names of the classes in alphabetical order; ``None``: there are no classes.
         splits: Split of each, ``train``, ``validation`` or ``test``; ``None``: no splits are given.
         folders: Folder of each given split.
@@ -49,6 +53,8 @@ class _Level:
     """Pictures by the name of the class folder, which may be empty."""
     loose: list[Path]
     """Pictures in no class folder."""
+    unlabelled: list[Path] = field(default_factory=list)
+    """Pictures in a folder for those without a class."""
 
     @property
     def filled(self) -> dict[str, list[Path]]:
@@ -63,7 +69,8 @@ def read_tree(root: Path) -> PictureTree:
     """Find the pictures below a folder.
 
     Sub-folders are classes. Folders for training, validation and test that lie alone in the root are splits, whose
-    sub-folders are the classes. Pictures that lie in no sub-folder have no classes.
+    sub-folders are the classes. Pictures that lie in no sub-folder have no classes. A folder named ``unlabelled``,
+    beside the classes or the splits, holds training pictures without a class.
 
     Raises:
         DataError: If there are no pictures, only one of several classes has pictures, classes differ between splits, or
@@ -82,13 +89,16 @@ def read_tree(root: Path) -> PictureTree:
     if not root.is_dir():
         raise DataError(f"data.root names {root}, which is a file. Name the folder of the pictures by --data.root.")
     sweep = _Sweep(root)
-    folders, loose = sweep.enter(root)
+    entered, loose = sweep.enter(root)
+    folders, apart = _set_apart(entered)
     homes = _split_folders(root, folders, sweep)
     if homes:
         sweep.leave_out(loose, f" beside the folders {list_of(home.name for home in homes.values())}")
         levels = {split: sweep.level(home, *sweep.enter(home)) for split, home in homes.items()}
     else:
         levels = {"": sweep.level(root, folders, loose)}
+    first = next(iter(levels.values()))
+    first.unlabelled += [path for folder in apart for path in sweep.below(folder)]
     classes = _classes(root, list(levels.values()), sweep)
     return _tree(levels, homes, classes, sweep)
 
@@ -108,11 +118,12 @@ class _Sweep:
         # A link to a folder above would bring all pictures into one class.
         self._seen |= {_identity(folder) for folder in self._home.parents}
 
-    def level(self, home: Path, folders: Sequence[Path], loose: list[Path]) -> _Level:
+    def level(self, home: Path, entered: Sequence[Path], loose: list[Path]) -> _Level:
+        folders, apart = _set_apart(entered)
         # All class folders first, as a link in one may lead to another.
         listed = {folder: self.enter(folder) for folder in folders}
         classes = {folder.name: self._below(*listed[folder]) for folder in folders}
-        level = _Level(home, classes, loose)
+        level = _Level(home, classes, loose, [path for folder in apart for path in self.below(folder)])
         if not level.is_flat:
             self.leave_out(loose, f" beside the class folders of {home.name}")
         if level.is_flat and not loose:
@@ -164,6 +175,10 @@ class _Sweep:
         else:
             self.left_out["file", f" ending in {ending}" if ending else " without an ending"] += 1
 
+    def below(self, folder: Path) -> list[Path]:
+        """All pictures in a folder and below."""
+        return self._below(*self.enter(folder))
+
     def _below(self, folders: Sequence[Path], pictures: Sequence[Path]) -> list[Path]:
         """All pictures in a folder and below, in the order of torchvision."""
         found, left = list(pictures), list(folders)
@@ -178,7 +193,7 @@ class _Sweep:
             self.left_out["picture", where] += len(pictures)
             self.warnings.append(
                 f"{count_of(len(pictures), 'picture')}{where} left out ({list_of(path.name for path in pictures)}). "
-                "Move what belongs to a class into its folder."
+                "Move what belongs to a class into its folder, and the rest into a folder named unlabelled."
             )
 
     def phrases(self) -> list[str]:
@@ -187,6 +202,13 @@ class _Sweep:
         shown = [count_of(number, noun) + rest for (noun, rest), number in found[:SHOWN]]
         more = sum(number for _, number in found[SHOWN:])
         return shown + ([f"{more:,} others"] if more else [])
+
+
+def _set_apart(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Folders of classes or splits, and those for pictures without a class, which stand beside others alone."""
+    apart = [folder for folder in folders if folder.name.lower() in UNLABELLED_FOLDERS]
+    others = [folder for folder in folders if folder not in apart]
+    return (others, apart) if others else (list(folders), [])
 
 
 def _split_folders(root: Path, folders: Sequence[Path], sweep: _Sweep) -> dict[str, Path]:
@@ -260,6 +282,9 @@ def _tree(levels: dict[str, _Level], homes: dict[str, Path], classes: list[str] 
         for split, level in levels.items()
         for name, paths in (level.filled or {"": level.loose}).items()
     ]
+    groups += [(split, NO_CLASS, level.unlabelled) for split, level in levels.items()]
+    if classes is None:  # all pictures are alike
+        groups = [(split, 0, paths) for split, _, paths in groups]
     notes = [f"{count_of(sweep.outside, 'link')} lead out of {sweep.root}, and were followed."] if sweep.outside else []
     return PictureTree(
         paths=[path for _, _, paths in groups for path in paths],

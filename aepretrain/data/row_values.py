@@ -1,4 +1,4 @@
-"""One value per row, such as a label, a group or a time, none of them missing."""
+"""One value per row, such as a label, a group or a time."""
 
 from typing import Any
 
@@ -30,11 +30,22 @@ def to_column(values: Any, count: int, noun: str, origin: Origin) -> NDArray[Any
         >>> to_column([3, 1, 2], 3, "groups", Origin("patients.npy"))
         array([3, 1, 2])
     """
-    column, missing = _array(values, noun, origin)
-    _check_shape(column, count, noun, origin)
-    hidden = False if missing is None else missing
-    refuse_rows(_missing(column) | hidden, origin, noun + " must not be missing, but {} are")
+    column, missing = partial_column(values, count, noun, origin)
+    refuse_rows(missing, origin, noun + " must not be missing, but {} are")
     return column
+
+
+def partial_column(values: Any, count: int, noun: str, origin: Origin) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """One value per row as an array, and which of them are missing: see :func:`to_column`.
+
+    Example:
+        >>> partial_column(["a", None], 2, "labels", Origin("y"))[1].tolist()
+        [False, True]
+    """
+    column, hidden = _array(values, noun, origin)
+    _check_shape(column, count, noun, origin)
+    missing = _missing(column)
+    return column, missing if hidden is None else missing | hidden
 
 
 def _array(values: Any, noun: str, origin: Origin) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from aepretrain.data.base import DataModule
 from aepretrain.data.budget import format_bytes, parse_budget
-from aepretrain.data.checks import check_inputs, check_labels
+from aepretrain.data.checks import check_inputs, check_labels, check_targets
 from aepretrain.data.division import Division
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.file_rows import FileRows, join
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.origin import Origin
 from aepretrain.data.rows import Inputs
+from aepretrain.data.targets import Targets
+from aepretrain.data.unlabelled_rows import left_out_words, usable_rows
 from aepretrain.errors import ConfigError
 
 HELD_OUT = 10_000
@@ -25,6 +27,9 @@ HELD_OUT = 10_000
 
 class StoredData(DataModule):
     """A data set in one file of rows: loaded into memory if twice its size fits the budget, else read during training.
+
+    Rows without a label, and those of a second file, follow the examples or stand among them. They are for pretraining
+    alone, but for those whose group, time or given split is held out.
 
     Args:
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
@@ -53,6 +58,9 @@ class StoredData(DataModule):
         self.test = test
         self.memory_limit = parse_budget(memory_budget)
         self.division = Division()
+        self.y: Tensor | None = None
+        self.labelled: Tensor | None = None
+        """Numbers of the own rows with a label; ``None``: all have one, or there are no labels."""
 
     def set_division(self, division: Division) -> None:
         """Keep how the rows are divided, in the order of the files.
@@ -63,9 +71,25 @@ class StoredData(DataModule):
         division.check_sizes(validation=self.validation, test=self.test)
         self.division, self.own_splits = division, division.is_fixed
 
+    def set_labels(self, found: Targets) -> None:
+        """Keep the labels, and which rows have one."""
+        self.y, self.labelled = self.set_targets(found), found.rows
+
+    @property
+    @abstractmethod
+    def own_count(self) -> int:
+        """Number of rows that are not those of a second file."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Number of all rows, those of a second file last."""
+
     @abstractmethod
     def read(self) -> tuple[FileRows, Tensor | None]:
-        """All inputs as rows of a file, to which ``transform`` is applied on reading, and the labels or ``None``."""
+        """The examples as rows of a file, to which ``transform`` is applied on reading, and their labels or ``None``.
+
+        If :attr:`labelled` is set, they are these rows; else all own rows.
+        """
 
     @abstractmethod
     def files(self) -> Sequence[Path]:
@@ -76,14 +100,32 @@ class StoredData(DataModule):
         if x.file.dtype != torch.uint8:
             check_inputs(x, self.raw_shape, self.origin)
 
-    def without_labels(self, x: FileRows, rows: Sequence[Tensor]) -> FileRows | None:
-        """Rows for pretraining alone, from the same file; ``None``: there are none.
+    def examples_of(self, x: FileRows) -> FileRows:
+        """Of all rows of the file, those that are examples."""
+        return x.subset(torch.arange(self.own_count) if self.labelled is None else self.labelled)
+
+    def without_labels(self, x: FileRows) -> Tensor:
+        """Numbers of the own rows without a label, ``x`` being the examples."""
+        return torch.ones(self.own_count, dtype=torch.bool).index_fill(0, x.numbers, False).nonzero().flatten()
+
+    def more_rows(self) -> Tensor:
+        """Numbers of the rows of a second file."""
+        return torch.arange(self.own_count, self.count())
+
+    def _for_pretraining(self, x: FileRows, rows: Sequence[Tensor]) -> FileRows | None:
+        """Rows for pretraining alone; ``None``: there are none.
 
         Args:
-            x: The rows that are divided.
+            x: The examples.
             rows: Indices of the training, validation and test examples among them.
         """
-        return None
+        own = self.without_labels(x)
+        usable = usable_rows(self.division, own, [x.numbers[part] for part in rows[1:]])
+        self.notes += [note for note in left_out_words(len(own) - len(usable)) if note not in self.notes]
+        numbers = torch.cat([usable, self.more_rows()])
+        if not len(numbers):
+            return None
+        return FileRows(x.file, numbers, x.identity, transform=x.transform, budget=x.budget, device=x.device)
 
     @property
     def origin(self) -> Origin:
@@ -95,11 +137,16 @@ class StoredData(DataModule):
         self.check_raw(x.raw())
         if self.num_classes is not None:
             check_labels(y, len(x), self.num_classes, self.name)
-        self.add_warnings(find_leaks(x.raw(), _by_row(x, y), self.origin))
+        if self.num_targets is not None:
+            check_targets(y, len(x), self.name)
+        classes = Examples(x, y).classes
+        self.add_warnings(find_leaks(x.raw(), _by_row(x, classes), self.origin))
         division = self.division.subset(x.numbers)
         validation, test = (self._held_out(name, division.undivided(len(x))) for name in ("validation", "test"))
-        rows = division.rows(len(x), y, validation, test, self.split_seed)
-        extra = self.without_labels(x, rows)
+        rows = division.rows(len(x), classes, validation, test, self.split_seed)
+        extra = self._for_pretraining(x, rows)
+        if extra is not None:
+            self.check_raw(extra.raw())
         if not self.transform.is_fitted:
             known = x.raw().subset(rows[0])
             self.transform.fit(known if extra is None else join(known, extra.raw()))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,17 +13,15 @@ from aepretrain.data.columns import KindName, as_numbers
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows
 from aepretrain.data.frames import StoredFrame, is_frame
-from aepretrain.data.labels import number_classes
 from aepretrain.data.left_out import files_left_out, index_left_out, partial_columns
 from aepretrain.data.named_transforms import TransformName, make_transform
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.paths import user_path
-from aepretrain.data.row_values import is_missing
 from aepretrain.data.table_files import IN_FOLDERS, Batch, TablePart, open_table, other_files
 from aepretrain.data.table_rows import TableRows, check_names
 from aepretrain.data.table_transform import TableTransform
+from aepretrain.data.targets import TargetType, read_targets
 from aepretrain.data.transforms import Transform
-from aepretrain.data.unlabelled_rows import usable_rows
 from aepretrain.data.words import count_of
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.parts.corruptions import SwapNoise
@@ -40,7 +37,8 @@ class Table(TableRows):
     Notes show the columns. Empty values, NA, N/A, NaN, null, None, #N/A and ? are missing.
     :class:`~aepretrain.data.table_transform.TableTransform` says how columns become features.
 
-    Rows whose target is missing are for pretraining alone, except those of groups, times or splits that are held out.
+    Rows whose target is missing (or -1 among classes from 0 on) are for pretraining alone, except those of groups,
+    times or splits that are held out.
     Needs ``pip install 'aepretrain[table]'``. The table is decoded once, piece by piece, into a float32 cache file, so
     it may be larger than memory; a table in memory is first written to a temporary file.
 
@@ -49,7 +47,7 @@ class Table(TableRows):
             a table in memory. The first line of a CSV file names the columns; its values are separated by ``,``, ``;``,
             ``|`` or tabs.
         target: Column with the labels: whole numbers, strings or booleans; those that occur are the classes, in sorted
-            order. ``None`` for data without classes.
+            order. Or real numbers. ``None``: no labels.
         columns: What columns hold, where the rules above are wrong: numeric, boolean, date or category by name, such as
             ``{zip: category}``.
         drop: Columns that are left out.
@@ -61,6 +59,8 @@ class Table(TableRows):
             out those of the groups and times that are tested.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
         num_classes: Number of classes, where the labels are their numbers; ``None``: all labels that occur.
+        target_type: What labels are: class, real (numbers, for regression), or auto: real if one has a fraction, or if
+            they are whole numbers of many values with gaps (data/README.md has the rule).
         groups: Column with the group of every row, such as its subject: a group stays in one split.
         order: How rows are divided: random, or time (training rows first, then validation, then test).
         times: Column with the time of every row, numbers or dates, for ``order`` time; ``None``: the rows stand in the
@@ -75,8 +75,8 @@ class Table(TableRows):
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
 
     Raises:
-        DataError: If a file cannot be read, columns are missing or hold text, values do not fit, or labels are no
-            classes.
+        DataError: If a file cannot be read, columns are missing or hold text, values do not fit, or labels are
+            neither classes nor numbers.
         ConfigError: If pyarrow is missing, or two settings divide the data.
 
     Example:
@@ -102,6 +102,7 @@ class Table(TableRows):
         more_inputs: str | Path | None = None,
         cache: str | Path | None = None,
         num_classes: int | None = None,
+        target_type: TargetType = "auto",
         groups: str | None = None,
         order: OrderName = "random",
         times: str | None = None,
@@ -141,12 +142,12 @@ class Table(TableRows):
             split_seed=split_seed,
             memory_budget=memory_budget,
         )
-        self.own_count = sum(found.counts[: len(parts)])
+        self._own_count = sum(found.counts[: len(parts)])
         self.use_transform(TableTransform(self.table_columns, make_transform(transform)))
         self._note(parts, found.scans, drop or ())
         if features is None:
             self.add_warnings(partial_columns(parts, {target, *self._roles.values(), *(drop or ())}, "data.features"))
-        self._set_labels(found.values.get(target), num_classes)
+        self._set_labels(found.values.get(target), num_classes, target_type)
         self.set_division(self._division(order, found.values))
 
     @property
@@ -174,42 +175,25 @@ class Table(TableRows):
 
     def read(self) -> tuple[FileRows, Tensor | None]:
         x, y = super().read()
-        for note in self.unknown_values():
-            self._add_note(note)
-        return x.subset(self._labelled), y
+        self.notes += [note for note in self.unknown_values() if note not in self.notes]
+        return x, y
 
-    def without_labels(self, x: FileRows, rows: Sequence[Tensor]) -> FileRows | None:
-        own = np.setdiff1d(np.arange(self.own_count), self._labelled.numpy())
-        usable = usable_rows(self.division, torch.from_numpy(own), [x.numbers[part] for part in rows[1:]])
-        if left_out := len(own) - len(usable):
-            self._add_note(f"{count_of(left_out, 'row')} without a label left out: they belong with held-out examples.")
-        numbers = torch.cat([usable, torch.arange(self.own_count, self.count())])
-        if not len(numbers):
-            return None
-        return FileRows(x.file, numbers, x.identity, transform=x.transform, budget=x.budget, device=x.device)
+    @property
+    def own_count(self) -> int:
+        return self._own_count
 
     @property
     def _transform(self) -> TableTransform:
         assert isinstance(self.transform, TableTransform)
         return self.transform
 
-    def _set_labels(self, values: NDArray[Any] | None, num_classes: int | None) -> None:
-        """Number the labels, and keep the rows that have one; without a target, all rows are kept."""
-        self.y, self.num_classes, self._labelled = None, None, torch.arange(self.own_count)
-        if values is None:
-            return
-        has_label = np.array([not is_missing(value) for value in values])
-        self._labelled = torch.from_numpy(np.flatnonzero(has_label))
-        if not has_label.any():
-            place = self._place_of(self.target)
-            raise DataError(f"{place}: all labels are missing. Leave data.target out, or fill in some.")
-        labels = values[has_label]
-        origin = Origin(self._place_of(self.target), self.row_counts())
-        if not has_label.all():
-            origin = Origin(f"{origin.name}, rows with a label")
-        self.y = self.set_classes(number_classes(labels, len(labels), num_classes, origin))
-        if count := int((~has_label).sum()):
-            self.notes.append(f"{count_of(count, 'row')} without a label: they are for pretraining alone.")
+    def _set_labels(self, values: NDArray[Any] | None, num_classes: int | None, target_type: TargetType) -> None:
+        """Keep what labels are, and which rows have one; without a target, all rows are examples."""
+        self.num_classes = None
+        if values is not None:
+            origin = Origin(self._place_of(self.target), self.row_counts())
+            found = read_targets(values, self.own_count, origin, target_type=target_type, num_classes=num_classes)
+            self.set_labels(found)
 
     def _division(self, order: OrderName, values: Mapping[str | None, NDArray[Any]]) -> Division:
         given: dict[str, Any] = {role: None if name is None else values[name] for role, name in self._roles.items()}
@@ -234,10 +218,6 @@ class Table(TableRows):
         self.unused = [name for name in others if name and name not in drop]
         if others:
             self.notes.append(f"left out: {listed([name or 'a column without a name' for name in others])}.")
-
-    def _add_note(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
 
 
 class _Scan:

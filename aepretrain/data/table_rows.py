@@ -1,6 +1,5 @@
 """The rows of a table whose columns are known, decoded once into one number per column."""
 
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aepretrain.data.columns import Column
 from aepretrain.data.decoded import DecodedData
@@ -92,11 +90,6 @@ class TableRows(DecodedData):
 
     def count(self) -> int:
         return sum(self.counts)
-
-    @abstractmethod
-    def read(self) -> tuple[FileRows, Tensor | None]:
-        """The rows that are examples, and their labels; this implementation gives all rows, without labels."""
-        return super().read()
 
     def check_raw(self, x: FileRows) -> None:
         """Do nothing: a missing value is NaN, and infinite ones are refused while decoding."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from aepretrain.data.division import Division
+from aepretrain.data.words import count_of
 
 
 def usable_rows(division: Division, rows: Tensor, held_out: Sequence[Tensor]) -> Tensor:
@@ -35,3 +36,15 @@ def usable_rows(division: Division, rows: Tensor, held_out: Sequence[Tensor]) ->
     if division.given is not None:
         keep &= division.given[own] == 0
     return rows[torch.from_numpy(keep)]
+
+
+def left_out_words(number: int) -> list[str]:
+    """A sentence on rows without a label that :func:`usable_rows` left out; empty if there are none.
+
+    Example:
+        >>> left_out_words(2)
+        ['2 rows without a label left out: they belong with held-out examples.']
+    """
+    return (
+        [f"{count_of(number, 'row')} without a label left out: they belong with held-out examples."] if number else []
+    )

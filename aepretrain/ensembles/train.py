@@ -15,7 +15,7 @@ from aepretrain.ensembles.classifiers import SeedClassifiers
 from aepretrain.ensembles.members import SeedBest, SeedLog, SeedNoise
 from aepretrain.errors import ConfigError
 from aepretrain.finetuning.arrival import check_arrival
-from aepretrain.heads.classification import Classifier
+from aepretrain.heads import Classifier, Regressor
 from aepretrain.layers import Autoencoder, StageModule
 from aepretrain.parts.noise import derive_seed
 from aepretrain.results.stage import StageRecord
@@ -89,6 +89,8 @@ def reason_impossible(module: StageModule, context: RunContext) -> str | None:
         return "on_nan skip leaves out the updates of one seed"
     if options.engine == "lightning":
         return "trainer.engine is lightning"
+    if isinstance(module, Regressor):
+        return "the targets of a regressor are scaled for one seed"
     if isinstance(module, Classifier):
         return classifiers.reason_not_batchable(module)
     if isinstance(module, Autoencoder):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -10,7 +11,9 @@ from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.heads.base import Head
+from aepretrain.heads.regression import Regressor
 from aepretrain.results.classifier import ClassifierResult, Measurement
+from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
 from aepretrain.results.stage import StageRecord
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import FineTuning
@@ -40,9 +43,12 @@ class FineTuned:
         metrics, sign = self.record.metrics, {"min": -1.0, "max": 1.0}[self.head.mode]
         return sign * metrics[self.head.monitor], -metrics["val/loss"]
 
-    def result(self, validation: Measurement, test: Measurement) -> ClassifierResult:
-        """The result of fine-tuning, with the given measurements of the classifier."""
-        return ClassifierResult(
+    def result(
+        self, validation: Measurement | RegressionMeasurement, test: Measurement | RegressionMeasurement
+    ) -> ClassifierResult | RegressorResult:
+        """The result of fine-tuning, with the given measurements of the head."""
+        kind: Any = RegressorResult if isinstance(self.head, Regressor) else ClassifierResult
+        return kind(
             validation=validation,
             test=test,
             weights_arrived=self.weights_arrived,
@@ -62,7 +68,7 @@ def finetune(
     context: RunContext = RunContext(),
     *,
     pretrained: nn.Module | None = None,
-    stage: str = "classifier",
+    stage: str | None = None,
     trainer: TrainerFactory | None = None,
 ) -> FineTuned:
     """Train a head on the labelled examples, and keep the best epoch by its ``monitor``.
@@ -75,7 +81,7 @@ def finetune(
         finetuning: Epochs (at least 1), batch size and patience.
         context: Seed, devices, precision, run directory and loggers.
         pretrained: Encoder whose weights the head must hold before the first step, bit for bit.
-        stage: Name of the stage.
+        stage: Name of the stage; ``None``: that of the head.
         trainer: Returns a stock Lightning Trainer for the name of the stage, which replaces our own loop; of
             ``finetuning``, only the batch size is then used.
 
@@ -96,7 +102,7 @@ def finetune(
     train, validation = labelled(data, context)
     prepare_head(head, finetuning, train)
     check = None if pretrained is None else partial(check_arrival, pretrained=pretrained)
-    settings = finetuning.stage_settings(stage)
+    settings = finetuning.stage_settings(stage or head.stage)
     record = train_stage(head, train, validation, settings, context, before_first_step=check, trainer=trainer)
     return FineTuned(head, record, None if pretrained is None else True)
 

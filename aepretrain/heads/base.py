@@ -20,7 +20,8 @@ class Head(StageModule, ABC):
     .. math:: \min_{W, b \,(, f)} \; \mathbb E_{x, y} \, \ell(W f(x) + b, y)
 
     The output layer starts at zero, so heads on different encoders start with equal outputs. A subclass implements
-    :meth:`loss`, :meth:`validation_values` and :meth:`measure`, and sets ``monitor``, ``mode`` and ``monitors``.
+    :meth:`loss`, :meth:`validation_values` and :meth:`measure`, and sets ``stage``, ``monitor``, ``mode`` and
+    ``monitors``.
 
     Args:
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
@@ -53,6 +54,8 @@ class Head(StageModule, ABC):
         torch.Size([32])
     """
 
+    stage: ClassVar[str]
+    """Name of the stage that trains it, one of :data:`~aepretrain.results.head.HEADS`."""
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]]
     """The validation figures that may choose the epoch, and whether the smallest or the largest is best."""
 

@@ -48,6 +48,7 @@ class Classifier(Head):
         torch.Size([32, 10])
     """
 
+    stage = "classifier"
     monitor = "val/accuracy"
     mode = "max"
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]] = {

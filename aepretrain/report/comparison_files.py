@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepretrain.evaluation.baselines import BASELINES
-from aepretrain.report.run_files import Curve, read_config, read_curves, read_results
+from aepretrain.report.run_files import Curve, head_curves, read_config, read_results
 from aepretrain.results.cell import CellResult, Labels, read_rows
 from aepretrain.results.comparison import BudgetResult, ComparisonResult
 from aepretrain.results.findings import merge_findings
+from aepretrain.results.metric import METRICS, Metric
+from aepretrain.results.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,25 @@ class ComparisonFiles:
         prefixes = (arm.removesuffix("pretrained") for arm in self.arms if arm.endswith("pretrained"))
         return [(f"{p}pretrained", f"{p}random") for p in prefixes if f"{p}random" in self.arms]
 
-    def accuracies(self, arm: str, labels: Labels) -> dict[int, float]:
-        """Test accuracy by seed, in ``[0, 1]``."""
-        return {row.seed: row.test_accuracy for row in self.rows if (row.arm, row.labels) == (arm, labels)}
+    @property
+    def metric(self) -> Metric:
+        """What is compared."""
+        return self.rows[0].metric if self.rows else METRICS["accuracy"]
+
+    def scores(self, arm: str, labels: Labels) -> dict[int, float]:
+        """Test accuracy or R² by seed."""
+        return {row.seed: row.score for row in self.rows if (row.arm, row.labels) == (arm, labels)}
 
     def spread(self, arm: str, labels: Labels) -> tuple[float, float]:
-        """Mean and standard deviation of the test accuracy over seeds; NaN where undefined."""
-        values = list(self.accuracies(arm, labels).values())
+        """Mean and standard deviation of the test accuracy or R² over seeds; NaN where undefined."""
+        values = list(self.scores(arm, labels).values())
         if not values:
             return float("nan"), float("nan")
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
     def differences(self, one: str, other: str, labels: Labels) -> list[float]:
-        """Test accuracy of ``one`` minus that of ``other``, for each seed that has both."""
-        a, b = self.accuracies(one, labels), self.accuracies(other, labels)
+        """Test accuracy or R² of ``one`` minus that of ``other``, for each seed that has both."""
+        a, b = self.scores(one, labels), self.scores(other, labels)
         return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
 
     def cell(self, arm: str, labels: Labels, seed: int) -> Path:
@@ -75,18 +82,25 @@ class ComparisonFiles:
         return self.folder / "runs" / f"{arm}-{labels}-seed{seed}"
 
     def curves(self, arm: str, labels: Labels, name: str) -> list[Curve]:
-        """The curve of the classifier with this name, such as ``val/error``, for each seed that has one."""
-        found = (
-            read_curves(self.cell(arm, labels, seed) / "metrics.jsonl").get("classifier", {}).get(name)
-            for seed in sorted(self.accuracies(arm, labels))
-        )
+        """The curve of the head with this name, such as ``val/error``, for each seed that has one."""
+        found = (head_curves(self.cell(arm, labels, seed)).get(name) for seed in sorted(self.scores(arm, labels)))
         return [curve for curve in found if curve]
 
     def confusion(self, arm: str, labels: Labels) -> NDArray[np.integer] | None:
         """Confusion matrix on test data, summed over seeds; None if there is none."""
-        results = [read_results(self.cell(arm, labels, seed)) for seed in self.accuracies(arm, labels)]
+        results = [read_results(self.cell(arm, labels, seed)) for seed in self.scores(arm, labels)]
         matrices = [np.array(found.classifier.test.confusion_matrix) for found in results if found and found.classifier]
         return sum(matrices[1:], matrices[0]) if matrices else None
+
+    def predictions(self, arm: str, labels: Labels) -> Predictions | None:
+        """Predictions of real targets on test data, of all seeds; None if there are none."""
+        found = [Predictions.read(self.cell(arm, labels, seed)) for seed in self.scores(arm, labels)]
+        known = [each for each in found if each is not None]
+        if not known:
+            return None
+        return Predictions(
+            *(np.concatenate([getattr(each, name) for each in known]) for name in ("targets", "predicted"))
+        )
 
     def examples(self, labels: Labels) -> int | None:
         """Number of labelled examples of a budget; None if no file records it."""

@@ -1,4 +1,4 @@
-"""Charts of a comparison: accuracy by labels, paired differences, overlaid learning curves."""
+"""Charts of a comparison: accuracy or R² by labels, paired differences, overlaid learning curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ BASELINE_MARKERS = "sDv^P"
 
 
 def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
-    """Plot mean test accuracy by label budget: a line per arm, with a band of one standard deviation over seeds.
+    """Plot mean test accuracy or R² by label budget: a line per arm, with a band of one standard deviation over seeds.
 
     Baselines have no band. With a single budget, there is a column per arm instead.
 
@@ -51,7 +51,7 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
     axes.minorticks_off()
     axes.set_xticks(places, names)
     axes.set_xlabel("labelled examples")
-    axes.set_ylabel("test accuracy in %")
+    axes.set_ylabel(f"test {files.metric.title}")
     label_ends(axes, ends, colours)
     return chart
 
@@ -80,12 +80,12 @@ def _draw_arms(files: ComparisonFiles, colours: Colours) -> Figure:
     chart, axes = new_chart(5.2, 3.9, colours)
     paint, labels = arm_colours(files.arms, colours), files.labels[0]
     for place, arm in enumerate(files.arms):
-        values = [100 * value for value in files.accuracies(arm, labels).values()]
+        values = [100 * value for value in files.scores(arm, labels).values()]
         mean, spread = (100 * value for value in files.spread(arm, labels))
         _dots(axes, place - 0.12, values, paint[arm])
         axes.errorbar(place + 0.12, mean, 0 if math.isnan(spread) else spread, color=paint[arm], fmt="o", capsize=4)
     axes.set_xticks(range(len(files.arms)), [arm.replace("-", "\n") for arm in files.arms])
-    axes.set_ylabel("test accuracy in %")
+    axes.set_ylabel(f"test {files.metric.title}")
     return chart
 
 
@@ -119,11 +119,16 @@ def draw_differences(
     axes.set_xlim(-0.6, len(files.labels) - 0.4)
     axes.set_xticks(range(len(files.labels)), budget_places(files)[1])
     axes.set_xlabel("labelled examples")
-    axes.set_ylabel(f"{pair[0]} − {pair[1]}, in points")  # noqa: RUF001
+    axes.set_ylabel(f"{pair[0]} − {pair[1]}, in {files.metric.points}")  # noqa: RUF001
     return chart
 
 
-def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours, arms: Sequence[str] = ()) -> Figure:
+def draw_overlaid_curves(
+    curves: Mapping[str, Sequence[Curve]],
+    colours: Colours,
+    arms: Sequence[str] = (),
+    name: str = "validation error in %",
+) -> Figure:
     """Plot validation error over epochs: a thin line per seed, and a thick line for the mean of each arm.
 
     The mean covers the epochs that all seeds have.
@@ -132,6 +137,7 @@ def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours
         curves: Curves by arm, one per seed, as fractions.
         colours: Colour scheme of the chart.
         arms: All arms of the comparison, which determine the colours; empty: those with curves.
+        name: What the values are, times 100.
 
     Example:
         >>> from aepretrain.report.colours import LIGHT
@@ -151,6 +157,6 @@ def draw_overlaid_curves(curves: Mapping[str, Sequence[Curve]], colours: Colours
         marker = "o" if len(common) == 1 else None
         axes.plot(common, mean, color=colour, linewidth=2.2, label=arm, marker=marker)
     count_epochs(axes, "epoch of fine-tuning")
-    axes.set_ylabel("validation error in %")
+    axes.set_ylabel(name)
     chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
     return chart

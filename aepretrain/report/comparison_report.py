@@ -1,23 +1,22 @@
 """The HTML report of a comparison, which begins with the verdict."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from aepretrain.evaluation.baselines import BASELINES
-from aepretrain.report.colours import LIGHT, PLACEHOLDERS, Colours, arm_colours
+from aepretrain.report.colours import LIGHT, PLACEHOLDERS, Colours
+from aepretrain.report.comparison_answers import answers_section
+from aepretrain.report.comparison_curves import learning_curves
 from aepretrain.report.comparison_files import ComparisonFiles, read_comparison, run_warnings
-from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences, draw_overlaid_curves
-from aepretrain.report.comparison_tables import differences_table, means_table, seeds_table
-from aepretrain.report.confusion import confusion_table, most_confused
+from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences
+from aepretrain.report.comparison_tables import differences_table, errors_table, means_table, seeds_table
 from aepretrain.report.drawing import attempt_picture, draw_or_explain
 from aepretrain.report.inline import WITHOUT_PROGRAM, inline_svg, svg_text
-from aepretrain.report.markup import join
 from aepretrain.report.page import (
     figure,
     fold,
@@ -34,10 +33,9 @@ from aepretrain.report.page import (
 from aepretrain.report.pictures import write_picture
 from aepretrain.report.pretraining import pretraining_sections
 from aepretrain.report.provenance import provenance_section
-from aepretrain.report.run_files import Curve, read_results
+from aepretrain.report.run_files import read_results
 from aepretrain.results.cell import Labels
 from aepretrain.results.comparison import BudgetResult
-from aepretrain.results.figures import MAX_CLASSES
 from aepretrain.results.run import RunResult
 from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.storage.guard import inside
@@ -72,12 +70,9 @@ def write_comparison_report(folder: Path) -> Path:
         paragraph(_counts(files), "facts"),
         warnings_list(run_warnings(folder)),
         *_verdict(files),
-        section("Accuracy by labels", *_accuracy(files)),
-        section("Learning curves: pretrained and random overlaid", _curves(files)),
-        section(
-            "Confusion on test data, summed over seeds",
-            draw_or_explain("the confusion matrices", lambda: _confusion(files)),
-        ),
+        section(f"{files.metric.word[0].upper()}{files.metric.word[1:]} by labels", *_scores(files)),
+        section("Learning curves: pretrained and random overlaid", learning_curves(files)),
+        answers_section(files, facts),
         *_pretraining(files),
         section("Every seed", *_seeds(files)),
         provenance_section(folder, facts, seeds=files.seeds),
@@ -89,8 +84,9 @@ def write_comparison_report(folder: Path) -> Path:
 
 
 WHICH_DATA = (
-    "Accuracies, differences and confusion matrices are of test data, which were read once per cell after every choice "
-    "was made on validation data. All other figures and pictures are of training and validation data."
+    "Accuracies or R², differences, confusion matrices and predictions are of test data, which were read once per cell "
+    "after every choice was made on validation data. All other figures and pictures are of training and validation "
+    "data."
 )
 
 
@@ -132,6 +128,7 @@ def _verdict(files: ComparisonFiles) -> list[Markup]:
         return [missing("No verdict: it needs the arms pretrained and random, and one of them was left out.")]
     brackets = "Brackets are 95% intervals of the mean paired difference over seeds."
     sentences = [files.summary.better_baselines(BASELINES), brackets]
+    sentences.append(files.metric.meaning)
     sentences.append(f"{files.summary.splits_text[0].upper()}{files.summary.splits_text[1:]}.")
     if others[0]:
         sentences.insert(0, "Equal compute: random weights are fine-tuned for as long as pretraining took, too.")
@@ -164,22 +161,27 @@ def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[Labels, In
     return found
 
 
+def _by_labels(files: ComparisonFiles) -> str:
+    """Name of the first chart."""
+    return f"{files.metric.name}-by-labels"
+
+
 def _charts(files: ComparisonFiles, colours: Colours) -> dict[str, Callable[[], Figure]]:
     """The charts that both the report and ``pictures/`` contain, by name; each is drawn when it is called."""
-    charts: dict[str, Callable[[], Figure]] = {"accuracy-by-labels": partial(draw_accuracy_by_labels, files, colours)}
+    charts: dict[str, Callable[[], Figure]] = {_by_labels(files): partial(draw_accuracy_by_labels, files, colours)}
     for pair in files.pairs:
         name = "differences" if pair[0] == "pretrained" else f"differences-{pair[0]}"
         charts[name] = partial(draw_differences, files, pair, _intervals(files, pair), colours)
     return charts
 
 
-def _accuracy(files: ComparisonFiles) -> list[Markup]:
+def _scores(files: ComparisonFiles) -> list[Markup]:
     if not files.rows:
         return [missing("No cell has finished yet, so there is nothing to show.")]
     one_seed = len(files.seeds) == 1
     spread = "With one seed there is no spread to show." if one_seed else "Bands: ± one standard deviation over seeds."
     captions = {
-        "accuracy-by-labels": ("Test accuracy, mean over seeds.", f"{spread} Baselines are thin and dashed."),
+        _by_labels(files): (f"Test {files.metric.word}, mean over seeds.", f"{spread} Baselines are thin and dashed."),
     }
     figures = [
         _chart(name, draw, *captions.get(name, ("Paired difference.", DIFFERENCES)))
@@ -191,6 +193,7 @@ def _accuracy(files: ComparisonFiles) -> list[Markup]:
         row(figures[:2], "lead"),
         row(figures[2:]) if figures[2:] else Markup(""),
         means_table(files),
+        errors_table(files),
         differences_table(files),
     ]
 
@@ -203,70 +206,6 @@ def _chart(name: str, draw: Callable[[], Figure], title: str, caption: str) -> M
 
 
 DIFFERENCES = "Each dot is a seed, the diamond their mean with its 95% interval. Above zero, pretraining is better."
-
-
-def _curves(files: ComparisonFiles) -> Markup:
-    """Charts of validation error, one per pair of arms and label budget."""
-    figures = []
-    for pair in files.pairs:
-        for labels in files.labels:
-            curves = {arm: files.curves(arm, labels, "val/error") for arm in pair}
-            if all(curves.values()):
-                figures.append(_curve(files, pair, labels, curves))
-    if not figures:
-        return missing("No curves: they need the arms pretrained and random, with at least one finished seed each.")
-    return row(figures) + paragraph("Thin lines are seeds; a thick line is their mean until the first seed stopped.")
-
-
-def _curve(
-    files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves: Mapping[str, Sequence[Curve]]
-) -> Markup:
-    words = f"{' and '.join(pair)} at {labels} labels"
-
-    def draw() -> Markup:
-        chart = draw_overlaid_curves(curves, PLACEHOLDERS, files.arms)
-        svg = inline_svg(chart, f"curves-{pair[0]}-{labels}", f"Validation error of {words}")
-        return figure(svg, f"{labels} labels.", _curve_words(curves))
-
-    return draw_or_explain(f"the learning curves of {words}", draw)
-
-
-def _curve_words(curves: Mapping[str, Sequence[Curve]]) -> str:
-    words = [
-        f"{arm} goes from {_mean(next(iter(curve.values())) for curve in found):.1%} "
-        f"to {_mean(min(curve.values()) for curve in found):.1%}"
-        for arm, found in curves.items()
-    ]
-    return f"Validation error, first and best epoch, mean over seeds: {', '.join(words)}."
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
-
-
-def _confusion(files: ComparisonFiles) -> Markup:
-    """Confusion matrices: a row per paired arm, with a matrix per label budget."""
-    figures: dict[str, list[Markup]] = {}
-    facts = _facts(files)
-    names = None if facts is None else facts.data.class_names
-    colours = {arm: f"series-{PLACEHOLDERS.series.index(c)}" for arm, c in _series(files).items()}
-    for arm in (arm for pair in files.pairs for arm in pair):
-        for labels in files.labels:
-            matrix = files.confusion(arm, labels)
-            if matrix is None:
-                continue
-            if len(matrix) > MAX_CLASSES:
-                return missing(f"{len(matrix)} classes are too many for a matrix; results.json of each cell has it.")
-            body = confusion_table(matrix, colours[arm], names)
-            figures.setdefault(arm, []).append(figure(body, f"{arm}, {labels} labels.", most_confused(matrix, names)))
-    if not figures:
-        return missing("No confusion matrices: they need the arms pretrained and random.")
-    return paragraph("Rows are the true classes, columns the answers.") + join(map(row, figures.values()))
-
-
-def _series(files: ComparisonFiles) -> dict[str, str]:
-    colours = arm_colours(files.arms, PLACEHOLDERS)
-    return {arm: colour for arm, colour in colours.items() if arm not in BASELINES}
 
 
 def _pretraining(files: ComparisonFiles) -> list[Markup]:
@@ -283,7 +222,7 @@ def _pretraining(files: ComparisonFiles) -> list[Markup]:
 def _seeds(files: ComparisonFiles) -> list[Markup]:
     if not files.rows:
         return [missing("No cell has finished yet.")]
-    title = f"All {len(files.rows)} cells: accuracies, epochs, seconds, settings"
+    title = f"All {len(files.rows)} cells: scores, epochs, seconds, settings"
     return [fold(title, seeds_table(files))]
 
 

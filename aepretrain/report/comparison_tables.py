@@ -15,7 +15,7 @@ from aepretrain.results.figures import mean_and_spread, sampling_error
 
 
 def means_table(files: ComparisonFiles) -> Markup:
-    """Table of test accuracy by arm and label budget: mean and standard deviation over seeds in percent."""
+    """Table of test accuracy or R² by arm and label budget: mean and standard deviation over seeds, times 100."""
     colours = arm_colours(files.arms, PLACEHOLDERS)
     best = {labels: max(_mean(files, arm, labels) for arm in files.arms) for labels in files.labels}
     rows = [
@@ -23,12 +23,13 @@ def means_table(files: ComparisonFiles) -> Markup:
         for arm in files.arms
     ]
     errors = {budget.labels: sampling_error(budget) for budget in files.budgets}
+    one = f"sampling error of one {files.metric.word}"
     if errors:
-        rows.append(["sampling error of one accuracy", *(errors.get(labels, "-") for labels in files.labels)])
+        rows.append([one, *(errors.get(labels, "-") for labels in files.labels)])
     worst = max((100 * budget.sampling_error for budget in files.budgets), default=0)
-    words = f" The sampling error of one accuracy on the test set is up to {worst:.1f} points." if worst else ""
+    words = f" The {one} on the test set is up to {worst:.1f} points." if worst else ""
     return (
-        heading("Test accuracy in %")
+        heading(f"Test {files.metric.title}")
         + table(["arm", *(f"{labels} labels" for labels in files.labels)], rows)
         + paragraph(f"Mean ± standard deviation over seeds; the best of each column is bold.{words}")
     )
@@ -36,7 +37,7 @@ def means_table(files: ComparisonFiles) -> Markup:
 
 def _mean(files: ComparisonFiles, arm: str, labels: Labels) -> float:
     mean = files.spread(arm, labels)[0]
-    return -1.0 if math.isnan(mean) else mean
+    return -math.inf if math.isnan(mean) else mean
 
 
 def _mean_cell(files: ComparisonFiles, arm: str, labels: Labels, best: float) -> str:
@@ -55,13 +56,24 @@ def differences_table(files: ComparisonFiles) -> Markup:
     columns, rows = figures.differences_table(files.budgets)
     for row in rows:
         row[1] = row[1].replace(" - ", "\u00a0−\u00a0")  # noqa: RUF001
-    title = heading("Paired differences of test accuracy in points")
+    title = heading(f"Paired differences of test {files.metric.word} in {files.metric.points}")
     return title + table(columns, rows, words=2) if rows else Markup("")
+
+
+def errors_table(files: ComparisonFiles) -> Markup:
+    """Table of RMSE and MAE by arm and label budget; empty for classes."""
+    if files.metric.name == "accuracy" or not files.budgets:
+        return Markup("")
+    columns, rows = figures.errors_table(files.budgets)
+    title = f"{figures.ERRORS_TITLE[0].upper()}{figures.ERRORS_TITLE[1:]}"
+    return heading(title) + table(["arm", *(f"{labels} labels" for labels in columns[1:])], rows)
 
 
 def seeds_table(files: ComparisonFiles) -> Markup:
     """Table with a row per cell of the comparison, as in ``results.csv``."""
-    columns = ("arm", "labels", "seed", "settings", "validation %", "test %", "epochs", "steps", "seconds")
+    unit = "%" if files.metric.name == "accuracy" else "R² x 100"
+    names = (f"validation {unit}", f"test {unit}")
+    columns = ("arm", "labels", "seed", "settings", *names, "epochs", "steps", "seconds")
     return table(columns, [_cells(row) for row in files.rows], words=4)
 
 
@@ -71,7 +83,7 @@ def _cells(row: CellResult) -> tuple[str, ...]:
         str(row.labels),
         str(row.seed),
         row.settings or "-",
-        *(f"{100 * accuracy:.2f}" for accuracy in (row.validation_accuracy, row.test_accuracy)),
+        *(f"{100 * score:.2f}" for score in (row.validation_score, row.score)),
         *("-" if count is None else f"{count:,}" for count in (row.epochs, row.steps)),
         "-" if row.seconds is None else f"{row.seconds:.2f}",
     )

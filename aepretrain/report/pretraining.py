@@ -27,12 +27,15 @@ from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import neighbour_embeddings
 from aepretrain.results import figures
 from aepretrain.results.figures import short_name
+from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.storage.array_files import read_arrays
 
 LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 FILTER_COLUMNS = 16
+QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
+"""Labels of real targets, by rank from the lowest."""
 NO_BREAK = "\u00a0"
 
 
@@ -44,7 +47,7 @@ def pretraining_sections(folder: Path) -> list[Markup]:
     """
     results = read_results(folder)
     stages = () if results is None else results.stages
-    curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name != "classifier"}
+    curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name not in HEADS}
     kept = {stage.stage: stage.kept_epoch for stage in stages}
     return [
         section("Stages", stage_table(stages)),
@@ -263,7 +266,10 @@ def embeddings(folder: Path) -> list[Markup]:
 
 
 def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray | None:
-    """Labels as the names of their classes, if these have names."""
+    """Labels as the names of their classes, if these have names; real targets as their quarters."""
+    if labels is not None and labels.dtype.kind == "f":
+        quarters = np.searchsorted(np.quantile(labels, (0.25, 0.5, 0.75)), labels)
+        return np.array(QUARTERS, object)[quarters]
     if labels is None or results is None or results.data.class_names is None or labels.dtype.kind not in "iu":
         return labels
     names = [short_name(name) for name in results.data.class_names]
@@ -320,8 +326,9 @@ def _embedding_words(spaces: Spaces, labels: np.ndarray | None) -> Markup:
     if labels is None:
         return paragraph(f"{count} validation examples. The data have no labels, so the points have one colour.")
     agree = [f"{neighbours_agree(x, labels):.0%} in the {name}" for name, x in spaces.items() if len(x) > 1]
+    by = "the quarter of their target" if set(labels.tolist()) <= set(QUARTERS) else "their label"
     return paragraph(
-        f"{count} validation examples, coloured by their label, which pretraining never saw. The nearest other "
+        f"{count} validation examples, coloured by {by}, which pretraining never saw. The nearest other "
         f"example, in all dimensions, has the same label for {', '.join(agree)}. In t-SNE, distances between clusters "
         "mean nothing."
     )

@@ -60,7 +60,7 @@ def _plans(config: Mapping[str, Any], data: DataFacts | None, *, several: bool) 
                 f"{config.get('warm_start_sha256')}, and the data are scaled as there."
             )
         )
-    if grid and several and _has_classes(data):
+    if grid and several and _has_labels(data):
         tried = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in grid.items())
         parts.append(paragraph(f"Tried for every arm and label budget, and chosen on validation data: {tried}."))
     return join(parts)
@@ -91,7 +91,7 @@ def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bo
     ]
     frozen, lowest = (config.get("classifier", {}).get(name) for name in ("freeze_encoder", "freeze_layers"))
     labelled = None if data is None else data.labelled
-    if _has_classes(data):
+    if _has_labels(data):
         words = "head on the frozen encoder" if frozen else "whole network, fine-tuned"
         if lowest and not frozen:
             words = f"fine-tuned above layer {lowest}"
@@ -100,9 +100,8 @@ def plan_table(config: Mapping[str, Any], data: DataFacts | None, *, several: bo
             str(finetune.get("batch_size", "-")),
             str(finetune.get("patience")),
         )
-        rows.append(
-            ("classifier", words, "the label budgets" if several else _examples(labelled, "labelled"), *lengths)
-        )
+        name = "classifier" if data is None or data.targets is None else "regressor"
+        rows.append((name, words, "the label budgets" if several else _examples(labelled, "labelled"), *lengths))
     return table(columns, [[cell.replace("None", "none") for cell in cells] for cells in rows], words=3)
 
 
@@ -140,8 +139,8 @@ def _of_layer(value: Any, k: int) -> str:
     return str(value[k] if isinstance(value, Sequence) and not isinstance(value, str) and k < len(value) else value)
 
 
-def _has_classes(data: DataFacts | None) -> bool:
-    return data is None or data.classes is not None
+def _has_labels(data: DataFacts | None) -> bool:
+    return data is None or data.classes is not None or data.targets is not None
 
 
 def _examples(count: int | None, split: str) -> str:

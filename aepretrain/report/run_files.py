@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from aepretrain.errors import StorageError
+from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
 from aepretrain.storage.guard import read_text
 from aepretrain.storage.json_files import reason_of
@@ -41,6 +42,16 @@ def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
     return {
         stage: {name: dict(sorted(values.items())) for name, values in names.items()} for stage, names in found.items()
     }
+
+
+def head_curves(folder: Path) -> dict[str, Curve]:
+    """The curves of the head of a run or cell, by name; empty if it has none.
+
+    Raises:
+        StorageError: If the file is damaged.
+    """
+    found = read_curves(folder / "metrics.jsonl")
+    return next((found[stage] for stage in HEADS if stage in found), {})
 
 
 def read_config(folder: Path) -> tuple[str, dict[str, Any]]:

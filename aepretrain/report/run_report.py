@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,15 @@ from aepretrain.report.page import (
     warnings_list,
     write_page,
 )
+from aepretrain.report.predictions import predictions_figure
 from aepretrain.report.pretraining import draw_losses, pretraining_sections
 from aepretrain.report.provenance import provenance_section
-from aepretrain.report.run_files import Curve, read_curves, read_results
+from aepretrain.report.run_files import Curve, head_curves, read_results
 from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
+from aepretrain.results.head import HeadResult
+from aepretrain.results.predictions import Predictions
+from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
 from aepretrain.results.run import RunResult
 from aepretrain.results.statistics import sampling_error
 
@@ -57,7 +62,7 @@ def write_run_report(folder: Path) -> Path:
         StorageError: If a file is damaged or the report cannot be written.
     """
     results = read_results(folder)
-    curves = read_curves(folder / "metrics.jsonl").get("classifier", {})
+    curves = head_curves(folder)
     name = "A run" if results is None else results.data.name
     parts = [
         heading(f"{name}: pretrained layer by layer", 1),
@@ -65,7 +70,7 @@ def write_run_report(folder: Path) -> Path:
         warnings_list(() if results is None else results.warnings or ()),
         *_answer(results),
         *pretraining_sections(folder),
-        section("Classifier", *_classifier(results, curves)),
+        *_head(folder, results, curves),
         provenance_section(folder, results),
         fill("<footer>{}</footer>", _which_data(results)),
     ]
@@ -86,6 +91,10 @@ def _facts(results: RunResult | None) -> str:
 
 def _answer(results: RunResult | None) -> list[Markup]:
     """The headline: test and validation error, or the reason why there are none."""
+    if results is not None and results.regressor is not None:
+        found = {"test": results.regressor.test, "validation": results.regressor.validation}
+        cards = [(f"{name} R²", f"{each.r2:.3f}", _with_r2_error(each), "") for name, each in found.items()]
+        return [headline(cards), paragraph(f"{figures.R2_WORDS} The test set was read once, at the end. {ONE_RUN}")]
     if results is None or results.classifier is None:
         why = missing(_no_classifier(results))
         solved = [pattern.solved for pattern in (results and results.patterns) or ()]
@@ -105,6 +114,36 @@ def _with_error(found: Measurement) -> str:
     return f"± {points:.2f} points from the sampling of {found.examples:,} examples"
 
 
+def _with_r2_error(found: RegressionMeasurement) -> str:
+    error = figures.number(found.sampling_error, ".3f")
+    return f"± {error} from the sampling of {found.examples:,} examples; RMSE {figures.number(found.rmse, '.4g')}"
+
+
+def _head(folder: Path, results: RunResult | None, curves: Mapping[str, Curve]) -> list[Markup]:
+    """The section on the head."""
+    if results is None or results.regressor is None:
+        return [section("Classifier", *_classifier(results, curves))]
+    return [section("Regressor", *_regressor(folder, results.regressor, curves))]
+
+
+def _regressor(folder: Path, found: RegressorResult, curves: Mapping[str, Curve]) -> list[Markup]:
+    """Metrics, curves and predictions of the regressor."""
+    columns, rows = figures.regression_table({"validation": found.validation, "test": found.test})
+    pictures = [draw_or_explain("the learning curves of the regressor", lambda: _curves(curves, found.kept_epoch))]
+    if (predictions := Predictions.read(folder / "stages" / "regressor")) is not None:
+        draw = partial(predictions_figure, predictions, "predictions", "Predicted and true values on test data.")
+        pictures.append(draw_or_explain("the predictions", draw))
+    return [table(columns, rows), paragraph(_how_trained(found)), row(pictures, "wide")]
+
+
+def _how_trained(found: HeadResult) -> str:
+    words = "frozen encoder, head alone trained" if found.frozen_encoder else "fine-tuned end to end"
+    sentence = f"{found.epochs} epochs, {words}; the weights of epoch {found.kept_epoch}, counted from 0, were kept."
+    if found.weights_arrived:
+        sentence += " Before its first step it held the pretrained weights, bit for bit."
+    return sentence
+
+
 def _no_classifier(results: RunResult | None) -> str:
     if results is None:
         return "There is no classifier yet: the run has not finished."
@@ -119,15 +158,11 @@ def _classifier(results: RunResult | None, curves: Mapping[str, Curve]) -> list[
         return [missing(_no_classifier(results))]
     found, names = results.classifier, results.data.class_names
     columns, rows = figures.measurement_table({"validation": found.validation, "test": found.test})
-    words = "frozen encoder, head alone trained" if found.frozen_encoder else "fine-tuned end to end"
-    sentence = f"{found.epochs} epochs, {words}; the weights of epoch {found.kept_epoch}, counted from 0, were kept."
-    if found.weights_arrived:
-        sentence += " Before its first step it held the pretrained weights, bit for bit."
     pictures = [
         draw_or_explain("the learning curves of the classifier", lambda: _curves(curves, found.kept_epoch)),
         draw_or_explain("the confusion matrix", lambda: _confusion(found.test.confusion_matrix, names)),
     ]
-    return [table(columns, rows), paragraph(sentence), _recall(results), row(pictures, "wide")]
+    return [table(columns, rows), paragraph(_how_trained(found)), _recall(results), row(pictures, "wide")]
 
 
 def _recall(results: RunResult) -> Markup:
@@ -141,17 +176,19 @@ def _recall(results: RunResult) -> Markup:
 def _curves(curves: Mapping[str, Curve], kept: int) -> Markup:
     shown = {name: curve for name, curve in curves.items() if name in ("train/loss", "val/loss")}
     if not shown:
-        return missing("There are no curves of the classifier: metrics.jsonl is empty or missing.")
+        return missing("There are no curves of the head: metrics.jsonl is empty or missing.")
     chart = draw_losses(shown, PLACEHOLDERS, kept_epoch=kept)
     words = ""
-    if "val/error" in curves:
-        errors = curves["val/error"]
-        first = next(iter(errors))
-        words = f"Validation error is {errors[first]:.1%} after epoch {first}"
-        if kept in errors:
-            words += f" and {errors[kept]:.1%} after epoch {kept}, whose weights were kept"
+    for key, name, form in (("val/error", "error", ".1%"), ("val/r2", "R²", ".3f")):
+        if key not in curves:
+            continue
+        values = curves[key]
+        first = next(iter(values))
+        words = f"Validation {name} is {values[first]:{form}} after epoch {first}"
+        if kept in values:
+            words += f" and {values[kept]:{form}} after epoch {kept}, whose weights were kept"
         words += "; epochs are counted from 0."
-    return figure(inline_svg(chart, "curves-classifier", "Losses of the classifier over its epochs"), "Loss.", words)
+    return figure(inline_svg(chart, "curves-head", "Losses of the head over its epochs"), "Loss.", words)
 
 
 def _confusion(matrix: list[list[int]], names: Sequence[str] | None) -> Markup:
@@ -163,9 +200,10 @@ def _confusion(matrix: list[list[int]], names: Sequence[str] | None) -> Markup:
 
 
 def _which_data(results: RunResult | None) -> str:
-    if results is None or results.classifier is None:
+    if results is None or results.head is None:
         return "All figures and pictures are of training and validation data; no test example was read."
+    which = "The test error and the confusion matrix" if results.classifier else "The test metrics and the predictions"
     return (
-        "The test error and the confusion matrix are of test data, which were read once, after every choice was made. "
+        f"{which} are of test data, which were read once, after every choice was made. "
         "All other figures and pictures are of training and validation data."
     )

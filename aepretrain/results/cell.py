@@ -4,13 +4,17 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from aepretrain.errors import StorageError
+from aepretrain.results.classifier import ClassifierResult
+from aepretrain.results.head import HeadResult
+from aepretrain.results.metric import METRICS, Metric
 from aepretrain.results.records import (
     absent,
+    check_at_most_one,
     check_counts,
     check_name,
     check_shares,
@@ -19,6 +23,7 @@ from aepretrain.results.records import (
     to_plain,
     write_record,
 )
+from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.storage.files import write_atomically
 from aepretrain.storage.guard import read_text
 from aepretrain.storage.json_files import reason_of
@@ -35,13 +40,17 @@ class CellResult:
         arm: Name of the arm or baseline.
         seed: The seed.
         labels: The label budget.
-        validation_accuracy: Accuracy on validation data, in ``[0, 1]``.
-        test_accuracy: Accuracy on test data, in ``[0, 1]``.
+        validation_accuracy: Accuracy on validation data, in ``[0, 1]``; ``None`` for real targets.
+        test_accuracy: Accuracy on test data, in ``[0, 1]``; ``None`` for real targets.
         epochs: Epochs of fine-tuning; ``None`` for a baseline.
         steps: Optimizer steps of fine-tuning; ``None`` for a baseline.
         seconds: Wall-clock time of fine-tuning, or of a baseline with its search; ``None`` if unknown.
         hyperparameters: Values chosen on validation data, by name; they are text if read from ``results.csv``.
         data: Digest of the fingerprint of the data, in ``row.json`` alone; ``None`` if unknown.
+        validation_r2: R² on validation data; ``None`` for classes.
+        test_r2: R² on test data; ``None`` for classes.
+        test_rmse: Root mean squared error on test data, in units of the target.
+        test_mae: Mean absolute error on test data, in units of the target.
 
     Example:
         >>> cell = CellResult("knn", 0, 50, 0.88, 0.86, seconds=0.01, hyperparameters={"k": 1})
@@ -52,18 +61,45 @@ class CellResult:
     arm: str
     seed: int
     labels: Labels
-    validation_accuracy: float
-    test_accuracy: float
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
     epochs: int | None = None
     steps: int | None = None
     seconds: float | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     data: str | None = absent()
+    validation_r2: float | None = absent()
+    test_r2: float | None = absent()
+    test_rmse: float | None = absent()
+    test_mae: float | None = absent()
 
     def __post_init__(self) -> None:
         check_name("arm", self.arm)
         check_counts(self, "seed", "epochs", "steps")
         check_shares(self, "validation_accuracy", "test_accuracy")
+        check_at_most_one(self, "validation_r2", "test_r2")
+        names = ("validation_accuracy", "test_accuracy") if self.test_r2 is None else ("validation_r2",)
+        if missing := [name for name in names if getattr(self, name) is None]:
+            raise ValueError(f"{missing[0]} is missing")
+
+    @property
+    def metric(self) -> Metric:
+        """What :attr:`score` is."""
+        return METRICS["accuracy" if self.test_r2 is None else "r2"]
+
+    @property
+    def score(self) -> float:
+        """The accuracy or the R² on test data."""
+        found = self.test_accuracy if self.test_r2 is None else self.test_r2
+        assert found is not None
+        return found
+
+    @property
+    def validation_score(self) -> float:
+        """The accuracy or the R² on validation data."""
+        found = self.validation_accuracy if self.test_r2 is None else self.validation_r2
+        assert found is not None
+        return found
 
     @property
     def settings(self) -> str:
@@ -88,7 +124,33 @@ class CellResult:
         write_record(path, self)
 
 
-COLUMNS = tuple(each.name for each in fields(CellResult) if each.name != "data")
+SCORES = {
+    "accuracy": ("validation_accuracy", "test_accuracy"),
+    "r2": ("validation_r2", "test_r2", "test_rmse", "test_mae"),
+}
+"""The columns of each metric."""
+FIRST = ("arm", "seed", "labels")
+OTHERS = ("epochs", "steps", "seconds", "hyperparameters")
+COLUMNS = (*FIRST, *SCORES["accuracy"], *OTHERS)
+"""The columns of a comparison of accuracies; for real targets, those of R² take the place of the accuracies."""
+
+
+def scores_of(found: HeadResult) -> dict[str, Any]:
+    """The scores of a trained head, by the names of their columns."""
+    if isinstance(found, ClassifierResult):
+        return {"validation_accuracy": found.validation.accuracy, "test_accuracy": found.test.accuracy}
+    return regression_scores(found.validation, found.test)
+
+
+def regression_scores(validation: RegressionMeasurement, test: RegressionMeasurement) -> dict[str, Any]:
+    """The scores of predictions of a real target, by the names of their columns."""
+    return {"validation_r2": validation.r2, "test_r2": test.r2, "test_rmse": test.rmse, "test_mae": test.mae}
+
+
+def columns_of(rows: Sequence[CellResult]) -> tuple[str, ...]:
+    """The columns of ``results.csv`` for these rows: those of their metric."""
+    metric = rows[0].metric.name if rows else "accuracy"
+    return (*FIRST, *SCORES[metric], *OTHERS)
 
 
 def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
@@ -98,7 +160,7 @@ def write_rows(path: Path, rows: Sequence[CellResult]) -> None:
         StorageError: If it cannot be written.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, columns_of(rows), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({**to_plain(row), "hyperparameters": row.settings} for row in rows)
     write_atomically(path, text.getvalue().encode())
@@ -138,7 +200,7 @@ def _settings(text: str) -> Mapping[str, str] | str:
 
 
 PARSERS: Mapping[str, Callable[[str], Any]] = {
-    **dict.fromkeys(COLUMNS, _number),
+    **dict.fromkeys((*COLUMNS, *SCORES["r2"]), _number),
     "arm": str,
     "hyperparameters": _settings,
 }

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from aepretrain.results.records import absent, check_counts, check_shares
+from aepretrain.results.head import HeadResult
+from aepretrain.results.records import absent, check_shares
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,12 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class ClassifierResult:
-    """The result of fine-tuning: ``classifier`` in ``results.json``.
+class ClassifierResult(HeadResult):
+    """The result of fine-tuning with classes: ``classifier`` in ``results.json``.
 
     Args:
         validation: Metrics of the kept epoch on validation data, on which it was chosen.
         test: Metrics of the kept epoch on test data, evaluated once.
-        weights_arrived: Whether the classifier held the pretrained weights, bit for bit, before the first step;
-            ``None`` if there were none to compare with.
-        frozen_encoder: Whether only the head was trained.
-        epochs: Epochs trained.
-        kept_epoch: The epoch, counted from 0, whose weights were kept.
-        steps: Optimizer steps.
-        seconds: Wall-clock time of the whole stage.
-        skipped_steps: Updates skipped because their gradients were not finite.
 
     Example:
         >>> from aepretrain.results.records import from_plain
@@ -92,13 +85,3 @@ class ClassifierResult:
 
     validation: Measurement
     test: Measurement
-    weights_arrived: bool | None
-    frozen_encoder: bool
-    epochs: int
-    kept_epoch: int
-    steps: int
-    seconds: float
-    skipped_steps: int = 0
-
-    def __post_init__(self) -> None:
-        check_counts(self, "epochs", "kept_epoch", "steps", "skipped_steps")

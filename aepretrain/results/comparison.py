@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Self
 
 from aepretrain.results.cell import Labels
-from aepretrain.results.records import absent, check_counts, check_shares, read_record, write_record
+from aepretrain.results.metric import METRICS, Metric, MetricName
+from aepretrain.results.records import absent, check_at_most_one, check_counts, check_shares, read_record, write_record
 from aepretrain.results.statistics import PairedDifference
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """The test accuracy of an arm or a baseline at one label budget, over seeds.
+    """The test accuracy, or R² of a real target, of an arm or a baseline at one label budget, over seeds.
 
     Args:
-        mean: Mean, in ``[0, 1]``.
+        mean: Mean, at most 1.
         std: Standard deviation; NaN for a single seed.
-        sampling_error: Standard error of the accuracy due to the finite test set alone, as a fraction.
+        sampling_error: Standard error of the accuracy or R² due to the finite test set alone, as a fraction.
         seeds: Number of seeds.
+        rmse: Mean of the root mean squared errors, in units of the target; ``None`` for classes.
+        mae: Mean of the mean absolute errors, in units of the target; ``None`` for classes.
 
     Example:
         >>> f"{ArmResult(mean=0.93, std=0.01, sampling_error=0.015, seeds=5).mean:.0%}"
@@ -29,9 +32,11 @@ class ArmResult:
     std: float
     sampling_error: float
     seeds: int
+    rmse: float | None = absent()
+    mae: float | None = absent()
 
     def __post_init__(self) -> None:
-        check_shares(self, "mean")
+        check_at_most_one(self, "mean")
         check_counts(self, "seeds")
 
 
@@ -42,7 +47,7 @@ class BudgetResult:
     Args:
         labels: The label budget.
         arms: Arms and baselines by name.
-        differences: Paired differences of test accuracies by name, such as ``pretrained - random``, as fractions.
+        differences: Paired differences of test accuracies or R² by name, such as ``pretrained - random``, as fractions.
         verdict: Whether pretraining helps, in one sentence; ``None`` if a required arm was left out.
         longer_verdict: The same at equal compute.
         control_verdict: The same for the control network.
@@ -86,6 +91,7 @@ class ComparisonResult:
         budgets: One result per label budget.
         splits: ``per-seed`` or ``fixed``; ``None`` in files of earlier versions, whose splits were fixed.
         warnings: What its runs show to be wrong, those alike as one; ``None`` in files of earlier versions.
+        metric: ``r2`` for real targets; ``None``: accuracy.
 
     Example:
         >>> knn = BudgetResult(labels=50, arms={"knn": ArmResult(0.9, 0.01, 0.02, 3)}, differences={}, verdict=None,
@@ -103,6 +109,17 @@ class ComparisonResult:
     budgets: tuple[BudgetResult, ...]
     splits: str | None = absent()
     warnings: tuple[str, ...] | None = absent()
+    metric: MetricName | None = absent()
+
+    def __post_init__(self) -> None:
+        for budget in self.budgets:
+            for arm in budget.arms.values() if self.metric != "r2" else ():
+                check_shares(arm, "mean")
+
+    @property
+    def measures(self) -> Metric:
+        """What is compared."""
+        return METRICS[self.metric or "accuracy"]
 
     @property
     def splits_text(self) -> str:
@@ -116,15 +133,16 @@ class ComparisonResult:
         Args:
             baselines: The names of the baselines.
         """
-        found = []
+        found, form = [], ".1%" if self.measures.name == "accuracy" else ".4f"
         for budget in self.budgets:
             best = budget.arms[budget.best].mean
             network = max((result.mean for arm, result in budget.arms.items() if arm not in baselines), default=best)
             if budget.best in baselines and best > network:
-                found.append(f"{budget.best} at {budget.labels} labels ({best:.1%} against {network:.1%})")
+                found.append(f"{budget.best} at {budget.labels} labels ({best:{form}} against {network:{form}})")
         if not found:
             return None
-        return f"A simple classifier on the raw input is better than every network: {'; '.join(found)}."
+        kind = "classifier" if self.measures.name == "accuracy" else "regression"
+        return f"A simple {kind} on the raw input is better than every network: {'; '.join(found)}."
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.comparison import BudgetResult
+from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.results.stage import StageResult
 
 LARGE = 1e6
@@ -13,6 +14,9 @@ LONGEST_NAME = 40
 """Maximum number of characters of a name of the user's data in a table."""
 MAX_CLASSES = 20
 """Largest number of classes that are shown one by one."""
+R2_WORDS = (
+    "R² is the share of the target's variance that predictions explain: 0 is as good as the mean, and below is worse."
+)
 NAMES = {"kl": "KL (nats)", "jacobian_norm": "‖J‖"}
 """Column names of diagnostics whose logged name does not read well."""
 
@@ -113,6 +117,23 @@ def measurement_table(splits: Mapping[str, Measurement]) -> tuple[list[str], lis
     return columns, rows
 
 
+def regression_table(splits: Mapping[str, RegressionMeasurement]) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows of a table of a regressor's metrics, one row per split."""
+    columns = ["data", "examples", "R²", "sampling error", "RMSE", "MAE", "loss (nats)"]
+    rows = [
+        [
+            name,
+            f"{found.examples:,}",
+            number(found.r2, ".4f"),
+            number(found.sampling_error, ".4f"),
+            *(number(error, ".5g") for error in (found.rmse, found.mae)),
+            number(found.loss, ".4f"),
+        ]
+        for name, found in splits.items()
+    ]
+    return columns, rows
+
+
 def recall_table(
     validation: Measurement, test: Measurement, names: Sequence[str] | None
 ) -> tuple[list[str], list[list[str]]]:
@@ -168,8 +189,21 @@ def short_name(name: str) -> str:
     return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
 
 
+ERRORS_TITLE = "test RMSE / MAE in units of the target: means over seeds"
+
+
+def errors_table(budgets: Sequence[BudgetResult]) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows of a table of RMSE and MAE, a row per arm and a column per label budget."""
+    arms = dict.fromkeys(arm for budget in budgets for arm in budget.arms)
+    found = [[budget.arms[arm] for budget in budgets] for arm in arms]
+    cells = [[f"{number(each.rmse, '.5g')} / {number(each.mae, '.5g')}" for each in row] for row in found]
+    return ["labels", *(str(budget.labels) for budget in budgets)], [
+        [arm, *row] for arm, row in zip(arms, cells, strict=True)
+    ]
+
+
 def mean_and_spread(mean: float, std: float) -> str:
-    """Mean test accuracy and its standard deviation over seeds, in percent.
+    """Mean test accuracy or R² and its standard deviation over seeds, times 100.
 
     Example:
         >>> mean_and_spread(0.81234, 0.0123), mean_and_spread(0.8, math.nan)
@@ -179,7 +213,7 @@ def mean_and_spread(mean: float, std: float) -> str:
 
 
 def sampling_error(budget: BudgetResult) -> str:
-    """The largest sampling error of the accuracies of a budget, in points."""
+    """The largest sampling error of the accuracies or R² of a budget, in points."""
     return f"± {100 * budget.sampling_error:.1f}"
 
 

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from aepretrain.results.classifier import ClassifierResult, Measurement
+from aepretrain.results.head import HeadResult
+from aepretrain.results.regressor import RegressorResult
 from aepretrain.results.stage import StageRecord, StageResult
 
 Figures = Mapping[str, float | None]
@@ -30,6 +32,8 @@ UNEQUAL = (
 EQUAL = "The classes are of like size: train longer, change the learning rate, or give more labels."
 LIKE = 1.5
 """Classes are of like size if the largest has at most so many times the validation examples of the smallest."""
+MEAN_LOSS = 0.5
+"""About the loss of a regressor that always predicts the mean, whose squared error is the variance: 1 if scaled."""
 SCALE = "Scale the inputs (data.transform standardize or minmax)"
 
 
@@ -164,6 +168,43 @@ change the learning rate, or give more labels."]
     return [f"classifier: {sentence}" for sentence in checks if sentence]
 
 
+def regressor_findings(found: RegressorResult, record: StageRecord | None = None) -> list[str]:
+    """What the training of a regressor shows to be wrong, on validation data.
+
+    Args:
+        found: What the training found.
+        record: Its record, with the metrics of every epoch; ``None``: unknown.
+
+    Example:
+        >>> from aepretrain.results.regressor import RegressionMeasurement
+        >>> measured = RegressionMeasurement(r2=-0.2, rmse=2.0, mae=1.5, loss=0.6, examples=9, sampling_error=0.1)
+        >>> result = RegressorResult(measured, measured, None, False, epochs=3, kept_epoch=2, steps=12, seconds=0.2)
+        >>> regressor_findings(result)
+        ['regressor: its validation R² of -0.20 is no better than that of the mean (0). Train longer, change the \
+learning rate, or give more labels.']
+    """
+    checks = []
+    if found.validation.r2 <= 0:
+        checks.append(
+            f"its validation R² of {found.validation.r2:.2f} is no better than that of the mean (0). Train longer, "
+            "change the learning rate, or give more labels."
+        )
+    last = _last_loss(found, record)
+    if last >= FALLING * MEAN_LOSS:
+        checks.append(
+            f"its validation loss still falls: the last tenth of the epochs brought {last:.3g} nats, "
+            f"{last / MEAN_LOSS:.0%} of the loss of the mean. Raise finetune.epochs."
+        )
+    return [f"regressor: {sentence}" for sentence in checks]
+
+
+def _last_loss(found: HeadResult, record: StageRecord | None) -> float:
+    """By how much the validation loss fell in the last tenth of the epochs; 0 if the best epoch is not near the end."""
+    if record is None or found.kept_epoch < len(record.history) - 1 - math.ceil(len(record.history) / 10):
+        return 0.0
+    return _last_tenth([row["val/loss"] for row in record.history if "val/loss" in row])
+
+
 def _answers(found: Measurement, names: Sequence[str]) -> str | None:
     """What is wrong with the answers: all alike, no better than the largest class, or some class never given."""
     matrix, examples = found.confusion_matrix, found.examples
@@ -189,11 +230,9 @@ def _answers(found: Measurement, names: Sequence[str]) -> str | None:
 
 def _improves(found: ClassifierResult, record: StageRecord | None) -> str | None:
     """The validation loss still falls at the end, near the best epoch: judged by the entropy of the classes."""
-    if record is None or found.kept_epoch < len(record.history) - 1 - math.ceil(len(record.history) / 10):
-        return None
     shares = [sum(row) / found.validation.examples for row in found.validation.confusion_matrix]
     entropy = -sum(share * math.log(share) for share in shares if share)
-    last = _last_tenth([row["val/loss"] for row in record.history if "val/loss" in row])
+    last = _last_loss(found, record)
     if not (entropy and last) or last < FALLING * entropy:
         return None
     return (

@@ -104,6 +104,14 @@ def check_shares(record: Any, *names: str) -> None:
             raise ValueError(f"{name} must lie in [0, 1], but is {value}")
 
 
+def check_at_most_one(record: Any, *names: str) -> None:
+    """Raise a ValueError if one of these fields, each a number, NaN or ``None``, is above 1, as no R² is."""
+    for name in names:
+        value = getattr(record, name)
+        if value is not None and value > 1:
+            raise ValueError(f"{name} must be <= 1, but is {value}")
+
+
 def check_name(key: str, name: str) -> None:
     """Raise a ValueError if a name that is part of a path could lead elsewhere."""
     if not re.fullmatch(r"\w[\w.-]*", name):

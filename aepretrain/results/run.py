@@ -7,7 +7,9 @@ from typing import Any, Self
 
 from aepretrain.results.classifier import ClassifierResult
 from aepretrain.results.fingerprint import Fingerprint
+from aepretrain.results.head import HeadResult
 from aepretrain.results.records import absent, check_counts, read_record, write_record
+from aepretrain.results.regressor import RegressorResult
 from aepretrain.results.stage import StageResult
 
 
@@ -25,6 +27,7 @@ class DataFacts:
         test: Number of test examples.
         fingerprint: What the data were; ``None`` in files of versions that did not record it.
         class_names: Names of the classes, by their numbers; ``None``: they have no names.
+        targets: Number of real targets of an example; ``None``: none.
 
     Example:
         >>> DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=50, validation=300, test=300).labelled
@@ -40,9 +43,10 @@ class DataFacts:
     test: int
     fingerprint: Fingerprint | None = absent()
     class_names: tuple[str, ...] | None = absent()
+    targets: int | None = absent()
 
     def __post_init__(self) -> None:
-        check_counts(self, "in_shape", "classes", "unlabelled", "labelled", "validation", "test")
+        check_counts(self, "in_shape", "classes", "unlabelled", "labelled", "validation", "test", "targets")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class RunResult:
 
     Args:
         stages: One per pretrained layer, from the input up; empty in a comparison cell, which pretrains elsewhere.
-        classifier: The result of fine-tuning; ``None`` if the run only pretrained.
+        classifier: The result of fine-tuning with classes; ``None`` if the run only pretrained, or targets are real.
         data: The data set.
         versions: The versions of Python and of the packages that affect results, by name.
         seed: Seed of the initial weights, the batch order, the noise and the labelled subset.
@@ -106,6 +110,7 @@ class RunResult:
         patterns: The code and the reconstruction of each one-hot pattern; ``None`` for other data.
         hyperparameters: In a cell of a comparison, the chosen combination of settings; else ``None``.
         warm_start: The run that the lowest layers began from; ``None`` if all began at random.
+        regressor: The result of fine-tuning with real targets; ``None`` without.
 
     Example:
         >>> import tempfile
@@ -128,6 +133,12 @@ class RunResult:
     patterns: tuple[PatternCode, ...] | None = absent()
     hyperparameters: Mapping[str, Any] | None = absent()
     warm_start: WarmStarted | None = absent()
+    regressor: RegressorResult | None = absent()
+
+    @property
+    def head(self) -> HeadResult | None:
+        """The result of fine-tuning, with classes or real targets; ``None`` if the run only pretrained."""
+        return self.classifier or self.regressor
 
     @classmethod
     def read(cls, path: Path) -> Self:

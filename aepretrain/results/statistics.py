@@ -1,4 +1,4 @@
-"""Statistics of paired runs: differences with intervals, and a verdict in one sentence."""
+"""Statistics of paired runs: differences with intervals, their sampling errors, R², and a verdict in one sentence."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
 
 from aepretrain.results.records import absent
 
@@ -42,7 +43,7 @@ class PairedDifference:
 
 
 def paired_difference(
-    a: Sequence[float], b: Sequence[float], *, questions: int = 1, examples: int | None = None
+    a: Sequence[float], b: Sequence[float], *, questions: int = 1, examples: int | None = None, least: float = 0.0
 ) -> PairedDifference:
     r"""Mean difference of paired values with 95 % intervals.
 
@@ -57,11 +58,15 @@ def paired_difference(
 
     .. math:: \sqrt{p (1 - p) / N}, \qquad p = \max(|\bar d|, 1 / N)
 
+    For values that are no accuracies, ``least`` is the standard error of a difference due to the finite test set, such
+    as that of :func:`r2_difference_error`.
+
     Args:
         a: One value per pair.
         b: The value of the same pair under the other condition.
         questions: Number m of differences that are asked for together, such as that of label budgets.
         examples: Number N of test examples, if the values are accuracies on them; ``None``: they are not.
+        least: Least :math:`s_d` of values that are no accuracies; NaN if it is not known, which leaves no interval.
 
     Raises:
         ValueError: If the sequences are empty or differ in length.
@@ -83,7 +88,8 @@ def paired_difference(
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n, mean = len(differences), float(differences.mean())
     std = float(differences.std(ddof=1)) if n > 1 else math.nan
-    least = 0.0 if examples is None else sampling_error(abs(mean), examples)
+    least = least if examples is None else sampling_error(abs(mean), examples)
+    least = math.inf if math.isnan(least) else least
     single, joint = (_half_width(max(std, least), n, alpha) for alpha in (0.05, 0.05 / questions))
     resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_SAMPLES, n)).mean(axis=1)
     low, high = np.quantile(resampled, (0.025, 0.975))
@@ -123,8 +129,87 @@ def sampling_error(accuracy: float, examples: int) -> float:
     return math.sqrt(p * (1 - p) / examples)
 
 
-def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -> str:
-    """One-sentence verdict on whether pretraining helps, from differences of accuracies (fractions).
+def r2(targets: ArrayLike, predictions: ArrayLike) -> float:
+    r"""Coefficient of determination: the share of the targets' variance that predictions explain.
+
+    .. math:: R^2 = 1 - \frac{\sum_i (y_i - \hat y_i)^2}{\sum_i (y_i - \bar y)^2}
+
+    1 is perfect, 0 as good as the mean of these targets, and below 0 worse than it. As in scikit-learn, it is 1 or 0 if
+    all targets are equal.
+
+    Args:
+        targets: :math:`y`, shape ``(N,)`` or ``(N, T)``; both sums are over all T targets.
+        predictions: :math:`\hat y`, of the same shape.
+
+    Example:
+        >>> r2([1.0, 2.0, 3.0], [1.0, 2.0, 2.0])
+        0.5
+    """
+    y, predicted = np.asarray(targets, np.float64), np.asarray(predictions, np.float64)
+    squared, spread = np.square(y - predicted).sum(), np.square(y - y.mean(axis=0)).sum()
+    if spread == 0:
+        return float(squared == 0)
+    return float(1 - squared / spread)
+
+
+def r2_error(targets: ArrayLike, predictions: ArrayLike) -> float:
+    """Standard error of R² due to the finite test set alone, by :func:`r2_difference_error` from the mean.
+
+    Example:
+        >>> y = np.arange(100.0)
+        >>> round(r2_error(y, y + 20 * np.sin(y)), 3)
+        0.028
+    """
+    y = np.asarray(targets, np.float64)
+    return r2_difference_error(y, predictions, np.full_like(y, y.mean()))
+
+
+def r2_difference_error(targets: ArrayLike, one: ArrayLike, other: ArrayLike) -> float:
+    r"""Standard error of the difference of two R² on the same rows, due to the finite test set alone.
+
+    A difference of R² is a ratio of means over rows, :math:`D = \bar d / \bar s`, whose standard error is that of its
+    linearization (delta method, which agrees with the bootstrap over rows):
+
+    .. math::
+        \frac{1}{\bar s} \sqrt{\frac{\sum_i (d_i - D s_i)^2}{N (N - 1)}}, \qquad
+        d_i = (y_i - b_i)^2 - (y_i - a_i)^2, \qquad s_i = (y_i - \bar y)^2
+
+    Args:
+        targets: :math:`y`, shape ``(N,)``.
+        one: Predictions :math:`a`.
+        other: Predictions :math:`b` of the same rows.
+
+    Returns:
+        The standard error; NaN for a single row, or if all targets are equal.
+
+    Reference:
+        Efron, Tibshirani: An Introduction to the Bootstrap (1993), chapter 6 and section 21.6.
+
+    Example:
+        >>> y = np.arange(100.0)
+        >>> r2_difference_error(y, y + 1, y - 1)
+        0.0
+    """
+    y, a, b = (np.asarray(values, np.float64) for values in (targets, one, other))
+    s, d = np.square(y - y.mean()), np.square(y - b) - np.square(y - a)
+    if len(y) < 2 or not s.any():
+        return math.nan
+    residual = d - d.mean() / s.mean() * s
+    return float(np.sqrt(np.square(residual).sum() / (len(y) * (len(y) - 1))) / s.mean())
+
+
+def root_mean_square(values: Sequence[float]) -> float:
+    """Root mean square of standard errors, such as those of the seeds; NaN if one is, or there are none.
+
+    Example:
+        >>> round(root_mean_square([3.0, 4.0]) ** 2, 6)
+        12.5
+    """
+    return math.sqrt(sum(value * value for value in values) / len(values)) if values else math.nan
+
+
+def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0, points: str = "points") -> str:
+    """One-sentence verdict on whether pretraining helps, from differences of accuracies or R² (fractions).
 
     An interval above or below zero answers the question. One that spans zero says that there is no difference only if
     it lies within the margin; a wider one leaves the question undecided.
@@ -133,6 +218,7 @@ def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -
         difference: Pretrained minus random.
         labels: The label budget as text, such as ``100 labels``.
         margin: Largest difference that counts as none, in points.
+        points: What hundredths of the values are called.
 
     Example:
         >>> verdict(paired_difference([0.93, 0.94, 0.94], [0.90, 0.90, 0.90]), "100 labels")
@@ -146,7 +232,7 @@ def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -
         seeds = "1 seed is" if difference.pairs == 1 else f"{difference.pairs} seeds are"
         return f"cannot tell at {labels}: {seeds} too few, at least {MIN_SEEDS} are needed"
     mean, low, high = (100 * value for value in (difference.mean, *difference.interval))
-    figures = f"{mean:+.1f} points [{low:.1f}, {high:.1f}] at {labels}"
+    figures = f"{mean:+.1f} {points} [{low:.1f}, {high:.1f}] at {labels}"
     if low > 0:
         return f"helps: {figures}, {difference.wins} of {difference.pairs} seeds{_not_jointly(difference)}"
     if high < 0:
@@ -154,7 +240,7 @@ def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0) -
     if -margin <= low and high <= margin:
         return f"no difference seen: {figures}"
     seeds = f"mean {mean:+.1f} over {difference.pairs} seeds"
-    return f"undecided: between {low:+.1f} and {high:+.1f} points at {labels}, {seeds}"
+    return f"undecided: between {low:+.1f} and {high:+.1f} {points} at {labels}, {seeds}"
 
 
 def _not_jointly(difference: PairedDifference) -> str:

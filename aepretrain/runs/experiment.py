@@ -1,4 +1,4 @@
-"""One run from data to results: pretrain the stack, save its encoder, fine-tune a classifier, test it once."""
+"""One run from data to results: pretrain the stack, save its encoder, fine-tune a head, test it once."""
 
 import importlib.metadata
 import platform
@@ -13,28 +13,27 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 from aepretrain import __version__
-from aepretrain.console import format_duration, print_line
+from aepretrain.console import print_line
 from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
 from aepretrain.export.outliers import ValidationErrors
 from aepretrain.finetuning.finetune import FineTuned, choose_epoch, finetune
-from aepretrain.heads import Classifier, Head
+from aepretrain.heads import Classifier, Head, Regressor
 from aepretrain.layers.base import StageModule
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
 from aepretrain.processes import is_first_process
 from aepretrain.report.drawing import draw_report
 from aepretrain.report.run_report import write_run_report
-from aepretrain.results.classifier import ClassifierResult, Measurement
-from aepretrain.results.findings import classifier_findings
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
+from aepretrain.runs.measuring import head_summary, measure, with_head
 from aepretrain.runs.row_outputs import validation_errors
 from aepretrain.runs.warm_start import WarmStart
 from aepretrain.storage.files import make_folder
@@ -49,8 +48,8 @@ from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
 from aepretrain.training.stage import check_training
 
-ClassifierFactory = Callable[..., Classifier]
-"""Factory of a classifier from an encoder and the number of classes; accepts further keyword arguments."""
+HeadFactory = Callable[..., Head]
+"""Factory of a head from an encoder and the number of classes or of real targets; accepts further keyword arguments."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,10 @@ class Experiment:
         layers: One factory per layer, from the input up.
         data: The data set.
         pretrain: How long each layer trains.
-        classifier: Makes the classifier from an encoder and the number of classes.
-        finetune: How long the classifier trains; skipped for 0 epochs or data without classes.
+        classifier: Makes the head from an encoder and the number of classes, or of real targets; ``None``:
+            :class:`~aepretrain.heads.classification.Classifier` or
+            :class:`~aepretrain.heads.regression.Regressor`, as the labels are.
+        finetune: How long the head trains; skipped for 0 epochs or data without labels.
         trainer: Devices and precision.
         seed: Seed of the initial weights, the batch order, the noise and the labelled subset.
         callbacks: Factories of Lightning callbacks, called for every stage; only for ``trainer.engine`` ``lightning``.
@@ -81,7 +82,7 @@ class Experiment:
     layers: list[LayerFactory]
     data: DataModule
     pretrain: Pretraining = Pretraining()
-    classifier: ClassifierFactory = Classifier
+    classifier: HeadFactory | None = None
     finetune: FineTuning = FineTuning()
     trainer: TrainerOptions = TrainerOptions()
     seed: int = 0
@@ -94,8 +95,14 @@ class Experiment:
 
     @property
     def has_classifier(self) -> bool:
-        """Whether the data have classes and fine-tuning has at least one epoch."""
-        return self.data.num_classes is not None and self.finetune.epochs > 0
+        """Whether a head is trained: the data have classes or real targets, and fine-tuning has at least one epoch."""
+        has_labels = self.data.num_classes is not None or self.data.num_targets is not None
+        return has_labels and self.finetune.epochs > 0
+
+    @property
+    def head_factory(self) -> HeadFactory:
+        """Makes the head: as given, or for what the labels are."""
+        return self.classifier or (Classifier if self.data.num_targets is None else Regressor)
 
     def build_stack(self) -> GreedyStack:
         """Build the stack. Its initial weights depend only on the seed.
@@ -108,18 +115,23 @@ class Experiment:
             self.pretrain.of_layer(k, len(self.layers))
         return stack
 
-    def build_classifier(self, encoder: nn.Module) -> Classifier:
-        """Build the classifier on an encoder. Its output layer starts at zero.
+    def build_classifier(self, encoder: nn.Module) -> Head:
+        """Build the head on an encoder. Its output layer starts at zero.
 
         Raises:
-            ConfigError: If a setting is out of range.
+            ConfigError: If a setting is out of range, or the head does not fit the labels.
         """
         try:
-            classifier = self.classifier(encoder, self.data.num_classes or 0)
+            head = self.head_factory(encoder, self.data.num_targets or self.data.num_classes or 0)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
-        choose_epoch(classifier, self.finetune)
-        return classifier
+        if isinstance(head, Classifier) and self.data.num_targets is not None:
+            raise ConfigError(
+                f"classifier makes a Classifier, but {self.data.name} has a real target. Give a factory of Regressor, "
+                "or set data.target_type class."
+            )
+        choose_epoch(head, self.finetune)
+        return head
 
     def prepare(self, resumed: Path | None = None) -> GreedyStack:
         """Build all modules and validate the data, so that errors are raised before the first stage.
@@ -148,8 +160,9 @@ class Experiment:
         modules: dict[str, StageModule] = dict(zip(stack.stages, stack, strict=True))
         batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
         if self.has_classifier:
-            modules["classifier"] = self.build_classifier(stack.encoder)
-            batch_sizes["classifier"] = self.finetune.batch_size
+            head = self.build_classifier(stack.encoder)
+            modules[head.stage] = head
+            batch_sizes[head.stage] = self.finetune.batch_size
         check_training(RunContext(seed=self.seed, trainer=self.trainer), modules, batch_sizes)
         stack.check(self.data, self.seed)
         return stack
@@ -200,16 +213,15 @@ class Experiment:
             # The reference is read back from the exported file, which only the first process is sure to see.
             pretrained = load_encoder(out / "encoder").layers if is_first_process() else stack.encoder
             tuned = self.train_classifier(stack.encoder, out, pretrained=pretrained, resume=resume, run=run)
-            classifier = tuned.head
-            found = tuned.result(*measure(classifier, self.data, self.seed))
-            findings = classifier_findings(found, self.data.class_names, tuned.record)
-            results = replace(results, classifier=found, warnings=(*(results.warnings or ()), *findings))
-            print_line(classifier_summary(found))
+            head, measured = tuned.head, measure(tuned.head, self.data, self.seed)
+            results, findings = with_head(results, tuned, measured, self.data.class_names)
+            measured.write(inside(out, "stages", head.stage))
+            print_line(head_summary(results))
             for finding in findings:
                 print_line(f"warning: {finding}")
-            if not classifier.freeze_encoder:
-                folder = inside(out, "stages", "classifier", "encoder")
-                _save(classifier.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
+            if not head.freeze_encoder:
+                folder = inside(out, "stages", head.stage, "encoder")
+                _save(head.encoder, folder, self, results, "pretrained, then fine-tuned with labels")
         results.write(out / "results.json")
         return results
 
@@ -267,7 +279,7 @@ class Experiment:
         resume: bool = False,
         run: TrackedRun | None = None,
     ) -> FineTuned:
-        """Train a classifier on an encoder. The test data are not used.
+        """Train the head on an encoder. The test data are not used.
 
         Args:
             encoder: What it starts from.
@@ -277,7 +289,7 @@ class Experiment:
             run: What follows the training; ``None`` is ``metrics.jsonl`` alone.
 
         Raises:
-            ConfigError: If ``out`` holds a classifier already, and ``resume`` is not set.
+            ConfigError: If ``out`` holds a trained head already, and ``resume`` is not set.
         """
         classifier, context = self.build_classifier(encoder), self.context(out, resume=resume, run=run)
         tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
@@ -323,6 +335,7 @@ class Experiment:
             validation=len(splits.validation),
             test=len(splits.test),
             class_names=None if self.data.class_names is None else tuple(self.data.class_names),
+            targets=self.data.num_targets,
         )
 
 
@@ -334,43 +347,25 @@ def _make_unused(out: Path) -> None:
 
 
 def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
-    """Save the learning curves of a trained classifier, and record its stage as finished."""
+    """Save the learning curves of a trained head, and record its stage as finished."""
     folder = context.stage_folder(tuned.record.stage)
     assert folder is not None
     save_curves(tuned.record, folder)
     context.finish(tuned.record.stage)
 
 
-def measure(head: Head, data: DataModule, seed: int) -> tuple[Measurement, Measurement]:
-    """Measure a head on validation and test data, after epochs and settings are chosen. Reads the test set."""
-    splits = data.splits(seed)
-    assert splits.validation.y is not None
-    assert splits.test.y is not None
-    validation = head.measure(splits.validation.x[:], splits.validation.y)
-    return validation, head.measure(splits.test.x[:], splits.test.y)
-
-
-def load_classifier(experiment: Experiment, run: Path) -> Classifier:
-    """Load the classifier of a finished run from its files.
+def load_classifier(experiment: Experiment, run: Path) -> Head:
+    """Load the head of a finished run from its files.
 
     Raises:
         StorageError: If its weights are missing or damaged.
     """
-    path = run / "stages" / "classifier" / "model.safetensors"
     classifier = experiment.build_classifier(experiment.build_stack().encoder)
+    path = run / "stages" / classifier.stage / "model.safetensors"
     if not path.is_file():
-        raise StorageError(f"{path} is missing: the run has no classifier, or did not finish. Run fit again.")
+        raise StorageError(f"{path} is missing: the run has no {classifier.stage}, or did not finish. Run fit again.")
     read_weights(path, classifier)
     return classifier.eval()
-
-
-def classifier_summary(found: ClassifierResult) -> str:
-    """A one-line summary of the classifier, for the end of its stage."""
-    return (
-        f"classifier  {found.epochs} epochs in {format_duration(found.seconds)}, epoch {found.kept_epoch} of 0 to "
-        f"{found.epochs - 1} kept  "
-        f"validation error {found.validation.error:.2%}  test error {found.test.error:.2%}"
-    )
 
 
 def versions() -> dict[str, str]:
@@ -420,7 +415,9 @@ def _save(
 
 
 def _metrics(results: RunResult) -> dict[str, Any]:
-    """The metrics saved with an encoder: errors of the classifier that fine-tuned it, else those of its stages."""
+    """The metrics saved with an encoder: those of the head that fine-tuned it, else those of its stages."""
+    if (own := results.regressor) is not None:
+        return {"validation R2": own.validation.r2, "test R2": own.test.r2, "test RMSE": own.test.rmse}
     if (found := results.classifier) is not None:
         return {"validation error": found.validation.error, "test error": found.test.error}
     return {

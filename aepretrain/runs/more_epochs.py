@@ -9,8 +9,6 @@ from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import Experiment
 from aepretrain.training.recovery.run_state import RunState
 
-STAGE = "classifier"
-
 
 def add_epochs(experiment: Experiment, out: Path, more: int) -> Experiment:
     """Open fine-tuning of a finished run again, for more epochs.
@@ -42,19 +40,22 @@ def add_epochs(experiment: Experiment, out: Path, more: int) -> Experiment:
         >>> add_epochs(experiment, out, 3).finetune.epochs
         5
     """
-    check_extendable(out, experiment.finetune.epochs, more)
+    stage = check_extendable(out, experiment.finetune.epochs, more)
     longer = replace(experiment, finetune=replace(experiment.finetune, epochs=experiment.finetune.epochs + more))
-    reopen(out)
+    reopen(out, stage)
     return longer
 
 
-def check_extendable(out: Path, epochs: int, more: int) -> None:
+def check_extendable(out: Path, epochs: int, more: int) -> str:
     """Check that more epochs change a run, and that it is finished.
 
     Args:
         out: The run directory.
         epochs: Epochs of fine-tuning in its config.
         more: Number of epochs to add.
+
+    Returns:
+        The name of the stage of fine-tuning, ``classifier`` or ``regressor``.
 
     Raises:
         ConfigError: As :func:`add_epochs`.
@@ -66,8 +67,8 @@ def check_extendable(out: Path, epochs: int, more: int) -> None:
             f"--more-epochs adds epochs to a run that is finished, but {out} is {status}. Leave it out to go on with "
             "that run, then add epochs."
         )
-    found = RunResult.read(out / "results.json").classifier
-    if found is None:
+    results = RunResult.read(out / "results.json")
+    if (found := results.head) is None:
         raise ConfigError(
             f"--more-epochs adds epochs of fine-tuning, but {out} did not fine-tune. To pretrain longer, begin a new "
             f"run with its layers by --warm_start {out}."
@@ -77,11 +78,12 @@ def check_extendable(out: Path, epochs: int, more: int) -> None:
             f"--more-epochs would change nothing: patience ended fine-tuning of {out} after {found.epochs} of {epochs} "
             "epochs. Start a new run with a larger finetune.patience."
         )
+    return "regressor" if results.regressor else "classifier"
 
 
-def reopen(out: Path) -> None:
+def reopen(out: Path, stage: str) -> None:
     """Record that fine-tuning of a finished run goes on. From here on, ``fit --resume`` resumes the run."""
     if is_first_process():
         state = RunState(out)
-        state.reopen(STAGE)
+        state.reopen(stage)
         state.set_status("stopped")

@@ -17,13 +17,15 @@ from aepretrain.errors import ConfigError
 from aepretrain.export.autoencoder import StackedAutoencoder
 from aepretrain.export.module import Encoder
 from aepretrain.export.outliers import CONTAMINATION, ValidationErrors
-from aepretrain.heads import Classifier
+from aepretrain.heads import Head, Regressor
 from aepretrain.pretraining.encoding import ENCODING_BATCH, ENCODING_BYTES, MIN_BATCH
 from aepretrain.pretraining.stack import GreedyStack
 
-OutputName = Literal["codes", "error", "error_per_feature", "outlier", "reconstruction", "prediction", "probability"]
+OutputName = Literal[
+    "codes", "error", "error_per_feature", "outlier", "reconstruction", "prediction", "probability", "value"
+]
 """A value of each row."""
-BY_CLASSIFIER = ("prediction", "probability")
+BY_CLASSIFIER = ("prediction", "probability", "value")
 BY_DECODER = ("error", "error_per_feature", "outlier", "reconstruction")
 
 
@@ -36,11 +38,11 @@ class RowOutputs:
             through all layers up to it, in nats per row under the likelihood of the first layer, and
             ``error_per_feature`` its parts; ``outlier`` says whether it exceeds the threshold; ``reconstruction`` is
             the expected input in raw units; ``prediction`` is the name of the class, ``probability`` that of each
-            class.
+            class; ``value`` is the predicted real target.
         transform: The transform of raw values, as the run fitted it.
         layers: The encoders, from the input up.
         autoencoder: The same layers with their decoders; needed for errors and reconstructions.
-        classifier: Needed for predictions.
+        classifier: The head, needed for predictions and values.
         class_names: Names of the classes, by label; ``None``: predictions are labels.
         contamination: Share of rows like the validation rows that may be called outliers.
         device: Device that computes.
@@ -59,7 +61,7 @@ class RowOutputs:
     transform: Transform
     layers: nn.Module
     autoencoder: StackedAutoencoder | None = None
-    classifier: Classifier | None = None
+    classifier: Head | None = None
     class_names: Sequence[str] | None = None
     contamination: float = CONTAMINATION
     device: str = "cpu"
@@ -69,7 +71,10 @@ class RowOutputs:
             if name not in get_args(OutputName):
                 raise ConfigError(f"{name!r} is no value of a row. Choose from {', '.join(get_args(OutputName))}.")
             if name in BY_CLASSIFIER and self.classifier is None:
-                raise ConfigError(f"{name} needs a classifier, but the run trained none. Leave it out.")
+                raise ConfigError(f"{name} needs a classifier or regressor, but the run trained none. Leave it out.")
+            if name in BY_CLASSIFIER and (name == "value") != isinstance(self.classifier, Regressor):
+                has, other = ("classes", "prediction") if name == "value" else ("a real target", "value")
+                raise ConfigError(f"{name} is not known of {has}, on which the run was trained. Name {other} instead.")
             if name in BY_DECODER and self.autoencoder is None:
                 raise ConfigError(f"{name} needs decoders, but this run has none. Leave it out.")
         if "outlier" in self.names and self.autoencoder is not None:
@@ -110,6 +115,8 @@ class RowOutputs:
 
     def _classified(self, x: Tensor) -> dict[str, NDArray[Any]]:
         assert self.classifier is not None
+        if "value" in self.names:
+            return {"value": self.classifier(x).squeeze(1).cpu().numpy()}
         probability = self.classifier(x).float().softmax(dim=1).cpu().numpy()
         label = probability.argmax(axis=1)
         return {

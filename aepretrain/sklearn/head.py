@@ -72,8 +72,8 @@ class PretrainedEstimator(BaseEstimator, ABC):
 
     def fine_tune(
         self, X: Any, y: Tensor, labelled: NDArray[np.bool_], labels: NDArray[np.int64] | None = None
-    ) -> None:
-        """Fit the encoder to all rows, and train the head on those with a target.
+    ) -> Head:
+        """Fit the encoder to all rows, and train the head on those with a target; returns the trained head.
 
         Args:
             X: The rows.
@@ -104,6 +104,7 @@ class PretrainedEstimator(BaseEstimator, ABC):
         self.network_ = Encoder(
             known.transform, nn.Sequential(*head.layers, output), known.in_shape, (head.head.out_features,)
         ).requires_grad_(False)
+        return head
 
     def outputs(self, X: Any) -> Tensor:
         """Outputs of the head for rows ``(N, D)``, shape ``(N, outputs)``, in float64 from the trained weights."""

@@ -14,6 +14,8 @@ from aepretrain.storage.files import write_atomically
 from aepretrain.storage.guard import open_regular
 from aepretrain.storage.json_files import reason_of
 
+Array = NDArray[Any]
+"""Values of any type in an array."""
 LARGEST = 8 << 30
 """Maximum size in bytes of all arrays of a file."""
 

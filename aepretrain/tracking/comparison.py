@@ -4,12 +4,11 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aepretrain.console import print_line
-from aepretrain.results.cell import CellResult
+from aepretrain.results.cell import CellResult, columns_of
 from aepretrain.results.comparison import ComparisonResult
 from aepretrain.results.records import to_plain
 from aepretrain.tracking.options import Tracking
@@ -75,7 +74,8 @@ def log_comparison(
     """
     with open_run(tracking, folder, job_type="summary", group=folder.absolute().name, tags=["summary"]) as run:
         # A table column has one type, but a label budget is a number or "all".
-        run.log_table("results", [{**to_plain(replace(row, data=None)), "labels": str(row.labels)} for row in rows])
+        values = [{**to_plain(row), "labels": str(row.labels)} for row in rows]
+        run.log_table("results", [{name: row[name] for name in columns_of(rows)} for row in values])
         run.log_figures(scalar_metrics(summary))
         if draw is not None:
             draw()

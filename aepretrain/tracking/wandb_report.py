@@ -8,17 +8,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-CURVES = ("train/loss", "val/loss", "val/error")
-ERRORS = ("validation/error", "test/error")
+LOSSES = ("train/loss", "val/loss")
 
 
-def build_report(run: Any, stages: Sequence[str], pictures: Sequence[str]) -> Any:
+def build_report(run: Any, stages: Sequence[str], pictures: Sequence[str], score: str = "error") -> Any:
     """Build the report on the group of a run, or on the run alone if it has no group, without saving it.
 
     Args:
         run: A run in Weights & Biases, with ``entity``, ``project``, ``group``, ``name`` and ``id``.
         stages: Key prefixes of the curves.
         pictures: The keys of the pictures.
+        score: What the head measures: ``error``, or ``r2`` of a real target.
     """
     with warnings.catch_warnings():
         # Its classes use a deprecated pydantic syntax.
@@ -29,9 +29,10 @@ def build_report(run: Any, stages: Sequence[str], pictures: Sequence[str]) -> An
     panels: list[Any] = [
         wr.LinePlot(title=f"{stage}/{name}", x=f"{stage}/step", y=[f"{stage}/{name}"], groupby=arm)
         for stage in stages
-        for name in CURVES
+        for name in (*LOSSES, f"val/{score}")
     ]
-    panels.append(wr.BarPlot(title="errors", metrics=[wr.SummaryMetric(name) for name in ERRORS], groupby=arm))
+    metrics: list[Any] = [wr.SummaryMetric(f"{split}/{score}") for split in ("validation", "test")]
+    panels.append(wr.BarPlot(title=f"{score} by split", metrics=metrics, groupby=arm))
     if run.group:
         panels.append(wr.WeavePanelSummaryTable(table_name="results"))
     if pictures:

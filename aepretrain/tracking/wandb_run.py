@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from aepretrain.console import print_line
 from aepretrain.errors import one_line
+from aepretrain.results.head import HEADS
 from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.storage.guard import inside, is_link, open_regular, read_text
 from aepretrain.storage.json_files import read_json
@@ -29,13 +30,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def key_prefix(stage: str) -> str:
-    """The key prefix of a stage. The classifier's is the same for all arms, so that their curves overlay.
+    """The key prefix of a stage. The head's is the same for all arms, so that their curves overlay.
 
     Example:
         >>> key_prefix("00-denoising"), key_prefix("classifier")
         ('00-denoising', 'finetune')
     """
-    return "finetune" if stage == "classifier" else stage
+    return "finetune" if stage in HEADS else stage
 
 
 def artifact_name(group: str | None, name: str) -> str:
@@ -88,6 +89,7 @@ class WandbRun:
         self.sync_folder: Path | None = None
         self.stages: list[str] = []
         self.pictures: list[str] = []
+        self.score = "error"
         about: dict[str, Any] = {
             "name": redact_text(name),
             "job_type": job_type,
@@ -173,6 +175,8 @@ class WandbRun:
 
     def summarize(self, figures: Mapping[str, Any]) -> None:
         """Set values in the run's summary."""
+        if "test/r2" in figures or figures.get("metric") == "r2":
+            self.score = "r2"
         self.attempt(lambda run: run.summary.update(dict(figures)))
 
     def log_pictures(self, pictures: Mapping[str, Path]) -> None:
@@ -221,7 +225,7 @@ class WandbRun:
 
         def act(run: Any) -> None:
             try:
-                report = build_report(run, self.stages or ["finetune"], self.pictures)
+                report = build_report(run, self.stages or ["finetune"], self.pictures, self.score)
                 report.save()
             except Exception as error:  # the account may not allow reports; the run goes on
                 print_line(f"warning: W&B made no report ({_brief(error)})")

@@ -138,7 +138,7 @@ class OptimizerStep:
         self.options = options
         self.skips = skips
 
-    def __call__(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float = 1.0) -> Tensor:
+    def __call__(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
         """The loss of a batch before the update that it leads to, shape ``()``; of an ensemble ``(S,)``.
 
         Args:
@@ -170,7 +170,7 @@ class OptimizerStep:
         self.unscale_and_clip()
         return loss
 
-    def backward(self, batch: Sequence[Tensor], weight: float = 1.0) -> Tensor:
+    def backward(self, batch: Sequence[Tensor], weight: float) -> Tensor:
         """The gradients of the loss of a batch, in so many parts as ``accumulate`` says."""
         if self.options.accumulate == 1:
             return self._backward(batch, 1.0, weight)

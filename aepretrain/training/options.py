@@ -205,16 +205,16 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How long the classifier trains, and which epoch is kept: the best on validation data, by ``monitor``.
+    """How long the head trains, and which epoch is kept: the best on validation data, by ``monitor``.
 
     Args:
-        epochs: Passes over the labelled examples; 0 skips the classifier.
+        epochs: Passes over the labelled examples; 0 skips the head.
         batch_size: Examples per optimizer step, over all processes.
         patience: Stop after this many validations without a better one. ``None``: train all epochs.
         validate_every: Epochs from one validation to the next; only validated epochs can be kept.
         monitor: The figure that chooses the epoch: ``accuracy``, ``balanced_accuracy`` (mean recall of the classes),
-            ``average_precision`` or ``loss``; of equal ones the epoch with the smaller loss is kept. ``None``: the
-            accuracy.
+            ``average_precision`` or ``loss``; with a real target ``loss``, ``r2``, ``rmse`` or ``mae``. Of equal ones
+            the epoch with the smaller loss is kept. ``None``: the accuracy, or with a real target the loss.
 
     Raises:
         ConfigError: If a number is out of range.

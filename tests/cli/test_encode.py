@@ -172,7 +172,11 @@ def test_codes_of_a_lower_layer_and_of_the_fine_tuned_encoder(digits_run, tmp_pa
     [
         (["--out", "codes.txt"], 2, "--out must end in .npy, .npz, .parquet or .csv, but is"),
         (["--out", "codes.npy", "--add", "error"], 2, "a .npy file holds the codes alone, not error as well"),
-        (["--out", "codes.npz", "--add", "nats"], 2, "--add takes error, prediction, probability, reconstruction, but"),
+        (
+            ["--out", "codes.npz", "--add", "nats"],
+            2,
+            "--add takes error, prediction, probability, value, reconstruction, but",
+        ),
         (["--out", "codes.npz", "--layer", "7"], 2, "--layer must be 0 to 1, but is 7"),
         (["--out", "codes.npz", "--add", "error", "--encoder", "fine-tuned"], 2, "need the decoders"),
         (["--out", "codes.npz", "--data", "nothing.npy"], 3, "which does not exist. Check the path."),

@@ -83,6 +83,16 @@ def test_a_table_without_a_target_says_which_it_could_be():
     assert experiment.data.num_classes is None
 
 
+def test_a_real_target_gets_a_config_whose_head_is_a_regressor():
+    assert init("--data", str(ROOT / "configs" / "diabetes.csv"), "--target", "progression") == 0
+    settings, stack, experiment = accepted()
+    assert type(experiment.build_classifier(stack.encoder)).__name__ == "Regressor"
+    assert settings["compare"]["labels"] == [50, None]
+    text = Path("x.yaml").read_text()
+    assert "training examples of 10 features, a real target.\n" in text
+    assert "# 50 and 200 where there are twice as many" in text
+
+
 @pytest.mark.parametrize(("low", "high", "likelihood"), [(0, 1, "Bernoulli"), (-5, 90, "Gaussian")])
 def test_an_array_is_scaled_unless_its_values_are_shares(low, high, likelihood):
     np.save("x.npy", np.random.default_rng(0).uniform(low, high, (90, 5)).astype(np.float32))
@@ -116,7 +126,6 @@ WRONG = {
     "--data nope.csv": "--data names nope.csv, which is no file, no folder and none of Digits, MNIST",
     "--data Digits --target y": "--target y is for tables and .npy files, but Digits has labels of its own. Leave it",
     "--data birds.csv --target age": "birds.csv has no column 'age'. It has species, island,",
-    "--data birds.csv --target bill_length_mm": "looks like a measurement. Group the values into classes",
     "--data notes.pdf": "notes.pdf is nothing that a source reads.",
     "--data sheet.xlsx": "No source reads .xlsx files. Save it as .csv or .parquet",
     "--data empty": "empty is nothing that a source reads. Name a folder that holds tables or pictures",

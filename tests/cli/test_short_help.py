@@ -103,7 +103,7 @@ def test_the_help_of_fit_is_two_screens_of_80_columns_with_the_common_settings_f
     assert "--compare." not in text
     assert "--control." not in text
     assert "\n  --finetune.epochs N         passes over the labelled examples; 0 skips the\n" in text
-    assert " classifier [20]\n" in text
+    assert " head [20]\n" in text
 
 
 def seconds_of_children():

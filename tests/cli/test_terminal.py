@@ -10,11 +10,12 @@ from rich.cells import cell_len
 
 from aepretrain import ComparisonResult, RunResult
 from aepretrain.cli.tables import print_table
-from aepretrain.cli.terminal import print_classifier, print_comparison, print_results
+from aepretrain.cli.terminal import print_comparison, print_measurements, print_results
 from aepretrain.console import console
 from aepretrain.results.classifier import Measurement, PerClass
 from aepretrain.results.comparison import ArmResult, BudgetResult
 from aepretrain.results.figures import interval, mean_and_spread
+from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.results.run import PatternCode
 from aepretrain.results.statistics import PairedDifference
 
@@ -95,7 +96,7 @@ def test_every_figure_of_a_run_is_whole(width, at):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_names_of_classes_of_any_length_leave_the_recall_whole(width, at):
     names = ["[red]cat[/red]", "x" * 5000, "two\nlines\t\x1b[31m", "猫" * 30, "7", "", "-12345678901234567890123"]
-    text = at(width, print_classifier, measurement(7), measurement(7, 50), names)
+    text = at(width, print_measurements, measurement(7), measurement(7, 50), names)
     assert text.count("97.50%") == 7 + 1
     assert text.count("98.00%") == 7 + 1
     assert "[red]cat" in text.replace("\n", "")
@@ -105,14 +106,23 @@ def test_names_of_classes_of_any_length_leave_the_recall_whole(width, at):
 
 
 def test_recall_of_more_than_20_classes_is_not_printed(at):
-    assert "recall of each class" in at(80, print_classifier, measurement(20), measurement(20))
-    assert "recall" not in at(80, print_classifier, measurement(21), measurement(21))
+    assert "recall of each class" in at(80, print_measurements, measurement(20), measurement(20))
+    assert "recall" not in at(80, print_measurements, measurement(21), measurement(21))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_figure_of_a_regression_is_whole(width, at):
+    found = RegressionMeasurement(-12.3456, 123456.789, 98765.4321, 2.5, 88, 0.1107)
+    text = at(width, print_measurements, found, replace(found, r2=0.4321, sampling_error=float("nan")))
+    for figure in ("-12.3456", "0.4321", "1.2346e+05", "98765", "2.5000", "0.1107", "88"):
+        assert re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.])", text), figure
+    assert "…" not in text
 
 
 def test_a_class_without_examples_has_no_recall(at):
     found = measurement(2)
     empty = replace(found, confusion_matrix=[[0, 0], *found.confusion_matrix[1:]])
-    text = at(80, print_classifier, empty, empty, ["cat", "dog"])
+    text = at(80, print_measurements, empty, empty, ["cat", "dog"])
     (line,) = [line for line in text.splitlines() if "cat" in line]
     assert line.split() == ["0", "cat", "0", "-", "0", "-"]
 

@@ -1,10 +1,17 @@
 """Run directories of cells: new, resumed or begun again, alone or together with those of other seeds."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
+from aepretrain import StorageError
+from aepretrain.compare import cell_directories
 from aepretrain.compare.cell_directories import SeedGroup, move_into, resume_or_create, seeds_together
 from aepretrain.results.records import read_record
 from aepretrain.training.recovery.run_state import METRICS, STATE
+from tests.support.comparisons import small_bench
 
 
 @pytest.fixture
@@ -80,3 +87,44 @@ def test_the_trial_that_won_becomes_the_run_of_its_cell(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == "1"
     assert (tmp_path / "stages").is_dir()
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["0"]
+
+
+def full(*given, **options):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def resumed(folder):
+    begun(folder)
+    resume_or_create(folder)
+
+
+def moved(folder):
+    (folder / "0" / "stages").mkdir(parents=True)
+    move_into(folder / "0", folder)
+
+
+def closed(folder):
+    with seeds_together(folder / "together.json", [], []):
+        pass
+
+
+def removed(folder):
+    bench = small_bench(folder)
+    bench.runs.mkdir()
+    (bench.runs / "together.json").write_text("{}")
+    bench.remove_groups()
+
+
+@pytest.mark.parametrize(
+    ("act", "place", "name"),
+    [
+        (resumed, cell_directories, "sweep"),
+        (moved, Path, "rename"),
+        (closed, Path, "unlink"),
+        (removed, Path, "unlink"),
+    ],
+)
+def test_a_full_disk_is_told_where_no_bytes_are_written(act, place, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(place, name, full)
+    with pytest.raises(StorageError, match=r"cannot be written: No space left on device: 0 bytes needed, [\d,]+ free"):
+        act(tmp_path)

@@ -7,8 +7,10 @@ import pytest
 from aepretrain.compare import Cell
 from aepretrain.compare.cell_directories import SeedGroup
 from aepretrain.results.records import write_record
+from aepretrain.tracking import comparison
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun
+from aepretrain.tracking.wandb_run import artifact_name
 from tests.support.comparisons import small_bench
 
 
@@ -51,6 +53,23 @@ def test_loggers_get_every_epoch_and_the_outcome_of_every_run(together, tmp_path
         results, encoder = told[cell.name]
         assert encoder is None
         assert results.classifier.test.accuracy == bench.finished(cell).test_accuracy
+
+
+def test_the_facts_of_a_cell_name_its_arm_seed_labels_and_encoder(tmp_path, monkeypatch):
+    told, open_run = {}, comparison.open_run
+
+    def watched(tracking, folder, *, facts, **options):
+        told[folder.name] = facts
+        return open_run(tracking, folder, facts=facts, **options)
+
+    monkeypatch.setattr(comparison, "open_run", watched)
+    bench = small_bench(tmp_path)
+    assert bench.tracking.loggers == ()
+    bench.run(Cell("pretrained", 1, 30))
+    bench.run(Cell("random", 0, None))
+    own = {"arm": "pretrained", "seed": 1, "labels": 30}
+    assert told.pop("pretrained-30-seed1") == {**own, "encoder": artifact_name(tmp_path.name, "pretraining-seed1")}
+    assert told == {"pretraining-seed1": {"seed": 1}, "random-all-seed0": {"arm": "random", "seed": 0, "labels": None}}
 
 
 @pytest.mark.parametrize("seeds", [[0, 1], [1, 2], None])

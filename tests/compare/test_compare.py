@@ -399,7 +399,7 @@ def test_a_further_seed_runs_only_what_is_new(undisturbed, tmp_path):
 def test_a_comparison_needs_a_classifier_and_one_device(tmp_path, capsys):
     config = write(tmp_path, data="OneHotPatterns")
     assert main(["compare", "--config", config, "--out", str(tmp_path / "a")]) == 2
-    assert "a comparison needs classes" in capsys.readouterr().err
+    assert "a comparison needs labels" in capsys.readouterr().err
     two = ("--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp")
     assert main(["compare", "--config", write(tmp_path), "--out", str(tmp_path / "b"), *two]) == 2
     assert "Set trainer.devices to 1" in capsys.readouterr().err

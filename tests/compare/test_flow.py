@@ -5,7 +5,6 @@ import json
 import re
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import ClassVar
 
 import pytest
 
@@ -130,6 +129,7 @@ def test_the_control_is_pretrained_and_told_by_its_name(tmp_path, capsys):
     comparison = Comparison(arms=["control-pretrained", "control-random"], seeds=1, labels=[30], baselines=[])
     compare(small_experiment(), comparison, tmp_path, control=small_experiment(wide_layer))
     assert "pretraining of the control seed 0 finished" in lines(capsys)
+    assert {path.name for path in tmp_path.iterdir()} == {"data.json", "results.csv", "runs", "summary.json"}
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
         "control-pretrained-30-seed0", "control-random-30-seed0", "pretraining-control-seed0"
     ]  # fmt: skip
@@ -139,19 +139,6 @@ def test_the_report_is_drawn_if_it_is_asked_for(tmp_path):
     comparison = Comparison(arms=["random"], seeds=1, labels=[30], baselines=[])
     compare(small_experiment(report=True), comparison, tmp_path)
     assert "random" in (tmp_path / "report.html").read_text()
-
-
-def test_seeds_at_once_are_told_by_their_numbers(tmp_path, capsys):
-    comparison = Comparison(arms=["pretrained", "control-pretrained"], seeds=2, labels=[30, None], baselines=[])
-    compare(small_experiment(), comparison, tmp_path, control=small_experiment(wide_layer), vectorize="on")
-    said = lines(capsys)
-    assert [line for line in said if line.startswith("pretraining")] == [
-        "pretraining seeds 0, 1 finished",
-        "pretraining of the control seeds 0, 1 finished",
-    ]
-    order = [(match["arm"], match["labels"], match["seed"]) for line in said if (match := ROW.fullmatch(line))]
-    groups = [(arm, labels) for arm in comparison.arms for labels in ("30", "all")]
-    assert order == [(arm, labels, seed) for arm, labels in groups for seed in ("0", "1")]
 
 
 def test_what_stands_against_seeds_at_once_is_told_once(tmp_path, capsys):
@@ -194,6 +181,11 @@ GRID = {"grid": {"finetune.epochs": [1, 2]}}
         ({**LONGER, "longer_by": "steps"}, Workers(), None),
         ({"longer_by": "seconds"}, Workers(), None),
         (
+            {**LONGER, "arms": ["random", "random-longer"]},
+            Workers(),
+            r"compare\.longer_by seconds needs the time of each seed by itself\. Use steps, or --v",
+        ),
+        (
             GRID,
             Workers(),
             r"with compare\.grid every seed chooses its own settings\. Use compare\.splits fixed, or --v",
@@ -213,42 +205,6 @@ def test_seeds_are_trained_at_once_where_the_options_allow_it(options, workers, 
         return
     with pytest.raises(ConfigError, match=f"^--vectorize on: {message}"):
         module._may_vectorize(bench, cells, workers, "on")
-
-
-class Sharing(Workers):
-    """Workers that share the work in turn, and note the names of the jobs that they share."""
-
-    seen: ClassVar[list] = []
-    is_parallel = True
-
-    def run(self, work, jobs, name=str):
-        self.seen.append([name(job) for job in jobs])
-        yield from map(work, jobs)
-
-
-@pytest.mark.parametrize(
-    ("grid", "splits", "shared"),
-    [
-        (2, "fixed", [[0], [1, 2]]),
-        (2, "per-seed", [[0, 1, 2]]),
-        (1, "fixed", [[0, 1, 2]]),
-        (1, "per-seed", [[0, 1, 2]]),
-    ],
-)
-def test_workers_wait_for_a_seed_that_chooses_for_the_others(grid, splits, shared, tmp_path, monkeypatch):
-    monkeypatch.setattr(Sharing, "seen", [])
-    options = {**(GRID if grid == 2 else {}), "splits": splits, "labels": [30]}
-    comparison = Comparison(arms=["random"], seeds=3, baselines=[], **options)
-    compare(small_experiment(), comparison, tmp_path, trials=trials(None, grid), workers=Sharing(2))
-    assert [names for names in Sharing.seen if names] == [[f"random-30-seed{k}" for k in seeds] for seeds in shared]
-
-
-def test_workers_name_what_they_pretrain(tmp_path, monkeypatch):
-    monkeypatch.setattr(Sharing, "seen", [])
-    compare(small_experiment(), TWO_ARMS, tmp_path, workers=Sharing(2))
-    pretraining, cells = [names for names in Sharing.seen if names]
-    assert pretraining == ["pretraining-seed0", "pretraining-seed1"]
-    assert cells == [f"{arm}-30-seed{seed}" for seed in (0, 1) for arm in ("pretrained", "random")]
 
 
 @pytest.mark.parametrize(

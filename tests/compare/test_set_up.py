@@ -1,6 +1,7 @@
 """What cannot be compared is refused before the first stage, and nothing is written."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -23,8 +24,10 @@ class Poor(Arrays):
     """Too few labels in the division of one seed."""
 
     poor = 1
+    drawn: ClassVar[list] = []
 
     def splits(self, seed=0):
+        self.drawn.append((self.split_seed, seed))
         if self.split_seed == self.poor:
             raise DataError("data.labels 30 are too many. Lower data.labels.")
         return super().splits(seed)
@@ -48,19 +51,35 @@ def test_the_budget_of_every_seed_is_drawn_before_the_first_stage(splits, tmp_pa
         module._check_budgets(data, replace(comparison, splits="fixed"))
 
 
+@pytest.mark.parametrize(("splits", "drawn"), [("per-seed", [(0, 0), (1, 1), (2, 2)]), ("fixed", [(0, 0)])])
+def test_every_division_that_is_used_is_drawn_once_per_budget(splits, drawn, monkeypatch):
+    monkeypatch.setattr(Poor, "drawn", [])
+    monkeypatch.setattr(Poor, "poor", None)
+    module._check_budgets(Poor(X[:60], Y[:60]), replace(TWO_ARMS, splits=splits, seeds=3, labels=[30, None]))
+    assert Poor.drawn == [each for each in drawn for _ in range(2)]
+
+
+def test_the_budgets_are_those_of_the_data_of_the_trials(tmp_path):
+    trial = Trial(small_experiment(data=Poor(X[:60], Y[:60], split_seed=1)))
+    message = r"^compare\.labels 30, seed 1: compare\.labels 30 are too many\. Lower compare\.labels\.$"
+    with pytest.raises(DataError, match=message):
+        module.check_comparison(small_experiment(), TWO_ARMS, None, [trial])
+    module.check_comparison(trial.experiment, TWO_ARMS, None, [Trial(small_experiment())])
+
+
 CONTROL = ["control-random"]
 
 
 @pytest.mark.parametrize(
     ("changes", "options", "more", "message"),
     [
-        ({"data": Arrays(X[:60])}, {}, {}, "a comparison needs classes"),
-        ({"finetune": FineTuning(0)}, {}, {}, "a comparison needs classes"),
+        ({"data": Arrays(X[:60])}, {}, {}, "a comparison needs labels"),
+        ({"finetune": FineTuning(0)}, {}, {}, "a comparison needs labels"),
         ({"trainer": TrainerOptions(devices=2)}, {}, {}, "Set trainer.devices to 1"),
         ({"trainer": TrainerOptions(num_nodes=2)}, {}, {}, "Set trainer.devices to 1"),
         ({}, {"arms": CONTROL}, {}, "compare.arms name a control, but there is none"),
         ({}, {}, {"control": small_experiment(wide_layer)}, "there is a control, but no arm uses it"),
-        ({}, {"arms": CONTROL}, {"control": small_experiment(finetune=FineTuning(0))}, "a comparison needs classes"),
+        ({}, {"arms": CONTROL}, {"control": small_experiment(finetune=FineTuning(0))}, "a comparison needs labels"),
         (
             {}, {"arms": CONTROL}, {"control": small_experiment(trainer=TrainerOptions(devices=2))},
             "Set trainer.devices to 1",

@@ -160,9 +160,12 @@ def test_the_defaults_are_those_of_the_documentation():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"margin": -0.1}, "compare.margin must be points of accuracy from 0 to 100, but got -0.1"),
+        ({"margin": -0.1}, "compare.margin must be points of accuracy or R² from 0 to 100, but got -0.1"),
         ({"margin": 100}, "compare.margin .* but got 100"),
-        ({"baselines": ["forest"]}, "compare.baselines are logistic, knn, svm, boosting, but got 'forest'"),
+        (
+            {"baselines": ["forest"]},
+            "baselines are logistic, knn, svm, boosting, ridge, mean, but got 'forest'",
+        ),
         ({"seeds": 0}, "compare.seeds must be >= 1, but got 0"),
         ({"labels": []}, r"compare.labels is empty. Name one at least\."),
         ({"labels": [50, None, 50]}, r"compare.labels names 50 twice. Leave one out\."),
@@ -186,6 +189,22 @@ def test_options_that_cannot_be_are_refused(arguments, message):
 def test_the_ends_of_the_ranges_are_taken():
     assert Comparison(margin=0).margin == 0
     assert Comparison(margin=99.9, seeds=1).most_seeds == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "default"),
+    [
+        ({}, True),
+        ({"margin": 2.0, "splits": "fixed"}, True),
+        ({"seeds": 4}, False),
+        ({"labels": [50]}, False),
+        ({"arms": ["random"]}, False),
+        ({"baselines": ["knn"]}, False),
+        ({"grid": {"finetune.epochs": [1, 2]}}, False),
+    ],
+)
+def test_the_cells_of_a_config_without_a_comparison_are_the_default_ones(options, default):
+    assert Comparison(**options).has_default_cells is default
 
 
 @pytest.mark.parametrize("arm", ARMS)

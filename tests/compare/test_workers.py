@@ -55,7 +55,7 @@ def test_one_process_stops_between_two_jobs(monkeypatch):
 
     answers = Workers().run(work, [1, 2, 3])
     assert [next(answers), next(answers)] == [10, 20]
-    with pytest.raises(StoppedError, match="stopped by SIGTERM between two cells"):
+    with pytest.raises(StoppedError, match=r"^stopped by SIGTERM between two cells\.$"):
         next(answers)
     assert done == [1, 2]
 
@@ -94,7 +94,7 @@ def test_after_a_signal_workers_that_fail_were_ended_and_the_idle_ones_are_kille
     assert sent == []
     monkeypatch.setattr(signals, "_received", signal.SIGINT)
     monkeypatch.setattr(Broken, "said", (None,))
-    with pytest.raises(StoppedError, match="stopped by Ctrl-C with its workers"):
+    with pytest.raises(StoppedError, match=r"^stopped by Ctrl-C with its workers\.$"):
         list(Broken(2).run(abs, []))
     assert sent == [signal.SIGKILL]
 
@@ -105,7 +105,11 @@ INTACT = "Finished cells and checkpoints are intact."
 
 @pytest.mark.parametrize(
     ("count", "names", "what", "fewer"),
-    [(4, ["a", "b"], "while a, b ran", "--workers 2"), (1, [], "between two jobs", None)],
+    [
+        (4, ["a", "b"], "while a, b ran", "--workers 2"),
+        (2, ["a"], "while a ran", "--workers 1"),
+        (1, [], "between two jobs", None),
+    ],
 )
 def test_a_worker_that_the_system_ended_is_told_with_its_jobs_and_what_needs_less(count, names, what, fewer):
     error = Workers(count)._explain("terminated by SIGKILL(-9)", names)
@@ -120,7 +124,7 @@ def test_a_worker_that_crashed_is_told_with_its_job():
     assert str(error) == f"a worker crashed while a ran. {INTACT} The same command goes on."
 
 
-@pytest.mark.parametrize(("cores", "count", "threads"), [(8, 2, 4), (8, 16, 1), (None, 2, 1)])
+@pytest.mark.parametrize(("cores", "count", "threads"), [(8, 2, 4), (8, 3, 2), (8, 16, 1), (None, 1, 1)])
 def test_the_cores_of_a_machine_are_divided_among_its_workers(cores, count, threads, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     with Workers(count)._backend():
@@ -172,14 +176,25 @@ def test_a_job_that_fails_is_not_named_any_more_and_a_full_disk_stops_no_job(tmp
 @pytest.mark.parametrize(("signum", "timers"), [(signal.SIGTERM, 1), (signal.SIGKILL, 0)])
 def test_workers_get_the_signal_and_are_killed_if_they_go_on(signum, timers, monkeypatch):
     began = []
-    timer = lambda seconds, act, given: SimpleNamespace(start=lambda: began.append((seconds, act, given)))  # noqa: E731
+
+    class Timer:
+        """A timer that never ends."""
+
+        daemon = False
+
+        def __init__(self, *given):
+            self.given = given
+
+        def start(self):
+            began.append((*self.given, self.daemon))
+
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         ended = SimpleNamespace(pid=2**22 + 1)  # greater than any process id
         monkeypatch.setattr(multiprocessing, "active_children", lambda: [ended, process])
-        monkeypatch.setattr(threading, "Timer", timer)
+        monkeypatch.setattr(threading, "Timer", Timer)
         signal_workers(signum)
         assert process.wait(20) == -signum
-    assert began == [(10.0, signal_workers, [signal.SIGKILL])] * timers
+    assert began == [(10.0, signal_workers, [signal.SIGKILL], True)] * timers
 
 
 def test_workers_start_without_the_terminal_s_signal(monkeypatch):
@@ -191,6 +206,7 @@ def test_workers_start_without_the_terminal_s_signal(monkeypatch):
             assert blocked() == before | {signal.SIGINT}
             raise ZeroDivisionError
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     before = blocked()
     with pytest.raises(ZeroDivisionError):
         fail()
@@ -219,7 +235,7 @@ def test_a_cluster_that_is_not_there_is_found_out_by_its_address(address):
         ("MainProcess", 7, "auto", True, 1),
         ("LokyProcess-3", 7, "cpu", True, 1),
         ("LokyProcess-3", 7, "auto", False, 1),
-        ("LokyProcess-3", 7, "auto", True, "1,"),
+        ("LokyProcess-3", 8, "auto", True, "1,"),
         ("LokyProcess-12", 7, "gpu", True, "0,"),
         ("Dask Worker process (from Nanny)", 7, "auto", True, "1,"),
     ],

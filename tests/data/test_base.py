@@ -5,11 +5,12 @@ import pickle
 import pytest
 import torch
 
-from aepretrain import Arrays, ConfigError, DataError, Digits
-from aepretrain.data import balanced_subset
+from aepretrain import Arrays, ConfigError, DataError, Digits, Standardize
+from aepretrain.data import balanced_subset, base
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.file_rows import WINDOW
 from aepretrain.data.read_ahead import WINDOWS
+from aepretrain.parts.noise import derive_seed
 
 
 def table(count=100, **settings):
@@ -54,7 +55,8 @@ def test_a_class_gives_its_share_or_is_named(count, needed):
     y = torch.tensor([0] * 20 + [1] * needed)
     assert sorted(y[balanced_subset(y, count, 0)].bincount().tolist(), reverse=True) == [4, count - 4]
     y = torch.tensor([0] * 20 + [1] * (count // 2 - 1))
-    with pytest.raises(DataError, match=f"class dog has {count // 2 - 1} training examples, but a balanced choice of"):
+    least = f"class dog has {count // 2 - 1} training examples, but a balanced choice of {count} labels needs "
+    with pytest.raises(DataError, match=rf"{least}\d. Lower data\.labels to {2 * (count // 2 - 1)} or less\."):
         balanced_subset(y, count, 0, ["cat", "dog"])
     assert len(balanced_subset(torch.arange(3), 3, 0)) == 3
 
@@ -66,6 +68,34 @@ def test_the_choice_takes_other_examples_and_other_classes_first_for_other_seeds
     for seed in range(3):
         smaller, larger = balanced_subset(y, 7, seed), balanced_subset(y, 20, seed)
         assert smaller.tolist() == larger[:7].tolist()
+
+
+def test_labelled_examples_and_the_pool_are_chosen_by_keys_of_their_own():
+    whole = table().splits().train
+    for seed in (0, 3):
+        chosen = balanced_subset(whole.y, 20, derive_seed(seed, "labels"))
+        assert torch.equal(table(labels=20).splits(seed).train.x, whole.x[chosen])
+        order = torch.randperm(60, generator=torch.Generator().manual_seed(derive_seed(seed, "unlabelled")))
+        assert torch.equal(table(unlabelled=20).splits(seed).unlabelled, whole.x[order[:20]])
+    data = table(unlabelled=20)
+    assert torch.equal(data.splits().unlabelled, data.splits(0).unlabelled)
+    assert data.for_pretraining().seed == 0
+
+
+@pytest.mark.parametrize("unlabelled", [None, 20])
+def test_inputs_that_came_without_labels_are_for_pretraining_after_the_others(unlabelled):
+    more = torch.arange(1000.0, 1010).unsqueeze(1)
+    data = table(more_inputs=more, unlabelled=unlabelled)
+    pool = table(unlabelled=unlabelled).splits(2).unlabelled
+    assert torch.equal(data.splits(2).unlabelled[:], torch.cat([pool, more]))
+
+
+def test_a_budget_of_labels_needs_labels():
+    with pytest.raises(
+        ConfigError, match=r"^data\.labels 5 chooses labelled examples, but Arrays has no labels\. Name"
+    ):
+        Arrays(torch.rand(60, 2), labels=5).splits()
+    assert Arrays(torch.rand(60, 2)).splits().train.y is None
 
 
 def test_another_label_budget_shares_the_loaded_data():
@@ -113,6 +143,40 @@ def test_few_divisions_are_kept_and_of_large_data_one(monkeypatch):
     assert data._redivided == {10: last}
     source = data.source()
     assert data._nbytes() == sum(split.x.numel() * 4 for split in (source.train, source.validation, source.test))
+
+
+def test_as_many_divisions_are_kept_as_fit_exactly(monkeypatch):
+    data = table()
+    monkeypatch.setattr("aepretrain.data.base.DIVISIONS_BYTES", 8 * data._nbytes())
+    first = data.with_split(1)
+    data.with_split(2)
+    assert data.with_split(1) is first
+
+
+def test_another_division_has_a_transform_notes_and_warnings_of_its_own(monkeypatch):
+    inspected = []
+    monkeypatch.setattr(base, "inspect", lambda source, names: inspected.append(source) or [])
+    data = Arrays(torch.rand(60, 3), torch.arange(60) % 2, transform="standardize")
+    data.source()
+    other = data.with_split(1)
+    assert (other.split_seed, data.split_seed) == (1, 0)
+    assert type(other.transform) is type(data.transform)
+    assert other.source() is not data.source()
+    assert not torch.equal(other.transform.state_dict()["mean"], data.transform.state_dict()["mean"])
+    assert sum(note.startswith("divided ") for note in other.notes) == 1
+    other.add_warnings(["of this division"])
+    assert "of this division" not in data.warnings
+    assert len(inspected) == 1  # the rows are the same
+
+
+def test_what_a_source_says_of_itself_if_it_says_nothing():
+    data = table()
+    assert (data.raw_shape, data.feature_names, data.layer_defaults, data.settled()) == ((1,), None, {}, {})
+    data.columns = ["a"]
+    assert (data.feature_names, data.settled()) == (["a"], {"columns": ["a"]})
+    transform = Standardize()
+    data.use_transform(transform)
+    assert data.transform is transform
 
 
 @pytest.mark.parametrize("use", ["train", "val", "test", "predict"])
@@ -184,6 +248,7 @@ WRONG = Examples(torch.rand(4, 2), torch.arange(4))
         (Source(good(), WRONG, good()), "validation split"),
         (Source(good(), good(), WRONG), "test split"),
         (Source(good(), good(), good(), unlabelled=torch.rand(4, 3)), "unlabelled inputs"),
+        (Source(good()[:1], good(), good()), "training split: examples must be of at least 2 classes"),
     ],
 )
 def test_every_split_is_checked_and_named(source, message):

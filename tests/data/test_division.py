@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from aepretrain import Arrays, ConfigError, Digits
-from aepretrain.data.division import divide
+from aepretrain.data.division import Division, divide
 from aepretrain.data.examples import Examples, Source
 from aepretrain.data.inspection import missing_classes
-from aepretrain.data.random_division import divide_rows
+from aepretrain.data.random_division import divide_rows, draw
 
 
 @given(
@@ -132,3 +132,89 @@ def test_missing_classes_are_listed_up_to_ten():
     (sentence,) = eleven
     assert sentence.startswith("validation split: no example of 'c2', 'c3'")
     assert "other classes" not in sentence
+
+
+ROWS = np.arange(12)
+PARTS = (torch.arange(8), torch.tensor([8, 9]), torch.tensor([10, 11]))
+NUMBERS = "8 training, 2 validation, 2 test examples."
+OF_GROUPS = "8 training examples of 4 groups, 2 validation examples of 1 group, 2 test examples of 1 group."
+ALL_GIVEN, TEST_GIVEN = np.repeat([0, 1, 2], [8, 2, 2]), np.repeat([0, 2], [10, 2])
+
+
+@pytest.mark.parametrize(
+    ("how", "plain", "classes"),
+    [
+        ({}, f"at random: {NUMBERS}", f"at random, stratified by class: {NUMBERS}"),
+        ({"groups": ROWS // 2}, f"by groups: {OF_GROUPS}", f"by groups, with like shares of classes: {OF_GROUPS}"),
+        ({"times": ROWS}, f"by time, the earliest rows for training, the same for every seed: {NUMBERS}", None),
+        (
+            {"times": ROWS, "groups": ROWS // 2},
+            f"by time, the earliest groups for training, the same for every seed: {OF_GROUPS}",
+            None,
+        ),
+        ({"given": ALL_GIVEN, "giver": "a"}, f"as given by a, the same for every seed: {NUMBERS}", None),
+        (
+            {"given": TEST_GIVEN},
+            f"as given by data.splits, and validation at random: {NUMBERS}",
+            f"as given by data.splits, and validation at random, stratified by class: {NUMBERS}",
+        ),
+        (
+            {"given": TEST_GIVEN, "times": ROWS},
+            "as given by data.splits, and validation by time, the earliest rows for training, the same for every "
+            f"seed: {NUMBERS}",
+            None,
+        ),
+    ],
+)
+def test_the_note_of_a_division_says_how_rows_were_divided(how, plain, classes):
+    division = Division(**how)
+    assert division.words(PARTS, has_classes=False) == f"divided {plain}"
+    assert division.words(PARTS, has_classes=True) == f"divided {classes or plain}"
+
+
+@pytest.mark.parametrize(
+    ("how", "is_fixed", "is_random", "undivided"),
+    [
+        ({}, False, True, 12),
+        ({"groups": ROWS}, False, False, 12),
+        ({"times": ROWS}, True, False, 12),
+        ({"given": ALL_GIVEN}, True, False, 8),
+        ({"given": TEST_GIVEN}, False, True, 10),
+        ({"given": TEST_GIVEN, "groups": ROWS}, False, False, 10),
+    ],
+)
+def test_a_division_is_fixed_by_times_or_by_splits_and_random_without_groups(how, is_fixed, is_random, undivided):
+    division = Division(**how)
+    assert (division.is_fixed, division.is_random, division.undivided(12)) == (is_fixed, is_random, undivided)
+    assert division.subset(torch.arange(12)).words(PARTS, has_classes=False) == division.words(PARTS, has_classes=False)
+    assert {name: part is None for name, part in division.content().items()} == {
+        "groups": division.groups is None, "times": division.times is None, "given splits": division.given is None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("late", "count"), [(0, 0), (1, 0), (2, 1), (3, 1)])
+def test_training_rows_as_late_as_the_first_held_out_one_are_doubted(late, count):
+    division = Division(groups=np.repeat([0, 1, 2], 4), times=np.r_[[0, 0, 0, late], [2, 3, 3, 3], [4, 5, 5, 5]])
+    doubts = division._doubts([torch.arange(4), torch.arange(4, 8), torch.arange(8, 12)])
+    assert [doubt.split(", since")[0] for doubt in doubts] == [
+        "1 of 4 training examples are not before the first held-out example in time"
+    ] * count
+
+
+@pytest.mark.parametrize("size", [3, 0.5, 0.3])
+def test_rows_are_drawn_by_class_but_for_the_only_row_of_a_class(size):
+    labels = np.repeat([0, 1], [10, 2])
+    rest, drawn = draw(np.arange(12), size, labels, 3)
+    expected = train_test_split(np.arange(12), test_size=size, stratify=labels, random_state=3)
+    assert [rest.tolist(), drawn.tolist()] == [rows.tolist() for rows in expected]
+    labels = np.repeat([0, 1], [10, 1])
+    rest, drawn = draw(np.arange(11), size, labels, 3)
+    assert rest[-1] == 10
+    assert len(drawn) == {3: 3, 0.5: 6, 0.3: 4}[size]
+
+
+@pytest.mark.parametrize("count", [6, 30])
+def test_groups_and_times_give_as_many_rows_as_shares_of_the_undivided_ones_and_one_at_least(count):
+    for how in ({"groups": np.arange(count)}, {"order": "time"}):
+        source = divide(Examples(torch.rand(count, 2)), validation=0.3, test=0.05, **how)
+        assert (len(source.validation), len(source.test)) == (round(0.3 * count), max(1, round(0.05 * count)))

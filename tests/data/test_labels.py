@@ -99,15 +99,12 @@ def test_labels_from_0_without_gaps_stay_as_they_are(values):
 
 
 WRONG = {
-    "NaN": (np.where(K == 7, np.nan, K % 3), "must not be missing, but 1 of 60 are, the first in row 7 "),
     "infinity": (np.where(K == 7, np.inf, K % 3), "must be finite, but 1 of 60 are infinite, the first in row 7 "),
-    "None": ([0, 1, None] * 20, "must not be missing, but 20 of 60 are, the first in row 2 "),
-    "NA": (Series([0, 1, Missing()] * 20), "must not be missing, but 20 of 60 are, the first in row 2 "),
-    "NaT": (np.full(60, np.datetime64("NaT", "s")), "must not be missing, but 60 of 60 are"),
-    "text and NaN": (["a", "b", float("nan")] * 20, "must not be missing, but 20 of 60 are"),
-    "empty text": (np.array(["a", "b", " "] * 20), "must not be missing, but 20 of 60 are, the first in row 2 "),
-    "masked": (np.ma.array(K % 3, mask=K == 9), "must not be missing, but 1 of 60 are, the first in row 9 "),
-    "fractions": (K / 7, r"must be whole numbers.* 0\.14.* in row 1 .*looks like a measurement"),
+    "infinity among numbers": (np.where(K == 7, -np.inf, K / 7), "real targets must be finite, but 1 of 60 .* row 7 "),
+    "infinity after a hole": (np.where(K == 7, np.inf, np.where(K < 2, np.nan, K % 3)), "the first in row 7 "),
+    "NaT": (np.full(60, np.datetime64("NaT", "s")), "all labels are missing. Leave them out, or fill in some"),
+    "one number": (np.full(60, 0.5), "real targets must differ, but all are 0.5. Leave them out"),
+    "a clock": (1.7e9 + K / 60, "column of targets has values too close for float32"),
     "one class": (np.full(60, 3), "at least 2 classes, but all are 3. Leave them out"),
     "one word": (["a"] * 60, "at least 2 classes, but all are a. Leave them out"),
     "an id": (K, "look like an id or a measurement: 60 different values in 60 examples, such as 0, 1, 2"),
@@ -122,8 +119,44 @@ WRONG = {
     "complex": (K % 2 * 1j, "whole numbers or names, but are complex numbers"),
     "sparse": (scipy.sparse.csr_array(np.eye(60)), "must be dense, but are sparse"),
     "ragged": ([[1], [1, 2]] * 30, "must be one value per example"),
-    "marked": (np.where(K % 4 == 3, -100, K % 4), "-100 marks a missing label in PyTorch"),
 }
+
+
+def test_fractions_are_no_classes_even_if_classes_are_asked_for():
+    with pytest.raises(DataError, match=r"must be whole numbers.* 0\.14.* in row 1 .*Set data.target_type real"):
+        Arrays(X, K / 7, target_type="class")
+
+
+UNLABELLED = {
+    "NaN": (np.where(K % 5 == 3, np.nan, K % 3), K % 5 == 3),
+    "None": ([None if k % 5 == 3 else k % 3 for k in K.tolist()], K % 5 == 3),
+    "NA": (Series([Missing() if k % 5 == 3 else k % 3 for k in K.tolist()]), K % 5 == 3),
+    "text and NaN": ([float("nan") if k % 5 == 3 else "abc"[k % 3] for k in K], K % 5 == 3),
+    "empty text": (np.where(K % 5 == 3, " ", np.array(["a", "b", "c"])[K % 3]), K % 5 == 3),
+    "masked": (np.ma.array(K % 3, mask=K % 5 == 3), K % 5 == 3),
+    "-1": (np.where(K % 5 == 3, -1, K % 3), K % 5 == 3),
+    "-1 as a float": (torch.where(torch.arange(60) % 5 == 3, -1.0, torch.arange(60) % 3), K % 5 == 3),
+    "-1 in objects": (Series([-1 if k % 5 == 3 else k % 3 for k in K.tolist()]), K % 5 == 3),
+    "-100": (np.where(K % 5 == 3, -100, K % 3), K % 5 == 3),
+    "-1 and NaN": (np.where(K % 5 == 3, np.nan, np.where(K % 5 == 1, -1, K % 3)), np.isin(K % 5, (1, 3))),
+}
+"""By name: labels of three classes, and which rows have none."""
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_a_label_that_is_missing_marks_a_row_for_pretraining_alone(name, num_classes):
+    values, missing = UNLABELLED[name]
+    data = Arrays(X, values, num_classes=num_classes)
+    assert data.num_classes == 3
+    assert data.y.tolist() == (K % 3)[~missing].tolist()
+    splits = data.splits()
+    known = {tuple(row) for row in X[~missing].tolist()}
+    for part in (splits.train, splits.validation, splits.test):
+        assert {tuple(row) for row in part.x.tolist()} <= known
+    pool = {tuple(row) for row in splits.unlabelled.tolist()}
+    assert pool == {tuple(row) for row in X[missing].tolist()} | {tuple(row) for row in splits.train.x.tolist()}
+    assert f"{missing.sum()} rows without a label: they are for pretraining alone." in data.notes
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -147,7 +180,11 @@ def test_a_given_number_of_classes_means_that_labels_are_their_numbers():
 
 
 def test_marks_of_missing_labels_that_may_be_classes_are_warned_of():
-    assert "-1 is taken as a class of its own beside 0 to 1" in Arrays(X, K % 3 - 1).warnings[0]
+    assert (
+        "-1 marks 20 rows without a label. If it is a class, write the labels as text"
+        in Arrays(X, K % 3 - 1).warnings[0]
+    )
+    assert Arrays(X, (K % 3 - 1).astype(str)).class_names == ["-1", "0", "1"]
     assert "a class is called 'nan'" in Arrays(X, np.array(["nan", "b"])[K % 2]).warnings[0]
     assert Arrays(X, np.array([-1, 1])[K % 2]).warnings == []
 

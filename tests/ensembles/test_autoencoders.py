@@ -25,7 +25,7 @@ from aepretrain import (
     Pretraining,
     SwapNoise,
 )
-from aepretrain.compare import Comparison, Workers, compare, ensembles
+from aepretrain.compare import Comparison, Workers, compare
 from aepretrain.data.batches import Batches
 from aepretrain.ensembles.stages import pretrain_stacks
 from aepretrain.ensembles.train import SeedBatches, reason_impossible, reason_not_faster, train_ensemble
@@ -266,23 +266,6 @@ def test_a_comparison_finds_and_leaves_the_same_at_once_and_in_turn(tmp_path, ca
             assert {**row, "value": 0} == {**twin, "value": 0}
         states = [json.loads((folder / "state.json").read_text())["stages"] for folder in (one, other)]
         assert [stage["status"] for state in states for stage in state.values()] == ["finished"] * 2
-
-
-def test_seeds_that_gain_nothing_are_pretrained_by_themselves_and_saved_meanwhile(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ensembles, "pretrain_stacks", None)
-    wide = lambda shape: DenoisingAutoencoder(shape, Dense(1100))  # noqa: E731
-    short = {"pretrain": Pretraining(epochs=1), "finetune": FineTuning(1, 16)}
-    compare(replace(experiment(**short), layers=[wide]), replace(TWO, seeds=2), tmp_path, vectorize="auto")
-    said = capsys.readouterr().out
-    assert "one seed after another: matrices of 70400 weights keep a CPU busy by themselves" in said
-    assert "pretraining seed 1 finished" in said
-
-
-def test_a_comparison_goes_on_seed_by_seed_where_one_diverges(tmp_path, capsys):
-    layer = lambda shape: DenoisingAutoencoder(shape, Dense(16), optimizer=partial(SGD, lr=1e30))  # noqa: E731
-    with pytest.raises(DivergedError, match=r"00-denoising: the loss of epoch .* examples are listed"):
-        compare(replace(experiment(), layers=[layer]), TWO, tmp_path, vectorize="on")
-    assert "one seed after another, because with all at once one diverged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from aepretrain import (
     DenoisingAutoencoder,
     Dense,
     Digits,
-    DivergedError,
     Experiment,
     FineTuning,
     Pretraining,
@@ -252,13 +251,6 @@ def test_a_cell_that_was_trained_together_goes_on_alone(tmp_path, monkeypatch):
     assert not list((out / "runs").glob("together*"))
     compare(experiment(), COMPARISON, out, vectorize="on")
     assert table(out) == table(golden)
-
-
-def test_cells_are_trained_one_by_one_where_a_seed_diverges(tmp_path, capsys):
-    steep = partial(Classifier, optimizer=partial(SGD, lr=1e38))
-    with pytest.raises(DivergedError, match=r"classifier: the loss of epoch .* examples are listed"):
-        leave_in(tmp_path, "on", replace(COMPARISON, arms=["random"]), classifier=steep)
-    assert "one seed after another, because with all at once one diverged" in capsys.readouterr().out
 
 
 def test_with_a_division_of_its_own_every_seed_chooses_its_settings(tmp_path):

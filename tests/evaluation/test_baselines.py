@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from aepretrain import Arrays, Digits
-from aepretrain.evaluation.baselines import BASELINES, FOR_TABLES, measure_baseline
+from aepretrain.evaluation.baselines import CLASSIFIERS, FOR_TABLES, measure_baseline
 from tests.support.tables import X, Y
 
 BY_HAND = {
@@ -50,7 +50,7 @@ def by_hand(name, splits, most=None, grid=None):
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_baseline_is_that_of_scikit_learn_with_the_setting_that_validation_chose(name, splits):
     setting, grid, most, _ = BY_HAND[name]
-    baseline = BASELINES[name]
+    baseline = CLASSIFIERS[name]
     assert (baseline.setting, tuple(baseline.grid), baseline.most) == (setting, grid, most)
     scores, found = by_hand(name, splits), measure_baseline(name, splits)
     best = max(grid, key=lambda value: scores[value][0])
@@ -59,19 +59,19 @@ def test_a_baseline_is_that_of_scikit_learn_with_the_setting_that_validation_cho
     assert 0 < found.seconds < 60
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_baseline_reads_images(name):
     assert measure_baseline(name, Digits(labels=300).splits()).test_accuracy > 0.8
 
 
 def test_the_baselines_for_tables_are_the_boosted_trees():
-    assert list(BASELINES) == list(BY_HAND)
+    assert list(CLASSIFIERS) == list(BY_HAND)
     assert FOR_TABLES == ("boosting",)
 
 
 def test_of_more_examples_than_a_baseline_takes_the_first_are_taken_and_counted(splits, monkeypatch):
     for most in (20, 59, 60, 61):
-        monkeypatch.setitem(BASELINES, "knn", replace(BASELINES["knn"], most=most))
+        monkeypatch.setitem(CLASSIFIERS, "knn", replace(CLASSIFIERS["knn"], most=most))
         scores, found = by_hand("knn", splits, most), measure_baseline("knn", splits)
         k = max(scores, key=lambda value: scores[value][0])
         assert found.hyperparameters == {"k": k, **({"examples": most} if most < 60 else {})}
@@ -81,9 +81,9 @@ def test_of_more_examples_than_a_baseline_takes_the_first_are_taken_and_counted(
 def test_only_neighbours_are_bounded_by_the_number_of_examples(splits, monkeypatch):
     few = replace(splits, train=replace(splits.train, x=splits.train.x[:5], y=splits.train.y[:5]))
     for name, tried in (("knn", [1, 3, 5]), ("svm", [1.0, 10.0])):
-        seen, make = [], BASELINES[name].make
+        seen, make = [], CLASSIFIERS[name].make
         monkeypatch.setitem(
-            BASELINES, name, replace(BASELINES[name], make=lambda v, n, s=seen, m=make: s.append((v, n)) or m(v, n))
+            CLASSIFIERS, name, replace(CLASSIFIERS[name], make=lambda v, n, s=seen, m=make: s.append((v, n)) or m(v, n))
         )
         measure_baseline(name, few)
         assert seen == [(value, 5) for value in tried]
@@ -97,7 +97,7 @@ def test_of_settings_that_do_as_well_the_first_is_taken():
 
 @pytest.mark.parametrize(("examples", "leaf"), [(1, 1), (19, 1), (20, 2), (199, 19), (200, 20), (5000, 20)])
 def test_leaves_of_trees_shrink_with_few_examples(examples, leaf):
-    assert BASELINES["boosting"].make(0.1, examples).min_samples_leaf == leaf
+    assert CLASSIFIERS["boosting"].make(0.1, examples).min_samples_leaf == leaf
 
 
 def test_boosted_trees_answer_more_than_one_class_after_few_labels():

@@ -148,7 +148,11 @@ def test_what_chooses_the_epoch_can_be_named_and_must_be_measured():
         model.watch(name)
         assert (model.monitor, model.mode) == (f"val/{name}", mode)
     assert (Regressor(encoder()).monitor, Regressor(encoder()).mode) == ("val/loss", "min")
-    with pytest.raises(ValueError, match="monitor must be one of loss, but got 'accuracy'"):
+    for name, mode in (("r2", "max"), ("rmse", "min"), ("mae", "min"), ("loss", "min")):
+        regressor = Regressor(encoder())
+        regressor.watch(name)
+        assert (regressor.monitor, regressor.mode) == (f"val/{name}", mode)
+    with pytest.raises(ValueError, match="monitor must be one of loss, r2, rmse, mae, but got 'accuracy'"):
         Regressor(encoder()).watch("accuracy")
 
 
@@ -162,13 +166,14 @@ def test_the_figures_of_a_regression_are_those_of_scikit_learn(targets, batch_si
     answers, reference = model(x).detach().double().numpy(), y.double().numpy()
     squared = ((reference - answers) ** 2).sum(axis=1)
     spread = ((reference - reference.mean(axis=0)) ** 2).sum()
-    assert found["rmse"] == pytest.approx(np.sqrt(squared.sum() / reference.size), rel=1e-5)
-    assert found["r2"] == pytest.approx(1 - squared.sum() / spread, rel=1e-4)
-    assert found["loss"] == pytest.approx(0.5 * squared.mean(), rel=1e-5)
-    assert found["examples"] == 30
+    assert found.rmse == pytest.approx(np.sqrt(squared.sum() / reference.size), rel=1e-5)
+    assert found.mae == pytest.approx(np.abs(reference - answers).mean(), rel=1e-5)
+    assert found.r2 == pytest.approx(1 - squared.sum() / spread, rel=1e-4)
+    assert found.loss == pytest.approx(0.5 * squared.mean(), rel=1e-5)
+    assert found.examples == 30
     if targets == 1:
-        assert found["rmse"] == pytest.approx(root_mean_squared_error(reference, answers), rel=1e-5)
-        assert found["r2"] == pytest.approx(r2_score(reference, answers), rel=1e-4)
+        assert found.rmse == pytest.approx(root_mean_squared_error(reference, answers), rel=1e-5)
+        assert found.r2 == pytest.approx(r2_score(reference, answers), rel=1e-4)
     torch.testing.assert_close(model.loss(x, y).double(), torch.from_numpy(0.5 * squared), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.validation_values(x, y)["loss"], model.loss(x, y))
 
@@ -176,8 +181,8 @@ def test_the_figures_of_a_regression_are_those_of_scikit_learn(targets, batch_si
 def test_targets_far_from_zero_are_measured_in_double_precision():
     model, x, y = Regressor(encoder()), torch.rand(30, 6), 1e4 + torch.randn(30)
     found, targets = model.measure(x, y), y.double().numpy()
-    assert found["r2"] == pytest.approx(r2_score(targets, np.zeros(30)), rel=1e-9)
-    assert found["rmse"] == pytest.approx(root_mean_squared_error(targets, np.zeros(30)), rel=1e-12)
+    assert found.r2 == pytest.approx(r2_score(targets, np.zeros(30)), rel=1e-9)
+    assert found.rmse == pytest.approx(root_mean_squared_error(targets, np.zeros(30)), rel=1e-12)
 
 
 def test_every_process_measures_all_examples_by_itself(monkeypatch):
@@ -236,7 +241,7 @@ def test_a_figure_that_may_choose_the_epoch_knows_which_way_is_better():
         "average_precision": "max",
         "loss": "min",
     }
-    assert Regressor.monitors == {"loss": "min"}
+    assert Regressor.monitors == {"loss": "min", "r2": "max", "rmse": "min", "mae": "min"}
 
 
 def test_a_frozen_encoder_is_one_whole_and_layers_are_counted_from_the_input():

@@ -71,6 +71,12 @@ def test_swap_noise_takes_the_groups_of_a_table_as_a_whole():
     assert (two.sum(dim=1) == 1).all()
     assert share(number != x[:, :1]) == pytest.approx(0.5, abs=0.05)
     assert share((four != x[:, 1:5]).any(dim=1)) == pytest.approx(0.5 * 3 / 4, abs=0.05)
+    assert share((two != x[:, 5:]).any(dim=1)) == pytest.approx(0.5 / 2, abs=0.05)
+    alone = SwapNoise(0.5, groups=[4, 2])(x[:, 1:])
+    assert (alone.split((4, 2), dim=1)[1].sum(dim=1) == 1).all()
+    assert share((alone != x[:, 1:]).any(dim=1)) == pytest.approx(1 - (1 - 3 / 8) * (1 - 1 / 4), abs=0.05)
+    with pytest.raises(ValueError, match=r"have 6 features together, but examples have the shape \(1, 7\)"):
+        SwapNoise(0.5, groups=(4, 2))(x[:, None])
     assert torch.equal(SwapNoise(0.0, groups=(4, 2))(x), x)
     with pytest.raises(ValueError, match="have 8 features together, but examples have the"):
         SwapNoise(0.5, groups=(8,))(x)

@@ -86,7 +86,31 @@ def test_rows_that_do_not_fit_the_columns_are_refused(table, x, message):
         table.check(x)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"gaussian": -1, "bernoulli": 2}, {"categorical": (1, 2)}])
+@pytest.mark.parametrize(
+    ("sizes", "parts"),
+    [
+        ((2, 0), [(Gaussian(), 2)]),
+        ((0, 2), [(Bernoulli(), 2)]),
+        ((0, 0, [2, 3]), [(Categorical((2, 3)), 5)]),
+        ((1, 1, (2,)), [(Gaussian(), 1), (Bernoulli(), 1), (Categorical((2,)), 2)]),
+    ],
+)
+def test_a_table_has_the_parts_that_occur(sizes, parts):
+    table = Mixed(*sizes)
+    assert table.parts == parts
+    x = torch.zeros(3, sum(size for _, size in parts))
+    start = sum(sizes[:2])
+    for size in table.categorical:
+        x[:, start] = 1.0
+        start += size
+    table.check(x)
+    with pytest.raises(ValueError, match="the codes of layer 3 are none"):
+        table.check_codes("layer 3", 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{}, {"gaussian": -1, "bernoulli": 2}, {"gaussian": 2, "bernoulli": -1}, {"categorical": (1, 2)}]
+)
 def test_columns_of_impossible_sizes_are_refused(sizes):
     with pytest.raises(ValueError, match="at least"):
         Mixed(**sizes)
@@ -120,7 +144,13 @@ def test_values_that_float32_rounds_out_of_the_interval_are_taken():
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(1.00002, "from 0 to 1.00002"), (1.0001, "from 0 to 1.0001"), (-2e-5, "from -2e-05 to 1. S"), (3.25, "to 3.25.")],
+    [
+        (1.00002, "from 0 to 1.00002"),
+        (1.0001, "from 0 to 1.0001"),
+        (-2e-5, "from -2e-05 to 1. S"),
+        (3.25, "to 3.25."),
+        (3.14159, "to 3.142."),
+    ],
 )
 def test_values_outside_are_told_with_the_digits_that_show_it(value, words):
     with pytest.raises(ValueError, match=re.escape(words)):
@@ -186,8 +216,9 @@ def test_groups_are_consecutive_features_of_inputs_of_any_shape(shape):
     assert [part.shape for part in Categorical().split(x)] == [(6, 6)]
     assert Categorical((2, 4)).mean(x).shape == x.shape
     y = torch.randn(6, *shape)
-    for likelihood in (Gaussian(), Bernoulli(), Categorical((2, 4))):
+    for likelihood in (Gaussian(), Bernoulli(), Categorical((2, 4)), TABLE):
         torch.testing.assert_close(likelihood(x, y), likelihood(x.flatten(1), y.flatten(1)))
+        assert likelihood.mean(y).shape == likelihood.output_of_mean(x).shape == x.shape
 
 
 @pytest.mark.parametrize(("total", "refused"), [(1.0009, False), (0.9991, False), (1.0011, True), (0.9989, True)])
@@ -198,9 +229,6 @@ def test_a_group_may_miss_1_by_a_thousandth(total, refused):
             Categorical((2, 2)).check(x)
     else:
         Categorical((2, 2)).check(x)
-
-
-TABLE = Mixed(gaussian=1, bernoulli=1, categorical=(4,))
 
 
 @pytest.mark.parametrize(

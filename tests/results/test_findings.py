@@ -19,10 +19,18 @@ from aepretrain import (
 )
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.results.classifier import ClassifierResult, Measurement, PerClass
-from aepretrain.results.findings import classifier_findings, merge_findings
-from aepretrain.runs.experiment import measure
+from aepretrain.results.findings import classifier_findings, merge_findings, regressor_findings
+from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
+from aepretrain.results.stage import StageRecord
+from aepretrain.runs.measuring import measure
 
 QUIET = RunContext(progress=False)
+
+
+def result_of(tuned, data):
+    """The result of a trained head, whatever it measures."""
+    measured = measure(tuned.head, data, 0)
+    return tuned.result(measured.validation, measured.test)
 
 
 def noise(scale=1.0, offset=0.0, features=20, examples=400):
@@ -129,7 +137,7 @@ def test_a_classifier_that_always_gives_one_answer_is_named():
     encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh()))
     head = Classifier(encoder, 2, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.01))
     tuned = finetune(head, data, FineTuning(5, 32), QUIET)
-    (sentence,) = classifier_findings(tuned.result(*measure(tuned.head, data, 0)), ["no", "yes"])
+    (sentence,) = classifier_findings(result_of(tuned, data), ["no", "yes"])
     assert sentence.startswith("classifier: it answers 'no' for all 80 validation examples.")
     assert "finetune.monitor balanced_accuracy" in sentence
 
@@ -138,7 +146,7 @@ def test_a_good_classifier_has_no_findings():
     data = Digits()
     encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Tanh()))
     tuned = finetune(Classifier(encoder, 10), data, FineTuning(10, 32), QUIET)
-    assert classifier_findings(tuned.result(*measure(tuned.head, data, 0))) == []
+    assert classifier_findings(result_of(tuned, data)) == []
 
 
 @pytest.mark.parametrize(
@@ -165,7 +173,7 @@ def classifier(data, epochs, rate):
     encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(*data.in_shape, 8), torch.nn.Tanh()))
     head = Classifier(encoder, data.num_classes, optimizer=lambda groups: torch.optim.SGD(groups, lr=rate))
     tuned = finetune(head, data, FineTuning(epochs, 32), QUIET)
-    return tuned.result(*measure(tuned.head, data, 0)), tuned.record
+    return result_of(tuned, data), tuned.record
 
 
 def test_a_classifier_that_still_improves_is_named_and_one_that_has_settled_is_not():
@@ -192,6 +200,32 @@ def test_a_class_that_is_never_answered_is_named_unless_it_hardly_occurs():
     (sentence,) = classifier_findings(found(6), ["Adelie", "Chinstrap", "Gentoo"])
     assert sentence.startswith("classifier: it never answers 'Chinstrap' (6 examples) on validation data. Try")
     assert classifier_findings(found(4), ["Adelie", "Chinstrap", "Gentoo"]) == []
+
+
+def regressor_of(r2, losses, kept):
+    measured = RegressionMeasurement(r2, rmse=2.0, mae=1.0, loss=0.5, examples=40, sampling_error=0.1)
+    result = RegressorResult(measured, measured, None, False, len(losses), kept, 12, 0.2)
+    return result, StageRecord(
+        "regressor", len(losses), kept, 12, 0.2, [{"val/loss": loss} for loss in losses], "cpu", 1
+    )
+
+
+@pytest.mark.parametrize("r2", [-3.0, -0.01, 0.0])
+def test_a_regressor_that_is_no_better_than_the_mean_is_named(r2):
+    [sentence] = regressor_findings(regressor_of(r2, [0.5], 0)[0])
+    assert f"its validation R² of {r2:.2f} is no better than that of the mean (0)" in sentence
+
+
+def test_a_good_regressor_that_has_settled_has_no_findings():
+    assert regressor_findings(*regressor_of(0.01, [0.5, 0.3, 0.299], 2)) == []
+    assert regressor_findings(*regressor_of(0.6, [0.5, 0.2, *[0.3] * 9], 1)) == []
+
+
+@pytest.mark.parametrize(("last", "named"), [(0.3 - 0.0099, False), (0.3 - 0.0101, True)])
+def test_a_regressor_that_still_improves_is_named_from_2_percent_of_the_loss_of_the_mean_on(last, named):
+    found = regressor_findings(*regressor_of(0.4, [0.5, 0.3, last], 2))
+    assert [sentence for sentence in found if "its validation loss still falls" in sentence] == found
+    assert len(found) == named
 
 
 def test_data_that_are_scaled_already_are_not_to_be_scaled_again():

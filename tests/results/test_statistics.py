@@ -5,8 +5,18 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import r2_score
 
-from aepretrain.results.statistics import PairedDifference, paired_difference, sampling_error, verdict
+from aepretrain.results.statistics import (
+    PairedDifference,
+    paired_difference,
+    r2,
+    r2_difference_error,
+    r2_error,
+    root_mean_square,
+    sampling_error,
+    verdict,
+)
 
 ACCURACIES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
 
@@ -175,3 +185,64 @@ def test_the_least_spread_is_that_of_the_most_orderly_examples(gained, lost, exa
     half = (found.interval[1] - found.interval[0]) / 2
     spread = outcomes.std() / math.sqrt(examples)
     assert half <= scipy.stats.t.ppf(0.975, 2) * spread / math.sqrt(3) * (1 + 1e-9)
+
+
+def real_targets(count=150, seed=0):
+    """Targets, and two predictions of them, of which one is better."""
+    generator = np.random.default_rng(seed)
+    y = 40 + 5 * generator.standard_t(8, count)
+    return y, y + 2 * generator.normal(size=count), y + 4 * generator.normal(size=count)
+
+
+def test_r2_is_that_of_scikit_learn():
+    y, a, b = real_targets()
+    assert r2(y, a) == pytest.approx(r2_score(y, a), rel=1e-12)
+    pairs = np.column_stack([y, 3 * b]), np.column_stack([a, b])
+    assert r2(*pairs) == pytest.approx(r2_score(*pairs, multioutput="variance_weighted"), rel=1e-12)
+    assert (r2([2.0, 2.0], [2.0, 2.0]), r2([2.0, 2.0], [2.0, 3.0])) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_sampling_errors_of_r2_are_those_of_the_bootstrap_over_rows(seed):
+    y, a, b = real_targets(seed=seed)
+    rows = np.random.default_rng(9).integers(0, len(y), (2000, len(y)))
+    scores = np.array([(r2_score(y[k], a[k]), r2_score(y[k], b[k])) for k in rows])
+    assert r2_error(y, a) == pytest.approx(scores[:, 0].std(), rel=0.15)
+    assert r2_error(y, b) == pytest.approx(scores[:, 1].std(), rel=0.15)
+    assert r2_difference_error(y, a, b) == pytest.approx((scores[:, 0] - scores[:, 1]).std(), rel=0.15)
+
+
+def test_the_error_of_a_difference_is_that_of_shared_rows():
+    y, a, b = real_targets()
+    assert r2_difference_error(y, a, b) == pytest.approx(r2_difference_error(y, b, a))
+    assert r2_difference_error(y, a, a) == 0
+    almost = a + 0.01 * (b - y)
+    assert r2_difference_error(y, a, almost) < 0.1 * r2_error(y, a)
+    assert r2_difference_error(10 + 3 * y, 10 + 3 * a, 10 + 3 * b) == pytest.approx(r2_difference_error(y, a, b))
+
+
+def test_of_one_row_or_of_equal_targets_no_error_is_known():
+    assert math.isnan(r2_error([1.0], [2.0]))
+    assert math.isnan(r2_error([1.0, 1.0], [2.0, 1.0]))
+    assert math.isnan(root_mean_square([]))
+    assert math.isnan(root_mean_square([0.1, math.nan]))
+    assert root_mean_square([0.3, 0.4]) == pytest.approx(math.sqrt(0.125))
+
+
+def test_an_interval_is_no_narrower_than_the_error_of_the_test_rows():
+    pairs = [0.51, 0.52, 0.50], [0.50, 0.51, 0.49]
+    found = paired_difference(*pairs, least=0.04)
+    half = scipy.stats.t.ppf(0.975, 2) * 0.04 / math.sqrt(3)
+    assert found.interval == pytest.approx((0.01 - half, 0.01 + half))
+    wide = [0.9, 0.5, 0.1], [0.0, 0.1, 0.2]
+    assert paired_difference(*wide, least=0.04) == paired_difference(*wide)
+    unknown = paired_difference(*pairs, least=math.nan)
+    assert unknown.interval == (-math.inf, math.inf)
+    assert unknown.mean == pytest.approx(0.01)
+
+
+def test_the_unit_of_a_verdict_can_be_named():
+    found = paired_difference([0.5, 0.6, 0.55], [0.3, 0.35, 0.3])
+    assert verdict(found, "50 labels", points="R² points").startswith("helps: +23.3 R² points [")
+    wide = paired_difference([0.9, 0.5, 0.1], [0.0, 0.1, 0.2])
+    assert " R² points at 50 labels, mean" in verdict(wide, "50 labels", points="R² points")

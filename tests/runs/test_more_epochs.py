@@ -13,7 +13,7 @@ from aepretrain.cli.main import main
 from aepretrain.training.options import Saving
 from aepretrain.training.recovery.run_state import LAST, RunState
 from tests.support.runs import FAST, SCHEDULE, differences
-from tests.support.tables import save, write_config
+from tests.support.tables import X, save, write_config
 
 NETWORK = {"dropout": 0.3, **FAST, **SCHEDULE}
 
@@ -147,3 +147,14 @@ def test_a_run_of_several_processes_is_refused(copied, capsys):
     assert main(["fit", "--resume", str(run), "--more-epochs", "3"]) == 2
     assert "--more-epochs is for runs of one process, but trainer.devices is 2" in said(capsys)
     assert RunState(run).status == "finished"
+
+
+def test_a_regressor_takes_more_epochs_too(tmp_path):
+    data = ae.Arrays(X, X[:, 0] + 0.5 * X[:, 1], target_type="real")
+    layers, pretrain = [lambda shape: ae.PlainAutoencoder(shape, ae.Dense(4))], ae.Pretraining(1, 256)
+    short = ae.Experiment(layers, data, pretrain, finetune=ae.FineTuning(2, 50), report=False)
+    short.run(tmp_path / "run")
+    ae.add_epochs(short, tmp_path / "run", 2).run(tmp_path / "run", resume=True)
+    replace(short, finetune=ae.FineTuning(4, 50)).run(tmp_path / "long")
+    assert RunState(tmp_path / "run").stage("regressor")["status"] == "finished"
+    assert differences(tmp_path / "run", tmp_path / "long") == []

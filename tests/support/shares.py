@@ -55,6 +55,13 @@ def main():
         alone = evaluate_classifier(model, held_out.x, held_out.y)
         together = {name.removeprefix("val/"): value for name, value in tuned.record.metrics.items()}
         (out / "figures.json").write_text(json.dumps({"alone": to_plain(alone), "together": together}))
+    real = ae.Arrays(x, 300 + 40 * x.sum(dim=1), validation=0.21, test=0.18)
+    model = ae.Regressor(torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh())))
+    tuned = ae.finetune(model, real, length, context)
+    if is_first_process():
+        alone = model.measure(*real.splits().validation.tensors())
+        together = {name.removeprefix("val/"): value for name, value in tuned.record.metrics.items()}
+        (out / "regression.json").write_text(json.dumps({"alone": to_plain(alone), "together": together}))
     leave_process_group()
 
 

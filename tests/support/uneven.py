@@ -3,6 +3,7 @@
 Run as ``uneven.py FILE PROCESSES ENGINE``; the file gets every figure and the weights of each training, as JSON.
 """
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -23,9 +24,21 @@ class Examples(ae.Arrays):
         count = train + 2 * validation
         share = (validation - 0.5) / count  # shares are rounded up
         x = torch.rand(count, 6, generator=torch.Generator().manual_seed(0))
-        super().__init__(x, (x.sum(1) > 3).long(), validation=share, test=share)
+        super().__init__(x, self.labels_of(x), validation=share, test=share)
         found = self.splits()
         assert (len(found.train), len(found.validation)) == (train, validation)
+
+    @staticmethod
+    def labels_of(x):
+        return (x.sum(1) > 3).long()
+
+
+class Sums(Examples):
+    """The same with these sums as real targets."""
+
+    @staticmethod
+    def labels_of(x):
+        return 20 + 5 * x.sum(1)
 
 
 def figures(case, options):
@@ -34,10 +47,14 @@ def figures(case, options):
     stack = ae.GreedyStack((6,), [layer]).fit(data, ae.Pretraining(epochs=2, batch_size=128), context)
     head = ae.Classifier(stack.encoder, 2, optimizer=momentum, weight_decay=0.01)
     tuned = ae.finetune(head, data, ae.FineTuning(epochs=3, batch_size=128), context, pretrained=stack.encoder)
-    histories = [record.history for record in (*stack.records, tuned.record)]
+    real, regressor = Sums(*CASES[case]), ae.Regressor(copy.deepcopy(stack.encoder), optimizer=momentum)
+    measured = ae.finetune(regressor, real, ae.FineTuning(epochs=3, batch_size=128), context)
+    histories = [record.history for record in (*stack.records, tuned.record, measured.record)]
     rows = [{name: row[name] for name in row if name != "epoch_seconds"} for each in histories for row in each]
-    weights = torch.cat([weight.detach().flatten() for weight in (*stack.parameters(), *head.parameters())]).tolist()
-    return {"rows": rows, "weights": weights, "steps": [stack.records[0].steps, tuned.record.steps]}
+    trained = (*stack.parameters(), *head.parameters(), *regressor.parameters())
+    weights = torch.cat([weight.detach().flatten() for weight in trained]).tolist()
+    steps = [record.steps for record in (stack.records[0], tuned.record, measured.record)]
+    return {"rows": rows, "weights": weights, "steps": steps}
 
 
 def momentum(parameters):

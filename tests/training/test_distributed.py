@@ -33,7 +33,7 @@ def start(words, port):
 def test_ranks_see_disjoint_shares_and_end_every_stage_with_equal_weights(launcher, tmp_path):
     program = [ROOT / "tests" / "support" / "shares.py", tmp_path]
     start([*TORCHRUN, "--master-port=29511", *program] if launcher == "torchrun" else program, 29512)
-    for stage in (0, 1, 2):
+    for stage in (0, 1, 2, 3):
         ranks = [json.loads((tmp_path / f"stage{stage}-rank{rank}.json").read_text()) for rank in (0, 1)]
         assert ranks[0]["processes"] == 2
         assert ranks[0]["weights"] == ranks[1]["weights"]
@@ -46,6 +46,9 @@ def test_ranks_see_disjoint_shares_and_end_every_stage_with_equal_weights(launch
     figures = json.loads((tmp_path / "figures.json").read_text())
     for name in ("loss", "accuracy", "error"):  # of 21 examples, 11 and 10 to each
         assert figures["together"][name] == pytest.approx(figures["alone"][name], rel=1e-5)
+    figures = json.loads((tmp_path / "regression.json").read_text())
+    for name in ("loss", "r2", "rmse", "mae"):
+        assert figures["together"][name] == pytest.approx(figures["alone"][name], rel=1e-4)
 
 
 @pytest.fixture(scope="module")

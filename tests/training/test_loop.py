@@ -20,11 +20,13 @@ from aepretrain import (
     DivergedError,
     KLSparsity,
     PlainAutoencoder,
+    Regressor,
     SparseAutoencoder,
     TrainerOptions,
     VariationalAutoencoder,
 )
 from aepretrain.data import Batches
+from aepretrain.heads import Head
 from aepretrain.parts.corruptions import Dropout
 from aepretrain.training import stage
 from aepretrain.training.chunks import MAX_STEPS, ChunkLength, chunks
@@ -43,11 +45,18 @@ MODULES = {
     "classifier": lambda **kwargs: Classifier(
         nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), 2, dropout=0.3, max_norm=0.5, **kwargs
     ),
+    "regressor": lambda **kwargs: Regressor(
+        nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), dropout=0.3, max_norm=0.5, **kwargs
+    ),
 }
+TARGETS = {"classifier": torch.arange(90) % 2, "regressor": 50 + 9 * X.sum(dim=1)}
 
 
 def train(module, *, epochs=3, batch_size=16, every=1, on_nan="stop", **options):
-    tensors = [X, torch.arange(90) % 2] if isinstance(module, Classifier) else [X]
+    tensors = [X]
+    if isinstance(module, Head):
+        tensors.append(TARGETS[module.stage])
+        module.fit_targets(tensors[1])
     context = RunContext(progress=False, trainer=TrainerOptions(**options), on_nan=on_nan)
     settings = StageSettings("00-test", epochs, batch_size, validate_every=every)
     return stage.train_stage(module, tensors, tensors, settings, context)

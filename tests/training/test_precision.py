@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from aepretrain import (
+    Arrays,
     Classifier,
     Dense,
     Digits,
     FineTuning,
     GreedyStack,
     Pretraining,
+    Regressor,
     RunContext,
     TrainerOptions,
     finetune,
@@ -38,13 +40,17 @@ def test_losses_in_bf16_mixed_are_finite_and_close_to_float32(name):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 @pytest.mark.filterwarnings("ignore:.*bfloat16 is supported on CPU")
 @pytest.mark.filterwarnings("ignore:.*fp16.*")
-def test_finetuning_in_mixed_precision_is_close_to_float32(precision):
+@pytest.mark.parametrize("head", ["classifier", "regressor"])
+def test_finetuning_in_mixed_precision_is_close_to_float32(precision, head):
+    x = torch.rand(300, 64, generator=torch.Generator().manual_seed(0))
+    data = Digits() if head == "classifier" else Arrays(x, 500 + 30 * x[:, :5].sum(dim=1))
     found = []
     for name in ("32-true", precision):
         torch.manual_seed(0)
         encoder = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Sigmoid()))
         options = TrainerOptions(precision=name)
-        tuned = finetune(Classifier(encoder, 10), Digits(), FineTuning(3), RunContext(progress=False, trainer=options))
+        model = Classifier(encoder, 10) if head == "classifier" else Regressor(encoder)
+        tuned = finetune(model, data, FineTuning(3), RunContext(progress=False, trainer=options))
         found.append(tuned.record.metrics)
     assert found[1]["val/loss"] == pytest.approx(found[0]["val/loss"], rel=0.03)
     assert found[1]["train/loss"] == pytest.approx(found[0]["train/loss"], rel=0.03)

@@ -16,7 +16,7 @@ from aepretrain.export.outliers import CONTAMINATION
 from aepretrain.export.row_files import check_format
 from aepretrain.runs.row_outputs import BY_CLASSIFIER, BY_DECODER, OutputName, RowOutputs
 
-ADDED: tuple[OutputName, ...] = ("error", "prediction", "probability", "reconstruction")
+ADDED: tuple[OutputName, ...] = ("error", "prediction", "probability", "value", "reconstruction")
 
 
 def run(arguments: Sequence[str]) -> None:

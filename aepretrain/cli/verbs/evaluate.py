@@ -7,7 +7,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from aepretrain.cli.config import load_experiment
 from aepretrain.cli.options import DESCRIPTIONS, OWN
-from aepretrain.cli.terminal import print_classifier
+from aepretrain.cli.terminal import print_measurements
 from aepretrain.console import print_line
 from aepretrain.data import DataModule
 from aepretrain.data.fingerprint import check_data
@@ -15,7 +15,8 @@ from aepretrain.data.origin import listed
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import load_classifier, measure
+from aepretrain.runs.experiment import load_classifier
+from aepretrain.runs.measuring import measure
 from aepretrain.training.recovery.signals import stop_at_signal
 
 NUMBERED = ("numbers from 0",)
@@ -41,12 +42,12 @@ def run(arguments: Sequence[str]) -> None:
         )
     experiment = load_experiment(folder / "config.yaml")
     if not experiment.has_classifier:
-        raise ConfigError(f"{folder} has no classifier to evaluate: its data have no classes, or it trained 0 epochs.")
+        raise ConfigError(f"{folder} has no head to evaluate: its data have no labels, or it trained 0 epochs.")
     _restore_transform(experiment.data, folder)
     _check_data(experiment.data, folder, other_data=parsed.other_data)
-    with stop_at_signal("while the classifier was measured"):
+    with stop_at_signal("while the head was measured"):
         found = measure(load_classifier(experiment, folder), experiment.data, experiment.seed)
-    print_classifier(*found, experiment.data.class_names)
+    print_measurements(found.validation, found.test, experiment.data.class_names)
 
 
 def _restore_transform(data: DataModule, folder: Path) -> None:
@@ -87,12 +88,15 @@ def _check_data(data: DataModule, folder: Path, *, other_data: bool) -> None:
     elif changes := recorded.changes(data.fingerprint()):
         print_line(f"warning: these are not the data of the run: {', '.join(changes)} changed")
     names = None if recorded is None or recorded.classes is None else list(recorded.classes)
-    if (facts.classes, names) != (data.num_classes, data.class_names) and recorded is not None:
+    own = (data.num_classes, data.num_targets, data.class_names)
+    if (before := (facts.classes, facts.targets, names)) != own and recorded is not None:
         raise DataError(
-            f"{data.name} has {_words(data.num_classes, data.class_names)}, but the run in {folder} was trained on "
-            f"{_words(facts.classes, names)}. Name and number the classes as they were."
+            f"{data.name} has {_words(*own)}, but the run in {folder} was trained on {_words(*before)}. Name and "
+            "number the classes as they were, or set data.target_type."
         )
 
 
-def _words(classes: int | None, names: Sequence[str] | None) -> str:
+def _words(classes: int | None, targets: int | None, names: Sequence[str] | None) -> str:
+    if classes is None:
+        return "no labels" if targets is None else "a real target"
     return f"{classes} classes numbered from 0" if names is None else f"the classes {listed(names)}"

@@ -21,6 +21,8 @@ from aepretrain.export.formats import Exported, OutputName, choose_format, expor
 from aepretrain.export.heads import with_outputs
 from aepretrain.export.module import Encoder
 from aepretrain.export.onnx_file import check_packages
+from aepretrain.heads import Classifier
+from aepretrain.results.statistics import r2
 from aepretrain.training.recovery.signals import stop_at_signal
 
 FLAGS = ("--head", "--with-preprocessing", "--quantize")
@@ -92,8 +94,10 @@ def _network(finished: FinishedRun, parsed: Namespace) -> tuple[Encoder | Stacke
         if finished.classifier is None:
             raise ConfigError(f"{finished.folder} has no classifier, since the run trained none. Leave --head out.")
         network = with_outputs(finished.classifier, finished.encoder)
-        network.provenance["weights"] = "trained with labels; outputs are the probabilities of the classes"
-        return network, "probability"
+        is_classifier = isinstance(finished.classifier, Classifier)
+        what = "the probabilities of the classes" if is_classifier else "predicted values"
+        network.provenance["weights"] = f"trained with labels; outputs are {what}"
+        return network, "probability" if is_classifier else "value"
     tuned = parsed.encoder == "fine-tuned"
     encoder = finished.fine_tuned if tuned else finished.encoder
     assert isinstance(encoder.layers, nn.Sequential)  # as a stack saves it
@@ -130,4 +134,7 @@ def _cost(
     if rows.y is not None and output == "probability":
         shares = [(outputs.argmax(dim=1) == rows.y).double().mean().item() for outputs in (before, after)]
         return f"accuracy {shares[1]:.2%} instead of {shares[0]:.2%} {count}"
+    if rows.y is not None and output == "value":
+        shares = [r2(rows.y.double(), outputs.flatten().double()) for outputs in (before, after)]
+        return f"R² {shares[1]:.4f} instead of {shares[0]:.4f} {count}"
     return f"root mean square difference {(before - after).square().mean().sqrt().item():.1e} {count}"

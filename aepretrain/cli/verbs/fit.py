@@ -80,8 +80,9 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
             "a new run by --out."
         )
     with locked(out):
+        stage = ""
         if more:
-            check_extendable(out, parsed.experiment.finetune.epochs - more, more)
+            stage = check_extendable(out, parsed.experiment.finetune.epochs - more, more)
         elif RunState(out).status == "finished":
             print_line(f"{out} is finished: there is nothing left to do. Its results are in {out / 'results.json'}")
             return
@@ -91,7 +92,9 @@ def _resume(parsed: Parsed, out: Path, arguments: Sequence[str]) -> None:
             stale = sweep(out)
             probe(out, _disk_needed(parsed, stack))
             if more:
-                reopen(out)  # before the config: after a kill in between, --resume ends with the epochs of before
+                reopen(
+                    out, stage
+                )  # before the config: after a kill in between, --resume ends with the epochs of before
             # Changed settings are kept for later resumes that do not repeat them.
             write_config(out / "config.yaml", parsed.yaml)
             if stale:

@@ -1,4 +1,4 @@
-"""``aepretrain predict``: classes of any rows, from the classifier of a finished run."""
+"""``aepretrain predict``: classes or values of any rows, from the head of a finished run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from aepretrain.cli.finished_run import FinishedRun, write_outputs
 from aepretrain.cli.options import DESCRIPTIONS, OWN
 from aepretrain.errors import ConfigError
 from aepretrain.export.row_files import check_format
+from aepretrain.heads import Regressor
 from aepretrain.runs.row_outputs import RowOutputs
 
 
@@ -25,12 +26,12 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{reason}. Usage: aepretrain predict RUN --data PATH --out FILE") from error
     out = Path(parsed.out).expanduser()
     check_format(out)
-    if out.suffix == ".npy":
-        raise ConfigError("a .npy file holds one array, but predictions are two. Let --out end in .npz or .csv.")
     finished = FinishedRun(Path(parsed.run).expanduser())
-    encoder = finished.encoder
+    encoder, is_real = finished.encoder, isinstance(finished.classifier, Regressor)
+    if out.suffix == ".npy" and not is_real:
+        raise ConfigError("a .npy file holds one array, but predictions are two. Let --out end in .npz or .csv.")
     outputs = RowOutputs(
-        ["prediction", "probability"],
+        ["value"] if is_real else ["prediction", "probability"],
         encoder.transform,
         encoder.layers,
         classifier=finished.classifier,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.optim import SGD, Adam
 
-from aepretrain import ConfigError, DenoisingAutoencoder, Dense, RunContext, TrainerOptions
+from aepretrain import Classifier, ConfigError, DenoisingAutoencoder, Dense, Regressor, RunContext, TrainerOptions
 from aepretrain.errors import DivergedError, StoppedError, StorageError
 from aepretrain.storage import files as storage
 from aepretrain.storage.plain_values import plain
@@ -176,7 +176,16 @@ def train(module, out=None, *, epochs=3, x=None, chunk_steps=1, precision="32-tr
     context = RunContext(
         out=out, progress=False, trainer=TrainerOptions(chunk_steps=chunk_steps, precision=precision), **context
     )
-    return train_stage(module, [x], [clean], StageSettings(STAGE, epochs, 16), context)
+    targets = [clean.sum(dim=1) * 30 + 200] if isinstance(module, Regressor) else []
+    targets = [(clean.sum(dim=1) > 3).long()] if isinstance(module, Classifier) else targets
+    if targets:
+        module.fit_targets(targets[0])
+    return train_stage(module, [x, *targets], [clean, *targets], StageSettings(STAGE, epochs, 16), context)
+
+
+def make_head(name):
+    encoder = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh()))
+    return (Regressor if name == "regressor" else partial(Classifier, num_classes=2))(encoder, dropout=0.2)
 
 
 def check_that_it_goes_on(build, step, undisturbed, folder, **options):
@@ -209,6 +218,14 @@ def test_so_does_every_variant(name, precision, tmp_path):
     whole = build()
     record = train(whole, precision=precision)
     check_that_it_goes_on(build, 7, (whole, record), tmp_path, precision=precision)
+
+
+@pytest.mark.parametrize("name", ["classifier", "regressor"])
+def test_so_does_every_head(name, tmp_path):
+    build = partial(seeded, partial(make_head, name))
+    whole = build()
+    record = train(whole)
+    check_that_it_goes_on(build, 7, (whole, record), tmp_path)
 
 
 def test_so_does_plain_sgd_with_updates_by_products(tmp_path, monkeypatch):
