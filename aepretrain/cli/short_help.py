@@ -43,7 +43,8 @@ RARE = (
     "--data.split_seed", "--pretrain.codes", "--pretrain.freeze_layers", "--warm_start_layers", "--warm_start_sha256",
     "--classifier.layer_lr_decay", "--trainer.strategy", "--trainer.num_nodes", "--trainer.engine",
     "--trainer.gradient_clip_val", "--trainer.accumulate", "--trainer.chunk_steps", "--trainer.steps",
-    "--trainer.float32_matmul", "--checkpoint.every_steps", "--checkpoint.keep_last", "--on_nan", "--callbacks", "--wandb.entity",
+    "--trainer.float32_matmul", "--checkpoint.every_steps", "--checkpoint.keep_last", "--on_nan", "--callbacks",
+    "--wandb.entity",
     "--wandb.group", "--wandb.name", "--wandb.tags", "--wandb.report",
 )  # fmt: skip
 """Settings that the help names without a text."""
