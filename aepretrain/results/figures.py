@@ -33,6 +33,16 @@ def number(value: float | None, form: str) -> str:
     return f"{value:{'.4g' if abs(value) >= LARGE else form}}"
 
 
+def target_units(value: float | None) -> str:
+    """Format an error in units of the target: five digits, zeros at the end included.
+
+    Example:
+        >>> target_units(63.18), target_units(61547.2)
+        ('63.180', '61547')
+    """
+    return number(value, "#.5g").removesuffix(".")
+
+
 def nats(value: float | None) -> str:
     """Format a loss: two decimals, and three digits of a loss that is smaller than one.
 
@@ -126,7 +136,8 @@ def regression_table(splits: Mapping[str, RegressionMeasurement]) -> tuple[list[
             f"{found.examples:,}",
             number(found.r2, ".4f"),
             number(found.sampling_error, ".4f"),
-            *(number(error, ".5g") for error in (found.rmse, found.mae)),
+            target_units(found.rmse),
+            target_units(found.mae),
             number(found.loss, ".4f"),
         ]
         for name, found in splits.items()
@@ -196,7 +207,7 @@ def errors_table(budgets: Sequence[BudgetResult]) -> tuple[list[str], list[list[
     """Column names and rows of a table of RMSE and MAE, a row per arm and a column per label budget."""
     arms = dict.fromkeys(arm for budget in budgets for arm in budget.arms)
     found = [[budget.arms[arm] for budget in budgets] for arm in arms]
-    cells = [[f"{number(each.rmse, '.5g')} / {number(each.mae, '.5g')}" for each in row] for row in found]
+    cells = [[f"{target_units(each.rmse)} / {target_units(each.mae)}" for each in row] for row in found]
     return ["labels", *(str(budget.labels) for budget in budgets)], [
         [arm, *row] for arm, row in zip(arms, cells, strict=True)
     ]

@@ -89,7 +89,7 @@ def test_evaluate_measures_the_same_again(finished, capsys):
     found, said = RunResult.read(run / "results.json").regressor, lines(capsys)
     for part in (found.validation, found.test):
         assert f"{part.r2:.4f}" in said
-        assert f"{part.rmse:.5g} {part.mae:.5g}" in said
+        assert f"{part.rmse:#.5g} {part.mae:#.5g}" in said
     assert "0 is as good as the mean" in said
 
 
