@@ -151,7 +151,7 @@ def test_paths_are_found_by_their_type():
     def source(a: str, b: "MappedArray", c: int = 0) -> None: ...
 
     assert path_settings(source) == []
-    assert path_settings(MappedArray) == ["x", "y", "groups", "times", "splits"]
+    assert path_settings(MappedArray) == ["x", "y", "more_inputs", "groups", "times", "splits"]
 
 
 @pytest.mark.parametrize("is_complete", [True, False])

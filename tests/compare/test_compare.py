@@ -475,7 +475,7 @@ def test_every_arm_has_as_many_trials_and_a_split_is_searched_once(splits, tmp_p
     [
         ({"pretrain.epochs": [1, 2]}, "Pretraining is shared by all arms"),
         ({"finetune.epochs": []}, "must be a list of values to try"),
-        ({"finetune.epoch": [1]}, "--finetune.epoch is not an option. Did you mean epochs?"),
+        ({"finetune.epoch": [1]}, "--finetune.epoch is not an option. Did you mean --finetune.epochs?"),
         ({"finetune.epochs": ["many"]}, "compare.grid {'finetune.epochs': 'many'}: "),
     ],
 )

@@ -284,7 +284,7 @@ def test_a_command_pretrains_on_a_table_within_a_budget(tmp_path):
     [
         ({"name": ["a"] * 60}, {}, r"column name \(text\) holds no numbers"),
         ({}, {"target": "sort"}, "has no column 'sort'. It has height, number, kind, vector"),
-        ({}, {"target": "height"}, "labels must be whole numbers"),
+        ({}, {"target": "height", "target_type": "class"}, "labels must be whole numbers"),
         ({}, {"target": "vector"}, "labels must be one number per row"),
         (
             {"hole": [1.0] * 59 + [None]},
