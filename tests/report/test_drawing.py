@@ -107,7 +107,10 @@ def test_a_run_on_rows_that_are_all_alike_ends_with_its_results_and_its_report(t
     assert report.count("the raw inputs are all alike") == 2
 
 
-@pytest.mark.parametrize(("name", "write"), [("run", write_run_report), ("comparison", write_comparison_report)])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("run", write_run_report), pytest.param("comparison", write_comparison_report, marks=pytest.mark.soak)],
+)
 def test_the_same_files_give_the_same_report_byte_for_byte(name, write, request):
     folder = request.getfixturevalue(name)
     first = write(folder).read_bytes()
