@@ -121,3 +121,7 @@ def test_a_probability_outside_its_range_is_refused(corruption, p):
 def test_a_standard_deviation_outside_its_range_is_refused(std):
     with pytest.raises(ValueError, match=f"but got {std}"):
         GaussianNoise(std)
+
+
+def test_groups_of_swap_noise_may_be_any_sequence():
+    assert hash(SwapNoise(0.2, groups=[2, 3])) == hash(SwapNoise(0.2, groups=(2, 3)))  # a config gives a list

@@ -247,3 +247,8 @@ def test_groups_of_a_config_are_a_list_and_shares_lie_between_0_and_1():
     for x in ([[1.5, -0.5]], [[2.0, -1.0]], [[-0.1, 1.1]]):
         with pytest.raises(ValueError, match=r"Categorical takes values in \[0, 1\]"):
             Categorical().check(torch.tensor(x))
+
+
+def test_a_mixed_likelihood_has_as_many_features_of_two_kinds_and_groups_of_any_sequence():
+    assert Mixed(gaussian=2, bernoulli=2).per_feature(torch.zeros(3, 4), torch.zeros(3, 4)).shape == (3, 4)
+    assert hash(Mixed(categorical=[2, 3])) == hash(Mixed(categorical=(2, 3)))  # a config gives a list
