@@ -170,3 +170,14 @@ def _load(folder: Path) -> StackedAutoencoder:
     if tuple(rebuilt) != (taken := encoder.scaled_shape):
         raise StorageError(f"{folder}: the decoders lead to {tuple(rebuilt)}, but in_shape is {taken}.")
     return autoencoder
+
+
+def encoder_of(network: Encoder | StackedAutoencoder) -> Encoder:
+    """The encoder of an autoencoder; an encoder is its own.
+
+    Example:
+        >>> encoder = Encoder(NoTransform(), nn.Linear(4, 2), (4,), (2,))
+        >>> encoder_of(encoder) is encoder
+        True
+    """
+    return network.encoder if isinstance(network, StackedAutoencoder) else network

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aepretrain.data.table_transform import TableTransform
 from aepretrain.errors import AEPretrainError, ConfigError
-from aepretrain.export.autoencoder import StackedAutoencoder
+from aepretrain.export.autoencoder import StackedAutoencoder, encoder_of
 from aepretrain.export.encoder import load_encoder
 from aepretrain.export.int8 import quantize_onnx
 from aepretrain.export.module import Encoder
@@ -115,7 +115,7 @@ def export_encoder(
         raise ConfigError(f"quantization is for --format onnx, but the format is {format}. Leave --quantize out.")
     if is_remote(path) and format != "safetensors":
         raise ConfigError(f"{path} takes the folder of --format safetensors alone. Name a file for {format}.")
-    encoder = network.encoder if isinstance(network, StackedAutoencoder) else network
+    encoder = encoder_of(network)
     encoder = deepcopy(encoder).cpu().eval().requires_grad_(False)
     rows = rows if rows.dtype == torch.uint8 else rows.float()
     if format == "safetensors":
@@ -161,7 +161,7 @@ def describe_network(
     network: Encoder | StackedAutoencoder, output: OutputName, preprocessing: bool, dtype: torch.dtype
 ) -> dict[str, Any]:
     """What describes the inputs and outputs of an exported encoder, in plain values: the metadata of its file."""
-    encoder = network.encoder if isinstance(network, StackedAutoencoder) else network
+    encoder = encoder_of(network)
     transform, columns = encoder.transform, encoder.columns or []
     taken: Any = transform.names_out(columns) or None
     if preprocessing:

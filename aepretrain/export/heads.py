@@ -35,12 +35,12 @@ def with_outputs(head: Head, like: Encoder) -> Encoder:
         preprocessing=like.preprocessing,
         provenance=like.provenance,
     )
-    outputs = [_in_units(head), nn.Softmax(dim=1)] if isinstance(head, Classifier) else [_in_units(head)]
+    outputs = [output_in_units(head), nn.Softmax(dim=1)] if isinstance(head, Classifier) else [output_in_units(head)]
     return tuned.with_head(nn.Sequential(*outputs))
 
 
 @torch.no_grad()
-def _in_units(head: Head) -> nn.Linear:
+def output_in_units(head: Head) -> nn.Linear:
     """The output layer of a head, with the scale of its targets in the weights."""
     linear = nn.Linear(head.head.in_features, head.head.out_features)
     linear.load_state_dict({name: value.cpu() for name, value in head.head.state_dict().items()})

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aepretrain.errors import ConfigError
-from aepretrain.export.autoencoder import StackedAutoencoder
+from aepretrain.export.autoencoder import StackedAutoencoder, encoder_of
 from aepretrain.export.encoder import save_encoder
 from aepretrain.export.module import Encoder
 from aepretrain.export.places import is_remote
@@ -23,7 +23,7 @@ def write_folder(network: Encoder | StackedAutoencoder, path: str | Path) -> Non
     if not is_remote(path) and Path(path).is_dir() and any(Path(path).iterdir()):
         raise ConfigError(f"{path} holds files already. Name a new or empty folder.")
     stack = network if isinstance(network, StackedAutoencoder) else None
-    encoder = network.encoder if isinstance(network, StackedAutoencoder) else network
+    encoder = encoder_of(network)
     save_encoder(
         encoder.layers,
         path,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from aepretrain.errors import ConfigError, DataError
+from aepretrain.export.heads import output_in_units
 from aepretrain.export.module import Encoder
 from aepretrain.finetuning.finetune import finetune
 from aepretrain.heads import Head
@@ -72,8 +73,8 @@ class PretrainedEstimator(BaseEstimator, ABC):
 
     def fine_tune(
         self, X: Any, y: Tensor, labelled: NDArray[np.bool_], labels: NDArray[np.int64] | None = None
-    ) -> Head:
-        """Fit the encoder to all rows, and train the head on those with a target; returns the trained head.
+    ) -> None:
+        """Fit the encoder to all rows, and train the head on those with a target.
 
         Args:
             X: The rows.
@@ -100,11 +101,10 @@ class PretrainedEstimator(BaseEstimator, ABC):
             )
             context = self.encoder_.context(seed)
             finetune(head, DividedRows(train, held_out), self._length(), context, pretrained=pretrained)
-        output = nn.Sequential(nn.Flatten(), head.head)
+        output = nn.Sequential(nn.Flatten(), output_in_units(head))
         self.network_ = Encoder(
             known.transform, nn.Sequential(*head.layers, output), known.in_shape, (head.head.out_features,)
         ).requires_grad_(False)
-        return head
 
     def outputs(self, X: Any) -> Tensor:
         """Outputs of the head for rows ``(N, D)``, shape ``(N, outputs)``, in float64 from the trained weights."""

@@ -60,13 +60,7 @@ class PretrainedRegressor(RegressorMixin, PretrainedEstimator):
         self.target_mean_, scale = known.mean(axis=0), known.std(axis=0)
         self.target_scale_ = np.where(scale > 0, scale, 1.0)
         scaled = (known - self.target_mean_) / self.target_scale_
-        head = self.fine_tune(X, torch.from_numpy(scaled.astype(np.float32)), labelled)
-        assert isinstance(head, Regressor)
-        # The head has scaled once more, by the rows that are not held out.
-        output = head.head
-        with torch.no_grad():
-            output.weight.mul_(head.target_scale[:, None])
-            output.bias.mul_(head.target_scale).add_(head.target_mean)
+        self.fine_tune(X, torch.from_numpy(scaled.astype(np.float32)), labelled)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LEAST_MESSAGE = 1 << 20
+LARGEST_MESSAGE = 1 << 20
 
 
 class Program:
@@ -146,7 +146,7 @@ def _server():
     """The connection to the server of this process, which leaves when the connection is closed."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (here, there):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LEAST_MESSAGE)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST_MESSAGE)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "tests.support.programs", str(there.fileno())]
     server = subprocess.Popen(words, pass_fds=[there.fileno()], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
@@ -170,7 +170,7 @@ def execute(text, words):
 def serve(connection):
     """Fork for each job until the other end is closed; in a fork, its function is returned, to be called."""
     while True:
-        message, handles, _, _ = socket.recv_fds(connection, LEAST_MESSAGE, 3)
+        message, handles, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, 3)
         if not message:
             sys.exit()
         with contextlib.suppress(ChildProcessError):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import Namespace
 from torch import nn
 
 from aepretrain.cli.finished_run import FinishedRun, depth_of, write_outputs
-from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.cli.own_options import parse_own
 from aepretrain.console import print_line
 from aepretrain.errors import ConfigError
 from aepretrain.export.outliers import CONTAMINATION
@@ -38,23 +38,16 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
-    parser = ArgumentParser(prog="aepretrain encode", description=DESCRIPTIONS["encode"], exit_on_error=False)
-    types: dict[str, dict[str, Any]] = {
-        "--data": {"type": str, "required": True},
-        "--out": {"type": str, "required": True},
+    keywords: dict[str, dict[str, Any]] = {
+        "--data": {"required": True},
+        "--out": {"required": True},
         "--layer": {"type": int | None, "default": None},
-        "--add": {"type": str, "default": ""},
+        "--add": {"default": ""},
         "--per-feature": {"action": "store_true"},
         "--contamination": {"type": float | None, "default": None},
         "--encoder": {"type": Literal["pretrained", "fine-tuned"]},
     }
-    for option in OWN["encode"]:
-        parser.add_argument(option.name, **types.get(option.name, {"type": str}), **option.keywords)
-    try:
-        return parser.parse_args(list(arguments))
-    except ArgumentError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{reason}. Usage: aepretrain encode RUN --data PATH --out FILE") from error
+    return parse_own("encode", arguments, "RUN --data PATH --out FILE", keywords)
 
 
 def _names(parsed: Namespace) -> list[OutputName]:

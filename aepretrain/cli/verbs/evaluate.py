@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from aepretrain.cli.config import load_experiment
-from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.cli.own_options import parse_own
 from aepretrain.cli.terminal import print_measurements
 from aepretrain.console import print_line
 from aepretrain.data import DataModule
@@ -24,15 +22,8 @@ NUMBERED = ("numbers from 0",)
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = ArgumentParser(prog="aepretrain evaluate", description=DESCRIPTIONS["evaluate"], exit_on_error=False)
-    folder_option, other_data = OWN["evaluate"]
-    parser.add_argument(folder_option.name, type=Path, **folder_option.keywords)
-    parser.add_argument(other_data.name, action="store_true", **other_data.keywords)
-    try:
-        parsed = parser.parse_args(list(arguments))
-        folder: Path = parsed.run
-    except ArgumentError as error:
-        raise ConfigError(f"{' '.join(str(error).split())}. Usage: aepretrain evaluate RUN") from error
+    parsed = parse_own("evaluate", arguments, "RUN", {"--other_data": {"action": "store_true"}})
+    folder = Path(parsed.run)
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder} is not a run directory: it has no config.yaml. Name one that fit wrote.")
     if (folder / "runs").is_dir():

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import Namespace
 from torch import Tensor, nn
 
 from aepretrain.cli.finished_run import FinishedRun, depth_of
-from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.cli.own_options import parse_own
 from aepretrain.cli.run_data import drawn_rows, raw_validation_rows
 from aepretrain.console import print_line
 from aepretrain.errors import ConfigError, DataError
-from aepretrain.export.autoencoder import StackedAutoencoder
+from aepretrain.export.autoencoder import StackedAutoencoder, encoder_of
 from aepretrain.export.decoders import has_decoders
 from aepretrain.export.encoder import read_encoder_config
 from aepretrain.export.formats import Exported, OutputName, choose_format, export_encoder
@@ -68,22 +68,15 @@ class _Rows:
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
-    parser = ArgumentParser(prog="aepretrain export", description=DESCRIPTIONS["export"], exit_on_error=False)
-    types: dict[str, dict[str, Any]] = {
-        "--out": {"type": str, "required": True},
+    keywords: dict[str, dict[str, Any]] = {
+        "--out": {"required": True},
         "--format": {"type": str | None, "default": None},
         "--layer": {"type": int | None, "default": None},
         "--encoder": {"type": Literal["pretrained", "fine-tuned"]},
         "--input-type": {"type": Literal["float32", "uint8"]},
         **{name: {"action": "store_true"} for name in FLAGS},
     }
-    for option in OWN["export"]:
-        parser.add_argument(option.name, **types.get(option.name, {"type": str}), **option.keywords)
-    try:
-        return parser.parse_args(list(arguments))
-    except ArgumentError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{reason}. Usage: aepretrain export RUN --format NAME --out PATH") from error
+    return parse_own("export", arguments, "RUN --format NAME --out PATH", keywords)
 
 
 def _network(finished: FinishedRun, parsed: Namespace) -> tuple[Encoder | StackedAutoencoder, OutputName]:
@@ -124,7 +117,7 @@ def _cost(
     network: Encoder | StackedAutoencoder, output: OutputName, exported: Exported, rows: _Rows, raw_inputs: bool
 ) -> str:
     """What quantization costs on validation rows, in figures."""
-    encoder = network.encoder if isinstance(network, StackedAutoencoder) else network
+    encoder = encoder_of(network)
     inputs = rows.raw if raw_inputs else encoder.preprocess(rows.raw)
     before, after = encoder(rows.raw), torch.cat([exported.network(part) for part in inputs.split(COMPARED)])
     count = f"on {len(inputs):,} validation rows"

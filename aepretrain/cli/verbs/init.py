@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from aepretrain.cli.first_config import first_config
 from aepretrain.cli.first_look import look_at
-from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.cli.own_options import parse_own
 from aepretrain.console import print_line
 from aepretrain.errors import ConfigError
 from aepretrain.storage.files import make_folder, write_atomically
@@ -16,15 +14,8 @@ from aepretrain.training.recovery.signals import stop_at_signal
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = ArgumentParser(prog="aepretrain init", description=DESCRIPTIONS["init"], exit_on_error=False)
-    for option in OWN["init"]:
-        required = {} if option.name == "--target" else {"required": True}
-        parser.add_argument(option.name, type=str, **required, **option.keywords)
-    try:
-        parsed = parser.parse_args(list(arguments))
-    except ArgumentError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{reason}. Usage: aepretrain init --data PATH [--target COLUMN] --out FILE.yaml") from error
+    needed = {"--data": {"required": True}, "--out": {"required": True}}
+    parsed = parse_own("init", arguments, "--data PATH [--target COLUMN] --out FILE.yaml", needed)
     out = Path(parsed.out).expanduser()
     if out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--out must end in .yaml, but is {out}. Rename it.")

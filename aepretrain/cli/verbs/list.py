@@ -3,13 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from aepretrain.cli.config_keys import known_classes
-from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.cli.own_options import parse_own
 from aepretrain.cli.tables import print_table
 from aepretrain.data import DataModule
-from aepretrain.errors import ConfigError
 from aepretrain.layers import Layer
 from aepretrain.storage.guard import read_text
 from aepretrain.storage.yaml_files import LARGEST
@@ -17,13 +14,7 @@ from aepretrain.storage.yaml_files import LARGEST
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = ArgumentParser(prog="aepretrain list", description=DESCRIPTIONS["list"], exit_on_error=False)
-    for option in OWN["list"]:
-        parser.add_argument(option.name, type=str, nargs="?", default=option.default, help=option.help)
-    try:
-        folder = Path(parser.parse_args(list(arguments)).folder).expanduser()
-    except ArgumentError as error:
-        raise ConfigError(f"{' '.join(str(error).split())}. Usage: aepretrain list [FOLDER]") from error
+    folder = Path(parse_own("list", arguments, "[FOLDER]", {"folder": {"nargs": "?"}}).folder).expanduser()
     for title, base in (("layers", Layer), ("data", DataModule)):
         rows = [[name, _first_line(cls)] for name, cls in sorted(known_classes(base).items())]
         heading = f"{title}: aepretrain fit --{title}.help NAME explains the settings"

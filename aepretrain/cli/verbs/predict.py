@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from aepretrain.cli.finished_run import FinishedRun, write_outputs
-from aepretrain.cli.options import DESCRIPTIONS, OWN
+from aepretrain.cli.own_options import parse_own
 from aepretrain.errors import ConfigError
 from aepretrain.export.row_files import check_format
 from aepretrain.heads import Regressor
@@ -15,15 +13,8 @@ from aepretrain.runs.row_outputs import RowOutputs
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parser = ArgumentParser(prog="aepretrain predict", description=DESCRIPTIONS["predict"], exit_on_error=False)
-    for option in OWN["predict"]:
-        required = {"required": True} if option.name in ("--data", "--out") else {}
-        parser.add_argument(option.name, type=str, **required, **option.keywords)
-    try:
-        parsed = parser.parse_args(list(arguments))
-    except ArgumentError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{reason}. Usage: aepretrain predict RUN --data PATH --out FILE") from error
+    needed = {"--data": {"required": True}, "--out": {"required": True}}
+    parsed = parse_own("predict", arguments, "RUN --data PATH --out FILE", needed)
     out = Path(parsed.out).expanduser()
     check_format(out)
     finished = FinishedRun(Path(parsed.run).expanduser())
