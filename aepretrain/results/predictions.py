@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from aepretrain.errors import StorageError
-from aepretrain.storage.array_files import Array, read_arrays, write_arrays
+from aepretrain.storage.array_files import Array, are_finite_numbers, read_arrays, write_arrays
 from aepretrain.storage.files import make_folder
 from aepretrain.storage.json_files import reason_of
 
@@ -39,7 +37,7 @@ class Predictions:
         if len(shapes) != 1 or self.targets.ndim != 1:
             raise ValueError(f"targets and predictions must be one value per example, but have the shapes {shapes}")
         for name, values in (("targets", self.targets), ("predicted", self.predicted)):
-            if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            if not are_finite_numbers(values):
                 raise ValueError(f"{name} must be finite real numbers, but are {values.dtype} with other values")
 
     @classmethod
