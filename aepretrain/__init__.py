@@ -50,6 +50,7 @@ _EXPORTS = {
     "aepretrain.runs.warm_start": ("WarmStart",),
     "aepretrain.parts.coders": ("Coder", "Dense"),
     "aepretrain.parts.corruptions": (
+        "Binarization",
         "Corruption",
         "Dropout",
         "GaussianNoise",

@@ -223,6 +223,10 @@ class Layer(StageModule, ABC):
         """Figures of every unit of the code on examples ``(N, *in_shape)``: name to a mean per unit, shape ``(H,)``."""
         return {}
 
+    def closing_figures(self, x: Tensor, noise: Noise) -> dict[str, float]:
+        """Figures that are measured once, when training has ended, on examples ``(N, *in_shape)``: name to value."""
+        return {}
+
     def mean_reconstruction(self, x: Tensor) -> float | None:
         """Reconstruction loss of answering with the mean of ``x``, in nats; ``None`` if the layer has no likelihood."""
         return None

@@ -28,6 +28,8 @@ VARIANTS = {
     "denoising-salt": (DenoisingAutoencoder, {"corruption": SaltAndPepper(0.2)}),
     "denoising-swap": (DenoisingAutoencoder, {"corruption": SwapNoise(0.2)}),
     "variational": (VariationalAutoencoder, {"beta": 0.5}),
+    "variational-importance": (VariationalAutoencoder, {"samples": 3}),
+    "variational-free": (VariationalAutoencoder, {"free_bits": 0.01}),
 }
 
 WITHOUT_REGULARIZER = {
