@@ -147,6 +147,11 @@ class VariationalAutoencoder(Autoencoder):
         """The inputs ``(B, *in_shape)`` as the model sees them: drawn to 0 and 1 if they are binarized."""
         return Binarization()(x, noise or self.noise) if self.binarize else x
 
+    def prior_codes(self, count: int) -> Tensor:
+        """Draw codes from the prior N(0, I), shape ``(count, *code_shape)``."""
+        weight = next(self.parameters())
+        return self.noise.normal_like(weight.new_empty(count, *self.code_shape))
+
     def log_mean_weight(
         self, x: Tensor, samples: int, beta: float | Tensor = 1.0, noise: Noise | None = None
     ) -> Tensor:

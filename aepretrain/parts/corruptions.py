@@ -127,7 +127,7 @@ class Binarization(Corruption):
     """
 
     def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
-        return (noise.uniform_like(x, dtype=torch.promote_types(x.dtype, torch.float32)) < x).to(x.dtype)
+        return noise.bernoulli(x)
 
 
 @dataclass(frozen=True)
