@@ -51,6 +51,7 @@ _EXPORTS = {
     "aepretrain.runs.warm_start": ("WarmStart",),
     "aepretrain.parts.coders": ("Coder", "Dense"),
     "aepretrain.parts.corruptions": (
+        "Binarization",
         "Corruption",
         "Dropout",
         "GaussianNoise",

@@ -19,7 +19,7 @@ from aepretrain.layers import (
 )
 from aepretrain.layers.diagnostics import CodeStatistics
 from aepretrain.parts.coders import Dense
-from aepretrain.parts.corruptions import GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
+from aepretrain.parts.corruptions import Binarization, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
 from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Mixed
 from aepretrain.parts.penalties import L1, KLSparsity, SparsityPenalty
 
@@ -32,7 +32,7 @@ VARIANTS = (
     SparseAutoencoder,
     VariationalAutoencoder,
 )
-CORRUPTIONS = (GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise)
+CORRUPTIONS = (Binarization, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise)
 LIKELIHOODS = (Bernoulli, Categorical, Gaussian, Mixed)
 
 
@@ -55,6 +55,8 @@ def reason_not_batchable(layer: Autoencoder) -> str | None:
             return f"the {name} {type(part).__name__} is not known to treat examples by themselves"
     if isinstance(layer, ContractiveAutoencoder) and layer.coder.hidden:  # type: ignore[attr-defined]
         return "the contraction of several dense layers has no closed form"
+    if isinstance(layer, VariationalAutoencoder) and layer.free_bits:
+        return "free_bits compares the mean over a batch"
     return reason_optimizer_not_batchable(layer)
 
 

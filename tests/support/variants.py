@@ -30,6 +30,8 @@ VARIANTS = {
     "denoising-swap": (DenoisingAutoencoder, {"corruption": SwapNoise(0.2)}),
     "adversarial": (AdversarialAutoencoder, {"lam": 0.5, "discriminator": (5,)}),
     "variational": (VariationalAutoencoder, {"beta": 0.5}),
+    "variational-importance": (VariationalAutoencoder, {"samples": 3}),
+    "variational-free": (VariationalAutoencoder, {"free_bits": 0.01}),
 }
 
 WITHOUT_REGULARIZER = {
