@@ -16,6 +16,7 @@ _EXPORTS = {
         "DropoutAutoencoder",
         "Layer",
         "PlainAutoencoder",
+        "RestrictedBoltzmannMachine",
         "SparseAutoencoder",
         "VariationalAutoencoder",
     ),
