@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from aepretrain.errors import ConfigError
+from aepretrain.parts.coders import BernoulliUnits
 from aepretrain.parts.noise import Noise
 
 Shape = tuple[int, ...]
@@ -49,7 +50,18 @@ class StageModule(LightningModule, ABC):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.noise = Noise()
+
+    @property
+    def noise(self) -> Noise:
         """Source of the noise in :meth:`loss`: the global generator, which training replaces by a keyed one."""
+        return self._noise
+
+    @noise.setter
+    def noise(self, noise: Noise) -> None:
+        self._noise = noise
+        for module in self.modules():
+            if isinstance(module, BernoulliUnits):
+                module.noise = noise
 
     @abstractmethod
     def loss(self, *batch: Tensor) -> Tensor:

@@ -150,9 +150,6 @@ class RestrictedBoltzmannMachine(CodingLayer):
             x = self.sample(h)
         return x
 
-    def sample(self, h: Tensor) -> Tensor:
-        return self.L.sample(self.g(h), self.noise)
-
     def sparsity(self, x: Tensor) -> Tensor | float:
         r"""Compute :math:`\lambda \, \Omega(f(x))`, in nats, shape ``(B,)`` or ``()``; 0 without a weight."""
         return self.lam * self.penalty(self.f(x)) if self.lam else 0.0
@@ -170,9 +167,9 @@ class RestrictedBoltzmannMachine(CodingLayer):
 
 def _tied(coder: Coder) -> Dense:
     """The coder with tied weights, if it builds the conditional distributions of a machine."""
-    if not isinstance(coder, Dense) or coder.hidden or coder.code_range != (0, 1):
+    if not isinstance(coder, Dense) or coder.hidden or coder.code_range != (0, 1) or coder.stochastic:
         raise ValueError(
-            f"a Boltzmann machine has one sigmoid layer, but got the coder {coder}. Use Dense(features) alone, "
-            "and a layer of the stack for every further machine."
+            f"a Boltzmann machine has one sigmoid layer and draws its units itself, but got the coder {coder}. Use "
+            "Dense(features) alone, and a layer of the stack for every further machine."
         )
     return replace(coder, tied=True)

@@ -10,6 +10,7 @@ from aepretrain.layers.base import Layer, OptimizerFactory, SchedulerFactory
 from aepretrain.layers.diagnostics import CodeStatistics, mean_reconstruction
 from aepretrain.parts.coders import Coder, flatten_encoder
 from aepretrain.parts.likelihoods import Likelihood
+from aepretrain.parts.noise import Noise
 
 
 class CodingLayer(Layer, ABC):
@@ -42,6 +43,7 @@ class CodingLayer(Layer, ABC):
         parts = coder.build(self.in_shape)
         self.f, self.g, self.code_shape = parts.encoder, parts.decoder, parts.code_shape
         self.code_range = coder.code_range
+        self.noise = Noise()  # of stochastic units, too
         self.L = likelihood
         self.code_statistics = CodeStatistics(self.code_shape, self.code_range)
 
@@ -57,6 +59,9 @@ class CodingLayer(Layer, ABC):
 
     def decode(self, h: Tensor) -> Tensor:
         return self.L.mean(self.g(h))
+
+    def sample(self, h: Tensor) -> Tensor:
+        return self.L.sample(self.g(h), self.noise)
 
     def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:
         x = batch[0]

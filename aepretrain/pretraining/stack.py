@@ -161,6 +161,19 @@ class GreedyStack(nn.Module):
             h = layer.decode(h)
         return h
 
+    def sample(self, h: Tensor) -> Tensor:
+        """Draw inputs given codes of the last layer: ``(B, *code_shape)`` to ``(B, *in_shape)``.
+
+        The layers above the first pass on the expected codes, as in :meth:`decode`; the first one draws.
+
+        Raises:
+            NotImplementedError: If a layer has no decoder, or the first one cannot be sampled.
+        """
+        first, *above = self
+        for layer in reversed(above):
+            h = layer.decode(h)
+        return first.sample(h)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Encode and decode inputs through all layers: shape ``(B, *in_shape)``."""
         return self.decode(self.encode(x))

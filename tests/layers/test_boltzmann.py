@@ -178,8 +178,9 @@ def test_the_free_energy_gap_is_that_of_the_means_of_both_samples():
         ({"persistent": -1}, "persistent must be >= 0, but got -1"),
         ({"lam": -0.1}, "lam must be finite and >= 0, but got -0.1"),
         ({"lam": float("inf")}, "lam must be finite and >= 0, but got inf"),
-        ({"coder": Dense(4, hidden=(3,))}, "one sigmoid layer, but got the coder Dense"),
-        ({"coder": Dense(4, activation="relu")}, "one sigmoid layer, but got the coder Dense"),
+        ({"coder": Dense(4, hidden=(3,))}, "one sigmoid layer and draws its units itself"),
+        ({"coder": Dense(4, stochastic=True)}, "one sigmoid layer and draws its units itself"),
+        ({"coder": Dense(4, activation="relu")}, "one sigmoid layer and draws its units itself"),
     ],
 )
 def test_a_setting_that_no_machine_has_is_refused_in_one_line(changes, message):
