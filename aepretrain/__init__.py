@@ -17,6 +17,7 @@ _EXPORTS = {
         "DropoutAutoencoder",
         "Layer",
         "PlainAutoencoder",
+        "RestrictedBoltzmannMachine",
         "SparseAutoencoder",
         "VariationalAutoencoder",
     ),

@@ -85,6 +85,10 @@ class AdversarialAutoencoder(Autoencoder):
         r"""Compute :math:`-\log D(z) - \log(1 - D(h))` of draws and codes ``(B, *code_shape)``, shape ``(B,)``."""
         return -(F.logsigmoid(self.discriminator(z)) + F.logsigmoid(-self.discriminator(h))).squeeze(1)
 
+    def prior_codes(self, count: int) -> Tensor:
+        """Draw codes from the prior N(0, I), shape ``(count, *code_shape)``."""
+        return self.noise.normal_like(next(self.parameters()).new_empty(count, *self.code_shape))
+
     def make_optimizer(self) -> Optimizer:
         own = set(self.discriminator.parameters())
         trained = [weight for weight in self.parameters() if weight.requires_grad]
