@@ -30,7 +30,7 @@ from aepretrain.report.run_report import write_run_report
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
-from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
+from aepretrain.runs.artifacts import save_curves, save_epoch, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.measuring import head_summary, measure, with_head
@@ -247,7 +247,8 @@ class Experiment:
         stack = stack or self.prepare(out if resume else None)
         if self.warm_start is not None:
             self.warm_start.found_in(out if resume else None).keep(out)
-        context = self.context(out, resume=resume, run=run)
+        pictures = partial(save_epoch, out, self.seed, self.pretrain.picture_epochs)
+        context = replace(self.context(out, resume=resume, run=run), on_epoch=pictures)
         record_or_check_data(out, self.data, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
