@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from aepretrain.ensembles.batch import SeedBatch, reason_optimizer_not_batchable
 from aepretrain.layers import (
+    AdversarialAutoencoder,
     Autoencoder,
     ContractiveAutoencoder,
     DenoisingAutoencoder,
@@ -23,6 +24,7 @@ from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Mixed
 from aepretrain.parts.penalties import L1, KLSparsity, SparsityPenalty
 
 VARIANTS = (
+    AdversarialAutoencoder,
     ContractiveAutoencoder,
     DenoisingAutoencoder,
     DropoutAutoencoder,

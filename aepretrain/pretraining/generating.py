@@ -48,7 +48,7 @@ def starts_from_rows(stack: GreedyStack) -> bool:
         return False
     if not isinstance(layers[-1], HasGibbs) and not isinstance(first, Corrupts):
         raise ConfigError(
-            f"new items need a variational last layer, a Boltzmann machine as the last or a denoising first layer, but "
+            "new items need a variational, adversarial or Boltzmann layer as the last, or a denoising first layer, but "
             f"the stack is {', '.join(stack.stages)}. Take --reconstruct or --interpolate."
         )
     return True
