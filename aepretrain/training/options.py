@@ -177,7 +177,8 @@ class Pretraining:
     def __post_init__(self) -> None:
         if wrong := [epoch for epoch in self.picture_epochs if epoch < 1]:
             raise ConfigError(
-                f"pretrain.picture_epochs counts finished epochs, so each must be >= 1, but got {wrong[0]}. [] keeps none."
+                f"pretrain.picture_epochs counts finished epochs, so each must be >= 1, but got {wrong[0]}. "
+                "[] keeps none."
             )
 
     def check_frozen(self, given: int) -> None:
