@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "aepretrain.layers": (
+        "AdversarialAutoencoder",
         "Autoencoder",
         "ContractiveAutoencoder",
         "DenoisingAutoencoder",
@@ -51,6 +52,7 @@ _EXPORTS = {
     "aepretrain.runs.warm_start": ("WarmStart",),
     "aepretrain.parts.coders": ("Coder", "Dense"),
     "aepretrain.parts.corruptions": (
+        "Binarization",
         "Corruption",
         "Dropout",
         "GaussianNoise",

@@ -5,6 +5,7 @@ that implements its abstract methods. Export it here and in ``aepretrain/__init_
 ``tests/support/variants.py`` to test it.
 """
 
+from aepretrain.layers.adversarial import AdversarialAutoencoder
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer, StageModule
 from aepretrain.layers.boltzmann import RestrictedBoltzmannMachine
@@ -17,6 +18,7 @@ from aepretrain.layers.sparse import SparseAutoencoder
 from aepretrain.layers.variational import VariationalAutoencoder
 
 __all__ = [
+    "AdversarialAutoencoder",
     "Autoencoder",
     "CodingLayer",
     "ContractiveAutoencoder",

@@ -225,6 +225,10 @@ class Layer(StageModule, ABC):
         """Figures of every unit of the code on examples ``(N, *in_shape)``: name to a mean per unit, shape ``(H,)``."""
         return {}
 
+    def closing_figures(self, x: Tensor, noise: Noise) -> dict[str, float]:
+        """Figures that are measured once, when training has ended, on examples ``(N, *in_shape)``: name to value."""
+        return {}
+
     def generalization(self, train: Tensor, validation: Tensor) -> dict[str, float]:
         """Figures that compare examples of training with others, each ``(N, *in_shape)``; see ``compares_examples``."""
         return {}

@@ -113,8 +113,7 @@ class BernoulliUnits(nn.Module):
         p = a.sigmoid()
         if not self.training:
             return p
-        bits = (self.noise.uniform_like(p) < p).to(p.dtype)
-        return bits + (p - p.detach())
+        return self.noise.bernoulli(p.detach()) + (p - p.detach())
 
 
 class Coder(ABC):

@@ -145,8 +145,7 @@ class Bernoulli(Likelihood):
         return torch.sigmoid(y)
 
     def sample(self, y: Tensor, noise: Noise = Noise()) -> Tensor:
-        y = at_least_float32(y)
-        return (noise.uniform_like(y) < torch.sigmoid(y)).to(y.dtype)
+        return noise.bernoulli(torch.sigmoid(at_least_float32(y)))
 
     def output_of_mean(self, mean: Tensor) -> Tensor:
         return torch.logit(mean, eps=LEAST_PROBABILITY)

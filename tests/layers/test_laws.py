@@ -87,7 +87,7 @@ def test_noise_is_a_function_of_the_generator_and_leaves_the_global_one_alone(na
         energies.append(model.eval().energy(x))
     assert torch.equal(energies[0], energies[1])
     assert torch.equal(torch.get_rng_state(), before)
-    if name.startswith(("denoising", "dropout", "variational", "boltzmann")):
+    if name.startswith(("denoising", "dropout", "variational", "adversarial", "boltzmann")):
         assert not torch.equal(energies[0], energies[2])
 
 

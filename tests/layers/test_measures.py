@@ -6,6 +6,7 @@ from torch import nn
 
 from aepretrain import (
     L1,
+    AdversarialAutoencoder,
     Bernoulli,
     Categorical,
     ContractiveAutoencoder,
@@ -35,9 +36,11 @@ def test_validation_measures_the_energy_the_plain_reconstruction_and_the_diagnos
     expected = {}
     if name.startswith("contractive"):
         expected = {"jacobian_norm": jacobian_norm(model.f, x).sqrt()}
-    if name == "variational":
+    if name.startswith("variational"):
         mean, log_var = model.posterior(x)
         expected = {"kl": 0.5 * (mean**2 + log_var.exp() - log_var - 1).sum(dim=1)}
+    if name == "adversarial":
+        expected = {"recognized_codes": (model.discriminator(model.f(x))[:, 0] < 0).double()}
     if name.startswith("boltzmann"):
         expected = {"free_energy": model.free_energy(x)}
     torch.testing.assert_close(found, expected)
@@ -109,6 +112,7 @@ def test_the_defaults_are_those_of_the_documentation():
     assert (layer(ContractiveAutoencoder).lam, layer(ContractiveAutoencoder).projections) == (0.1, None)
     assert layer(DenoisingAutoencoder).corruption == Masking(0.25)
     assert layer(VariationalAutoencoder).beta == 1.0
+    assert (layer(AdversarialAutoencoder).lam, layer(AdversarialAutoencoder).discriminator_lr) == (1.0, None)
     assert all(Gaussian() == layer(variant).L for variant, _ in VARIANTS.values())
     assert layer(PlainAutoencoder).monitor == "val/reconstruction"
     assert layer(PlainAutoencoder).mode == "min"

@@ -1,6 +1,7 @@
 """The lists that every layer joins: autoencoders and machines. The laws in test_laws.py hold for each entry."""
 
 from aepretrain import (
+    AdversarialAutoencoder,
     ContractiveAutoencoder,
     DenoisingAutoencoder,
     Dense,
@@ -29,7 +30,10 @@ VARIANTS = {
     "denoising-gaussian": (DenoisingAutoencoder, {"corruption": GaussianNoise(0.2)}),
     "denoising-salt": (DenoisingAutoencoder, {"corruption": SaltAndPepper(0.2)}),
     "denoising-swap": (DenoisingAutoencoder, {"corruption": SwapNoise(0.2)}),
+    "adversarial": (AdversarialAutoencoder, {"lam": 0.5, "discriminator": (5,)}),
     "variational": (VariationalAutoencoder, {"beta": 0.5}),
+    "variational-importance": (VariationalAutoencoder, {"samples": 3}),
+    "variational-free": (VariationalAutoencoder, {"free_bits": 0.01}),
 }
 
 MACHINES = {
