@@ -23,7 +23,7 @@ class RestrictedBoltzmannMachine(CodingLayer):
     .. math::
         p(x, h) &= \tfrac1Z \exp(h^\top W x + b^\top h - L(x, c)) \\
         F(x) &= -\log \textstyle\sum_h Z \, p(x, h) = L(x, c) - \sum_j \log(1 + \exp(W x + b)_j) \\
-        E(x) &= F(x) - \overline{F(\tilde x)} + \lambda \, \Omega(h), \qquad \tilde x \text{ from } k \text{ Gibbs steps}
+        E(x) &= F(x) - \overline{F(\tilde x)} + \lambda \, \Omega(h), \quad \tilde x \text{ from } k \text{ Gibbs steps}
 
     The conditional distributions are the encoder and the decoder, whose weights are tied:
     :math:`h = f(x) = p(h = 1 \mid x) = \sigma(W x + b)` and :math:`p(x \mid h)` with :math:`g(h) = W^\top h + c`.
