@@ -234,9 +234,9 @@ DESCRIPTIONS = {
     ),
     "sample": (
         "Write new items of a finished run to a file. A variational or adversarial last layer draws codes from "
-        "N(0, I); a Boltzmann machine as the last layer, or else a denoising first layer, runs one Markov chain for each item, from rows of "
-        "data: Gibbs sampling, or corrupt, encode, draw, repeat. Pictures go to a mosaic, rows of a table to its own "
-        "columns. The same command writes the same items."
+        "N(0, I); a Boltzmann machine as the last layer, or else a denoising first layer, runs one Markov chain for "
+        "each item, from rows of data: Gibbs sampling, or corrupt, encode, draw, repeat. Pictures go to a mosaic, rows "
+        "of a table to its own columns. The same command writes the same items."
     ),
     "export": (
         "Write the encoder of a finished run, or its classifier or regressor, to a file that other programs run on "
