@@ -166,7 +166,7 @@ OWN = {
         Option(
             "--manifold",
             "",
-            "a square of codes at the Gaussian quantiles; needs a variational last layer of 2 features",
+            "a square of codes at the Gaussian quantiles; needs a prior and 2 features",
         ),
         Option("--interpolate", "I J", "the way from row I to row J through the codes; rows are counted from 0"),
         Option("--reconstruct", "N", "the first N rows and their reconstructions"),
@@ -233,8 +233,8 @@ DESCRIPTIONS = {
         "they stay in their order, and may exceed memory."
     ),
     "sample": (
-        "Write new items of a finished run to a file. A variational last layer draws codes from N(0, I); a Boltzmann "
-        "machine as the last layer, or else a denoising first layer, runs one Markov chain for each item, from rows of "
+        "Write new items of a finished run to a file. A variational or adversarial last layer draws codes from "
+        "N(0, I); a Boltzmann machine as the last layer, or else a denoising first layer, runs one Markov chain for each item, from rows of "
         "data: Gibbs sampling, or corrupt, encode, draw, repeat. Pictures go to a mosaic, rows of a table to its own "
         "columns. The same command writes the same items."
     ),

@@ -149,8 +149,7 @@ class VariationalAutoencoder(Autoencoder):
 
     def prior_codes(self, count: int) -> Tensor:
         """Draw codes from the prior N(0, I), shape ``(count, *code_shape)``."""
-        weight = next(self.parameters())
-        return self.noise.normal_like(weight.new_empty(count, *self.code_shape))
+        return self.noise.normal_like(next(self.parameters()).new_empty(count, *self.code_shape))
 
     def log_mean_weight(
         self, x: Tensor, samples: int, beta: float | Tensor = 1.0, noise: Noise | None = None

@@ -5,6 +5,7 @@ import torch
 from scipy.stats import norm
 
 from aepretrain import (
+    AdversarialAutoencoder,
     Bernoulli,
     ConfigError,
     DenoisingAutoencoder,
@@ -40,8 +41,9 @@ def variational(shape):
     return VariationalAutoencoder(shape, Dense(2))
 
 
-def test_a_prior_is_drawn_from_as_a_standard_normal():
-    stack = stack_of(plain, variational)
+@pytest.mark.parametrize("variant", [VariationalAutoencoder, AdversarialAutoencoder])
+def test_a_prior_is_drawn_from_as_a_standard_normal(variant):
+    stack = stack_of(plain, lambda shape: variant(shape, Dense(2)))
     assert not starts_from_rows(stack)
     h = draw_codes(stack, 20_000, noise())
     assert h.shape == (20_000, 2)
