@@ -130,6 +130,12 @@ OWN = {
             "",
             "measure although the data changed since the run; the names of the classes must be the same",
         ),
+        Option(
+            "--nll-samples",
+            "K",
+            "instead of the head, the negative log-likelihood of the test data under a variational first layer, by "
+            "importance sampling with K draws for each row (5000 are published), and its active units",
+        ),
     ),
     "encode": (
         *NEW_ROWS,
