@@ -167,6 +167,8 @@ class Layer(StageModule, ABC):
     """Shape of one code, without the batch dimension."""
     code_range: tuple[float, float]
     """The closed interval of code values."""
+    compares_examples = False
+    """Whether :meth:`generalization` is measured when training has ended, which takes the codes of training rows."""
 
     def __init__(
         self, in_shape: Sequence[int], optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None
@@ -225,6 +227,10 @@ class Layer(StageModule, ABC):
 
     def closing_figures(self, x: Tensor, noise: Noise) -> dict[str, float]:
         """Figures that are measured once, when training has ended, on examples ``(N, *in_shape)``: name to value."""
+        return {}
+
+    def generalization(self, train: Tensor, validation: Tensor) -> dict[str, float]:
+        """Figures that compare examples of training with others, each ``(N, *in_shape)``; see ``compares_examples``."""
         return {}
 
     def mean_reconstruction(self, x: Tensor) -> float | None:

@@ -159,12 +159,23 @@ class StageDiagnostics:
 
 
 @torch.no_grad()
-def diagnose(layer: "Diagnosed", x: Tensor, generator: Generator | None = None) -> StageDiagnostics:
-    """Measure a trained layer on examples that it was not trained on, shape ``(N, *in_shape)``."""
+def diagnose(
+    layer: "Diagnosed", x: Tensor, generator: Generator | None = None, *, train: Tensor | None = None
+) -> StageDiagnostics:
+    """Measure a trained layer on examples that it was not trained on, shape ``(N, *in_shape)``.
+
+    Args:
+        layer: The layer.
+        x: The examples.
+        generator: Generator of the noise; ``None`` for the global one.
+        train: Examples that it was trained on, to be compared with ``x``; ``None``: they are not compared.
+    """
     units = {name: tuple(values.tolist()) for name, values in layer.unit_diagnostics(x).items()}
     scalars = {"identity_score": identity_score(layer, x, generator)}
     if (mean := layer.mean_reconstruction(x)) is not None:
         scalars["mean_reconstruction"] = mean
+    if train is not None:
+        scalars |= layer.generalization(train, x)
     if "kl" in units:
         scalars["used_units"] = float(sum(value > USED for value in units["kl"]))
     if "variance" in units:
@@ -180,6 +191,7 @@ class Diagnosed(Protocol):
     def mean_reconstruction(self, x: Tensor) -> float | None: ...
     def unit_diagnostics(self, x: Tensor) -> dict[str, Tensor]: ...
     def closing_figures(self, x: Tensor, noise: Noise) -> dict[str, float]: ...
+    def generalization(self, train: Tensor, validation: Tensor) -> dict[str, float]: ...
 
 
 class Reconstructs(Protocol):

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from aepretrain.console import format_duration, print_line
 from aepretrain.data.base import DataModule
+from aepretrain.data.lightning_data import AnyData, as_source
 from aepretrain.data.rows import Inputs, pieces
 from aepretrain.data.transforms import NoTransform
 from aepretrain.errors import ConfigError, DataError
-from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer, Shape
+from aepretrain.layers.coding import CodingLayer
 from aepretrain.layers.diagnostics import StageDiagnostics, diagnose
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.noise import derive_seed
@@ -146,7 +147,7 @@ class GreedyStack(nn.Module):
     @property
     def decoders(self) -> list[tuple[nn.Module, Likelihood]] | None:
         """Decoder and likelihood of each layer, from the input up; ``None`` if a layer has no decoder."""
-        layers = [layer for layer in self if isinstance(layer, Autoencoder)]
+        layers = [layer for layer in self if isinstance(layer, CodingLayer)]
         return [(layer.g, layer.L) for layer in layers] if len(layers) == len(self.layers) else None
 
     def encode(self, x: Tensor) -> Tensor:
@@ -196,7 +197,7 @@ class GreedyStack(nn.Module):
 
     def fit(
         self,
-        data: DataModule,
+        data: AnyData,
         pretraining: Pretraining = Pretraining(),
         context: RunContext = RunContext(),
         *,
@@ -210,7 +211,9 @@ class GreedyStack(nn.Module):
         fit ``data.memory_limit`` are kept in a file in the stage's folder until the next stage has closed.
 
         Args:
-            data: Training uses its unlabelled inputs; its validation inputs choose the epoch if patience is set.
+            data: Training uses its unlabelled inputs; its validation inputs choose the epoch if patience is set. A
+                source, or what :class:`~aepretrain.data.lightning_data.LightningData` reads: a LightningDataModule, or
+                DataLoaders for training, validation and test.
             pretraining: Epochs, batch sizes and patience, for all layers or for each.
             context: Seed, devices, precision, run directory and loggers.
             on_stage_end: Called with the layer, its record and its first 1000 validation inputs when a stage closes.
@@ -317,12 +320,13 @@ class GreedyTraining:
     def __init__(
         self,
         stack: GreedyStack,
-        data: DataModule,
+        data: AnyData,
         pretraining: Pretraining,
         context: RunContext,
         *,
         on_stage_end: StageEnd | None = None,
     ) -> None:
+        data = as_source(data)
         if context.out is not None and not context.resume:
             RunState(Path(context.out)).check_unused(LAYER_STAGES)
         stack.check_frozen(pretraining)
@@ -356,7 +360,8 @@ class GreedyTraining:
         self.stack.records.append(record)
         with memory_advice(stage, self.settings[k].batch_size):
             examples = self.validation_codes.get()[:IDENTITY_EXAMPLES].cpu()
-            self.stack.diagnostics.append(diagnose(layer, examples, generator))
+            train = self.codes.get()[:IDENTITY_EXAMPLES].cpu() if layer.compares_examples else None
+            self.stack.diagnostics.append(diagnose(layer, examples, generator, train=train))
             if self.context.progress:
                 print_line(self.stack.summary(k) + note)
                 for warning in self.stack.findings(k):

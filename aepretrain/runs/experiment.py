@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from aepretrain import __version__
 from aepretrain.console import print_line
 from aepretrain.data import DataModule, OneHotPatterns
+from aepretrain.data.lightning_data import as_source
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
@@ -58,7 +59,8 @@ class Experiment:
 
     Args:
         layers: One factory per layer, from the input up.
-        data: The data set.
+        data: The data set: a source, or a LightningDataModule or DataLoaders, which become one by
+            :class:`~aepretrain.data.lightning_data.LightningData`.
         pretrain: How long each layer trains.
         classifier: Makes the head from an encoder and the number of classes, or of real targets; ``None``:
             :class:`~aepretrain.heads.classification.Classifier` or
@@ -92,6 +94,9 @@ class Experiment:
     on_nan: OnNaN = "stop"
     tracking: Tracking = Tracking(loggers=())
     warm_start: WarmStart | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", as_source(self.data))
 
     @property
     def has_classifier(self) -> bool:

@@ -23,6 +23,7 @@ from aepretrain import (
     KLSparsity,
     PlainAutoencoder,
     Regressor,
+    RestrictedBoltzmannMachine,
     SparseAutoencoder,
     TrainerOptions,
     VariationalAutoencoder,
@@ -48,6 +49,8 @@ MODULES = {
     "contractive": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4), **kwargs),
     "projected": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4, hidden=[5]), projections=1, **kwargs),
     "sparse": lambda **kwargs: SparseAutoencoder((6,), Dense(4), penalty=KLSparsity(), **kwargs),
+    "boltzmann": lambda **kwargs: RestrictedBoltzmannMachine((6,), Dense(4), cd_steps=2, **kwargs),
+    "persistent": lambda **kwargs: RestrictedBoltzmannMachine((6,), Dense(4), persistent=5, lam=0.1, **kwargs),
     "classifier": lambda **kwargs: Classifier(
         nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), 2, dropout=0.3, max_norm=0.5, **kwargs
     ),
