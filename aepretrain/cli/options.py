@@ -130,6 +130,12 @@ OWN = {
             "",
             "measure although the data changed since the run; the names of the classes must be the same",
         ),
+        Option(
+            "--nll-samples",
+            "K",
+            "instead of the head, the negative log-likelihood of the test data under a variational first layer, by "
+            "importance sampling with K draws for each row (5000 are published), and its active units",
+        ),
     ),
     "encode": (
         *NEW_ROWS,
@@ -221,7 +227,10 @@ DESCRIPTIONS = {
         "Check a config and its data, and print the plan of a run: stages, shapes, parameters, disk and memory. Trains "
         "nothing."
     ),
-    "evaluate": ("Measure the head of a finished run again on validation and test data, from the run's files."),
+    "evaluate": (
+        "Measure the head of a finished run again on validation and test data, from the run's files; or the likelihood "
+        "of the test data under a variational first layer."
+    ),
     "encode": (
         "Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data "
         "of the run were; they stay in their order, and may exceed memory. Ids (paths of pictures) and labels are kept "

@@ -112,6 +112,14 @@ class VariationalAutoencoder(Autoencoder):
             # A buffer: it is part of every checkpoint, and a recorded step counts it, too.
             self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Layers with and without a warm-up may begin with the weights of each other.
+        if not self.warm_up_steps:
+            state_dict.pop(f"{prefix}steps", None)
+        elif f"{prefix}steps" not in state_dict:
+            state_dict[f"{prefix}steps"] = torch.zeros_like(self.steps)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
         hidden = self.f.body(x)
