@@ -26,7 +26,7 @@ from aepretrain.report.mosaic import COARSE, as_pictures, mosaic
 from aepretrain.report.page import figure, missing, paragraph, row, section, table
 from aepretrain.report.patterns import pattern_codes
 from aepretrain.report.run_files import Curve, read_curves, read_results
-from aepretrain.report.tsne import neighbour_embeddings
+from aepretrain.report.tsne import NeighbourEmbeddings
 from aepretrain.results import figures
 from aepretrain.results.figures import short_name
 from aepretrain.results.head import HEADS
@@ -51,16 +51,20 @@ def pretraining_sections(folder: Path) -> list[Markup]:
     stages = () if results is None else results.stages
     curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name not in HEADS}
     kept = {stage.stage: stage.kept_epoch for stage in stages}
-    return [
-        section("Stages", stage_table(stages)),
-        section("Learning curves of pretraining", stage_curves(curves, kept)),
-        *_patterns(results),
-        section("Layer 1: filters", _with_samples(folder, "the filters of layer 1", filters)),
-        section("Layer 1: reconstructions", _with_samples(folder, "the reconstructions of layer 1", reconstructions)),
-        *epoch_pictures(folder),
-        section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
-        section("Inputs and codes in two dimensions", *embeddings(folder)),
-    ]
+    spaces = read_spaces(folder)
+    with NeighbourEmbeddings(list(embeddable(spaces).values())) as neighbours:  # it embeds while the others are drawn
+        return [
+            section("Stages", stage_table(stages)),
+            section("Learning curves of pretraining", stage_curves(curves, kept)),
+            *_patterns(results),
+            section("Layer 1: filters", _with_samples(folder, "the filters of layer 1", filters)),
+            section(
+                "Layer 1: reconstructions", _with_samples(folder, "the reconstructions of layer 1", reconstructions)
+            ),
+            *epoch_pictures(folder),
+            section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
+            section("Inputs and codes in two dimensions", *embeddings(folder, spaces, neighbours)),
+        ]
 
 
 def _patterns(results: RunResult | None) -> list[Markup]:
@@ -263,19 +267,43 @@ def _share(stage: StageResult, name: str) -> float:
     return (stage.diagnostics.get(f"{name}_units") or 0.0) / math.prod(stage.code_shape)
 
 
-def embeddings(folder: Path) -> list[Markup]:
-    """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer."""
+Spaces = Mapping[str, np.ndarray]
+"""Data of shape ``(N, D)`` by name."""
+
+
+def read_spaces(folder: Path) -> Spaces:
+    """The raw inputs and the codes of each layer that a run kept; empty if it has not come that far."""
     inputs = read_arrays(folder / "stages" / "inputs.npz")
     if "inputs" not in inputs:
-        return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
-    labels = _named(inputs.get("labels"), read_results(folder))
+        return {}
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
         if (codes := read_arrays(path).get("codes")) is not None:
             spaces[f"codes of {path.parent.name}"] = codes
+    return spaces
+
+
+def embeddable(spaces: Spaces) -> Spaces:
+    """The data that t-SNE can embed."""
+    if not spaces or len(spaces["raw inputs"]) < MIN_POINTS:
+        return {}
+    return {name: x for name, x in spaces.items() if reason_not_embedded(x, _kind(name)) is None}
+
+
+def embeddings(folder: Path, spaces: Spaces, neighbours: NeighbourEmbeddings) -> list[Markup]:
+    """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer.
+
+    Args:
+        folder: Run directory.
+        spaces: The data.
+        neighbours: t-SNE of those that are :func:`embeddable`, begun.
+    """
+    if not spaces:
+        return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
+    labels = _named(read_arrays(folder / "stages" / "inputs.npz").get("labels"), read_results(folder))
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
-    neighbours = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels))
-    return [words, row(_principal_components(spaces, labels), "small"), neighbours]
+    pictures = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels, neighbours))
+    return [words, row(_principal_components(spaces, labels), "small"), pictures]
 
 
 def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray | None:
@@ -290,10 +318,6 @@ def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray |
     return np.array(names, object)[labels] if are_known else labels
 
 
-Spaces = Mapping[str, np.ndarray]
-"""Data of shape ``(N, D)`` by name."""
-
-
 def _principal_components(spaces: Spaces, labels: np.ndarray | None) -> list[Markup]:
     return [draw_or_explain(f"PCA of the {name}", partial(_scatter, name, x, labels)) for name, x in spaces.items()]
 
@@ -305,13 +329,12 @@ def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None) -> Markup:
     return _figure(name, "PCA", principal_components(x), labels)
 
 
-def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> Markup:
+def _neighbours(spaces: Spaces, labels: np.ndarray | None, begun: NeighbourEmbeddings) -> Markup:
     """Figures of data by t-SNE; if they have no picture, the reason."""
     if len(spaces["raw inputs"]) < MIN_POINTS:
         return missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")
     reasons = {name: reason_not_embedded(x, _kind(name)) for name, x in spaces.items()}
-    shown = [name for name, reason in reasons.items() if reason is None]
-    found = dict(zip(shown, neighbour_embeddings([spaces[name] for name in shown]), strict=True))
+    found = dict(zip(embeddable(spaces), begun.points(), strict=True))
     parts = []
     for name, reason in reasons.items():
         points = found.get(name)
