@@ -38,6 +38,11 @@ LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/rec
 FILTER_COLUMNS = 16
 QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
 """Labels of real targets, by rank from the lowest."""
+FREE_ENERGY = (
+    " The loss of a Boltzmann machine is a difference of free energies, whose value says nothing about progress. Its "
+    "free energy is -log p(x) - log Z; that of validation rows exceeds that of training rows by the gap, 0 without "
+    "overfitting."
+)
 NO_BREAK = "\u00a0"
 
 
@@ -88,6 +93,7 @@ def stage_table(stages: Sequence[StageResult]) -> Markup:
         "reconstruction is without noise or penalty, and stands beside the loss of the mean of the features. All "
         "figures but the training loss are of validation data and of the kept epoch; epochs are counted from 0. "
         "Identity: the share of off-data noise that comes back; 1 is a layer that copies anything."
+        f"{FREE_ENERGY if any('free_energy' in stage.diagnostics for stage in stages) else ''}"
     )
 
 

@@ -22,6 +22,7 @@ NAMES = {
     "nll": "NLL (nats)",
     "free_energy": "free energy (nats)",
     "free_energy_gap": "gap to training rows (nats)",
+    "free_energy_gap_error": "standard error of the gap",
     "jacobian_norm": "‖J‖",
 }
 """Column names of diagnostics whose logged name does not read well."""
