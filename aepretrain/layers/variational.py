@@ -1,7 +1,7 @@
 """The variational autoencoder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -112,13 +112,12 @@ class VariationalAutoencoder(Autoencoder):
             # A buffer: it is part of every checkpoint, and a recorded step counts it, too.
             self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Layers with and without a warm-up may begin with the weights of each other.
-        if not self.warm_up_steps:
-            state_dict.pop(f"{prefix}steps", None)
-        elif f"{prefix}steps" not in state_dict:
-            state_dict[f"{prefix}steps"] = torch.zeros_like(self.steps)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Load weights; layers with and without a warm-up take those of each other."""
+        given = {name: value for name, value in state_dict.items() if name != "steps"}
+        if self.warm_up_steps:
+            given["steps"] = state_dict.get("steps", torch.zeros_like(self.steps))
+        return super().load_state_dict(given, *args, **kwargs)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
