@@ -28,6 +28,7 @@ VERBS = {
     "sample": "new items, reconstructions and ways between rows, from a finished run",
     "export": "the encoder or classifier of a finished run as ONNX, torch.export or safetensors",
     "list": "the layers, data sources and configs that there are",
+    "completion": "a script by which bash, zsh or fish complete verbs and options",
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
 
@@ -35,15 +36,12 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 HELP = f"""\
 usage: aepretrain VERB [--config FILE ...] [--dotted.key VALUE ...]
-Greedy layer-wise pretraining with autoencoders.
-
-verbs:
-{chr(10).join(f"  {name:<10}{text}" for name, text in VERBS.items())}
+Greedy layer-wise pretraining with autoencoders. Verbs:
+{chr(10).join(f"  {name:<12}{text}" for name, text in VERBS.items())}
 
 examples:
   aepretrain init --data birds.csv --target species --out birds.yaml
   aepretrain fit --config configs/digits.yaml --out runs/digits
-  aepretrain compare --config configs/compare-digits.yaml --out runs/compare
 
 options:
   -h, --help  this page; after a verb, its settings; --help-all: all of them

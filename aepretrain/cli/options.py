@@ -205,6 +205,7 @@ OWN = {
         Option("--quantize", "", "linear layers with weights of 8 bits (onnx), and what that costs on validation rows"),
     ),
     "list": (Option("folder", "FOLDER", "folder whose configs are listed", "configs"),),
+    "completion": (Option("shell", "bash|zsh|fish", "the shell that the script is for"),),
     "report": (Option("directory", "DIR", "a run directory or the directory of a comparison"),),
 }
 """The arguments of each verb that are no setting of an experiment."""
@@ -253,6 +254,11 @@ DESCRIPTIONS = {
         "and safetensors must be bitwise equal, onnx within 1e-5."
     ),
     "list": "List the layers, the data sources and the configs of a folder, each with its first line.",
+    "completion": (
+        "Print a script by which a shell completes verbs, options and paths. Put it in its startup file: "
+        'eval "$(aepretrain completion bash)" in ~/.bashrc, the same with zsh in ~/.zshrc after compinit, and '
+        "aepretrain completion fish | source in config.fish."
+    ),
     "report": (
         "Write report.html again from the files of a run or of a comparison: one file without outside references, with "
         "the verdict first. Missing parts are left out, and the report lists them. Trains nothing and reads no data."

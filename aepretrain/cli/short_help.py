@@ -92,6 +92,8 @@ def _group(name: str) -> str:
 def _usage(verb: str) -> str:
     if verb == "init":
         return "aepretrain init --data PATH [--target COLUMN] --out FILE"
+    if verb == "completion":
+        return "aepretrain completion bash|zsh|fish"
     if verb == "list":
         return "aepretrain list [FOLDER]"
     positional = [option.value for option in OWN[verb] if not option.name.startswith("-")]

@@ -1,7 +1,7 @@
 """The variational autoencoder."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -111,13 +111,7 @@ class VariationalAutoencoder(Autoencoder):
         if warm_up_steps:
             # A buffer: it is part of every checkpoint, and a recorded step counts it, too.
             self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load weights; layers with and without a warm-up take those of each other."""
-        given = {name: value for name, value in state_dict.items() if name != "steps"}
-        if self.warm_up_steps:
-            given["steps"] = state_dict.get("steps", torch.zeros_like(self.steps))
-        return super().load_state_dict(given, *args, **kwargs)
+        self.register_load_state_dict_pre_hook(_adapt_warm_up)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
@@ -217,6 +211,15 @@ class VariationalAutoencoder(Autoencoder):
         if not self.nll_samples:
             return {}
         return {"nll": -self.log_likelihood(self.observed(x, noise), self.nll_samples, noise).mean().item()}
+
+
+def _adapt_warm_up(layer: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let layers with and without a warm-up begin with the weights of each other."""
+    steps = dict(layer.named_buffers(recurse=False)).get("steps")
+    if steps is None:
+        state_dict.pop(f"{prefix}steps", None)
+    else:
+        state_dict.setdefault(f"{prefix}steps", torch.zeros_like(steps))
 
 
 def _head_like(head: nn.Module) -> nn.Module:
