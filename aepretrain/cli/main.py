@@ -42,6 +42,7 @@ Greedy layer-wise pretraining with autoencoders. Verbs:
 examples:
   aepretrain init --data birds.csv --target species --out birds.yaml
   aepretrain fit --config configs/digits.yaml --out runs/digits
+  aepretrain compare --config configs/compare-digits.yaml --out runs/compare
 
 options:
   -h, --help  this page; after a verb, its settings; --help-all: all of them
