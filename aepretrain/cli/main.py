@@ -36,9 +36,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 HELP = f"""\
 usage: aepretrain VERB [--config FILE ...] [--dotted.key VALUE ...]
-Greedy layer-wise pretraining with autoencoders.
-
-verbs:
+Greedy layer-wise pretraining with autoencoders. Verbs:
 {chr(10).join(f"  {name:<12}{text}" for name, text in VERBS.items())}
 
 examples:
