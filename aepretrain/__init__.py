@@ -10,12 +10,14 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "aepretrain.layers": (
+        "AdversarialAutoencoder",
         "Autoencoder",
         "ContractiveAutoencoder",
         "DenoisingAutoencoder",
         "DropoutAutoencoder",
         "Layer",
         "PlainAutoencoder",
+        "RestrictedBoltzmannMachine",
         "SparseAutoencoder",
         "VariationalAutoencoder",
     ),
@@ -47,11 +49,13 @@ _EXPORTS = {
     "aepretrain.export.module": ("Encoder",),
     "aepretrain.export.outliers": ("ValidationErrors",),
     "aepretrain.errors": ("AEPretrainError", "ConfigError", "DataError", "DivergedError", "StorageError"),
+    "aepretrain.evaluation.partition_function": ("log_partition",),
     "aepretrain.runs.experiment": ("Experiment",),
     "aepretrain.runs.more_epochs": ("add_epochs",),
     "aepretrain.runs.warm_start": ("WarmStart",),
     "aepretrain.parts.coders": ("Coder", "Dense"),
     "aepretrain.parts.corruptions": (
+        "Binarization",
         "Corruption",
         "Dropout",
         "GaussianNoise",

@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aepretrain.parts.noise import Noise
+
 Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "linear"]
 
 
@@ -74,13 +76,44 @@ class CoderParts:
 def flatten_encoder(f: nn.Sequential) -> nn.Sequential:
     """Flatten an encoder of named parts into a plain Sequential, the form that is saved and fine-tuned.
 
+    Stochastic units give their probabilities in it.
+
     Example:
         >>> list(flatten_encoder(Dense(64).build((784,)).encoder).state_dict())
         ['0.weight', '0.bias']
     """
     body, affine, activation = f
     assert isinstance(body, nn.Sequential)
-    return nn.Sequential(*body, affine, activation)
+    return nn.Sequential(*body, affine, nn.Sigmoid() if isinstance(activation, BernoulliUnits) else activation)
+
+
+class BernoulliUnits(nn.Module):
+    r"""Binary units with probabilities :math:`\sigma(a)`: drawn in training, the probabilities themselves otherwise.
+
+    .. math:: h_i \sim \mathrm{Bernoulli}(\sigma(a_i)), \qquad
+              \frac{\partial h_i}{\partial a_i} := \sigma'(a_i) \quad \text{(straight-through estimate)}
+
+    Attributes:
+        noise: Source of the random numbers; a layer replaces it by its own.
+
+    Reference:
+        Bengio, Léonard, Courville: Estimating or Propagating Gradients Through Stochastic Neurons (2013), section 4.
+
+    Example:
+        >>> import torch
+        >>> sorted(BernoulliUnits()(torch.zeros(8, 16)).unique().tolist())
+        [0.0, 1.0]
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = Noise()
+
+    def forward(self, a: Tensor) -> Tensor:
+        p = a.sigmoid()
+        if not self.training:
+            return p
+        return self.noise.bernoulli(p.detach()) + (p - p.detach())
 
 
 class Coder(ABC):
@@ -103,6 +136,11 @@ class Coder(ABC):
 
         A likelihood of the next layer that cannot produce such codes is rejected, as is a penalty not defined for them.
         """
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the code is drawn at random in training."""
+        return False
 
     @abstractmethod
     def narrowest(self, in_shape: Sequence[int]) -> int:
@@ -132,9 +170,12 @@ class Dense(Coder):
         tied: Whether the decoder uses the transposed weights of the encoder, :math:`W' = W^\top`.
         hidden: Widths of the hidden layers between input and code; the decoder mirrors them.
         code_activation: Activation of the code; ``None`` for ``activation``.
+        stochastic: Whether training draws a code of 0 and 1 with the probabilities :math:`f(x)`, which are the code
+            everywhere else: see :class:`BernoulliUnits`. The activation of the code must be the sigmoid.
 
     Raises:
-        ValueError: If a width is below 1 or an activation is unknown.
+        ValueError: If a width is below 1, an activation is unknown, or the activation of a stochastic code is not the
+            sigmoid.
 
     Reference:
         Goodfellow, Bengio, Courville: Deep Learning (2016), section 14.1. Initial weights: Glorot, Bengio:
@@ -153,6 +194,7 @@ class Dense(Coder):
     tied: bool = False
     hidden: tuple[int, ...] = ()
     code_activation: Activation | None = None
+    stochastic: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -162,6 +204,15 @@ class Dense(Coder):
         for name in (self.activation, self._code_activation):
             if name not in ACTIVATIONS:
                 raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, but got {name!r}.")
+        if self.stochastic and self._code_activation != "sigmoid":
+            raise ValueError(
+                f"a stochastic code has probabilities, but its activation is {self._code_activation}. Set "
+                "code_activation to sigmoid, or leave stochastic out."
+            )
+
+    @property
+    def is_stochastic(self) -> bool:
+        return self.stochastic
 
     @property
     def _code_activation(self) -> str:
@@ -176,6 +227,10 @@ class Dense(Coder):
         return min(self.features, *self.hidden) if self.hidden else self.features
 
     def unsquashed(self) -> "Dense":
+        if self.stochastic:
+            raise ValueError(
+                "stochastic must be false here, but is true: this layer draws its code itself. Leave it out."
+            )
         return replace(self, code_activation="linear")
 
     def build(self, in_shape: Sequence[int]) -> CoderParts:
@@ -193,6 +248,8 @@ class Dense(Coder):
             backward = Transposed(forward) if self.tied else affine(upper, lower, down)
             decoder = [backward, ACTIVATIONS[down].module(), *decoder]
         *body, onto_code, activation = encoder
+        if self.stochastic:
+            activation = BernoulliUnits()
         return CoderParts(nn.Sequential(*body), onto_code, activation, nn.Sequential(*decoder), (self.features,))
 
 

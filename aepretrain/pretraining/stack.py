@@ -15,8 +15,8 @@ from aepretrain.data.lightning_data import AnyData, as_source
 from aepretrain.data.rows import Inputs, pieces
 from aepretrain.data.transforms import NoTransform
 from aepretrain.errors import ConfigError, DataError
-from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer, Shape
+from aepretrain.layers.coding import CodingLayer
 from aepretrain.layers.diagnostics import StageDiagnostics, diagnose
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.noise import derive_seed
@@ -147,7 +147,7 @@ class GreedyStack(nn.Module):
     @property
     def decoders(self) -> list[tuple[nn.Module, Likelihood]] | None:
         """Decoder and likelihood of each layer, from the input up; ``None`` if a layer has no decoder."""
-        layers = [layer for layer in self if isinstance(layer, Autoencoder)]
+        layers = [layer for layer in self if isinstance(layer, CodingLayer)]
         return [(layer.g, layer.L) for layer in layers] if len(layers) == len(self.layers) else None
 
     def encode(self, x: Tensor) -> Tensor:
@@ -161,6 +161,19 @@ class GreedyStack(nn.Module):
         for layer in reversed(list(self)):
             h = layer.decode(h)
         return h
+
+    def sample(self, h: Tensor) -> Tensor:
+        """Draw inputs given codes of the last layer: ``(B, *code_shape)`` to ``(B, *in_shape)``.
+
+        The layers above the first pass on the expected codes, as in :meth:`decode`; the first one draws.
+
+        Raises:
+            NotImplementedError: If a layer has no decoder, or the first one cannot be sampled.
+        """
+        first, *above = self
+        for layer in reversed(above):
+            h = layer.decode(h)
+        return first.sample(h)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Encode and decode inputs through all layers: shape ``(B, *in_shape)``."""
@@ -347,7 +360,8 @@ class GreedyTraining:
         self.stack.records.append(record)
         with memory_advice(stage, self.settings[k].batch_size):
             examples = self.validation_codes.get()[:IDENTITY_EXAMPLES].cpu()
-            self.stack.diagnostics.append(diagnose(layer, examples, generator))
+            train = self.codes.get()[:IDENTITY_EXAMPLES].cpu() if layer.compares_examples else None
+            self.stack.diagnostics.append(diagnose(layer, examples, generator, train=train))
             if self.context.progress:
                 print_line(self.stack.summary(k) + note)
                 for warning in self.stack.findings(k):

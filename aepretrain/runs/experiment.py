@@ -31,7 +31,7 @@ from aepretrain.report.run_report import write_run_report
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
-from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
+from aepretrain.runs.artifacts import save_curves, save_epoch, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.measuring import head_summary, measure, with_head
@@ -43,7 +43,7 @@ from aepretrain.storage.json_files import finite
 from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
-from aepretrain.training.context import CallbackFactory, RunContext
+from aepretrain.training.context import CallbackFactory, EpochEnd, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
@@ -213,7 +213,7 @@ class Experiment:
         return results
 
     def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:
-        stack, results = self.pretrain_stack(out, stack, resume=resume, run=run)
+        stack, results = self.pretrain_stack(out, stack, resume=resume, run=run, on_epoch=self._save_epoch(out))
         if self.has_classifier:
             # The reference is read back from the exported file, which only the first process is sure to see.
             pretrained = load_encoder(out / "encoder").layers if is_first_process() else stack.encoder
@@ -230,8 +230,18 @@ class Experiment:
         results.write(out / "results.json")
         return results
 
+    def _save_epoch(self, out: Path) -> EpochEnd:
+        """Saves what the first layer makes of pictures, for the report of a run."""
+        return partial(save_epoch, out, self.seed, self.pretrain.picture_epochs)
+
     def pretrain_stack(
-        self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False, run: TrackedRun | None = None
+        self,
+        out: Path,
+        stack: GreedyStack | None = None,
+        *,
+        resume: bool = False,
+        run: TrackedRun | None = None,
+        on_epoch: EpochEnd | None = None,
     ) -> tuple[GreedyStack, RunResult]:
         """Train the stack and save its encoder.
 
@@ -240,6 +250,7 @@ class Experiment:
             stack: The stack returned by :meth:`prepare`, if already called.
             resume: Resume from ``out``.
             run: The tracked run; ``None``: write ``metrics.jsonl`` alone.
+            on_epoch: What else is done after every epoch; ``None``: nothing.
 
         Returns:
             The stack, and what was found so far: without a classifier.
@@ -252,7 +263,7 @@ class Experiment:
         stack = stack or self.prepare(out if resume else None)
         if self.warm_start is not None:
             self.warm_start.found_in(out if resume else None).keep(out)
-        context = self.context(out, resume=resume, run=run)
+        context = replace(self.context(out, resume=resume, run=run), on_epoch=on_epoch)
         record_or_check_data(out, self.data, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))

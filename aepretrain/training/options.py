@@ -160,6 +160,7 @@ class Pretraining:
         freeze_layers: Leave the lowest so many layers as ``warm_start`` gives them: their stages are not trained, but
             measured on validation data. Fine-tuning trains them all the same, unless ``classifier.freeze_layers`` is
             set, too.
+        picture_epochs: After how many epochs the report shows what the first layer makes of pictures.
 
     Example:
         >>> Pretraining(epochs=[15, 10], batch_size=20).of_layer(1, layers=2)
@@ -171,6 +172,14 @@ class Pretraining:
     patience: int | list[int | None] | None = None
     codes: CodeType = "float32"
     freeze_layers: int = 0
+    picture_epochs: tuple[int, ...] = (1, 9)
+
+    def __post_init__(self) -> None:
+        if wrong := [epoch for epoch in self.picture_epochs if epoch < 1]:
+            raise ConfigError(
+                f"pretrain.picture_epochs counts finished epochs, so each must be >= 1, but got {wrong[0]}. "
+                "[] keeps none."
+            )
 
     def check_frozen(self, given: int) -> None:
         """Raise a ConfigError unless the frozen layers are among the ``given`` lowest, whose weights a run gave."""
