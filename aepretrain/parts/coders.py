@@ -6,12 +6,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "linear"]
+AffineMap = TypeVar("AffineMap", bound=Any)
 
 
 class ActivationFacts(NamedTuple):
@@ -120,8 +121,37 @@ class Coder(ABC):
         """Return a copy whose code has no activation (``nn.Identity``), because a Gaussian mean is unbounded."""
 
 
+class MirroredCoder(Coder):
+    """Base class of coders whose layers all have one activation, except perhaps the code, and whose decoder mirrors f.
+
+    A subclass is a frozen dataclass with these two fields; see :class:`Dense`.
+    """
+
+    activation: Activation
+    code_activation: Activation | None
+
+    def check_activations(self) -> None:
+        """Raise a ValueError if an activation is unknown."""
+        for name in (self.activation, self.last_activation):
+            if name not in ACTIVATIONS:
+                raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, but got {name!r}.")
+
+    @property
+    def last_activation(self) -> str:
+        """The name of the activation of the code."""
+        return self.code_activation or self.activation
+
+    @property
+    def code_range(self) -> tuple[float, float]:
+        facts = ACTIVATIONS[self.last_activation]
+        return facts.low, facts.high
+
+    def unsquashed(self) -> Self:
+        return replace(self, code_activation="linear")  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Dense(Coder):
+class Dense(MirroredCoder):
     r"""Fully connected encoder and decoder.
 
     .. math:: f(x) = \varphi(W x + b), \qquad g(h) = W' h + c
@@ -159,29 +189,15 @@ class Dense(Coder):
         for width in (self.features, *self.hidden):
             if width < 1:
                 raise ValueError(f"a Dense layer needs at least 1 unit, but got {width}. Typical are 64 to 2000.")
-        for name in (self.activation, self._code_activation):
-            if name not in ACTIVATIONS:
-                raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, but got {name!r}.")
-
-    @property
-    def _code_activation(self) -> str:
-        return self.code_activation or self.activation
-
-    @property
-    def code_range(self) -> tuple[float, float]:
-        facts = ACTIVATIONS[self._code_activation]
-        return facts.low, facts.high
+        self.check_activations()
 
     def narrowest(self, in_shape: Sequence[int]) -> int:
         return min(self.features, *self.hidden) if self.hidden else self.features
 
-    def unsquashed(self) -> "Dense":
-        return replace(self, code_activation="linear")
-
     def build(self, in_shape: Sequence[int]) -> CoderParts:
         in_shape = tuple(in_shape)
         widths = [math.prod(in_shape), *self.hidden, self.features]
-        above = [*[self.activation] * len(self.hidden), self._code_activation]
+        above = [*[self.activation] * len(self.hidden), self.last_activation]
         # The decoder has no output activation: likelihoods take logits.
         below = ["linear", *[self.activation] * len(self.hidden)]
 
@@ -211,10 +227,23 @@ class Transposed(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         return F.linear(h, self.weight.t(), self.bias)
 
+    def untied(self) -> nn.Linear:
+        """The same map with a copy of the weights."""
+        linear = nn.Linear(self.weight.shape[0], self.weight.shape[1])
+        linear.load_state_dict({"weight": self.weight.t(), "bias": self.bias})
+        return linear
+
 
 def affine(in_features: int, out_features: int, activation: str) -> nn.Linear:
-    """Return a linear layer with zero bias and Glorot-uniform weights, with the gain of the activation that follows."""
-    layer = nn.Linear(in_features, out_features)
+    """Return a linear layer with the weights of :func:`initialized`."""
+    return initialized(nn.Linear(in_features, out_features), activation)
+
+
+def initialized(layer: AffineMap, activation: str) -> AffineMap:
+    """Give a layer zero bias and Glorot-uniform weights, with the gain of the activation that follows.
+
+    Every output of a convolution adds up as many inputs as its kernel has weights, channels included.
+    """
     nn.init.xavier_uniform_(layer.weight, gain=ACTIVATIONS[activation].gain)
     nn.init.zeros_(layer.bias)
     return layer

@@ -144,20 +144,22 @@ def _with_samples(folder: Path, what: str, draw: Callable[[Mapping[str, np.ndarr
 
 
 def filters(arrays: Mapping[str, np.ndarray]) -> Markup:
-    """Figure of the weights into each unit of the first layer."""
+    """Figure of the weights into each unit of the first layer, or of the kernels of its convolution."""
     if "filters" not in arrays:
-        return missing("The first layer is not a dense layer on images, so its weights are no pictures.")
+        return missing("The first layer is neither dense on images nor a convolution, so its weights are no pictures.")
     weights = arrays["filters"]
     image = mosaic(as_pictures(weights), FILTER_COLUMNS)
     coarse = weights.shape[-1] < COARSE
+    over_windows = "A row is a channel, a column a step of a window. Look for waves, steps and slopes"
+    shapes = "Look for strokes and edges" if "original" in arrays else over_windows
     count = (
         f"the first {len(weights)} of {arrays['units']}" if len(weights) < arrays["units"] else f"all {len(weights)}"
     )
     return figure(
         inline_png(image, f"Weights into {count} units as small pictures", width=880, coarse=coarse),
         f"Weights into {count} units,",
-        "each scaled by its own largest weight: grey is zero, white positive, black negative. Look for strokes and "
-        "edges: units whose pictures look like noise respond to no such shape.",
+        f"each scaled by its own largest weight: grey is zero, white positive, black negative. {shapes}: units whose "
+        "pictures look like noise respond to no such shape.",
     )
 
 

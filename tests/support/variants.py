@@ -2,6 +2,7 @@
 
 from aepretrain import (
     ContractiveAutoencoder,
+    Conv,
     DenoisingAutoencoder,
     Dense,
     DropoutAutoencoder,
@@ -42,6 +43,7 @@ CODERS = {
     "dense": Dense(4),
     "tied": Dense(4, activation="tanh", tied=True),
     "deep": Dense(4, activation="softplus", hidden=(5,)),
+    "conv": Conv(2, activation="tanh"),
 }
 
 

@@ -15,6 +15,7 @@ from aepretrain import (
     Classifier,
     ConfigError,
     ContractiveAutoencoder,
+    Conv,
     DenoisingAutoencoder,
     Dense,
     DivergedError,
@@ -41,6 +42,7 @@ MODULES = {
     "variational": lambda **kwargs: VariationalAutoencoder((6,), Dense(4), **kwargs),
     "contractive": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4), **kwargs),
     "projected": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4, hidden=[5]), projections=1, **kwargs),
+    "convolutions": lambda **kwargs: DenoisingAutoencoder((6,), Conv(3, hidden=(2,), tied=True), **kwargs),
     "sparse": lambda **kwargs: SparseAutoencoder((6,), Dense(4), penalty=KLSparsity(), **kwargs),
     "classifier": lambda **kwargs: Classifier(
         nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), 2, dropout=0.3, max_norm=0.5, **kwargs
