@@ -20,9 +20,10 @@ from aepretrain.report.embeddings import (
     scatter,
 )
 from aepretrain.report.inline import inline_png, inline_svg
-from aepretrain.report.markup import fill, join
+from aepretrain.report.markup import join
 from aepretrain.report.mosaic import COARSE, as_pictures, mosaic
 from aepretrain.report.page import figure, missing, paragraph, row, section, table
+from aepretrain.report.reconstructions import reconstructions, whole_section
 from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import neighbour_embeddings
 from aepretrain.results import figures
@@ -54,6 +55,7 @@ def pretraining_sections(folder: Path) -> list[Markup]:
         section("Learning curves of pretraining", stage_curves(curves, kept)),
         section("Layer 1: filters", _with_samples(folder, "the filters of layer 1", filters)),
         section("Layer 1: reconstructions", _with_samples(folder, "the reconstructions of layer 1", reconstructions)),
+        *whole_section(folder, results),
         section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
         section("Inputs and codes in two dimensions", *embeddings(folder)),
     ]
@@ -160,26 +162,6 @@ def filters(arrays: Mapping[str, np.ndarray]) -> Markup:
         f"Weights into {count} units,",
         f"each scaled by its own largest weight: grey is zero, white positive, black negative. {shapes}: units whose "
         "pictures look like noise respond to no such shape.",
-    )
-
-
-def reconstructions(arrays: Mapping[str, np.ndarray]) -> Markup:
-    """Figure of validation images: original, corrupted, and reconstructed by the first layer."""
-    if "original" not in arrays:
-        return missing("The inputs are no images, so there is nothing to look at.")
-    names = [name for name in ("original", "corrupted", "reconstructed") if name in arrays]
-    coarse = arrays["original"].shape[-1] < COARSE
-    count = len(arrays["original"])
-    lines = [
-        fill("<span>{}</span>", name)
-        + inline_png(mosaic(arrays[name], count), f"{count} validation images, {name}", width=760, coarse=coarse)
-        for name in names
-    ]
-    seen = "from the corrupted row alone" if "corrupted" in names else "through its code"
-    return figure(
-        fill('<div class="pictures">\n{}\n</div>', join(lines)),
-        f"{count} validation images.",
-        f"The layer makes the last row {seen}; the nearer it is to the first, the more it knows of the data.",
     )
 
 

@@ -160,6 +160,12 @@ class Pretraining:
         freeze_layers: Leave the lowest so many layers as ``warm_start`` gives them: their stages are not trained, but
             measured on validation data. Fine-tuning trains them all the same, unless ``classifier.freeze_layers`` is
             set, too.
+        unroll: Epochs in which, after the layers, all encoders and decoders are trained together on the reconstruction
+            of the input, with the batch size and the patience of the last layer; 0: none. With it, ``epochs`` may be 0
+            for the same network from random weights.
+
+    Raises:
+        ConfigError: If ``unroll`` is negative, or would train layers that are frozen.
 
     Example:
         >>> Pretraining(epochs=[15, 10], batch_size=20).of_layer(1, layers=2)
@@ -171,6 +177,16 @@ class Pretraining:
     patience: int | list[int | None] | None = None
     codes: CodeType = "float32"
     freeze_layers: int = 0
+    unroll: int = 0
+
+    def __post_init__(self) -> None:
+        if self.unroll < 0:
+            raise ConfigError(f"pretrain.unroll must be >= 0, but got {self.unroll}. 0 is none.")
+        if self.unroll and self.freeze_layers:
+            raise ConfigError(
+                f"pretrain.unroll trains all layers, but pretrain.freeze_layers {self.freeze_layers} keeps some of "
+                "them. Set one of the two to 0."
+            )
 
     def check_frozen(self, given: int) -> None:
         """Raise a ConfigError unless the frozen layers are among the ``given`` lowest, whose weights a run gave."""
@@ -192,15 +208,20 @@ class Pretraining:
             _entry(getattr(self, name), name, k, layers) for name in ("epochs", "batch_size", "patience")
         )
         check_length("pretrain", epochs, batch_size, patience)
-        if epochs == 0:
+        if epochs == 0 and not self.unroll:
             raise ConfigError("pretrain.epochs must be >= 1, but got 0. A layer that never trains passes on noise.")
         return epochs, batch_size, patience
 
     def stage_settings(self, k: int, stages: Sequence[str]) -> StageSettings:
         """The stage settings of layer ``k``: its best epoch is kept if patience is set, else its last."""
         epochs, batch_size, patience = self.of_layer(k, len(stages))
-        keep_best, frozen = patience is not None, k < self.freeze_layers
-        return StageSettings(stages[k], epochs, batch_size, patience, keep_best=keep_best, frozen=frozen)
+        keep_best, frozen = patience is not None, k < self.freeze_layers or epochs == 0
+        return StageSettings(stages[k], max(epochs, 1), batch_size, patience, keep_best=keep_best, frozen=frozen)
+
+    def unrolled_settings(self, stage: str, layers: int) -> StageSettings:
+        """The settings of the stage that trains all ``layers`` together."""
+        _, batch_size, patience = self.of_layer(layers - 1, layers)
+        return StageSettings(stage, self.unroll, batch_size, patience, keep_best=patience is not None)
 
 
 @dataclass(frozen=True)
