@@ -45,6 +45,8 @@ def reason_not_batchable(layer: Autoencoder) -> str | None:
     """
     if isinstance(layer.coder, Conv):
         return "the coder Conv has convolutions, and only linear layers are trained side by side"
+    if layer.coder.is_sparse or layer.coder.projection is not None:
+        return "thresholds, the k largest units and unit norms are those of one seed"
     for name, part, known in (
         ("variant", layer, VARIANTS),
         ("coder", layer.coder, (Dense,)),

@@ -3,13 +3,16 @@
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from aepretrain.parts.norms import unit_norms_
+from aepretrain.parts.sparse_codes import JumpReLU, TopK
 
 Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "linear"]
 AffineMap = TypeVar("AffineMap", bound=Any)
@@ -116,6 +119,16 @@ class Coder(ABC):
             in_shape: As in :meth:`build`. The size of a feature map is channels times positions.
         """
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether most values of a code are exactly zero, so that their number is of interest. By default not."""
+        return False
+
+    @property
+    def projection(self) -> Callable[[nn.Sequential], None] | None:
+        """What is done to the weights of g after every update, such as a rescaling; ``None``, the default: nothing."""
+        return None
+
     @abstractmethod
     def unsquashed(self) -> "Coder":
         """Return a copy whose code has no activation (``nn.Identity``), because a Gaussian mean is unbounded."""
@@ -162,9 +175,15 @@ class Dense(MirroredCoder):
         tied: Whether the decoder uses the transposed weights of the encoder, :math:`W' = W^\top`.
         hidden: Widths of the hidden layers between input and code; the decoder mirrors them.
         code_activation: Activation of the code; ``None`` for ``activation``.
+        k: Number of units that are active on an example, those with the largest values; ``None``: all. See
+            :class:`~aepretrain.parts.sparse_codes.TopK`.
+        threshold: Initial threshold that a unit must exceed to be active, learnt by each unit; ``None``: none. See
+            :class:`~aepretrain.parts.sparse_codes.JumpReLU`.
+        unit_norm: Whether the decoder's weights of each unit of the code are rescaled to norm 1 after every update, so
+            that a penalty on the code cannot be evaded by small codes and large weights.
 
     Raises:
-        ValueError: If a width is below 1 or an activation is unknown.
+        ValueError: If a number is out of range, an activation is unknown, or two options exclude one another.
 
     Reference:
         Goodfellow, Bengio, Courville: Deep Learning (2016), section 14.1. Initial weights: Glorot, Bengio:
@@ -183,6 +202,9 @@ class Dense(MirroredCoder):
     tied: bool = False
     hidden: tuple[int, ...] = ()
     code_activation: Activation | None = None
+    k: int | None = None
+    threshold: float | None = None
+    unit_norm: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -190,6 +212,32 @@ class Dense(MirroredCoder):
             if width < 1:
                 raise ValueError(f"a Dense layer needs at least 1 unit, but got {width}. Typical are 64 to 2000.")
         self.check_activations()
+        if self.k is not None and not 1 <= self.k <= self.features:
+            raise ValueError(
+                f"k must lie between 1 and features {self.features}, but got {self.k}. Usual are 8 to 128."
+            )
+        if self.threshold is not None and not 0 < self.threshold < math.inf:
+            raise ValueError(f"threshold must be > 0 and finite, but got {self.threshold}. A usual value is 0.001.")
+        if self.k is not None and self.threshold is not None:
+            raise ValueError(f"k {self.k} and threshold {self.threshold} both choose the active units. Leave one out.")
+        if self.unit_norm and self.tied:
+            raise ValueError("unit_norm is for a decoder with weights of its own, but tied is set. Leave one out.")
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.k is not None or self.threshold is not None
+
+    @property
+    def code_range(self) -> tuple[float, float]:
+        low, high = super().code_range
+        return (min(low, 0.0), high) if self.is_sparse else (low, high)
+
+    @property
+    def projection(self) -> Callable[[nn.Sequential], None] | None:
+        return (lambda decoder: unit_norms_(decoder[0])) if self.unit_norm else None  # type: ignore[arg-type]
+
+    def unsquashed(self) -> Self:
+        return replace(self, code_activation="linear", k=None, threshold=None)
 
     def narrowest(self, in_shape: Sequence[int]) -> int:
         return min(self.features, *self.hidden) if self.hidden else self.features
@@ -209,6 +257,12 @@ class Dense(MirroredCoder):
             backward = Transposed(forward) if self.tied else affine(upper, lower, down)
             decoder = [backward, ACTIVATIONS[down].module(), *decoder]
         *body, onto_code, activation = encoder
+        if self.k is not None:
+            activation = nn.Sequential(activation, TopK(self.k))
+        if self.threshold is not None:
+            activation = nn.Sequential(activation, JumpReLU(self.features, self.threshold))
+        if self.unit_norm:
+            unit_norms_(decoder[0])  # type: ignore[arg-type]
         return CoderParts(nn.Sequential(*body), onto_code, activation, nn.Sequential(*decoder), (self.features,))
 
 

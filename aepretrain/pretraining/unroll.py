@@ -1,6 +1,6 @@
 """The deep autoencoder: the layers of a stack as one network, trained on the reconstruction of the input."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -65,6 +65,23 @@ class _Joined(Coder):
 
     def narrowest(self, in_shape: Sequence[int]) -> int:
         return min(layer.narrowest for layer in self.layers)
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.layers[-1].coder.is_sparse
+
+    @property
+    def projection(self) -> Callable[[nn.Sequential], None] | None:
+        own = [(layer.coder.projection, layer.g) for layer in self.layers]
+        if all(project is None for project, _ in own):
+            return None
+
+        def project_each(decoder: nn.Sequential) -> None:
+            for project, g in own:
+                if project is not None:
+                    project(g)
+
+        return project_each
 
     def unsquashed(self) -> Coder:
         raise NotImplementedError("a joined stack keeps the code of its last layer.")

@@ -44,6 +44,7 @@ CODERS = {
     "tied": Dense(4, activation="tanh", tied=True),
     "deep": Dense(4, activation="softplus", hidden=(5,)),
     "conv": Conv(2, activation="tanh"),
+    "top-k": Dense(5, activation="tanh", k=3, unit_norm=True),
 }
 
 

@@ -43,6 +43,7 @@ MODULES = {
     "contractive": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4), **kwargs),
     "projected": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4, hidden=[5]), projections=1, **kwargs),
     "convolutions": lambda **kwargs: DenoisingAutoencoder((6,), Conv(3, hidden=(2,), tied=True), **kwargs),
+    "jump": lambda **kwargs: PlainAutoencoder((6,), Dense(8, "relu", threshold=0.05, unit_norm=True), **kwargs),
     "sparse": lambda **kwargs: SparseAutoencoder((6,), Dense(4), penalty=KLSparsity(), **kwargs),
     "classifier": lambda **kwargs: Classifier(
         nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), 2, dropout=0.3, max_norm=0.5, **kwargs
