@@ -10,12 +10,14 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "aepretrain.layers": (
+        "AdversarialAutoencoder",
         "Autoencoder",
         "ContractiveAutoencoder",
         "DenoisingAutoencoder",
         "DropoutAutoencoder",
         "Layer",
         "PlainAutoencoder",
+        "RestrictedBoltzmannMachine",
         "SparseAutoencoder",
         "VariationalAutoencoder",
     ),
@@ -29,6 +31,7 @@ _EXPORTS = {
         "Examples",
         "FashionMNIST",
         "ImageFolder",
+        "LightningData",
         "MappedArray",
         "OneHotPatterns",
         "ParquetFolder",
@@ -36,6 +39,7 @@ _EXPORTS = {
         "Splits",
         "Table",
         "divide",
+        "from_loaders",
     ),
     "aepretrain.data.rank_gauss": ("RankGauss",),
     "aepretrain.data.transforms": ("MinMax", "NoTransform", "Scale", "Standardize", "Transform"),
@@ -51,6 +55,7 @@ _EXPORTS = {
     "aepretrain.parts.coders": ("Coder", "Dense"),
     "aepretrain.parts.convolution": ("Conv",),
     "aepretrain.parts.corruptions": (
+        "Binarization",
         "Corruption",
         "Dropout",
         "GaussianNoise",

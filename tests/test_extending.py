@@ -46,7 +46,12 @@ def results(folder, run):
 
 
 def test_the_page_has_a_file_for_each_kind_of_class():
-    assert [name for name in FILES if name.endswith(".py")] == ["my_variant.py", "my_source.py", "my_head.py"]
+    assert [name for name in FILES if name.endswith(".py")] == [
+        "my_variant.py",
+        "my_source.py",
+        "my_pictures.py",
+        "my_head.py",
+    ]
     assert not re.findall(r"```\w* ?\n(?:from|import|class)", PAGE)
 
 
@@ -64,6 +69,13 @@ def test_a_source_of_ones_own_is_divided_and_scaled_with_the_encoder(folder, sai
     assert (found["data"]["name"], found["data"]["labelled"]) == ("Nuclei", 40)
     assert found["classifier"]["test"]["accuracy"] > 0.8
     assert type(load_encoder(folder / "runs" / "nuclei" / "encoder").transform).__name__ == "Standardize"
+
+
+def test_a_data_module_of_lightning_is_trained_on_as_it_is_and_with_a_budget(folder, said):
+    plain, few = results(folder, "pictures"), results(folder, "few")
+    assert (plain["data"]["name"], plain["data"]["labelled"], plain["data"]["validation"]) == ("Pictures", 77, 24)
+    assert few["data"]["labelled"] == 20
+    assert type(load_encoder(folder / "runs" / "few" / "encoder").transform).__name__ == "Standardize"
 
 
 def test_a_head_of_ones_own_is_trained_from_python(folder, monkeypatch, capfd):

@@ -4,6 +4,7 @@ import copy
 import gzip
 import io
 import json
+import math
 import signal
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from aepretrain.export.encoder import save_encoder
 from aepretrain.results.cell import CellResult, read_rows
 from aepretrain.results.comparison import ComparisonResult
 from aepretrain.results.fingerprint import Fingerprint
+from aepretrain.results.predictions import Predictions
 from aepretrain.results.records import read_record
 from aepretrain.storage.array_files import read_arrays
 from aepretrain.storage.files import sha256
@@ -69,6 +71,9 @@ JSON = {
     "patterns.json": (values_of("patterns.json"), RunResult.read),
     "summary.json": (SUMMARY, ComparisonResult.read),
     "row.json": (values_of("row.json"), CellResult.read),
+    "regression-run.json": (values_of("regression-run.json"), RunResult.read),
+    "regression-summary.json": (values_of("regression-summary.json"), ComparisonResult.read),
+    "regression-row.json": (values_of("regression-row.json"), CellResult.read),
     "data.json": (DATA, lambda path: read_record(Fingerprint, path)),
     "state.json": (STATE, lambda path: (RunState(path.parent).read(), RunState(path.parent).data)),
     "record.json": (RECORD_OF_STAGE, read_stage_record),
@@ -101,9 +106,10 @@ def test_metrics_of_any_rows(tmp_path):
     fuzz(rows | any_file((json.dumps(row) + "\n").encode() * 3), check)
 
 
-def test_rows_of_a_comparison_of_any_text(tmp_path):
+@pytest.mark.parametrize("earlier", ["results.csv", "regression-results.csv"])
+def test_rows_of_a_comparison_of_any_text(earlier, tmp_path):
     path = tmp_path / "results.csv"
-    valid = (EARLIER / "results.csv").read_bytes()
+    valid = (EARLIER / earlier).read_bytes()
     header, *lines = valid.decode().splitlines()
     cells = st.lists(
         st.text(max_size=8) | st.sampled_from(["all", "1e999", "9" * 5000, "knn", "-1", "k=1"]), max_size=12
@@ -130,6 +136,24 @@ def test_arrays_of_samples_of_any_bytes(tmp_path):
         refused_or_read(read_arrays, path)
 
     fuzz(any_file(buffer.getvalue()) | any_file(plain.getvalue()), check)
+
+
+def test_predictions_of_any_arrays(tmp_path):
+    path, buffer = tmp_path / "predictions.npz", io.BytesIO()
+    np.savez_compressed(buffer, targets=np.arange(4.0), predicted=np.ones(4))
+    values = st.sampled_from([0, 1.5, math.nan, math.inf, 1e308, -1e308, "a", "1", True, 2j, b"1"])
+    arrays = st.lists(values, max_size=4).map(np.array) | st.sampled_from([np.zeros((2, 2)), np.float32(1)])
+
+    def packed(pair):
+        content = io.BytesIO()
+        np.savez_compressed(content, **dict(zip(("targets", "predicted"), pair, strict=False)))
+        return content.getvalue()
+
+    def check(data):
+        path.write_bytes(data)
+        refused_or_read(lambda path: Predictions.read(path.parent), path)
+
+    fuzz(any_file(buffer.getvalue()) | st.lists(arrays, max_size=2).map(packed), check)
 
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "configs" / "digits.yaml").read_text())

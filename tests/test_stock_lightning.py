@@ -1,6 +1,7 @@
 """A Lightning user feels at home: layers, heads and sources in a stock Trainer, stacks on the user's own Trainers."""
 
 import json
+import math
 import warnings
 from functools import partial
 
@@ -27,7 +28,7 @@ from aepretrain import (
     finetune,
 )
 from aepretrain.cli.main import main
-from tests.support.variants import VARIANTS, make
+from tests.support.variants import LAYERS, make
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 SILENT = {**QUIET, "logger": False, "enable_checkpointing": False}
@@ -45,7 +46,7 @@ def digits(**changes):
     return Digits(labels=50, **changes)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_every_variant_fits_validates_tests_and_predicts_in_a_stock_trainer(name, tmp_path):
     layer = make(name, in_shape=(1, 8, 8), coder=Dense(6))
     data = digits().for_pretraining(batch_size=64)
@@ -57,7 +58,8 @@ def test_every_variant_fits_validates_tests_and_predicts_in_a_stock_trainer(name
     [validated] = trainer.validate(layer, data, verbose=False)
     assert validated["val/reconstruction"] == pytest.approx(metrics["val/reconstruction"].item())
     [tested] = trainer.test(layer, data, verbose=False)
-    assert tested["test/loss"] > 0
+    assert math.isfinite(tested["test/loss"])
+    assert tested["test/reconstruction"] > 0
     codes = torch.cat(trainer.predict(layer, data))
     assert codes.shape == (300, 6)
     torch.testing.assert_close(codes, layer.encode(digits().splits().test.x).detach())

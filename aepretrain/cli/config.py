@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning.pytorch import LightningDataModule
 
 from aepretrain.cli.class_changes import check_order, files_first, start_named_classes_afresh
 from aepretrain.cli.config_errors import explain, name_files, which_layer
@@ -25,6 +26,7 @@ from aepretrain.cli.repeated_keys import repeated_keys
 from aepretrain.cli.resolved import expand_data_paths, name_data_paths, resolved
 from aepretrain.compare import Comparison, Trial
 from aepretrain.data import DataModule
+from aepretrain.data.lightning_data import as_source
 from aepretrain.data.paths import absolute
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.heads import Classifier, Head, Regressor
@@ -76,7 +78,7 @@ def build_parser(verb: str, add_own: Callable[[ArgumentParser], None] | None = N
     if add_own is not None:
         add_own(parser)
     parser.add_argument("--seed", type=int, **SETTINGS["seed"].keywords)
-    parser.add_argument("--data", type=DataModule, **SETTINGS["data"].keywords)
+    parser.add_argument("--data", type=LightningDataModule, **SETTINGS["data"].keywords)
     _add_network(parser, "")
     parser.add_argument("--warm_start", type=str | None, **SETTINGS["warm_start"].keywords)
     parser.add_argument("--warm_start_layers", type=int | None, **SETTINGS["warm_start_layers"].keywords)
@@ -123,7 +125,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         check_order(parser, arguments)
         expand_data_paths(settings)
         _identify_warm_start(settings)
-        built = parser.instantiate(settings)
+        built = _build(parser, settings)
         take_layer_defaults(parser, given, settings, built)
         _name_modes(settings, built)
         text = resolved(parser, settings, own, built.data.settled())
@@ -175,6 +177,13 @@ def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
             if "mode" not in given:
                 del settings[f"{key}.init_args.mode"]
     return settings
+
+
+def _build(parser: ArgumentParser, settings: Namespace) -> Namespace:
+    """The objects that settings describe; a LightningDataModule of the user's own becomes a source."""
+    built = parser.instantiate(settings)
+    built.data = as_source(built.data)
+    return built
 
 
 def _name_modes(settings: Namespace, built: Namespace) -> None:
@@ -240,7 +249,7 @@ def _trials(
         ]
         try:
             settings_of_trial = _parse(parser, [*arguments, *words])
-            built = parser.instantiate(settings_of_trial)
+            built = _build(parser, settings_of_trial)
             take_layer_defaults(parser, [*given, *words], settings_of_trial, built)
         except (ArgumentError, ValueError, TypeError) as error:
             message = explain(error, [], words) if isinstance(error, ArgumentError) else error

@@ -136,6 +136,10 @@ def _unknown_argument(refusal: Refusal) -> str | None:
     option, value = next((each for each in given if f".{name}" in each[0]), (f"{key}.{name}", ""))
     known = known_classes(refusal.base or DataModule)
     having = sorted(other for other, cls in known.items() if name in accepted_keys(cls) and other != "Arrays")
+    if having and key == "data" and class_name not in known:
+        path = re.search(r"class_path[ =]'([\w.]+)'", refusal.text)
+        way = f"--data LightningData --data.datamodule {path[1] if path else class_name} {option} {value}"
+        return f"{option} is no setting of {class_name}, but of LightningData, which reads it. Give {way}."
     if having and key == "data":
         way = (
             how_to_read(value)

@@ -135,7 +135,8 @@ def _may_be_null(cls: type, key: str) -> bool:
         if key in parameters:
             annotation = parameters[key].annotation
             # Python writes "Literal[...] | None" as Optional.
-            return annotation is inspect.Parameter.empty or "None" in str(annotation) or "Optional" in str(annotation)
+            words = str(annotation)
+            return annotation in (inspect.Parameter.empty, Any) or "None" in words or "Optional" in words
     return True
 
 

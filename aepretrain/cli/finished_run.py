@@ -14,18 +14,20 @@ from torch import nn
 from aepretrain.cli.config import load_experiment
 from aepretrain.console import console, print_line
 from aepretrain.data.new_rows import NewRows, open_new_rows
-from aepretrain.errors import ConfigError
+from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
 from aepretrain.export.encoder import load_encoder
 from aepretrain.export.module import Encoder
 from aepretrain.export.row_files import Piece, write_rows
 from aepretrain.heads import Head
+from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import Experiment, load_classifier
 from aepretrain.runs.row_outputs import RowOutputs
 from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.training.recovery.signals import stop_at_signal
+from aepretrain.training.recovery.stage_files import StageFiles
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,21 @@ class FinishedRun:
         arguments = {"in_shape": list(found.in_shape), "num_classes": found.classes, "num_targets": found.targets}
         data = {"class_path": "aepretrain.data.recorded.RecordedData", "init_args": arguments}
         return load_experiment(self.folder / "config.yaml", data)
+
+    @cached_property
+    def stack(self) -> GreedyStack:
+        """The pretrained stack, in evaluation mode.
+
+        Raises:
+            StorageError: If the weights of a layer are missing, damaged, or those of another layer.
+        """
+        stack = self.experiment.build_stack()
+        for stage, layer in zip(stack.stages, stack, strict=True):
+            try:
+                StageFiles(self.folder, stage).read(layer)
+            except ValueError as error:
+                raise StorageError(f"{self.folder}: the weights of {stage} do not fit the config: {error}") from error
+        return stack.eval()
 
     @cached_property
     def autoencoder(self) -> StackedAutoencoder:

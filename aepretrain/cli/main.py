@@ -25,6 +25,7 @@ VERBS = {
     "evaluate": "measure a finished run again, from its files",
     "encode": "codes of any rows to a file, from the encoder of a finished run",
     "predict": "classes or values of any rows to a file, from a finished run",
+    "sample": "new items, reconstructions and ways between rows, from a finished run",
     "export": "the encoder or classifier of a finished run as ONNX, torch.export or safetensors",
     "list": "the layers, data sources and configs that there are",
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",

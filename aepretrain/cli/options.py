@@ -152,6 +152,26 @@ OWN = {
         DEVICE,
     ),
     "predict": (*NEW_ROWS, DEVICE),
+    "sample": (
+        Option("run", "RUN", "a run directory of fit"),
+        Option(
+            "--out",
+            "FILE",
+            "the file to write: .png for pictures, with a .npz of the same name beside it; .npz, .npy, .csv, .parquet",
+        ),
+        Option("--count", "N", "number of items; default: 64, 400 on a manifold, 10 between two rows"),
+        Option("--seed", "N", "seed of everything that is drawn", 0),
+        Option("--steps", "N", "steps of each Markov chain before its item is taken", 100),
+        Option("--draw", "", "values drawn given the code, such as pixels of 0 and 1, instead of expected ones"),
+        Option(
+            "--manifold",
+            "",
+            "a square of codes at the Gaussian quantiles; needs a prior and 2 features",
+        ),
+        Option("--interpolate", "I J", "the way from row I to row J through the codes; rows are counted from 0"),
+        Option("--reconstruct", "N", "the first N rows and their reconstructions"),
+        Option("--data", "PATH", "rows for the chains and the two above; default: validation rows of the run"),
+    ),
     "export": (
         Option("run", "RUN", "a run directory of fit"),
         Option("--out", "PATH", "file to write, new folder (safetensors), or hf:owner/name, which must exist"),
@@ -211,6 +231,12 @@ DESCRIPTIONS = {
         "Write the predicted class of any rows, by name, and the probability of each class to a file: .npz, .parquet "
         "or .csv by its ending; for a real target, its predicted value. Rows are raw, as the data of the run were; "
         "they stay in their order, and may exceed memory."
+    ),
+    "sample": (
+        "Write new items of a finished run to a file. A variational or adversarial last layer draws codes from "
+        "N(0, I); a Boltzmann machine as the last layer, or else a denoising first layer, runs one Markov chain for each item, from rows of "
+        "data: Gibbs sampling, or corrupt, encode, draw, repeat. Pictures go to a mosaic, rows of a table to its own "
+        "columns. The same command writes the same items."
     ),
     "export": (
         "Write the encoder of a finished run, or its classifier or regressor, to a file that other programs run on "

@@ -40,7 +40,8 @@ SECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """The titles and groups of the settings that the help of a verb shows below the common ones."""
 RARE = (
-    "--data.split_seed", "--pretrain.codes", "--pretrain.freeze_layers", "--warm_start_layers", "--warm_start_sha256",
+    "--data.split_seed", "--pretrain.codes", "--pretrain.freeze_layers", "--pretrain.picture_epochs",
+    "--warm_start_layers", "--warm_start_sha256",
     "--classifier.layer_lr_decay", "--trainer.strategy", "--trainer.num_nodes", "--trainer.engine",
     "--trainer.gradient_clip_val", "--trainer.accumulate", "--trainer.chunk_steps", "--trainer.steps",
     "--trainer.float32_matmul", "--checkpoint.every_steps", "--checkpoint.keep_last", "--on_nan", "--callbacks",
@@ -96,6 +97,7 @@ def _usage(verb: str) -> str:
     positional = [option.value for option in OWN[verb] if not option.name.startswith("-")]
     if positional:
         own = {"evaluate": " [--other_data]", "report": "", "export": " --out PATH [--NAME VALUE ...]"}
+        own["sample"] = " --out FILE [--NAME VALUE ...]"
         more = own.get(verb, " --data PATH --out FILE [--NAME VALUE ...]")
         return f"aepretrain {verb} {' '.join(positional)}{more}"
     out = {"fit": " [--out DIR]", "compare": " --out DIR"}.get(verb, "")

@@ -1,6 +1,7 @@
 """Arrays and tensors in memory, for use from Python."""
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -77,6 +78,9 @@ class Arrays(DataModule):
         ['cat', 'cow', 'dog']
     """
 
+    origin = Origin("Arrays")
+    """Names rows in messages."""
+
     def __init__(
         self,
         x: Any,
@@ -98,13 +102,13 @@ class Arrays(DataModule):
         split_seed: int = 0,
     ) -> None:
         super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
-        self.x, is_bytes = self._inputs(x, Origin("Arrays"))
+        self.x, is_bytes = self._inputs(x, self.origin)
         self.more_inputs = None
         self.validation = validation
         self.test = test
         self.in_shape = tuple(self.x.shape[1:])
-        check_inputs(self.x, self.in_shape, Origin("Arrays"))
-        self.notes.append(f"Arrays: {len(self.x):,} rows of shape {self.in_shape}.")
+        check_inputs(self.x, self.in_shape, self.origin)
+        self.notes.append(f"{self.origin.name}: {len(self.x):,} rows of shape {self.in_shape}.")
         largest = int(self.x.max()) if is_bytes else None
         if more_inputs is not None:
             self.more_inputs, more_are_bytes = self._inputs(more_inputs, MORE)
@@ -113,16 +117,16 @@ class Arrays(DataModule):
                 _check_same_scale(self.x if is_bytes else self.more_inputs, MORE)
             if is_bytes:
                 largest = max(int(self.x.max()), int(self.more_inputs.max()))
-        self.transform, notes, warnings = choose_transform(transform, scale, largest, Origin("Arrays"))
+        self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
         self.notes += notes
         self.add_warnings(warnings)
         self.num_classes, self.y, self._labelled = None, None, torch.arange(len(self.x))
         if y is not None:
-            found = read_targets(y, len(self.x), Origin("Arrays"), target_type=target_type, num_classes=num_classes)
+            found = read_targets(y, len(self.x), self.origin, target_type=target_type, num_classes=num_classes)
             self.y, self._labelled = self.set_targets(found), found.rows
         labelled = Examples(self.x[self._labelled], self.y)
-        self.add_warnings(find_leaks(labelled.x, labelled.classes, Origin("Arrays")))
-        names = [f"Arrays, {name}" for name in ("groups", "times", "splits")]
+        self.add_warnings(find_leaks(labelled.x, labelled.classes, self.origin))
+        names = [f"{self.origin.name}, {name}" for name in ("groups", "times", "splits")]
         self.division = Division.of(len(self.x), groups=groups, order=order, times=times, splits=splits, names=names)
         self.division.check_sizes(validation=validation, test=test)
         self.own_splits = self.division.is_fixed
@@ -138,7 +142,7 @@ class Arrays(DataModule):
             self.transform.fit(self.x[torch.cat([numbers[0], usable])])
         x = self.transform(self.x)
         if self.transform.statistics:
-            check_inputs(x, self.in_shape, Origin(f"Arrays, {self.transform.words}"))
+            check_inputs(x, self.in_shape, replace(self.origin, name=f"{self.origin.name}, {self.transform.words}"))
         pool = [x[usable]] if len(usable) else []
         pool += [] if self.more_inputs is None else [self.transform(self.more_inputs)]
         content = {

@@ -1,5 +1,6 @@
 """The columns of a table as numbers: the plain mapping of text to codes that an encoder keeps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -92,6 +93,23 @@ class Column:
         if numbers is None or np.isinf(numbers).any():
             raise self._refusal(values, origin, first)
         return numbers
+
+    def decode(self, numbers: NDArray[np.floating]) -> list[str]:
+        """The text of numbers, shape ``(n,)``, as :meth:`encode` reads it again: missing values are empty.
+
+        Example:
+            >>> Column("island", "category", ("Biscoe", "Dream")).decode(np.array([1.0, 2.0, np.nan]))
+            ['Dream', 'other', '']
+            >>> Column("seen", "date").decode(np.array([1.0])), Column("alive", "boolean").decode(np.array([0.7]))
+            (['2000-01-02'], ['true'])
+        """
+        text: dict[str, Callable[[Any], str]] = {
+            "numeric": str,
+            "boolean": lambda number: "true" if number >= 0.5 else "false",
+            "date": lambda number: str(np.datetime64("2000-01-01") + np.timedelta64(round(number), "D")),
+            "category": lambda number: (*self.values, OTHER)[int(number)],
+        }
+        return ["" if np.isnan(number) else text[self.kind](number) for number in numbers]
 
     def _refusal(self, values: Any, origin: Origin, first: int) -> DataError:
         """The error that names the first value that is none of the kind."""

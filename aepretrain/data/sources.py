@@ -8,6 +8,7 @@ from aepretrain.data.division import divide
 from aepretrain.data.examples import Examples, Source, Splits
 from aepretrain.data.image_folder import ImageFolder
 from aepretrain.data.images import CIFAR10, MNIST, FashionMNIST
+from aepretrain.data.lightning_data import LightningData, from_loaders
 from aepretrain.data.mapped import MappedArray
 from aepretrain.data.parquet import ParquetFolder
 from aepretrain.data.patterns import OneHotPatterns
@@ -23,6 +24,7 @@ __all__ = [
     "Examples",
     "FashionMNIST",
     "ImageFolder",
+    "LightningData",
     "MappedArray",
     "OneHotPatterns",
     "ParquetFolder",
@@ -31,4 +33,5 @@ __all__ = [
     "Table",
     "balanced_subset",
     "divide",
+    "from_loaders",
 ]

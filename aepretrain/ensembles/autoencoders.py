@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from aepretrain.ensembles.batch import SeedBatch, reason_optimizer_not_batchable
 from aepretrain.layers import (
+    AdversarialAutoencoder,
     Autoencoder,
     ContractiveAutoencoder,
     DenoisingAutoencoder,
@@ -19,11 +20,12 @@ from aepretrain.layers import (
 from aepretrain.layers.diagnostics import CodeStatistics
 from aepretrain.parts.coders import Dense
 from aepretrain.parts.convolution import Conv
-from aepretrain.parts.corruptions import GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
+from aepretrain.parts.corruptions import Binarization, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
 from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Mixed
 from aepretrain.parts.penalties import L1, KLSparsity, SparsityPenalty
 
 VARIANTS = (
+    AdversarialAutoencoder,
     ContractiveAutoencoder,
     DenoisingAutoencoder,
     DropoutAutoencoder,
@@ -31,7 +33,7 @@ VARIANTS = (
     SparseAutoencoder,
     VariationalAutoencoder,
 )
-CORRUPTIONS = (GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise)
+CORRUPTIONS = (Binarization, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise)
 LIKELIHOODS = (Bernoulli, Categorical, Gaussian, Mixed)
 
 
@@ -58,6 +60,8 @@ def reason_not_batchable(layer: Autoencoder) -> str | None:
             return f"the {name} {type(part).__name__} is not known to treat examples by themselves"
     if isinstance(layer, ContractiveAutoencoder) and layer.coder.hidden:  # type: ignore[attr-defined]
         return "the contraction of several dense layers has no closed form"
+    if isinstance(layer, VariationalAutoencoder) and layer.free_bits:
+        return "free_bits compares the mean over a batch"
     return reason_optimizer_not_batchable(layer)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from aepretrain.data.base import DataModule
+from aepretrain.data.lightning_data import AnyData, as_source
 from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.finetuning.arrival import check_arrival
@@ -63,7 +64,7 @@ class FineTuned:
 
 def finetune(
     head: Head,
-    data: DataModule,
+    data: AnyData,
     finetuning: FineTuning = FineTuning(),
     context: RunContext = RunContext(),
     *,
@@ -77,7 +78,8 @@ def finetune(
 
     Args:
         head: Head and encoder, trained end to end; the head alone if its encoder is frozen.
-        data: Source of labelled training and validation examples; test examples are not used.
+        data: Source of labelled training and validation examples; test examples are not used. Or a
+            LightningDataModule or DataLoaders, as for :meth:`~aepretrain.pretraining.stack.GreedyStack.fit`.
         finetuning: Epochs (at least 1), batch size and patience.
         context: Seed, devices, precision, run directory and loggers.
         pretrained: Encoder whose weights the head must hold before the first step, bit for bit.
@@ -98,6 +100,7 @@ def finetune(
     """
     if pretrained is head.encoder:
         raise ConfigError("pretrained must be a copy, not the head's own encoder. Pass stack.encoder once more.")
+    data = as_source(data)
     record_or_check_data(context.out, data, resume=context.resume)
     train, validation = labelled(data, context)
     prepare_head(head, finetuning, train)

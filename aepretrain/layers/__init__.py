@@ -5,8 +5,11 @@ that implements its abstract methods. Export it here and in ``aepretrain/__init_
 ``tests/support/variants.py`` to test it.
 """
 
+from aepretrain.layers.adversarial import AdversarialAutoencoder
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer, StageModule
+from aepretrain.layers.boltzmann import RestrictedBoltzmannMachine
+from aepretrain.layers.coding import CodingLayer
 from aepretrain.layers.contractive import ContractiveAutoencoder
 from aepretrain.layers.denoising import DenoisingAutoencoder
 from aepretrain.layers.dropout import DropoutAutoencoder
@@ -15,12 +18,15 @@ from aepretrain.layers.sparse import SparseAutoencoder
 from aepretrain.layers.variational import VariationalAutoencoder
 
 __all__ = [
+    "AdversarialAutoencoder",
     "Autoencoder",
+    "CodingLayer",
     "ContractiveAutoencoder",
     "DenoisingAutoencoder",
     "DropoutAutoencoder",
     "Layer",
     "PlainAutoencoder",
+    "RestrictedBoltzmannMachine",
     "SparseAutoencoder",
     "StageModule",
     "VariationalAutoencoder",

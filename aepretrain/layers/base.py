@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from aepretrain.errors import ConfigError
+from aepretrain.parts.coders import BernoulliUnits
 from aepretrain.parts.noise import Noise
 
 Shape = tuple[int, ...]
@@ -49,7 +50,18 @@ class StageModule(LightningModule, ABC):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.noise = Noise()
+
+    @property
+    def noise(self) -> Noise:
         """Source of the noise in :meth:`loss`: the global generator, which training replaces by a keyed one."""
+        return self._noise
+
+    @noise.setter
+    def noise(self, noise: Noise) -> None:
+        self._noise = noise
+        for module in self.modules():
+            if isinstance(module, BernoulliUnits):
+                module.noise = noise
 
     @abstractmethod
     def loss(self, *batch: Tensor) -> Tensor:
@@ -155,6 +167,8 @@ class Layer(StageModule, ABC):
     """Shape of one code, without the batch dimension."""
     code_range: tuple[float, float]
     """The closed interval of code values."""
+    compares_examples = False
+    """Whether :meth:`generalization` is measured when training has ended, which takes the codes of training rows."""
 
     def __init__(
         self, in_shape: Sequence[int], optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None
@@ -209,6 +223,14 @@ class Layer(StageModule, ABC):
 
     def unit_diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         """Figures of every unit of the code on examples ``(N, *in_shape)``: name to a mean per unit, shape ``(H,)``."""
+        return {}
+
+    def closing_figures(self, x: Tensor, noise: Noise) -> dict[str, float]:
+        """Figures that are measured once, when training has ended, on examples ``(N, *in_shape)``: name to value."""
+        return {}
+
+    def generalization(self, train: Tensor, validation: Tensor) -> dict[str, float]:
+        """Figures that compare examples of training with others, each ``(N, *in_shape)``; see ``compares_examples``."""
         return {}
 
     def mean_reconstruction(self, x: Tensor) -> float | None:

@@ -28,7 +28,7 @@ class ContractiveAutoencoder(Autoencoder):
         kwargs: Passed to :class:`Autoencoder`.
 
     Raises:
-        ValueError: If ``lam`` is negative or not finite, or ``projections`` below 1.
+        ValueError: If ``lam`` is negative or not finite, ``projections`` below 1, or the code stochastic.
 
     Reference:
         Rifai et al.: Contractive Auto-Encoders (2011), equation 3; Goodfellow et al. (2016), section 14.7.
@@ -48,6 +48,11 @@ class ContractiveAutoencoder(Autoencoder):
         projections: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if coder.is_stochastic:
+            raise ValueError(
+                "the contraction is the slope of f, but a stochastic code has none. Leave stochastic out, or take a "
+                "SparseAutoencoder."
+            )
         super().__init__(in_shape, coder, **kwargs)
         if not 0 <= lam < float("inf"):
             raise ValueError(f"lam must be finite and >= 0, but got {lam}. A negative weight rewards steep encoders.")

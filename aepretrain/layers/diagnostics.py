@@ -13,6 +13,7 @@ from torchmetrics import Metric
 
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.moments import Moments
+from aepretrain.parts.noise import Noise
 from aepretrain.parts.precision import at_least_float32
 
 ACTIVE = 0.01
@@ -30,6 +31,10 @@ ROUNDING = 1e-6
 USED = 0.1
 """A dimension of a variational code is used if its KL divergence exceeds this, in nats."""
 
+ACTIVE_VARIANCE = 0.01
+"""A dimension of a variational code is active if the variance of its posterior mean over the data exceeds this (Burda,
+Grosse, Salakhutdinov: Importance Weighted Autoencoders, 2016, section 5.2)."""
+
 
 class CodeStatistics(Metric):
     r"""Statistics of how a code uses its units, over a whole data set.
@@ -43,16 +48,12 @@ class CodeStatistics(Metric):
       a range that is bounded on both sides,
     - ``informative_units``: number of units with :math:`\mathrm{Var}_x(h) > 0.01 \, s`, where the scale :math:`s` is
       the variance of a uniform distribution over the code's range if that is bounded, else the mean variance of the
-      units. The code of a variational autoencoder has the scale of its prior, so there :math:`s` is at least 1, and
-      these are the active units of Burda et al.
+      units. The code of a variational autoencoder has the scale of its prior, so there :math:`s` is at least 1.
 
     Args:
         code_shape: Shape of one code, without the batch dimension.
         code_range: The interval that every value of the code lies in.
         prior: Whether the code has a prior of unit variance.
-
-    Reference:
-        Burda, Grosse, Salakhutdinov: Importance Weighted Autoencoders (2016), section 5.2.
 
     Example:
         >>> statistics = CodeStatistics((3,), (0.0, 1.0))
@@ -158,14 +159,28 @@ class StageDiagnostics:
 
 
 @torch.no_grad()
-def diagnose(layer: "Diagnosed", x: Tensor, generator: Generator | None = None) -> StageDiagnostics:
-    """Measure a trained layer on examples that it was not trained on, shape ``(N, *in_shape)``."""
+def diagnose(
+    layer: "Diagnosed", x: Tensor, generator: Generator | None = None, *, train: Tensor | None = None
+) -> StageDiagnostics:
+    """Measure a trained layer on examples that it was not trained on, shape ``(N, *in_shape)``.
+
+    Args:
+        layer: The layer.
+        x: The examples.
+        generator: Generator of the noise; ``None`` for the global one.
+        train: Examples that it was trained on, to be compared with ``x``; ``None``: they are not compared.
+    """
     units = {name: tuple(values.tolist()) for name, values in layer.unit_diagnostics(x).items()}
     scalars = {"identity_score": identity_score(layer, x, generator)}
     if (mean := layer.mean_reconstruction(x)) is not None:
         scalars["mean_reconstruction"] = mean
+    if train is not None:
+        scalars |= layer.generalization(train, x)
     if "kl" in units:
         scalars["used_units"] = float(sum(value > USED for value in units["kl"]))
+    if "variance" in units:
+        scalars["active_units"] = float(sum(value > ACTIVE_VARIANCE for value in units["variance"]))
+    scalars |= layer.closing_figures(x, Noise(generator))
     return StageDiagnostics(scalars, units)
 
 
@@ -175,6 +190,8 @@ class Diagnosed(Protocol):
     def reconstruct(self, x: Tensor) -> Tensor: ...
     def mean_reconstruction(self, x: Tensor) -> float | None: ...
     def unit_diagnostics(self, x: Tensor) -> dict[str, Tensor]: ...
+    def closing_figures(self, x: Tensor, noise: Noise) -> dict[str, float]: ...
+    def generalization(self, train: Tensor, validation: Tensor) -> dict[str, float]: ...
 
 
 class Reconstructs(Protocol):

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aepretrain.parts.noise import Noise
 from aepretrain.parts.norms import unit_norms_
 from aepretrain.parts.sparse_codes import JumpReLU, TopK
 
@@ -78,13 +79,44 @@ class CoderParts:
 def flatten_encoder(f: nn.Sequential) -> nn.Sequential:
     """Flatten an encoder of named parts into a plain Sequential, the form that is saved and fine-tuned.
 
+    Stochastic units give their probabilities in it.
+
     Example:
         >>> list(flatten_encoder(Dense(64).build((784,)).encoder).state_dict())
         ['0.weight', '0.bias']
     """
     body, affine, activation = f
     assert isinstance(body, nn.Sequential)
-    return nn.Sequential(*body, affine, activation)
+    return nn.Sequential(*body, affine, nn.Sigmoid() if isinstance(activation, BernoulliUnits) else activation)
+
+
+class BernoulliUnits(nn.Module):
+    r"""Binary units with probabilities :math:`\sigma(a)`: drawn in training, the probabilities themselves otherwise.
+
+    .. math:: h_i \sim \mathrm{Bernoulli}(\sigma(a_i)), \qquad
+              \frac{\partial h_i}{\partial a_i} := \sigma'(a_i) \quad \text{(straight-through estimate)}
+
+    Attributes:
+        noise: Source of the random numbers; a layer replaces it by its own.
+
+    Reference:
+        Bengio, Léonard, Courville: Estimating or Propagating Gradients Through Stochastic Neurons (2013), section 4.
+
+    Example:
+        >>> import torch
+        >>> sorted(BernoulliUnits()(torch.zeros(8, 16)).unique().tolist())
+        [0.0, 1.0]
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = Noise()
+
+    def forward(self, a: Tensor) -> Tensor:
+        p = a.sigmoid()
+        if not self.training:
+            return p
+        return self.noise.bernoulli(p.detach()) + (p - p.detach())
 
 
 class Coder(ABC):
@@ -107,6 +139,11 @@ class Coder(ABC):
 
         A likelihood of the next layer that cannot produce such codes is rejected, as is a penalty not defined for them.
         """
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the code is drawn at random in training."""
+        return False
 
     @abstractmethod
     def narrowest(self, in_shape: Sequence[int]) -> int:
@@ -181,9 +218,12 @@ class Dense(MirroredCoder):
             :class:`~aepretrain.parts.sparse_codes.JumpReLU`.
         unit_norm: Whether the decoder's weights of each unit of the code are rescaled to norm 1 after every update, so
             that a penalty on the code cannot be evaded by small codes and large weights.
+        stochastic: Whether training draws a code of 0 and 1 with the probabilities :math:`f(x)`, which are the code
+            everywhere else: see :class:`BernoulliUnits`. The activation of the code must be the sigmoid.
 
     Raises:
-        ValueError: If a number is out of range, an activation is unknown, or two options exclude one another.
+        ValueError: If a number is out of range, an activation is unknown or not the sigmoid of a stochastic code, or
+            two options exclude one another.
 
     Reference:
         Goodfellow, Bengio, Courville: Deep Learning (2016), section 14.1. Initial weights: Glorot, Bengio:
@@ -205,6 +245,7 @@ class Dense(MirroredCoder):
     k: int | None = None
     threshold: float | None = None
     unit_norm: bool = False
+    stochastic: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -222,6 +263,17 @@ class Dense(MirroredCoder):
             raise ValueError(f"k {self.k} and threshold {self.threshold} both choose the active units. Leave one out.")
         if self.unit_norm and self.tied:
             raise ValueError("unit_norm is for a decoder with weights of its own, but tied is set. Leave one out.")
+        if self.stochastic and self.last_activation != "sigmoid":
+            raise ValueError(
+                f"a stochastic code has probabilities, but its activation is {self.last_activation}. Set "
+                "code_activation to sigmoid, or leave stochastic out."
+            )
+        if self.stochastic and self.is_sparse:
+            raise ValueError("a stochastic code is 0 or 1 by chance, but k or threshold is set. Leave one of them out.")
+
+    @property
+    def is_stochastic(self) -> bool:
+        return self.stochastic
 
     @property
     def is_sparse(self) -> bool:
@@ -237,6 +289,10 @@ class Dense(MirroredCoder):
         return (lambda decoder: unit_norms_(decoder[0])) if self.unit_norm else None  # type: ignore[arg-type]
 
     def unsquashed(self) -> Self:
+        if self.stochastic:
+            raise ValueError(
+                "stochastic must be false here, but is true: this layer draws its code itself. Leave it out."
+            )
         return replace(self, code_activation="linear", k=None, threshold=None)
 
     def narrowest(self, in_shape: Sequence[int]) -> int:
@@ -263,6 +319,8 @@ class Dense(MirroredCoder):
             activation = nn.Sequential(activation, JumpReLU(self.features, self.threshold))
         if self.unit_norm:
             unit_norms_(decoder[0])  # type: ignore[arg-type]
+        if self.stochastic:
+            activation = BernoulliUnits()
         return CoderParts(nn.Sequential(*body), onto_code, activation, nn.Sequential(*decoder), (self.features,))
 
 

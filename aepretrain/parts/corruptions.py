@@ -113,6 +113,24 @@ class GaussianNoise(Corruption):
 
 
 @dataclass(frozen=True)
+class Binarization(Corruption):
+    r"""A draw of 0 or 1 for every feature, whose value is the probability of 1; values of 0 and 1 stay as they are.
+
+    .. math:: \tilde x_i \sim \mathrm{Bernoulli}(x_i), \qquad x_i \in [0, 1]
+
+    Reference:
+        Salakhutdinov, Murray: On the Quantitative Analysis of Deep Belief Networks (2008), section 6.
+
+    Example:
+        >>> sorted(Binarization()(torch.full((4, 100), 0.5)).unique().tolist())
+        [0.0, 1.0]
+    """
+
+    def __call__(self, x: Tensor, noise: Noise = Noise()) -> Tensor:
+        return noise.bernoulli(x)
+
+
+@dataclass(frozen=True)
 class SaltAndPepper(Corruption):
     r"""Salt-and-pepper noise: with probability p a feature is set to ``low`` or ``high``, with equal chance.
 

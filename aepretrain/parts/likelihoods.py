@@ -1,4 +1,4 @@
-"""Likelihoods: reconstruction losses L(x, y) = -log p(x | y), in nats, one value per example."""
+"""Likelihoods: losses L(x, y) = -log p(x | y), in nats, one value per example, and draws of x given y."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aepretrain.parts.noise import Noise
 from aepretrain.parts.precision import at_least_float32
 
 LEAST_PROBABILITY = 1e-6
@@ -42,6 +43,21 @@ class Likelihood(ABC):
     @abstractmethod
     def mean(self, y: Tensor) -> Tensor:
         """Return the expected input given the decoder output, shape ``(B, ...)``."""
+
+    def sample(self, y: Tensor, noise: Noise = Noise()) -> Tensor:
+        r"""Draw :math:`x \sim p(x \mid y)`.
+
+        Args:
+            y: Decoder outputs, shape ``(B, ...)``.
+            noise: Source of the random numbers.
+
+        Returns:
+            One input for every output, shape ``(B, ...)``, without a gradient with respect to y for discrete features.
+
+        Raises:
+            NotImplementedError: If the likelihood cannot be sampled.
+        """
+        raise NotImplementedError(f"a {type(self).__name__} cannot be sampled: it has no method sample. Take its mean.")
 
     def output_of_mean(self, mean: Tensor) -> Tensor:
         """The output of a decoder whose expected input is ``mean``, shape ``(B, ...)``: the inverse of :meth:`mean`."""
@@ -95,6 +111,10 @@ class Gaussian(Likelihood):
     def mean(self, y: Tensor) -> Tensor:
         return y
 
+    def sample(self, y: Tensor, noise: Noise = Noise()) -> Tensor:
+        y = at_least_float32(y)
+        return y + noise.normal_like(y)
+
 
 @dataclass(frozen=True)
 class Bernoulli(Likelihood):
@@ -123,6 +143,9 @@ class Bernoulli(Likelihood):
 
     def mean(self, y: Tensor) -> Tensor:
         return torch.sigmoid(y)
+
+    def sample(self, y: Tensor, noise: Noise = Noise()) -> Tensor:
+        return noise.bernoulli(torch.sigmoid(at_least_float32(y)))
 
     def output_of_mean(self, mean: Tensor) -> Tensor:
         return torch.logit(mean, eps=LEAST_PROBABILITY)
@@ -181,6 +204,13 @@ class Categorical(Likelihood):
 
     def mean(self, y: Tensor) -> Tensor:
         return torch.cat([group.softmax(dim=1) for group in self.split(y)], dim=1).reshape(y.shape)
+
+    def sample(self, y: Tensor, noise: Noise = Noise()) -> Tensor:
+        # The largest of logits plus Gumbel noise is a draw of the softmax.
+        y = at_least_float32(y)
+        gumbel = -(-noise.uniform_like(y).log()).log()
+        drawn = [F.one_hot(group.argmax(dim=1), group.shape[1]) for group in self.split(y + gumbel)]
+        return torch.cat(drawn, dim=1).to(y.dtype).reshape(y.shape)
 
     def output_of_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(min=LEAST_PROBABILITY).log()
@@ -273,6 +303,9 @@ class Mixed(Likelihood):
 
     def mean(self, y: Tensor) -> Tensor:
         return torch.cat([L.mean(part) for L, part in self.split(y)], dim=1).reshape(y.shape)
+
+    def sample(self, y: Tensor, noise: Noise = Noise()) -> Tensor:
+        return torch.cat([L.sample(part, noise) for L, part in self.split(y)], dim=1).reshape(y.shape)
 
     def output_of_mean(self, mean: Tensor) -> Tensor:
         return torch.cat([L.output_of_mean(part) for L, part in self.split(mean)], dim=1).reshape(mean.shape)

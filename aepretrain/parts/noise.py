@@ -66,6 +66,11 @@ class Noise:
         """Draw standard normal numbers in the shape and dtype of ``x``."""
         return torch.empty_like(x).normal_(generator=self.generator)
 
+    def bernoulli(self, p: Tensor) -> Tensor:
+        """Draw 1 with the probabilities ``p``, else 0, in the shape and dtype of ``p``; where ``p`` is nan, 0."""
+        # Uniform numbers in half precision would be too coarse to compare with p.
+        return (self.uniform_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) < p).to(p.dtype)
+
     def signs_like(self, x: Tensor) -> Tensor:
         """Draw 1 or -1 with equal probability, in the shape and dtype of ``x``."""
         return torch.randint(0, 2, x.shape, generator=self.generator, device=x.device).to(x) * 2 - 1

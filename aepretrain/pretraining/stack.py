@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from aepretrain.console import format_duration, print_line
 from aepretrain.data.base import DataModule
+from aepretrain.data.lightning_data import AnyData, as_source
 from aepretrain.data.rows import Inputs, pieces
 from aepretrain.data.transforms import NoTransform
 from aepretrain.errors import ConfigError, DataError
-from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer, Shape
+from aepretrain.layers.coding import CodingLayer
 from aepretrain.layers.diagnostics import StageDiagnostics, diagnose
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.noise import derive_seed
@@ -156,7 +157,7 @@ class GreedyStack(nn.Module):
     @property
     def decoders(self) -> list[tuple[nn.Module, Likelihood]] | None:
         """Decoder and likelihood of each layer, from the input up; ``None`` if a layer has no decoder."""
-        layers = [layer for layer in self if isinstance(layer, Autoencoder)]
+        layers = [layer for layer in self if isinstance(layer, CodingLayer)]
         return [(layer.g, layer.L) for layer in layers] if len(layers) == len(self.layers) else None
 
     def encode(self, x: Tensor) -> Tensor:
@@ -170,6 +171,19 @@ class GreedyStack(nn.Module):
         for layer in reversed(list(self)):
             h = layer.decode(h)
         return h
+
+    def sample(self, h: Tensor) -> Tensor:
+        """Draw inputs given codes of the last layer: ``(B, *code_shape)`` to ``(B, *in_shape)``.
+
+        The layers above the first pass on the expected codes, as in :meth:`decode`; the first one draws.
+
+        Raises:
+            NotImplementedError: If a layer has no decoder, or the first one cannot be sampled.
+        """
+        first, *above = self
+        for layer in reversed(above):
+            h = layer.decode(h)
+        return first.sample(h)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Encode and decode inputs through all layers: shape ``(B, *in_shape)``."""
@@ -193,7 +207,7 @@ class GreedyStack(nn.Module):
 
     def fit(
         self,
-        data: DataModule,
+        data: AnyData,
         pretraining: Pretraining = Pretraining(),
         context: RunContext = RunContext(),
         *,
@@ -207,7 +221,9 @@ class GreedyStack(nn.Module):
         fit ``data.memory_limit`` are kept in a file in the stage's folder until the next stage has closed.
 
         Args:
-            data: Training uses its unlabelled inputs; its validation inputs choose the epoch if patience is set.
+            data: Training uses its unlabelled inputs; its validation inputs choose the epoch if patience is set. A
+                source, or what :class:`~aepretrain.data.lightning_data.LightningData` reads: a LightningDataModule, or
+                DataLoaders for training, validation and test.
             pretraining: Epochs, batch sizes and patience, for all layers or for each.
             context: Seed, devices, precision, run directory and loggers.
             on_stage_end: Called with the layer, its record and its first 1000 validation inputs when a stage closes.
@@ -314,12 +330,13 @@ class GreedyTraining:
     def __init__(
         self,
         stack: GreedyStack,
-        data: DataModule,
+        data: AnyData,
         pretraining: Pretraining,
         context: RunContext,
         *,
         on_stage_end: StageEnd | None = None,
     ) -> None:
+        data = as_source(data)
         if context.out is not None and not context.resume:
             RunState(Path(context.out)).check_unused(LAYER_STAGES)
         stack.check_frozen(pretraining)
@@ -351,16 +368,17 @@ class GreedyTraining:
     def close(self, k: int, record: StageRecord, *, note: str = "") -> None:
         """Record the results of layer ``k``, and provide its codes to the next layer."""
         with memory_advice(record.stage, self.settings[k].batch_size):
-            self._close(k, record, self.validation_codes.get(), note)
+            self._close(k, record, self.codes.get(), self.validation_codes.get(), note)
             for codes in (self.codes, self.validation_codes):
                 codes.add(record.stage, list(self.stack)[k], record.device, record.processes)
 
-    def _close(self, k: int, record: StageRecord, validation: Inputs, note: str) -> None:
+    def _close(self, k: int, record: StageRecord, train: Inputs, validation: Inputs, note: str) -> None:
         layer, stage = self.stack.trained[k], record.stage
         generator = torch.Generator().manual_seed(derive_seed(self.context.seed, stage, "identity"))
         self.stack.records.append(record)
         examples = validation[:IDENTITY_EXAMPLES].cpu()
-        self.stack.diagnostics.append(diagnose(layer, examples, generator))
+        examples_of_training = train[:IDENTITY_EXAMPLES].cpu() if layer.compares_examples else None
+        self.stack.diagnostics.append(diagnose(layer, examples, generator, train=examples_of_training))
         if self.context.progress:
             print_line(self.stack.summary(k) + note)
             for warning in self.stack.findings(k):
@@ -381,7 +399,7 @@ class GreedyTraining:
         settings = self.pretraining.unrolled_settings(UNROLLED, len(layers))
         train, validation = self.data
         record = train_stage(unroll(layers), [train], [validation], settings, self.context, trainer=trainer)
-        self._close(len(layers), record, validation, note)
+        self._close(len(layers), record, train, validation, note)
 
 
 def _memory_for_codes(data: DataModule, seed: int) -> MemoryBudget:

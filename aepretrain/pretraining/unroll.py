@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from aepretrain.errors import ConfigError
-from aepretrain.layers import Autoencoder, Layer, PlainAutoencoder
+from aepretrain.layers import CodingLayer, Layer, PlainAutoencoder
 from aepretrain.parts.coders import Coder, CoderParts
 from aepretrain.parts.likelihoods import Likelihood
 
@@ -36,9 +36,9 @@ def unroll(layers: Sequence[Layer]) -> PlainAutoencoder:
         >>> deep.encode(torch.rand(5, 784)).shape, deep.energy(torch.rand(5, 784)).shape
         (torch.Size([5, 8]), torch.Size([5]))
     """
-    joined = [layer for layer in layers if isinstance(layer, Autoencoder)]
+    joined = [layer for layer in layers if isinstance(layer, CodingLayer)]
     for k, layer in enumerate(layers):
-        if not isinstance(layer, Autoencoder):
+        if not isinstance(layer, CodingLayer):
             raise ConfigError(
                 f"pretrain.unroll needs layers with a decoder, but layer {k} is a {type(layer).__name__}. Set it to 0."
             )
@@ -50,7 +50,7 @@ def unroll(layers: Sequence[Layer]) -> PlainAutoencoder:
 class _Joined(Coder):
     """Gives the encoders and decoders of layers, from the input up, as those of one autoencoder."""
 
-    layers: Sequence[Autoencoder]
+    layers: Sequence[CodingLayer]
 
     def build(self, in_shape: Sequence[int]) -> CoderParts:
         *body, affine, activation = (module for layer in self.layers for module in layer.encoder)

@@ -58,6 +58,25 @@ def draw_image_rows(rows: Mapping[str, NDArray[np.floating]], *, low: float = 0.
     return figure
 
 
+def draw_grid(pictures: NDArray[np.floating], *, columns: int, low: float = 0.0, high: float = 1.0) -> Figure:
+    """Draw pictures in rows, without labels.
+
+    Args:
+        pictures: Shape ``(N, height, width)`` or ``(N, channels, height, width)``, with 1 or 3 channels.
+        columns: Pictures per row.
+        low: Value shown as black.
+        high: Value shown as white.
+
+    Example:
+        >>> len(draw_grid(np.zeros((6, 8, 8)), columns=3).axes)
+        1
+    """
+    image = mosaic((pictures - low) / (high - low), columns)
+    figure = Figure(figsize=_size(image, 0.5 * min(columns, len(pictures))), layout="compressed")
+    _show(figure.add_subplot(), image)
+    return figure
+
+
 def draw_curves(epochs: Sequence[Mapping[str, float]], *, kept_epoch: int | None = None) -> Figure:
     """Plot the losses of a stage over its epochs, in nats per example.
 

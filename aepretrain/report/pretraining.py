@@ -19,10 +19,12 @@ from aepretrain.report.embeddings import (
     reason_not_embedded,
     scatter,
 )
+from aepretrain.report.epochs import epoch_pictures
 from aepretrain.report.inline import inline_png, inline_svg
 from aepretrain.report.markup import join
 from aepretrain.report.mosaic import COARSE, as_pictures, mosaic
 from aepretrain.report.page import figure, missing, paragraph, row, section, table
+from aepretrain.report.patterns import pattern_codes
 from aepretrain.report.reconstructions import reconstructions, whole_section
 from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import neighbour_embeddings
@@ -53,12 +55,21 @@ def pretraining_sections(folder: Path) -> list[Markup]:
     return [
         section("Stages", stage_table(stages)),
         section("Learning curves of pretraining", stage_curves(curves, kept)),
+        *_patterns(results),
         section("Layer 1: filters", _with_samples(folder, "the filters of layer 1", filters)),
         section("Layer 1: reconstructions", _with_samples(folder, "the reconstructions of layer 1", reconstructions)),
+        *epoch_pictures(folder),
         *whole_section(folder, results),
         section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
         section("Inputs and codes in two dimensions", *embeddings(folder)),
     ]
+
+
+def _patterns(results: RunResult | None) -> list[Markup]:
+    """The section on the codes of one-hot patterns, if they are the data."""
+    if results is None or not (patterns := results.patterns):
+        return []
+    return [section("The code of every pattern", draw_or_explain("the codes", lambda: pattern_codes(patterns)))]
 
 
 def stage_table(stages: Sequence[StageResult]) -> Markup:
@@ -191,10 +202,12 @@ def draw_unit_kl(stage: StageResult) -> Markup:
     axes.bar(range(1, len(kl) + 1), kl, color=PLACEHOLDERS.series[0], width=0.8)
     axes.set_xlabel("dimension, in order of its KL divergence")
     axes.set_ylabel("nats")
-    used = stage.diagnostics.get("used_units")
+    used, active = (stage.diagnostics.get(f"{name}_units") for name in ("used", "active"))
     words = (
         "" if used is None else f"{used:.0f} of {len(kl)} dimensions are used: their KL divergence exceeds 0.1 nats. "
     )
+    if active is not None:
+        words += f"{active:.0f} are active: the variance of their mean over the data exceeds 0.01. "
     return figure(
         inline_svg(chart, f"kl-{stage.stage}", f"KL divergence of every dimension of {stage.stage}"),
         f"KL divergence per dimension, {stage.stage}.",

@@ -113,7 +113,8 @@ def _collapsed(found: Figures, units: int) -> str | None:
         return None
     return (
         f"posterior collapse: the KL divergence is {kl:.2g} nats over all {units} dimensions, so none says much about "
-        "the input. Lower beta, or train longer; with a Gaussian likelihood, standardize the inputs."
+        "the input. Lower beta, set warm_up_steps or free_bits, or train longer; with a Gaussian likelihood, "
+        "standardize the inputs."
     )
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Self
 
 from aepretrain.errors import StorageError
-from aepretrain.storage.array_files import Array, read_arrays, write_arrays
+from aepretrain.storage.array_files import Array, are_finite_numbers, read_arrays, write_arrays
 from aepretrain.storage.files import make_folder
+from aepretrain.storage.json_files import reason_of
 
 NAME = "predictions.npz"
 
@@ -35,6 +36,9 @@ class Predictions:
         shapes = {self.targets.shape, self.predicted.shape}
         if len(shapes) != 1 or self.targets.ndim != 1:
             raise ValueError(f"targets and predictions must be one value per example, but have the shapes {shapes}")
+        for name, values in (("targets", self.targets), ("predicted", self.predicted)):
+            if not are_finite_numbers(values):
+                raise ValueError(f"{name} must be finite real numbers, but are {values.dtype} with other values")
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -47,10 +51,13 @@ class Predictions:
         if not arrays:
             return None
         try:
-            targets, predicted = (arrays[name].astype("float64") for name in ("targets", "predicted"))
-            return cls(targets, predicted)
-        except (KeyError, ValueError, TypeError) as error:
-            raise StorageError(f"{folder / NAME} cannot be read: {error}. Remove its folder to run again.") from error
+            if missing := {"targets", "predicted"} - set(arrays):
+                raise ValueError(f"it lacks {' and '.join(sorted(missing))}")
+            return cls(arrays["targets"], arrays["predicted"])
+        except ValueError as error:
+            raise StorageError(
+                f"{folder / NAME} cannot be read: {reason_of(error)}. Remove its folder to run again."
+            ) from error
 
     def write(self, folder: Path) -> None:
         """Write ``predictions.npz`` into a folder atomically.

@@ -129,6 +129,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
+def _shown_key(name: str) -> str:
+    """A key of a file as it is shown in a message: as it is if it is a plain word, else quoted."""
+    return name if re.fullmatch(r"[\w./ -]{1,40}", name) else shown(name)
+
+
 def _may_be_absent(each: Field[Any]) -> bool:
     return bool(each.metadata.get("absent"))
 
@@ -154,7 +159,7 @@ def _build(kind: Any, value: Any, key: str) -> Any:
         return _build_list(kind, _checked(isinstance(value, list | tuple), value, key, "a list"), key)
     if origin is not None and issubclass(origin, Mapping):
         entries = _checked(isinstance(value, Mapping), value, key, "a group of keys")
-        return {name: _build(get_args(kind)[1], entry, _join(key, name)) for name, entry in entries.items()}
+        return {name: _build(get_args(kind)[1], entry, _join(key, _shown_key(name))) for name, entry in entries.items()}
     if kind is float and value is None:
         return math.nan
     fits = isinstance(value, int | float if kind is float else kind) and (kind is bool or not isinstance(value, bool))

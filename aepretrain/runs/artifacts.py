@@ -1,6 +1,6 @@
 """Artifacts of a run: arrays of validation examples for the report, and pictures of each stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepretrain.data.examples import Examples
-from aepretrain.layers.base import Layer
+from aepretrain.data.rows import Inputs
+from aepretrain.layers.base import Layer, StageModule
 from aepretrain.parts.noise import Noise, derive_seed
+from aepretrain.pretraining.generating import HasPrior
 from aepretrain.report.drawing import attempt_picture
+from aepretrain.report.epochs import AFTER_EPOCH
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows, write_picture
 from aepretrain.results.stage import StageRecord
 from aepretrain.storage.array_files import write_arrays
@@ -71,9 +74,10 @@ def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tens
         return
     save_curves(record, folder)
     arrays = {"codes": layer.encode(x[:EXAMPLES]).flatten(1).numpy()}
-    if _are_images(layer.in_shape):
-        generator = torch.Generator().manual_seed(derive_seed(context.seed, record.stage, "pictures"))
-        arrays |= _save_reconstructions(layer, x[:PICTURES], Noise(generator), folder / "reconstructions.png")
+    if _takes_pictures(layer):
+        arrays |= _generated(layer, context.seed, record.stage)
+        noise = Noise(_generator(context.seed, record.stage, "pictures"))
+        arrays |= _save_reconstructions(layer, x[:PICTURES], noise, folder / "reconstructions.png")
     filters = _filters(layer)
     if filters is not None:
         _save_picture(folder / "filters.png", lambda: draw_filters(filters))
@@ -81,8 +85,45 @@ def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tens
     write_arrays(folder / "samples.npz", arrays)
 
 
-def _are_images(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and shape[0] in (1, 3)
+def _takes_pictures(layer: Layer) -> bool:
+    return len(layer.in_shape) == 3 and layer.in_shape[0] in (1, 3)
+
+
+@rank_zero_only
+@torch.no_grad()
+def save_epoch(
+    out: Path, seed: int, epochs: Sequence[int], stage: str, layer: StageModule, data: Sequence[Inputs], epoch: int
+) -> None:
+    """Save what a first layer on images makes of validation examples, and of the same latents, after some epochs.
+
+    Args:
+        out: The run directory.
+        seed: The run's seed, from which the latents are drawn.
+        epochs: After how many epochs.
+        stage: The stage's name.
+        layer: The layer in training; it is left in training mode.
+        data: Its validation inputs.
+        epoch: Number of finished epochs.
+    """
+    if epoch not in epochs or not stage.startswith("00-") or not isinstance(layer, Layer) or not _takes_pictures(layer):
+        return
+    x = data[0][:PICTURES].to(next(layer.parameters()))
+    layer.eval()
+    arrays = {"reconstructed": layer.reconstruct(x).float().cpu().numpy(), **_generated(layer, seed, stage)}
+    layer.train()
+    write_arrays(inside(out, "stages", stage) / AFTER_EPOCH.format(epoch), arrays)
+
+
+def _generated(layer: Layer, seed: int, stage: str) -> dict[str, NDArray[np.float32]]:
+    """What a layer with a prior makes of latents that are the same in every epoch; nothing of another layer."""
+    if not isinstance(layer, HasPrior):
+        return {}
+    latents = torch.randn(PICTURES, *layer.code_shape, generator=_generator(seed, stage, "latents"))
+    return {"generated": layer.decode(latents.to(next(layer.parameters()))).float().cpu().numpy()}
+
+
+def _generator(seed: int, stage: str, purpose: str) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, stage, purpose))
 
 
 def _save_reconstructions(layer: Layer, x: Tensor, noise: Noise, path: Path) -> dict[str, NDArray[np.float32]]:
@@ -105,7 +146,7 @@ def _filters(layer: Layer) -> NDArray[np.float32] | None:
     weighted = next((module for module in layer.encoder.modules() if list(module.parameters(recurse=False))), None)
     if isinstance(weighted, nn.Conv1d) and weighted.groups == 1:
         return weighted.weight.unsqueeze(1).numpy()
-    if not _are_images(layer.in_shape):
+    if not _takes_pictures(layer):
         return None
     if isinstance(weighted, nn.Conv2d) and weighted.groups == 1 and weighted.in_channels == layer.in_shape[0]:
         return weighted.weight.numpy()

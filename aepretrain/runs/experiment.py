@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from aepretrain import __version__
 from aepretrain.console import print_line
 from aepretrain.data import DataModule, OneHotPatterns
+from aepretrain.data.lightning_data import as_source
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
@@ -32,7 +33,7 @@ from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
-from aepretrain.runs.artifacts import save_curves, save_inputs, save_samples
+from aepretrain.runs.artifacts import save_curves, save_epoch, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.measuring import head_summary, measure, measure_reconstruction, with_head
@@ -60,7 +61,8 @@ class Experiment:
 
     Args:
         layers: One factory per layer, from the input up.
-        data: The data set.
+        data: The data set: a source, or a LightningDataModule or DataLoaders, which become one by
+            :class:`~aepretrain.data.lightning_data.LightningData`.
         pretrain: How long each layer trains.
         classifier: Makes the head from an encoder and the number of classes, or of real targets; ``None``:
             :class:`~aepretrain.heads.classification.Classifier` or
@@ -94,6 +96,9 @@ class Experiment:
     on_nan: OnNaN = "stop"
     tracking: Tracking = Tracking(loggers=())
     warm_start: WarmStart | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", as_source(self.data))
 
     @property
     def has_classifier(self) -> bool:
@@ -256,7 +261,8 @@ class Experiment:
         stack = stack or self.prepare(out if resume else None)
         if self.warm_start is not None:
             self.warm_start.found_in(out if resume else None).keep(out)
-        context = self.context(out, resume=resume, run=run)
+        pictures = partial(save_epoch, out, self.seed, self.pretrain.picture_epochs)
+        context = replace(self.context(out, resume=resume, run=run), on_epoch=pictures)
         record_or_check_data(out, self.data, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))

@@ -14,8 +14,8 @@ from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.architecture import describe
 from aepretrain.export.decoders import DECODERS, has_decoders, pack_decoders
 from aepretrain.export.encoder import load_encoder, read_encoder_config
-from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.base import Layer
+from aepretrain.layers.coding import CodingLayer
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.run import WarmStarted
@@ -191,7 +191,7 @@ def _difference(layer: Layer, config: Mapping[str, Any], k: int) -> str | None:
     theirs = list(_modules(config["architecture"]["modules"][k]))
     if found := _first_difference("encoder", list(_modules(describe(layer.encoder))), theirs):
         return found
-    if not isinstance(layer, Autoencoder) or not has_decoders(config):
+    if not isinstance(layer, CodingLayer) or not has_decoders(config):
         return None
     packed, weights = pack_decoders([(layer.g, layer.L)])
     if weights is None:

@@ -20,6 +20,16 @@ LARGEST = 8 << 30
 """Maximum size in bytes of all arrays of a file."""
 
 
+def are_finite_numbers(values: Array) -> bool:
+    """Whether all values are real numbers, neither NaN nor infinite.
+
+    Example:
+        >>> are_finite_numbers(np.ones(3)), are_finite_numbers(np.array([np.nan])), are_finite_numbers(np.array(["a"]))
+        (True, False, False)
+    """
+    return values.dtype.kind in "iuf" and bool(np.isfinite(values).all())
+
+
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays to a compressed ``.npz`` file for ``numpy.load``.
 

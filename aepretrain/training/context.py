@@ -8,7 +8,9 @@ from lightning.fabric import Fabric
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 
+from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError
+from aepretrain.layers.base import StageModule
 from aepretrain.training.devices import launched
 from aepretrain.training.options import OnNaN, Saving, TrainerOptions
 from aepretrain.training.recovery.stage_files import StageFiles
@@ -17,6 +19,10 @@ LoggerFactory = Callable[[str], Sequence[Logger]]
 """Makes the loggers of a stage from its name."""
 CallbackFactory = Callable[[], Callback]
 """Makes a new Lightning callback for every stage: a shared one would carry its state over to the next stage."""
+
+EpochEnd = Callable[[str, StageModule, Sequence[Inputs], int], None]
+"""Called with a stage's name, its module, its validation data and the number of finished epochs, after each of them. It
+leaves the module as it is and draws no random numbers from the global generator."""
 
 
 def no_loggers(stage: str) -> Sequence[Logger]:
@@ -37,6 +43,7 @@ class RunContext:
         progress: Whether to show a progress bar.
         saving: How often a stage saves a checkpoint.
         on_nan: ``stop`` if a loss is not finite, or ``skip`` and count updates whose gradients are not finite.
+        on_epoch: What else is done after every epoch of the built-in loop; ``None``: nothing.
         resume: Resume the run in ``out``: load finished stages, continue the interrupted one from its checkpoint.
 
     Raises:
@@ -55,6 +62,7 @@ class RunContext:
     progress: bool = True
     saving: Saving = Saving()
     on_nan: OnNaN = "stop"
+    on_epoch: EpochEnd | None = None
     resume: bool = False
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The training loop: the epochs of a stage and its optimizer steps, in order of execution."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -34,6 +34,7 @@ def run_epochs(
     saves: SavePoints,
     progress: StageProgress,
     chunk_length: ChunkLength,
+    on_epoch: Callable[[int], None] | None = None,
 ) -> None:
     """Train from the current state to the last epoch, or until patience runs out.
 
@@ -46,6 +47,7 @@ def run_epochs(
         saves: Saves the state, and stops at a signal.
         progress: Shows the progress of the stage.
         chunk_length: Number of steps between checks of signals, clocks and losses.
+        on_epoch: Called with the number of finished epochs after each of them.
 
     Raises:
         DivergedError: If a loss is not finite.
@@ -79,6 +81,8 @@ def run_epochs(
         schedule(state.scheduler, validated, module.monitor)
         progress.close_epoch(state.epoch, row)
         state.epoch, state.position = state.epoch + 1, 0
+        if on_epoch is not None:
+            on_epoch(state.epoch)
 
 
 def schedule(scheduler: LRScheduler | None, validated: Metrics, monitor: str) -> None:

@@ -160,6 +160,7 @@ class Pretraining:
         freeze_layers: Leave the lowest so many layers as ``warm_start`` gives them: their stages are not trained, but
             measured on validation data. Fine-tuning trains them all the same, unless ``classifier.freeze_layers`` is
             set, too.
+        picture_epochs: After how many epochs the report shows what the first layer makes of pictures.
         unroll: Epochs in which, after the layers, all encoders and decoders are trained together on the reconstruction
             of the input, with the batch size and the patience of the last layer; 0: none. With it, ``epochs`` may be 0
             for the same network from random weights.
@@ -177,9 +178,15 @@ class Pretraining:
     patience: int | list[int | None] | None = None
     codes: CodeType = "float32"
     freeze_layers: int = 0
+    picture_epochs: tuple[int, ...] = (1, 9)
     unroll: int = 0
 
     def __post_init__(self) -> None:
+        if wrong := [epoch for epoch in self.picture_epochs if epoch < 1]:
+            raise ConfigError(
+                f"pretrain.picture_epochs counts finished epochs, so each must be >= 1, but got {wrong[0]}. "
+                "[] keeps none."
+            )
         if self.unroll < 0:
             raise ConfigError(f"pretrain.unroll must be >= 0, but got {self.unroll}. 0 is none.")
         if self.unroll and self.freeze_layers:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from lightning.fabric import Fabric
@@ -131,7 +132,8 @@ def _train_by_loop(
         progress,
     ):
         length = ChunkLength(options.chunk_steps)
-        run_epochs(state, take_step, batches, held_out, settings, saves, progress, length)
+        on_epoch = context.on_epoch and partial(context.on_epoch, stage, module, validation)
+        run_epochs(state, take_step, batches, held_out, settings, saves, progress, length, on_epoch)
         if not skips:
             check_weights(module, stage, state.step)
         keep_last = settings.may_go_on and context.saving.keep_last

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from aepretrain import Dropout, GaussianNoise, Masking, SaltAndPepper, SwapNoise
+from aepretrain import Binarization, Dropout, GaussianNoise, Masking, SaltAndPepper, SwapNoise
 from aepretrain.ensembles.linear import SeedLinear
 from aepretrain.ensembles.noise import EnsembleNoise
 from aepretrain.parts.contraction import contraction
@@ -32,7 +32,9 @@ def test_each_seed_draws_for_its_share_what_it_would_draw_alone(name):
         assert torch.equal(DRAWS[name](noise, x), torch.cat(expected))
 
 
-@pytest.mark.parametrize("corruption", [Masking(), GaussianNoise(), SaltAndPepper(), SwapNoise(0.5), Dropout()])
+@pytest.mark.parametrize(
+    "corruption", [Binarization(), Masking(), GaussianNoise(), SaltAndPepper(), SwapNoise(0.5), Dropout()]
+)
 def test_each_seed_is_damaged_as_it_would_be_alone(corruption):
     x = torch.rand(3 * 5, 6)
     damaged = corruption(x, EnsembleNoise(generators()))

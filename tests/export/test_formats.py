@@ -20,7 +20,7 @@ from aepretrain.export.heads import with_outputs
 from aepretrain.export.int8 import quantize_onnx
 from aepretrain.parts.sparse_codes import JumpReLU, TopK
 from tests.support.full_disk import largest_file
-from tests.support.variants import CODERS, VARIANTS, make
+from tests.support.variants import CODERS, LAYERS, MACHINES, make
 
 N = 20
 
@@ -35,9 +35,10 @@ def dense():
     return encoder_of([nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Sequential(nn.Linear(3, 2))], (4,), ae.Scale(255))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_the_codes_of_every_variant_are_bitwise_those_of_the_layer(name, tmp_path):
     coder = ae.Conv(2, hidden=(3,)) if "denoising" in name else list(CODERS.values())[len(name) % 3]
+    coder = CODERS["dense"] if name in MACHINES else coder
     in_shape = (1, 4, 4) if "denoising" in name else (6,)
     layer, x = make(name, in_shape, coder).eval(), torch.rand(N, *in_shape)
     exported = ae.export_encoder(encoder_of([layer.encoder], in_shape), tmp_path / "a.pt2", x)

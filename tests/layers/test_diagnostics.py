@@ -206,6 +206,7 @@ def test_what_is_measured_once_is_what_the_layer_measures():
         reconstruct=lambda n: n,
         mean_reconstruction=lambda x: 2.5,
         unit_diagnostics=lambda x: {"kl": torch.tensor([0.05, 0.1, 0.125, 3.0, 4.0], dtype=torch.float64)},
+        closing_figures=lambda x, noise: {},
     )
     found = diagnose(layer, x)
     assert found.scalars == {"identity_score": 1.0, "mean_reconstruction": 2.5, "used_units": 3.0}

@@ -6,6 +6,7 @@ from torch import nn
 
 from aepretrain import (
     L1,
+    AdversarialAutoencoder,
     Bernoulli,
     Categorical,
     ContractiveAutoencoder,
@@ -21,10 +22,10 @@ from aepretrain import (
 )
 from aepretrain.parts.noise import Noise
 from tests.parts.test_contraction import jacobian_norm, projected
-from tests.support.variants import VARIANTS, make
+from tests.support.variants import LAYERS, VARIANTS, make
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_validation_measures_the_energy_the_plain_reconstruction_and_the_diagnostics(name):
     model, x = make(name).double().eval(), torch.rand(5, 6, dtype=torch.float64)
     model.noise = Noise(torch.Generator().manual_seed(4))
@@ -35,9 +36,13 @@ def test_validation_measures_the_energy_the_plain_reconstruction_and_the_diagnos
     expected = {}
     if name.startswith("contractive"):
         expected = {"jacobian_norm": jacobian_norm(model.f, x).sqrt()}
-    if name == "variational":
+    if name.startswith("variational"):
         mean, log_var = model.posterior(x)
         expected = {"kl": 0.5 * (mean**2 + log_var.exp() - log_var - 1).sum(dim=1)}
+    if name == "adversarial":
+        expected = {"recognized_codes": (model.discriminator(model.f(x))[:, 0] < 0).double()}
+    if name.startswith("boltzmann"):
+        expected = {"free_energy": model.free_energy(x)}
     torch.testing.assert_close(found, expected)
     again = model.validation_totals()
     assert again["mean_abs_code"].item() == pytest.approx(model.f(x).abs().mean().item(), rel=1e-5)
@@ -55,7 +60,7 @@ def test_an_estimated_contraction_draws_its_directions_from_the_noise_of_the_lay
     torch.testing.assert_close(found, model.L(x, model.g(model.f(x))) + 0.1 * estimate)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_what_is_decoded_and_shown_is_the_mean_of_the_likelihood(name):
     model, x = make(name, likelihood=Bernoulli()), torch.rand(5, 6)
     h = model.f(x)
@@ -87,12 +92,12 @@ def test_the_kl_of_every_unit_is_its_mean_over_examples():
     assert make("plain").unit_diagnostics(x) == {}
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_is_asked_for_the_mean_of_its_data_and_leaves_the_global_generator_alone(name):
     model, x, before = make(name), torch.rand(50, 6), torch.get_rng_state()
     by_hand = 0.5 * (x - x.mean(dim=0)).square().sum(dim=1).mean().item()
     assert model.mean_reconstruction(x) == pytest.approx(by_hand, rel=1e-5)
-    model.is_regularized()
+    assert model.can_copy is False
     assert torch.equal(torch.get_rng_state(), before)
     assert model.variant() == name.partition("-")[0]
 
@@ -107,6 +112,7 @@ def test_the_defaults_are_those_of_the_documentation():
     assert (layer(ContractiveAutoencoder).lam, layer(ContractiveAutoencoder).projections) == (0.1, None)
     assert layer(DenoisingAutoencoder).corruption == Masking(0.25)
     assert layer(VariationalAutoencoder).beta == 1.0
+    assert (layer(AdversarialAutoencoder).lam, layer(AdversarialAutoencoder).discriminator_lr) == (1.0, None)
     assert all(Gaussian() == layer(variant).L for variant, _ in VARIANTS.values())
     assert layer(PlainAutoencoder).monitor == "val/reconstruction"
     assert layer(PlainAutoencoder).mode == "min"

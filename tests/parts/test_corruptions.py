@@ -3,10 +3,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aepretrain import Dropout, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
+from aepretrain import Binarization, Dropout, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
 from aepretrain.parts.noise import Noise
 
-ALL = [NoCorruption(), Masking(0.3), GaussianNoise(0.3), SaltAndPepper(0.3), SwapNoise(0.3), Dropout(0.3)]
+ALL = [
+    NoCorruption(), Binarization(), Masking(0.3), GaussianNoise(0.3), SaltAndPepper(0.3), SwapNoise(0.3), Dropout(0.3),
+]  # fmt: skip
 N = 200_000
 
 
@@ -125,3 +127,12 @@ def test_a_standard_deviation_outside_its_range_is_refused(std):
 
 def test_groups_of_swap_noise_may_be_any_sequence():
     assert hash(SwapNoise(0.2, groups=[2, 3])) == hash(SwapNoise(0.2, groups=(2, 3)))  # a config gives a list
+
+
+def test_binarization_draws_a_one_with_the_probability_of_the_value():
+    x = torch.tensor([0.0, 0.2, 0.7, 1.0]).expand(N // 4, 4)
+    drawn = Binarization()(x, Noise(torch.Generator().manual_seed(0)))
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert drawn[:, 0].sum() == 0
+    assert drawn[:, 3].sum() == N // 4
+    assert drawn.mean(dim=0)[1:3].tolist() == pytest.approx([0.2, 0.7], abs=0.01)

@@ -9,6 +9,8 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal
 
 from aepretrain import Bernoulli, Categorical, Gaussian, Mixed
+from aepretrain.parts.likelihoods import Likelihood
+from aepretrain.parts.noise import Noise
 from tests.support.gradients import check_gradients
 
 
@@ -252,3 +254,64 @@ def test_groups_of_a_config_are_a_list_and_shares_lie_between_0_and_1():
 def test_a_mixed_likelihood_has_as_many_features_of_two_kinds_and_groups_of_any_sequence():
     assert Mixed(gaussian=2, bernoulli=2).per_feature(torch.zeros(3, 4), torch.zeros(3, 4)).shape == (3, 4)
     assert hash(Mixed(categorical=[2, 3])) == hash(Mixed(categorical=(2, 3)))  # a config gives a list
+
+
+DRAWS = 40_000
+
+
+def five_sigma(standard_deviation):
+    """A bound that the mean of the draws keeps to but once in a million runs."""
+    return 5 * standard_deviation / math.sqrt(DRAWS)
+
+
+def test_draws_have_the_moments_of_torch_distributions():
+    y = torch.tensor([[-1.0, 0.0, 2.0, 0.5]], dtype=torch.float64)
+    for likelihood, drawn_from in (
+        (Gaussian(), Normal(y, 1.0)),
+        (Bernoulli(), TorchBernoulli(logits=y)),
+        (Categorical(), torch.distributions.OneHotCategorical(logits=y)),
+    ):
+        x = likelihood.sample(y.expand(DRAWS, 4), Noise(torch.Generator().manual_seed(0)))
+        sd = drawn_from.variance.sqrt()
+        assert ((x.mean(dim=0) - drawn_from.mean).abs() < five_sigma(sd)).all()
+        torch.testing.assert_close(x.var(dim=0), drawn_from.variance[0], rtol=0.05, atol=0)
+        drawn_from.expand((DRAWS, 4) if likelihood != Categorical() else (DRAWS,)).log_prob(x)  # checks the support
+
+
+def test_draws_of_a_table_are_those_of_its_parts():
+    table, y = Mixed(1, 1, (2, 3)), torch.randn(1, 7, dtype=torch.float64)
+    x = table.sample(y.expand(DRAWS, 7), Noise(torch.Generator().manual_seed(0)))
+    sd = torch.cat([torch.ones(1), (table.mean(y) * (1 - table.mean(y)))[0, 1:].sqrt()])
+    assert ((x.mean(dim=0) - table.mean(y)[0]).abs() < five_sigma(sd)).all()
+    table.check(x)
+    assert set(x[:, 1:].unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical(), Categorical((2, 4)), Mixed(2, 2, (2,))])
+def test_draws_keep_shape_and_generator_and_are_never_in_half_precision(likelihood):
+    y, before = torch.randn(5, 6, dtype=torch.bfloat16), torch.get_rng_state()
+    draw = lambda seed: likelihood.sample(y, Noise(torch.Generator().manual_seed(seed)))  # noqa: E731
+    assert draw(1).shape == (5, 6)
+    assert draw(1).dtype == torch.float32
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2)) or likelihood == Categorical()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_draws_keep_the_shape_of_pictures():
+    for likelihood in (Gaussian(), Bernoulli(), Categorical()):
+        assert likelihood.sample(torch.randn(3, 1, 4, 4)).shape == (3, 1, 4, 4)
+
+
+def test_certain_logits_are_drawn_for_certain():
+    y = torch.tensor([[100.0, -100.0]]).expand(50, 2)
+    for likelihood in (Bernoulli(), Categorical()):
+        assert torch.equal(likelihood.sample(y), torch.tensor([[1.0, 0.0]]).expand(50, 2))
+
+
+def test_a_likelihood_without_draws_says_so():
+    class Poisson(Gaussian):
+        sample = Likelihood.sample
+
+    with pytest.raises(NotImplementedError, match=r"a Poisson cannot be sampled: .* Take its mean"):
+        Poisson().sample(torch.zeros(2, 3))

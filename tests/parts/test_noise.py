@@ -73,3 +73,14 @@ def test_derived_seeds_never_change_are_not_negative_and_hang_on_every_part_of_t
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert max(seeds) > 2**62
+
+
+def test_bernoulli_draws_ones_with_the_probabilities_given_and_none_where_they_are_nan():
+    noise = Noise(torch.Generator().manual_seed(0))
+    p = torch.tensor([0.0, 0.25, 1.0, float("nan")]).expand(4000, 4)
+    drawn = noise.bernoulli(p)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(drawn.mean(dim=0), torch.tensor([0.0, 0.25, 1.0, 0.0]), atol=0.03, rtol=0)
+    assert noise.bernoulli(p.bfloat16()).dtype == torch.bfloat16
+    again = Noise(torch.Generator().manual_seed(0))
+    assert torch.equal(again.bernoulli(p), drawn)

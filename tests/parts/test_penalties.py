@@ -5,19 +5,10 @@ import torch
 
 from aepretrain import L1, KLSparsity
 from aepretrain.parts.penalties import (
-    kl_per_unit,
     kl_sparsity,
-    kl_to_standard_normal,
     l1,
 )
 from tests.support.gradients import check_gradients
-
-
-def test_kl_to_standard_normal_is_that_of_torch_distributions():
-    mean, log_var = torch.randn(2, 5, 3, dtype=torch.float64)
-    q = torch.distributions.Normal(mean, (0.5 * log_var).exp())
-    expected = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(dim=1)
-    torch.testing.assert_close(kl_to_standard_normal(mean, log_var), expected)
 
 
 def test_kl_sparsity_is_that_of_torch_distributions_on_the_mean_activity():
@@ -57,22 +48,16 @@ def test_kl_sparsity_is_refused_on_codes_that_are_no_probabilities():
 
 
 def test_the_gradients_of_the_other_penalties_are_their_slopes():
-    h, mean, log_var = torch.rand(3, 5, 4, dtype=torch.float64).unbind()
-    w = torch.rand(5, 4, dtype=torch.float64)
-    h, codes = (0.1 + 0.8 * h).requires_grad_(), {"mean": mean.requires_grad_(), "log_var": log_var.requires_grad_()}
+    h, w = torch.rand(2, 5, 4, dtype=torch.float64)
+    h = (0.1 + 0.8 * h).requires_grad_()
     check_gradients(lambda: (w[:, 0] * l1(h)).sum(), {"h": h})
     check_gradients(lambda: kl_sparsity(h, 0.3), {"h": h})
     check_gradients(lambda: (w[:, 0] * L1()(h)).sum() + KLSparsity(0.3)(h), {"h": h})
-    check_gradients(lambda: (w[:, 0] * kl_to_standard_normal(mean, log_var)).sum(), codes)
-    check_gradients(lambda: (w * kl_per_unit(mean, log_var)).sum(), codes)
 
 
-def test_the_kl_of_the_units_adds_up_and_is_never_in_half_precision():
-    mean, log_var = torch.randn(2, 5, 2, 3)
-    torch.testing.assert_close(kl_per_unit(mean, log_var).sum(dim=1), kl_to_standard_normal(mean, log_var))
-    assert kl_per_unit(mean, log_var).shape == (5, 6)
+def test_penalties_are_never_in_half_precision():
     h = torch.rand(5, 3).bfloat16()
-    for found in (l1(h), kl_per_unit(h, h), kl_to_standard_normal(h, h), kl_sparsity(h, 0.1)):
+    for found in (l1(h), kl_sparsity(h, 0.1)):
         assert found.dtype == torch.float32
 
 

@@ -282,13 +282,18 @@ def test_data_without_labels_or_images_are_reported_with_reasons(tmp_path):
         "class_path": "PlainAutoencoder",
         "init_args": {"coder": {"class_path": "Dense", "init_args": {"features": 3}}, "likelihood": "Categorical"},
     }
-    words, _ = read(make("fit", tmp_path, data=data, layers=[layer]) / "report.html")
+    folder = make("fit", tmp_path, data=data, layers=[layer])
+    words, _ = read(folder / "report.html")
     for sentence in (
         "There is no classifier: the data have no labels.", "The inputs are no images", "its weights are no pictures",
         "t-SNE is left out: it needs at least 10 examples", "the points have one colour", "no test example was read",
     ):  # fmt: skip
         assert sentence in words
     assert re.search(r"\d of 8", words)
+    assert "The code of every pattern" in words
+    for pattern in RunResult.read(folder / "results.json").patterns:
+        assert " ".join(f"{value:.2f}" for value in pattern.code) in words
+    assert "A row for each pattern, a column for each unit: black is" in words
 
 
 def test_a_comparison_of_one_budget_and_seed_without_random_says_what_it_cannot(tmp_path):

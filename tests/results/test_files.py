@@ -5,11 +5,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aepretrain import ComparisonResult, RunResult, StorageError
 from aepretrain.results.cell import CellResult, read_rows, write_rows
 from aepretrain.results.classifier import PerClass
+from aepretrain.results.predictions import Predictions
 from aepretrain.results.stage import StageLosses
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -19,6 +21,9 @@ FILES = {
     "patterns.json": RunResult,
     "summary.json": ComparisonResult,
     "row.json": CellResult,
+    "regression-run.json": RunResult,
+    "regression-summary.json": ComparisonResult,
+    "regression-row.json": CellResult,
 }
 
 
@@ -132,3 +137,18 @@ def test_rows_that_are_not_of_a_comparison_are_one_line(content, words, tmp_path
     with pytest.raises(StorageError, match=rf"results\.csv cannot be read: .*{words}") as raised:
         read_rows(tmp_path / "results.csv")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"targets": [1.0]}, "it lacks predicted"),
+        ({"targets": [1.0, 2.0], "predicted": [1.0]}, "one value per example"),
+        ({"targets": [1.0], "predicted": [math.nan]}, "predicted must be finite real numbers"),
+        ({"targets": [1j], "predicted": [1.0]}, "targets must be finite real numbers"),
+    ],
+)
+def test_predictions_that_are_none_are_refused(arrays, reason, tmp_path):
+    np.savez(tmp_path / "predictions.npz", **arrays)
+    with pytest.raises(StorageError, match=f"predictions.npz cannot be read: .*{reason}.*Remove its folder"):
+        Predictions.read(tmp_path)

@@ -1,16 +1,19 @@
-"""The list that every variant joins: the laws in test_laws.py hold for each entry."""
+"""The lists that every layer joins: autoencoders and machines. The laws in test_laws.py hold for each entry."""
 
 from aepretrain import (
+    AdversarialAutoencoder,
     ContractiveAutoencoder,
     Conv,
     DenoisingAutoencoder,
     Dense,
     DropoutAutoencoder,
+    Gaussian,
     GaussianNoise,
     KLSparsity,
     Masking,
     NoCorruption,
     PlainAutoencoder,
+    RestrictedBoltzmannMachine,
     SaltAndPepper,
     SparseAutoencoder,
     SwapNoise,
@@ -28,8 +31,19 @@ VARIANTS = {
     "denoising-gaussian": (DenoisingAutoencoder, {"corruption": GaussianNoise(0.2)}),
     "denoising-salt": (DenoisingAutoencoder, {"corruption": SaltAndPepper(0.2)}),
     "denoising-swap": (DenoisingAutoencoder, {"corruption": SwapNoise(0.2)}),
+    "adversarial": (AdversarialAutoencoder, {"lam": 0.5, "discriminator": (5,)}),
     "variational": (VariationalAutoencoder, {"beta": 0.5}),
+    "variational-importance": (VariationalAutoencoder, {"samples": 3}),
+    "variational-free": (VariationalAutoencoder, {"free_bits": 0.01}),
 }
+
+MACHINES = {
+    "boltzmann": (RestrictedBoltzmannMachine, {"likelihood": Gaussian()}),
+    "boltzmann-persistent": (RestrictedBoltzmannMachine, {"likelihood": Gaussian(), "persistent": 3, "lam": 0.1}),
+}
+"""Layers whose decoder is the encoder's transpose, and whose energy needs no reconstruction."""
+
+LAYERS = VARIANTS | MACHINES
 
 WITHOUT_REGULARIZER = {
     "sparse": (SparseAutoencoder, {"lam": 0.0}),
@@ -49,6 +63,6 @@ CODERS = {
 
 
 def make(name, in_shape=(6,), coder=None, **kwargs):
-    """A model of the list."""
-    variant, arguments = VARIANTS[name]
+    """A model of the lists."""
+    variant, arguments = LAYERS[name]
     return variant(in_shape, coder or Dense(4), **{**arguments, **kwargs})

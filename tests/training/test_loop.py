@@ -12,6 +12,8 @@ from torch.optim import LBFGS, SGD
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
 from aepretrain import (
+    AdversarialAutoencoder,
+    Bernoulli,
     Classifier,
     ConfigError,
     ContractiveAutoencoder,
@@ -22,6 +24,7 @@ from aepretrain import (
     KLSparsity,
     PlainAutoencoder,
     Regressor,
+    RestrictedBoltzmannMachine,
     SparseAutoencoder,
     TrainerOptions,
     VariationalAutoencoder,
@@ -40,11 +43,17 @@ X = torch.rand(90, 6, generator=torch.Generator().manual_seed(1))
 MODULES = {
     "denoising": lambda **kwargs: DenoisingAutoencoder((6,), Dense(4), **kwargs),
     "variational": lambda **kwargs: VariationalAutoencoder((6,), Dense(4), **kwargs),
+    "adversarial": lambda **kwargs: AdversarialAutoencoder((6,), Dense(4), discriminator_lr=1e-4, **kwargs),
+    "importance": lambda **kwargs: VariationalAutoencoder(
+        (6,), Dense(4), samples=2, warm_up_steps=9, binarize=True, likelihood=Bernoulli(), **kwargs
+    ),
     "contractive": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4), **kwargs),
     "projected": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4, hidden=[5]), projections=1, **kwargs),
     "convolutions": lambda **kwargs: DenoisingAutoencoder((6,), Conv(3, hidden=(2,), tied=True), **kwargs),
     "jump": lambda **kwargs: PlainAutoencoder((6,), Dense(8, "relu", threshold=0.05, unit_norm=True), **kwargs),
     "sparse": lambda **kwargs: SparseAutoencoder((6,), Dense(4), penalty=KLSparsity(), **kwargs),
+    "boltzmann": lambda **kwargs: RestrictedBoltzmannMachine((6,), Dense(4), cd_steps=2, **kwargs),
+    "persistent": lambda **kwargs: RestrictedBoltzmannMachine((6,), Dense(4), persistent=5, lam=0.1, **kwargs),
     "classifier": lambda **kwargs: Classifier(
         nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), 2, dropout=0.3, max_norm=0.5, **kwargs
     ),

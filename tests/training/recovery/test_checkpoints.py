@@ -24,7 +24,7 @@ from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact,
 from aepretrain.training.recovery.run_state import LAST, PREVIOUS, RunState
 from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.stage import train_stage
-from tests.support.variants import VARIANTS, make
+from tests.support.variants import LAYERS, make
 from tests.support.watching import before_chunks
 
 STAGE = "00-test"
@@ -212,7 +212,7 @@ def test_a_stage_that_is_stopped_at_any_step_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_so_does_every_variant(name, precision, tmp_path):
     build = partial(seeded, partial(make, name))
     whole = build()
