@@ -49,6 +49,7 @@ _EXPORTS = {
     "aepretrain.export.module": ("Encoder",),
     "aepretrain.export.outliers": ("ValidationErrors",),
     "aepretrain.errors": ("AEPretrainError", "ConfigError", "DataError", "DivergedError", "StorageError"),
+    "aepretrain.evaluation.partition_function": ("log_partition",),
     "aepretrain.runs.experiment": ("Experiment",),
     "aepretrain.runs.more_epochs": ("add_epochs",),
     "aepretrain.runs.warm_start": ("WarmStart",),

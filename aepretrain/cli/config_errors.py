@@ -46,6 +46,10 @@ TYPES = {
 """Words for the types that a message of jsonargparse names."""
 
 
+FROM_PYTHON = ("Arrays", "LightningData")
+"""Sources that no file is named for."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """What jsonargparse says of words that it does not accept.
@@ -135,8 +139,8 @@ def _unknown_argument(refusal: Refusal) -> str | None:
     given = ((word.split("=")[0], word.partition("=")[2] or value) for word, value in words if word.startswith("--"))
     option, value = next((each for each in given if f".{name}" in each[0]), (f"{key}.{name}", ""))
     known = known_classes(refusal.base or DataModule)
-    having = sorted(other for other, cls in known.items() if name in accepted_keys(cls) and other != "Arrays")
-    if having and key == "data" and class_name not in known:
+    having = sorted(other for other, cls in known.items() if name in accepted_keys(cls) and other not in FROM_PYTHON)
+    if key == "data" and class_name not in known and name in accepted_keys(known["LightningData"]):
         path = re.search(r"class_path[ =]'([\w.]+)'", refusal.text)
         way = f"--data LightningData --data.datamodule {path[1] if path else class_name} {option} {value}"
         return f"{option} is no setting of {class_name}, but of LightningData, which reads it. Give {way}."

@@ -28,6 +28,7 @@ VERBS = {
     "sample": "new items, reconstructions and ways between rows, from a finished run",
     "export": "the encoder or classifier of a finished run as ONNX, torch.export or safetensors",
     "list": "the layers, data sources and configs that there are",
+    "completion": "a script by which bash, zsh or fish complete verbs and options",
     "report": "pictures and the single-file HTML report again, from the files of a run or comparison",
 }
 
@@ -38,7 +39,7 @@ usage: aepretrain VERB [--config FILE ...] [--dotted.key VALUE ...]
 Greedy layer-wise pretraining with autoencoders.
 
 verbs:
-{chr(10).join(f"  {name:<10}{text}" for name, text in VERBS.items())}
+{chr(10).join(f"  {name:<12}{text}" for name, text in VERBS.items())}
 
 examples:
   aepretrain init --data birds.csv --target species --out birds.yaml

@@ -130,6 +130,12 @@ OWN = {
             "",
             "measure although the data changed since the run; the names of the classes must be the same",
         ),
+        Option(
+            "--nll-samples",
+            "K",
+            "instead of the head, the negative log-likelihood of the test data under a variational first layer, by "
+            "importance sampling with K draws for each row (5000 are published), and its active units",
+        ),
     ),
     "encode": (
         *NEW_ROWS,
@@ -199,6 +205,7 @@ OWN = {
         Option("--quantize", "", "linear layers with weights of 8 bits (onnx), and what that costs on validation rows"),
     ),
     "list": (Option("folder", "FOLDER", "folder whose configs are listed", "configs"),),
+    "completion": (Option("shell", "bash|zsh|fish", "the shell that the script is for"),),
     "report": (Option("directory", "DIR", "a run directory or the directory of a comparison"),),
 }
 """The arguments of each verb that are no setting of an experiment."""
@@ -221,7 +228,10 @@ DESCRIPTIONS = {
         "Check a config and its data, and print the plan of a run: stages, shapes, parameters, disk and memory. Trains "
         "nothing."
     ),
-    "evaluate": ("Measure the head of a finished run again on validation and test data, from the run's files."),
+    "evaluate": (
+        "Measure the head of a finished run again on validation and test data, from the run's files; or the likelihood "
+        "of the test data under a variational first layer."
+    ),
     "encode": (
         "Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data "
         "of the run were; they stay in their order, and may exceed memory. Ids (paths of pictures) and labels are kept "
@@ -234,9 +244,9 @@ DESCRIPTIONS = {
     ),
     "sample": (
         "Write new items of a finished run to a file. A variational or adversarial last layer draws codes from "
-        "N(0, I); a Boltzmann machine as the last layer, or else a denoising first layer, runs one Markov chain for each item, from rows of "
-        "data: Gibbs sampling, or corrupt, encode, draw, repeat. Pictures go to a mosaic, rows of a table to its own "
-        "columns. The same command writes the same items."
+        "N(0, I); a Boltzmann machine as the last layer, or else a denoising first layer, runs one Markov chain for "
+        "each item, from rows of data: Gibbs sampling, or corrupt, encode, draw, repeat. Pictures go to a mosaic, rows "
+        "of a table to its own columns. The same command writes the same items."
     ),
     "export": (
         "Write the encoder of a finished run, or its classifier or regressor, to a file that other programs run on "
@@ -244,6 +254,11 @@ DESCRIPTIONS = {
         "and safetensors must be bitwise equal, onnx within 1e-5."
     ),
     "list": "List the layers, the data sources and the configs of a folder, each with its first line.",
+    "completion": (
+        "Print a script by which a shell completes verbs, options and paths. Put it in its startup file: "
+        'eval "$(aepretrain completion bash)" in ~/.bashrc, the same with zsh in ~/.zshrc after compinit, and '
+        "aepretrain completion fish | source in config.fish."
+    ),
     "report": (
         "Write report.html again from the files of a run or of a comparison: one file without outside references, with "
         "the verdict first. Missing parts are left out, and the report lists them. Trains nothing and reads no data."

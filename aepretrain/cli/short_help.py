@@ -92,11 +92,13 @@ def _group(name: str) -> str:
 def _usage(verb: str) -> str:
     if verb == "init":
         return "aepretrain init --data PATH [--target COLUMN] --out FILE"
+    if verb == "completion":
+        return "aepretrain completion bash|zsh|fish"
     if verb == "list":
         return "aepretrain list [FOLDER]"
     positional = [option.value for option in OWN[verb] if not option.name.startswith("-")]
     if positional:
-        own = {"evaluate": " [--other_data]", "report": "", "export": " --out PATH [--NAME VALUE ...]"}
+        own = {"evaluate": " [--NAME VALUE ...]", "report": "", "export": " --out PATH [--NAME VALUE ...]"}
         own["sample"] = " --out FILE [--NAME VALUE ...]"
         more = own.get(verb, " --data PATH --out FILE [--NAME VALUE ...]")
         return f"aepretrain {verb} {' '.join(positional)}{more}"

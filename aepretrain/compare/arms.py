@@ -45,5 +45,6 @@ CONTRASTS = (
     LONGER_QUESTION,
     CONTROL_QUESTION,
     ("pretrained", "control-random"),
+    ("pretrained", "control-pretrained"),
 )
 """The pairs of arms whose difference over seeds is reported, the first minus the second."""

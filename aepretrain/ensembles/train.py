@@ -16,7 +16,7 @@ from aepretrain.ensembles.members import SeedBest, SeedLog, SeedNoise
 from aepretrain.errors import ConfigError
 from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.heads import Classifier, Regressor
-from aepretrain.layers import Autoencoder, StageModule
+from aepretrain.layers import Autoencoder, RestrictedBoltzmannMachine, StageModule
 from aepretrain.parts.noise import derive_seed
 from aepretrain.results.stage import StageRecord
 from aepretrain.training.acceleration.kernels import fuse, matmul_precision
@@ -95,6 +95,8 @@ def reason_impossible(module: StageModule, context: RunContext) -> str | None:
         return classifiers.reason_not_batchable(module)
     if isinstance(module, Autoencoder):
         return autoencoders.reason_not_batchable(module)
+    if isinstance(module, RestrictedBoltzmannMachine):
+        return "a Boltzmann machine draws bits with computed probabilities, so rounding would change its chains"
     return f"the module {type(module).__name__} is not known to treat examples by themselves"
 
 

@@ -1,1 +1,1 @@
-"""Baseline classifiers on the raw input."""
+"""Baseline classifiers on the raw input, and partition functions."""

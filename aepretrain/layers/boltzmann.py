@@ -23,13 +23,14 @@ class RestrictedBoltzmannMachine(CodingLayer):
     .. math::
         p(x, h) &= \tfrac1Z \exp(h^\top W x + b^\top h - L(x, c)) \\
         F(x) &= -\log \textstyle\sum_h Z \, p(x, h) = L(x, c) - \sum_j \log(1 + \exp(W x + b)_j) \\
-        E(x) &= F(x) - F(\tilde x) + \lambda \, \Omega(h), \qquad \tilde x \text{ from } k \text{ Gibbs steps}
+        E(x) &= F(x) - \overline{F(\tilde x)} + \lambda \, \Omega(h), \quad \tilde x \text{ from } k \text{ Gibbs steps}
 
     The conditional distributions are the encoder and the decoder, whose weights are tied:
     :math:`h = f(x) = p(h = 1 \mid x) = \sigma(W x + b)` and :math:`p(x \mid h)` with :math:`g(h) = W^\top h + c`.
-    :math:`\tilde x` is held fixed, so the gradient of E is that of contrastive divergence. The likelihood chooses the
-    kind of visible units: ``Bernoulli``, ``Gaussian`` of unit variance, or those of a table, ``Mixed``. For Bernoulli
-    units, F is :math:`-c^\top x - \ldots` of the textbooks plus a constant, :math:`\sum_i \log(1 + \exp c_i)`.
+    :math:`\tilde x` is held fixed and F is averaged over its rows, so the gradient of E is that of contrastive
+    divergence. The likelihood chooses the kind of visible units: ``Bernoulli``, ``Gaussian`` of unit variance, or
+    those of a table, ``Mixed``. For Bernoulli units, F exceeds that of the textbooks, :math:`-c^\top x - \ldots`, by
+    the constant :math:`\sum_i \log(1 + \exp c_i)`, which :math:`\log Z` takes off again.
 
     Momentum and weight decay are those of the optimizer. Standardized Gaussian inputs need a smaller learning rate,
     about a tenth.

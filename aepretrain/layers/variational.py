@@ -111,6 +111,7 @@ class VariationalAutoencoder(Autoencoder):
         if warm_up_steps:
             # A buffer: it is part of every checkpoint, and a recorded step counts it, too.
             self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_pre_hook(_adapt_warm_up)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute mean and log-variance of q(z | x), each of shape ``(B, *code_shape)``."""
@@ -210,6 +211,15 @@ class VariationalAutoencoder(Autoencoder):
         if not self.nll_samples:
             return {}
         return {"nll": -self.log_likelihood(self.observed(x, noise), self.nll_samples, noise).mean().item()}
+
+
+def _adapt_warm_up(layer: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let layers with and without a warm-up begin with the weights of each other."""
+    steps = dict(layer.named_buffers(recurse=False)).get("steps")
+    if steps is None:
+        state_dict.pop(f"{prefix}steps", None)
+    else:
+        state_dict.setdefault(f"{prefix}steps", torch.zeros_like(steps))
 
 
 def _head_like(head: nn.Module) -> nn.Module:

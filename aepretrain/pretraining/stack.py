@@ -283,6 +283,8 @@ class GreedyStack(nn.Module):
 
     def findings(self, k: int) -> list[str]:
         """What the training of layer ``k`` shows to be wrong, one sentence each with the way out."""
+        if self.records[k].epochs == 0 and k >= len(self._given):  # at random, because only the whole is trained
+            return []
         return stage_findings(self.result(k), self.records[k], may_scale=k == 0 and not self.is_scaled)
 
     def results(self) -> list[StageResult]:

@@ -17,7 +17,14 @@ MAX_CLASSES = 20
 R2_WORDS = (
     "R² is the share of the target's variance that predictions explain: 0 is as good as the mean, and below is worse."
 )
-NAMES = {"kl": "KL (nats)", "l0": "L0", "nll": "NLL (nats)", "jacobian_norm": "‖J‖"}
+NAMES = {
+    "kl": "KL (nats)",
+    "l0": "L0",
+    "nll": "NLL (nats)",
+    "free_energy": "free energy (nats)",
+    "free_energy_gap": "gap to training rows (nats)",
+    "jacobian_norm": "‖J‖",
+}
 """Column names of diagnostics whose logged name does not read well."""
 
 

@@ -45,7 +45,7 @@ from aepretrain.storage.json_files import finite
 from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
-from aepretrain.training.context import CallbackFactory, RunContext
+from aepretrain.training.context import CallbackFactory, EpochEnd, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
@@ -218,7 +218,7 @@ class Experiment:
         return results
 
     def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:
-        stack, results = self.pretrain_stack(out, stack, resume=resume, run=run)
+        stack, results = self.pretrain_stack(out, stack, resume=resume, run=run, on_epoch=self._save_epoch(out))
         if stack.is_unrolled:
             reconstruction = measure_reconstruction(stack, self.data, self.seed)
             results = replace(results, reconstruction=reconstruction)
@@ -239,8 +239,18 @@ class Experiment:
         results.write(out / "results.json")
         return results
 
+    def _save_epoch(self, out: Path) -> EpochEnd:
+        """Saves what the first layer makes of pictures, for the report of a run."""
+        return partial(save_epoch, out, self.seed, self.pretrain.picture_epochs)
+
     def pretrain_stack(
-        self, out: Path, stack: GreedyStack | None = None, *, resume: bool = False, run: TrackedRun | None = None
+        self,
+        out: Path,
+        stack: GreedyStack | None = None,
+        *,
+        resume: bool = False,
+        run: TrackedRun | None = None,
+        on_epoch: EpochEnd | None = None,
     ) -> tuple[GreedyStack, RunResult]:
         """Train the stack and save its encoder.
 
@@ -249,6 +259,7 @@ class Experiment:
             stack: The stack returned by :meth:`prepare`, if already called.
             resume: Resume from ``out``.
             run: The tracked run; ``None``: write ``metrics.jsonl`` alone.
+            on_epoch: What else is done after every epoch; ``None``: nothing.
 
         Returns:
             The stack, and what was found so far: without a classifier.
@@ -261,8 +272,7 @@ class Experiment:
         stack = stack or self.prepare(out if resume else None)
         if self.warm_start is not None:
             self.warm_start.found_in(out if resume else None).keep(out)
-        pictures = partial(save_epoch, out, self.seed, self.pretrain.picture_epochs)
-        context = replace(self.context(out, resume=resume, run=run), on_epoch=pictures)
+        context = replace(self.context(out, resume=resume, run=run), on_epoch=on_epoch)
         record_or_check_data(out, self.data, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from aepretrain.cli.config import build_parser, parse
 from aepretrain.cli.main import main
@@ -12,8 +14,18 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
-def experiment(path):
-    return parse(build_parser("fit"), ["--config", str(path)], own=()).experiment
+def experiment(path, *words):
+    return parse(build_parser("fit"), ["--config", str(path), *words], own=()).experiment
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """A folder of grey pictures, as configs/README.md makes it."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for number, face in enumerate(np.random.default_rng(0).random((100, 25, 25))):
+        Image.fromarray((255 * face).round().astype("uint8")).save(folder / f"{number:03d}.png")
+    return folder
 
 
 def fit(name, out):
@@ -22,20 +34,20 @@ def fit(name, out):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_config_says_what_it_shows_and_builds_its_stack(path):
+def test_the_config_says_what_it_shows_and_builds_its_stack(path, faces):
     first = path.read_text().splitlines()[0]
     assert first.startswith("# ")
     assert first.endswith(".")
     assert "EXPECT" not in first
-    built = experiment(path)
+    built = experiment(path, *(["--data.root", str(faces)] if path.stem.startswith("faces") else []))
     stack = built.build_stack()
     assert not stack.warnings()
     if built.has_classifier:
         built.build_classifier(stack.encoder)
 
 
-def test_there_is_a_config_for_each_of_the_six_variants():
-    for name in ("plain", "sparse", "dropout", "contractive", "denoising", "variational"):
+def test_there_is_a_config_for_each_variant():
+    for name in ("plain", "sparse", "dropout", "contractive", "denoising", "variational", "adversarial"):
         stack = experiment(ROOT / "configs" / f"mnist-{name}.yaml").build_stack()
         assert {layer.variant() for layer in stack} == {name}
     mixed = experiment(ROOT / "configs" / "mnist-mixed.yaml").build_stack()

@@ -9,10 +9,11 @@ import torch
 import yaml
 from PIL import Image
 
-from aepretrain import load_autoencoder
+from aepretrain import Digits, load_autoencoder
 from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.main import main
 from aepretrain.cli.run_data import raw_validation_rows
+from aepretrain.parts.noise import Noise
 from tests.cli.test_table_run import config as table_config
 from tests.support.tables import save, write_config
 
@@ -143,6 +144,20 @@ def birds(tmp_path_factory):
     path = table_config(folder, layers=layers, finetune={"epochs": 0}, pretrain={"epochs": 20})
     assert main(["fit", "--config", str(path), "--out", str(folder / "run")]) == 0
     return folder / "run"
+
+
+def test_the_likelihood_of_test_data_is_measured_with_the_draws_asked_for(digits, walking, tmp_path, capsys):
+    capsys.readouterr()
+    assert main(["evaluate", str(digits), "--nll-samples", "20"]) == 0
+    words = capsys.readouterr().out
+    layer, noise = next(iter(FinishedRun(digits).stack)), Noise(torch.Generator().manual_seed(0))
+    x = Digits().splits(0).test.x[:]
+    nll = -layer.log_likelihood(x, 20, noise)
+    error = nll.std() / len(x) ** 0.5
+    assert f"NLL {nll.mean():.2f} ± {error:.2f} nats per example over {len(x):,} rows (20 importance samples)" in words
+    assert main(["evaluate", str(digits), "--nll-samples", "0"]) == 2
+    assert main(["evaluate", str(walking), "--nll-samples", "20"]) == 2
+    assert "is 00-denoising. Leave it out." in lines(capsys)
 
 
 @pytest.mark.parametrize("words", [(), ("--draw",)])

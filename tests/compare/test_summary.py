@@ -23,6 +23,7 @@ PAIRS = [
     ("pretrained", "random-longer"),
     ("control-pretrained", "control-random"),
     ("pretrained", "control-random"),
+    ("pretrained", "control-pretrained"),
 ]
 
 

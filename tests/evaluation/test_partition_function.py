@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from aepretrain import Bernoulli, Gaussian
-from aepretrain.evaluation.partition_function import log_partition
+from aepretrain import Bernoulli, Gaussian, log_partition
 from aepretrain.parts.noise import Noise
 from tests.support.machines import binary_states, constant, gaussian_log_z, log_z, machine
 

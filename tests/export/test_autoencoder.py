@@ -49,6 +49,15 @@ def test_codes_errors_and_reconstructions_are_those_of_the_stack(likelihood, cod
     assert saved.lower(1).encode(raw).shape == (5, 6)
 
 
+def test_a_stack_of_machines_is_saved_with_its_decoders(tmp_path):
+    layers = [lambda shape, n=n: ae.RestrictedBoltzmannMachine(shape, ae.Dense(n)) for n in (6, 3)]
+    stack = ae.GreedyStack((1, 4, 4), layers, seed=1).eval()
+    saved, x = ae.load_autoencoder(save(stack, tmp_path)), torch.rand(5, 1, 4, 4)
+    first, second = stack
+    torch.testing.assert_close(saved.error(255 * x), first.L(x, first.g(second.decode(stack.encode(x)))))
+    torch.testing.assert_close(saved(255 * x), 255 * stack.reconstruct(x))
+
+
 def test_the_encoder_is_the_same_with_and_without_decoders(tmp_path):
     stack = stack_of(*KINDS[0])
     both = save(stack, tmp_path / "both")

@@ -171,6 +171,18 @@ def test_the_free_energy_gap_is_that_of_the_means_of_both_samples():
     assert gap == pytest.approx((made.free_energy(X[20:]).mean() - made.free_energy(X[:20]).mean()).item())
 
 
+def test_the_defaults_are_those_of_the_documentation():
+    made = RestrictedBoltzmannMachine((6,), Dense(4))
+    assert (made.cd_steps, made.chain, made.lam, made.penalty) == (1, None, 0.0, KLSparsity(0.1))
+    assert (made.L, made.can_copy, made.code_range) == (Bernoulli(), False, (0.0, 1.0))
+    (group,) = made.make_optimizer().param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.05, 0.5, 0.0)
+    assert made.g[0].weight is made.f.affine.weight
+    assert [type(module).__name__ for module in made.encoder] == ["Linear", "Sigmoid"]
+    shaped = RestrictedBoltzmannMachine((1, 3, 2), Dense(4))
+    assert [type(module).__name__ for module in shaped.encoder] == ["Flatten", "Linear", "Sigmoid"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -179,6 +191,7 @@ def test_the_free_energy_gap_is_that_of_the_means_of_both_samples():
         ({"lam": -0.1}, "lam must be finite and >= 0, but got -0.1"),
         ({"lam": float("inf")}, "lam must be finite and >= 0, but got inf"),
         ({"coder": Dense(4, hidden=(3,))}, "one sigmoid layer and draws its units itself"),
+        ({"coder": Dense(4, k=2)}, "one sigmoid layer and draws its units itself"),
         ({"coder": Dense(4, stochastic=True)}, "one sigmoid layer and draws its units itself"),
         ({"coder": Dense(4, activation="relu")}, "one sigmoid layer and draws its units itself"),
     ],

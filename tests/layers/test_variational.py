@@ -12,6 +12,7 @@ from aepretrain.ensembles.autoencoders import reason_not_batchable
 from aepretrain.layers.diagnostics import diagnose
 from aepretrain.parts.divergences import kl_to_standard_normal
 from aepretrain.parts.noise import Noise
+from aepretrain.storage.weight_files import read_weights, write_weights
 from tests.support.variants import make
 from tests.training.recovery.test_checkpoints import check_that_it_goes_on, seeded
 from tests.training.recovery.test_checkpoints import train as train_in_parts
@@ -129,6 +130,19 @@ def test_a_warm_up_goes_on_with_the_same_bits(tmp_path):
     record = train_in_parts(whole)
     assert whole.steps > 7
     check_that_it_goes_on(build, 7, (whole, record), tmp_path)
+
+
+def test_layers_with_and_without_a_warm_up_take_the_weights_of_each_other(tmp_path):
+    risen, plain = make("variational", warm_up_steps=4), make("variational")
+    with torch.no_grad():
+        risen.steps.fill_(3)
+    for source, steps in ((risen, 3), (plain, 0)):
+        write_weights(tmp_path / "model.safetensors", source)
+        for target in (make("variational", warm_up_steps=9), make("variational")):
+            read_weights(tmp_path / "model.safetensors", target)
+            assert torch.equal(target.log_var.weight, source.log_var.weight)
+            assert torch.equal(target.f.affine.weight, source.f.affine.weight)
+            assert getattr(target, "steps", steps) == steps
 
 
 def test_free_bits_stop_the_pull_to_the_prior():

@@ -79,6 +79,11 @@ def test_without_the_option_nothing_is_projected_or_counted():
     assert not plain.make_optimizer()._optimizer_step_post_hooks
 
 
+def test_norms_are_kept_where_two_players_have_one_optimizer():
+    layer = ae.AdversarialAutoencoder((6,), ae.Dense(4, unit_norm=True), discriminator=(5,))
+    assert layer.make_optimizer()._optimizer_step_post_hooks
+
+
 def test_thresholds_learn():
     coder = ae.Dense(12, "relu", threshold=0.2)
     layer = ae.SparseAutoencoder((1, 8, 8), coder, lam=0.1, optimizer=lambda p: SGD(p, lr=0.01))
@@ -94,6 +99,7 @@ def test_thresholds_learn():
         ({"k": 9}, "k must lie between 1 and features 8, but got 9"),
         ({"threshold": 0.0}, "threshold must be > 0 and finite, but got 0.0"),
         ({"k": 2, "threshold": 0.1}, "k 2 and threshold 0.1 both choose the active units"),
+        ({"k": 2, "stochastic": True}, "a stochastic code is 0 or 1 by chance, but k or threshold is set"),
         ({"unit_norm": True, "tied": True}, "unit_norm is for a decoder with weights of its own, but tied is set"),
     ],
 )

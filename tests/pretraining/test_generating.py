@@ -14,6 +14,7 @@ from aepretrain import (
     GreedyStack,
     Masking,
     PlainAutoencoder,
+    RestrictedBoltzmannMachine,
     VariationalAutoencoder,
 )
 from aepretrain.parts.noise import Noise
@@ -38,13 +39,6 @@ def denoising(shape, likelihood=Bernoulli()):
 
 def variational(shape):
     return VariationalAutoencoder(shape, Dense(2))
-
-
-class Machine(PlainAutoencoder):
-    """What a Boltzmann machine offers: a chain that here adds 1 to its inputs at every step."""
-
-    def gibbs(self, x, steps):
-        return x + steps
 
 
 @pytest.mark.parametrize("variant", [VariationalAutoencoder, AdversarialAutoencoder])
@@ -83,9 +77,11 @@ def test_the_walk_of_a_gaussian_layer_passes_on_the_expected_input():
 
 
 def test_a_chain_of_the_last_layer_starts_from_the_codes_below():
-    stack, x = stack_of(denoising, lambda shape: Machine(shape, Dense(3))), torch.rand(2, 6)
+    stack, x = stack_of(denoising, lambda shape: RestrictedBoltzmannMachine(shape, Dense(3))), torch.rand(2, 6)
     first, machine = stack
-    assert torch.equal(draw_codes(stack, 2, noise(), x=x, steps=7), machine.encode(first.encode(x) + 7))
+    found = draw_codes(stack, 2, noise(1), x=x, steps=7)
+    machine.noise = noise(1)
+    assert torch.equal(found, machine.encode(machine.gibbs(first.encode(x), 7)))
 
 
 def test_a_stack_without_a_way_to_new_codes_is_refused():

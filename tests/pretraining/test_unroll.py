@@ -42,6 +42,15 @@ def test_the_energy_is_that_of_the_first_likelihood_through_all_layers():
     assert deep.narrowest == 2
 
 
+def test_machines_are_unrolled_as_in_the_original():
+    machines = [
+        lambda s: ae.RestrictedBoltzmannMachine(s, ae.Dense(5)),
+        lambda s: ae.RestrictedBoltzmannMachine(s, ae.Dense(3)),
+    ]
+    stack, x = ae.GreedyStack((6,), machines), torch.rand(4, 6)
+    torch.testing.assert_close(unroll(list(stack)).reconstruct(x), stack.reconstruct(x))
+
+
 @pytest.mark.parametrize("coder", [ae.Dense(5), ae.Dense(5, tied=True), ae.Conv(2, tied=True)], ids=repr)
 def test_it_shares_the_weights_of_the_layers(coder):
     stack, x = stack_of("plain", "denoising-swap", coder=coder), torch.rand(7, 1, 8, 8)
@@ -87,6 +96,7 @@ def test_layers_are_trained_together_after_each_by_itself():
 def test_no_epochs_of_the_layers_are_the_network_from_random_weights():
     stack = stack_of("plain", "plain").fit(ae.Digits(), ae.Pretraining(0, 64, unroll=1), QUIET)
     assert [record.epochs for record in stack.records] == [0, 0, 1]
+    assert stack.findings(0) == stack.findings(1) == []
 
 
 @pytest.mark.parametrize(

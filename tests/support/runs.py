@@ -17,6 +17,7 @@ VARIANTS = {
     "ContractiveAutoencoder": {"lam": 0.01},
     "DenoisingAutoencoder": {"corruption": {"class_path": "Masking", "init_args": {"p": 0.3}}},
     "VariationalAutoencoder": {},
+    "RestrictedBoltzmannMachine": {"persistent": 7},
 }
 STEPS = {"00": 30, "01": 20, "classifier": 24}
 """Optimizer steps of the stages of :func:`config`."""
@@ -57,7 +58,7 @@ PLATEAU = {
 
 
 def stages_of(variant):
-    name = variant.removesuffix("Autoencoder").lower()
+    name = "boltzmann" if "Boltzmann" in variant else variant.removesuffix("Autoencoder").lower()
     return {f"00-{name}": STEPS["00"], f"01-{name}": STEPS["01"], "classifier": STEPS["classifier"]}
 
 

@@ -44,10 +44,13 @@ def main():
     data = ae.Arrays(x, torch.arange(101) % 2, validation=0.21, test=0.18)
     rank = int(os.environ.get("LOCAL_RANK", 0))  # even initial weights that differ have to be made equal
     write_down(out)
-    layer = lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(5))  # noqa: E731
+    layers = [
+        lambda shape: ae.DenoisingAutoencoder(shape, ae.Dense(5)),
+        lambda shape: ae.RestrictedBoltzmannMachine(shape, ae.Dense(5), persistent=3),  # chains have to agree, too
+    ]
     options = ae.TrainerOptions(accelerator="cpu", devices=2, strategy="ddp")
     context = ae.RunContext(trainer=options, progress=False)
-    stack = ae.GreedyStack((6,), [layer, layer], seed=rank).fit(data, ae.Pretraining(epochs=2, batch_size=8), context)
+    stack = ae.GreedyStack((6,), layers, seed=rank).fit(data, ae.Pretraining(epochs=2, batch_size=8), context)
     model, length = ae.Classifier(stack.encoder, 2), ae.FineTuning(epochs=2, batch_size=8)
     tuned = ae.finetune(model, data, length, context, pretrained=stack.encoder)
     if is_first_process():

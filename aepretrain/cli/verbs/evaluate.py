@@ -1,9 +1,15 @@
 """``aepretrain evaluate``: evaluate a finished run again from its files."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from aepretrain.cli.config import load_experiment
+from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.own_options import parse_own
 from aepretrain.cli.terminal import print_measurements
 from aepretrain.console import print_line
@@ -12,6 +18,9 @@ from aepretrain.data.fingerprint import check_data
 from aepretrain.data.origin import listed
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
+from aepretrain.layers.diagnostics import diagnose
+from aepretrain.layers.variational import VariationalAutoencoder
+from aepretrain.parts.noise import Noise
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import load_classifier
 from aepretrain.runs.measuring import measure
@@ -22,7 +31,11 @@ NUMBERED = ("numbers from 0",)
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
-    parsed = parse_own("evaluate", arguments, "RUN", {"--other_data": {"action": "store_true"}})
+    keywords: dict[str, dict[str, Any]] = {
+        "--other_data": {"action": "store_true"},
+        "--nll-samples": {"type": int | None, "default": None},
+    }
+    parsed = parse_own("evaluate", arguments, "RUN", keywords)
     folder = Path(parsed.run)
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder} is not a run directory: it has no config.yaml. Name one that fit wrote.")
@@ -32,13 +45,46 @@ def run(arguments: Sequence[str]) -> None:
             f"{folder / 'results.csv'}."
         )
     experiment = load_experiment(folder / "config.yaml")
-    if not experiment.has_classifier:
+    layer = None if parsed.nll_samples is None else _variational(folder, parsed.nll_samples)
+    if layer is None and not experiment.has_classifier:
         raise ConfigError(f"{folder} has no head to evaluate: its data have no labels, or it trained 0 epochs.")
     _restore_transform(experiment.data, folder)
     _check_data(experiment.data, folder, other_data=parsed.other_data)
+    if layer is not None:
+        with stop_at_signal("while the likelihood was measured"):
+            noise = Noise(torch.Generator().manual_seed(experiment.seed))
+            _print_likelihood(layer, experiment.data.splits(experiment.seed).test.x[:], parsed.nll_samples, noise)
+        return
     with stop_at_signal("while the head was measured"):
         found = measure(load_classifier(experiment, folder), experiment.data, experiment.seed)
     print_measurements(found.validation, found.test, experiment.data.class_names)
+
+
+def _variational(folder: Path, samples: int) -> VariationalAutoencoder:
+    """The first layer of a run, if it has a likelihood.
+
+    Raises:
+        ConfigError: If it has none, or there are no samples.
+    """
+    if samples < 1:
+        raise ConfigError(f"--nll-samples must be at least 1, but is {samples}. Burda et al. take 5000.")
+    stack = FinishedRun(folder).stack
+    first = next(iter(stack))
+    if not isinstance(first, VariationalAutoencoder):
+        raise ConfigError(
+            f"--nll-samples is for a variational first layer, but that of {folder} is {stack.stages[0]}. Leave it out."
+        )
+    return first
+
+
+def _print_likelihood(layer: VariationalAutoencoder, x: Tensor, samples: int, noise: Noise) -> None:
+    """Print the likelihood of test rows and what the code uses, of a model without labels."""
+    nll = -layer.log_likelihood(layer.observed(x, noise), samples, noise)
+    found = diagnose(layer, x, noise.generator).scalars
+    print_line(
+        f"test data  NLL {nll.mean():.2f} ± {nll.std() / math.sqrt(len(x)):.2f} nats per example over {len(x):,} rows "
+        f"({samples} importance samples)  active units {found['active_units']:.0f} of {math.prod(layer.code_shape)}"
+    )
 
 
 def _restore_transform(data: DataModule, folder: Path) -> None:

@@ -70,6 +70,7 @@ def go_on(runner, out, golden_run):
         pytest.param("SparseAutoencoder", "00-sparse", 20, "before_validation", marks=pytest.mark.soak),
         pytest.param("DropoutAutoencoder", "01-dropout", 3, "after_step", marks=pytest.mark.soak),
         pytest.param("ContractiveAutoencoder", "01-contractive", 13, "before_chunk", marks=pytest.mark.soak),
+        pytest.param("RestrictedBoltzmannMachine", "00-boltzmann", 13, "after_step", marks=pytest.mark.soak),
         ("VariationalAutoencoder", "00-variational", 29, "after_step"),
         ("DenoisingAutoencoder", "01-denoising", 20, "after_epoch"),
         ("DenoisingAutoencoder", "classifier", 5, "in_step"),
