@@ -150,6 +150,9 @@ class Saving:
 class Pretraining:
     """Training length of each layer. A single value applies to all layers, a list has one value per layer.
 
+    With ``unroll``, all encoders and decoders are trained together after the layers, with the batch size and the
+    patience of the last layer; ``epochs`` may then be 0, for the same network from random weights.
+
     Args:
         epochs: Passes over the unlabelled examples.
         batch_size: Examples per optimizer step, over all processes.
@@ -161,9 +164,7 @@ class Pretraining:
             measured on validation data. Fine-tuning trains them all the same, unless ``classifier.freeze_layers`` is
             set, too.
         picture_epochs: After how many epochs the report shows what the first layer makes of pictures.
-        unroll: Epochs in which, after the layers, all encoders and decoders are trained together on the reconstruction
-            of the input, with the batch size and the patience of the last layer; 0: none. With it, ``epochs`` may be 0
-            for the same network from random weights.
+        unroll: Epochs in which all layers are then trained together on reconstruction; 0: none.
 
     Raises:
         ConfigError: If ``unroll`` is negative, or would train layers that are frozen.
