@@ -172,7 +172,8 @@ class RestrictedBoltzmannMachine(CodingLayer):
 
 def _tied(coder: Coder) -> Dense:
     """The coder with tied weights, if it builds the conditional distributions of a machine."""
-    if not isinstance(coder, Dense) or coder.hidden or coder.code_range != (0, 1) or coder.stochastic:
+    has_options = isinstance(coder, Dense) and (coder.stochastic or coder.is_sparse or coder.unit_norm)
+    if not isinstance(coder, Dense) or coder.hidden or coder.code_range != (0, 1) or has_options:
         raise ValueError(
             f"a Boltzmann machine has one sigmoid layer and draws its units itself, but got the coder {coder}. Use "
             "Dense(features) alone, and a layer of the stack for every further machine."

@@ -21,10 +21,11 @@ from aepretrain.report.embeddings import (
 )
 from aepretrain.report.epochs import epoch_pictures
 from aepretrain.report.inline import inline_png, inline_svg
-from aepretrain.report.markup import fill, join
+from aepretrain.report.markup import join
 from aepretrain.report.mosaic import COARSE, as_pictures, mosaic
 from aepretrain.report.page import figure, missing, paragraph, row, section, table
 from aepretrain.report.patterns import pattern_codes
+from aepretrain.report.reconstructions import reconstructions, whole_section
 from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import NeighbourEmbeddings
 from aepretrain.results import figures
@@ -67,6 +68,7 @@ def pretraining_sections(folder: Path) -> list[Markup]:
                 "Layer 1: reconstructions", _with_samples(folder, "the reconstructions of layer 1", reconstructions)
             ),
             *epoch_pictures(folder),
+            *whole_section(folder, results),
             section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
             section("Inputs and codes in two dimensions", *embeddings(folder, spaces, neighbours)),
         ]
@@ -165,40 +167,22 @@ def _with_samples(folder: Path, what: str, draw: Callable[[Mapping[str, np.ndarr
 
 
 def filters(arrays: Mapping[str, np.ndarray]) -> Markup:
-    """Figure of the weights into each unit of the first layer."""
+    """Figure of the weights into each unit of the first layer, or of the kernels of its convolution."""
     if "filters" not in arrays:
-        return missing("The first layer is not a dense layer on images, so its weights are no pictures.")
+        return missing("The first layer is neither dense on images nor a convolution, so its weights are no pictures.")
     weights = arrays["filters"]
     image = mosaic(as_pictures(weights), FILTER_COLUMNS)
     coarse = weights.shape[-1] < COARSE
+    over_windows = "A row is a channel, a column a step of a window. Look for waves, steps and slopes"
+    shapes = "Look for strokes and edges" if "original" in arrays else over_windows
     count = (
         f"the first {len(weights)} of {arrays['units']}" if len(weights) < arrays["units"] else f"all {len(weights)}"
     )
     return figure(
         inline_png(image, f"Weights into {count} units as small pictures", width=880, coarse=coarse),
         f"Weights into {count} units,",
-        "each scaled by its own largest weight: grey is zero, white positive, black negative. Look for strokes and "
-        "edges: units whose pictures look like noise respond to no such shape.",
-    )
-
-
-def reconstructions(arrays: Mapping[str, np.ndarray]) -> Markup:
-    """Figure of validation images: original, corrupted, and reconstructed by the first layer."""
-    if "original" not in arrays:
-        return missing("The inputs are no images, so there is nothing to look at.")
-    names = [name for name in ("original", "corrupted", "reconstructed") if name in arrays]
-    coarse = arrays["original"].shape[-1] < COARSE
-    count = len(arrays["original"])
-    lines = [
-        fill("<span>{}</span>", name)
-        + inline_png(mosaic(arrays[name], count), f"{count} validation images, {name}", width=760, coarse=coarse)
-        for name in names
-    ]
-    seen = "from the corrupted row alone" if "corrupted" in names else "through its code"
-    return figure(
-        fill('<div class="pictures">\n{}\n</div>', join(lines)),
-        f"{count} validation images.",
-        f"The layer makes the last row {seen}; the nearer it is to the first, the more it knows of the data.",
+        f"each scaled by its own largest weight: grey is zero, white positive, black negative. {shapes}: units whose "
+        "pictures look like noise respond to no such shape.",
     )
 
 

@@ -19,6 +19,7 @@ R2_WORDS = (
 )
 NAMES = {
     "kl": "KL (nats)",
+    "l0": "L0",
     "nll": "NLL (nats)",
     "free_energy": "free energy (nats)",
     "free_energy_gap": "gap to training rows (nats)",

@@ -200,6 +200,7 @@ def test_the_defaults_are_those_of_the_documentation():
         ({"lam": -0.1}, "lam must be finite and >= 0, but got -0.1"),
         ({"lam": float("inf")}, "lam must be finite and >= 0, but got inf"),
         ({"coder": Dense(4, hidden=(3,))}, "one sigmoid layer and draws its units itself"),
+        ({"coder": Dense(4, k=2)}, "one sigmoid layer and draws its units itself"),
         ({"coder": Dense(4, stochastic=True)}, "one sigmoid layer and draws its units itself"),
         ({"coder": Dense(4, activation="relu")}, "one sigmoid layer and draws its units itself"),
     ],
