@@ -2,11 +2,11 @@
 
 import json
 import re
-import runpy
 import shlex
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.datasets import load_digits
 
 from aepretrain import load_encoder
@@ -78,11 +78,23 @@ def test_a_data_module_of_lightning_is_trained_on_as_it_is_and_with_a_budget(fol
     assert type(load_encoder(folder / "runs" / "few" / "encoder").transform).__name__ == "Standardize"
 
 
-def test_a_head_of_ones_own_is_trained_from_python(folder, monkeypatch, capfd):
-    monkeypatch.chdir(folder)
-    runpy.run_path("my_head.py", run_name="__main__")
-    assert float(capfd.readouterr().out.splitlines()[-1]) > 0.6
-    assert results(folder, "focal")["classifier"]["weights_arrived"]
+def test_a_head_of_ones_own_is_trained_with_its_settings_and_predicts(runner, folder, said):
+    found = results(folder, "focal")["classifier"]
+    assert found["test"]["accuracy"] > 0.6
+    assert found["weights_arrived"]
+    head = yaml.safe_load((folder / "runs" / "focal" / "config.yaml").read_text())["head"]
+    assert head["class_path"] == "my_head.FocalClassifier"
+    assert (head["init_args"]["gamma"], head["init_args"]["dropout"]) == (1.5, 0.2)
+    words = ["predict", "runs/focal", "--data", "digits.npy", "--out", "predicted.csv", "--trust-module", "my_head"]
+    assert runner.run(*words, folder=str(folder))[0] == 0
+    assert len((folder / "predicted.csv").read_text().splitlines()) == 21
+
+
+def test_settings_of_the_classifier_are_refused_where_another_head_is_named(runner, folder):
+    words = ["validate", "--config", "my_head.yaml", "--trust-module", "my_head", "--classifier.dropout", "0.3"]
+    code, text = runner.run(*words, folder=str(folder))
+    assert code == 2
+    assert "classifier.dropout is set, but head names a class that takes its place. Set head.init_args.dropout" in text
 
 
 def test_only_the_command_line_lets_a_config_import(runner, folder):

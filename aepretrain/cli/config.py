@@ -15,7 +15,7 @@ from lightning.pytorch import LightningDataModule
 
 from aepretrain.cli.class_changes import check_order, files_first, start_named_classes_afresh
 from aepretrain.cli.config_errors import explain, name_files, which_layer
-from aepretrain.cli.config_keys import CALLBACK, FROM_THE_RUN, LAYER, problems
+from aepretrain.cli.config_keys import CALLBACK, FROM_THE_RUN, HEAD, LAYER, problems
 from aepretrain.cli.import_allowlist import confine_imports
 from aepretrain.cli.layer_defaults import take_layer_defaults, warm_start_of
 from aepretrain.cli.named_files import CONFIGS, how_to_read, looks_like_file
@@ -101,6 +101,7 @@ def _add_network(parser: ArgumentParser, prefix: str) -> None:
     parser.add_argument(layers.name, type=list[LAYER], **layers.keywords)
     parser.add_argument(f"--{prefix}pretrain", type=Pretraining, default=Pretraining())
     parser.add_class_arguments(Classifier, f"{prefix}classifier", skip=set(FROM_THE_RUN), instantiate=False)
+    parser.add_argument(f"--{prefix}head", type=HEAD | None, **SETTINGS["head"].keywords)
     parser.add_argument(f"--{prefix}finetune", type=FineTuning, default=FineTuning())
 
 
@@ -122,6 +123,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], own: Sequence[str]) 
         arguments = replace_numbered(parser, arguments)
         settings = _parse(parser, arguments)
         _check_secrets(settings, files)
+        _check_head(parser, settings)
         check_order(parser, arguments)
         expand_data_paths(settings)
         _identify_warm_start(settings)
@@ -156,6 +158,20 @@ def _check_secrets(settings: Namespace, files: Sequence[Path]) -> None:
                 f"{name_files(files)}{key} holds {REDACTED} in the place of a secret, which no run stores. Give its "
                 f"value again by --{key.replace('.init_args.', '.')}."
             )
+
+
+def _check_head(parser: ArgumentParser, settings: Namespace) -> None:
+    """Raise a ConfigError if options of the classifier are set, but another head is named."""
+    defaults = parser.get_defaults()
+    for prefix in ("", "control."):
+        if settings[f"{prefix}head"] is None:
+            continue
+        for name, value in vars(settings[f"{prefix}classifier"]).items():
+            if value != defaults[f"{prefix}classifier.{name}"]:
+                raise ConfigError(
+                    f"{prefix}classifier.{name} is set, but {prefix}head names a class that takes its place. Set "
+                    f"{prefix}head.init_args.{name}, or leave {prefix}head out."
+                )
 
 
 def _identify_warm_start(settings: Namespace) -> None:
@@ -203,7 +219,7 @@ def _experiment(built: Namespace, network: Namespace) -> Experiment:
         network.layers,
         built.data,
         network.pretrain,
-        _head(built.data, vars(network.classifier)),
+        _head(built.data, network),
         network.finetune,
         built.trainer,
         built.seed,
@@ -214,12 +230,15 @@ def _experiment(built: Namespace, network: Namespace) -> Experiment:
     )
 
 
-def _head(data: DataModule, options: Mapping[str, Any]) -> Callable[..., Head]:
-    """Makes a classifier, or for real targets a regressor, which has the options of every head alone.
+def _head(data: DataModule, network: Namespace) -> Callable[..., Head]:
+    """Makes the head that is named; else a classifier, or for real targets a regressor, with the options of both.
 
     Raises:
         ConfigError: If an option is for classes alone, but targets are real.
     """
+    if network.head is not None:
+        return network.head
+    options = vars(network.classifier)
     if data.num_targets is None:
         return partial(Classifier, **options)
     for name, default in FOR_CLASSES.items():

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
-from aepretrain.heads.classification import Classifier
+from aepretrain.heads import Classifier, Head
 from aepretrain.layers import Layer
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
 from aepretrain.parts.convolution import Conv as Conv  # the import registers the class for configs
@@ -21,6 +22,8 @@ from aepretrain.training.options import FineTuning, Pretraining, Saving, Trainer
 
 LAYER = Callable[[tuple[int, ...]], Layer]
 """Type of an entry of ``layers``, parsed into a factory."""
+HEAD = Callable[[nn.Module, int], Head]
+"""Type of ``head``, parsed into a factory."""
 CALLBACK = Callable[[], Callback]
 """Type of an entry of ``callbacks``, parsed into a factory."""
 GROUPS: dict[str, type] = {
@@ -33,16 +36,17 @@ GROUPS: dict[str, type] = {
     "wandb": WandbOptions,
 }
 TOP_LEVEL = (
-    "seed", "data", "layers", "warm_start", "warm_start_layers", "warm_start_sha256", "loggers", *GROUPS, "on_nan",
-    "callbacks", "control", "report", "out", "resume",
+    "seed", "data", "layers", "head", "warm_start", "warm_start_layers", "warm_start_sha256", "loggers", *GROUPS,
+    "on_nan", "callbacks", "control", "report", "out", "resume",
 )  # fmt: skip
-NETWORK = ("layers", "pretrain", "classifier", "finetune")
+NETWORK = ("layers", "pretrain", "classifier", "head", "finetune")
 """Settings that the control network has of its own."""
 NOT_IN_CONFIGS = ("self", "in_shape", "kwargs")
 FROM_THE_RUN = ("encoder", "num_classes", "code_features")
 """Arguments of the classifier that the run, not the config, provides."""
 EXPECTED: dict[str, type] = {
     "layers": Layer,
+    "head": Head,
     "data": DataModule,
     "coder": coders.Coder,
     "corruption": corruptions.Corruption,

@@ -47,6 +47,11 @@ SETTINGS = {
         "first",
         [],
     ),
+    "head": Option(
+        "--head",
+        "CLASS",
+        "class of the head in place of classifier, with settings of its own, such as my_head.FocalClassifier",
+    ),
     "warm_start": Option(
         "--warm_start",
         "RUN",
