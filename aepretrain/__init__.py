@@ -54,6 +54,7 @@ _EXPORTS = {
     "aepretrain.runs.more_epochs": ("add_epochs",),
     "aepretrain.runs.warm_start": ("WarmStart",),
     "aepretrain.parts.coders": ("Coder", "Dense"),
+    "aepretrain.parts.convolution": ("Conv",),
     "aepretrain.parts.corruptions": (
         "Binarization",
         "Corruption",

@@ -32,7 +32,23 @@ def no_run_directory(monkeypatch):
 
 def quicken_embeddings(patch):
     """Put the first two features in place of t-SNE, which takes seconds in a process of its own."""
-    patch.setattr("aepretrain.report.pretraining.neighbour_embeddings", lambda spaces: [x[:, :2] for x in spaces])
+    patch.setattr("aepretrain.report.pretraining.NeighbourEmbeddings", FirstFeatures)
+
+
+class FirstFeatures:
+    """The first two features of arrays, in place of t-SNE."""
+
+    def __init__(self, spaces):
+        self.spaces = spaces
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def points(self):
+        return [x[:, :2] for x in self.spaces]
 
 
 @pytest.fixture

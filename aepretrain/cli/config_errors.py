@@ -226,6 +226,8 @@ def _wrong_type(refusal: Refusal) -> str | None:
     way = "Change it, or leave it out for the default."
     if "a list" in rule and looks_like_file(shown):
         way = "There is no such file: check the path."
+    elif key == "data.target" and shown.startswith("["):
+        way = "Name one column; several are predicted together by PretrainedRegressor of aepretrain.sklearn."
     elif key == "data.unlabelled" and looks_like_file(shown):
         way = f"Rows of a second file or folder are for pretraining alone by --data.more_inputs {shown}."
     elif value[0] and (rule.startswith("a list") or ("a list" in rule and "," in shown)):

@@ -10,7 +10,7 @@ from aepretrain.data import CIFAR10, MNIST, DataModule, Digits, FashionMNIST, Im
 from aepretrain.data.column_scan import ColumnScan, scan
 from aepretrain.data.picture import endings
 from aepretrain.data.rows import pieces
-from aepretrain.data.table_files import is_table, open_table
+from aepretrain.data.table_files import DecimalMark, is_table, open_table
 from aepretrain.errors import ConfigError, DataError
 
 NAMED: dict[str, type[DataModule]] = {cls.__name__: cls for cls in (Digits, MNIST, FashionMNIST, CIFAR10)}
@@ -83,16 +83,25 @@ def _refuse_target(target: str | None, reason: str) -> None:
         raise ConfigError(f"--target {target} is for tables and .npy files, but {reason}. Leave it out.")
 
 
-def _look_at_table(place: str, target: str | None) -> FirstLook:
-    parts = open_table(Path(place).expanduser(), "--data")
+def _look_at_table(place: str, target: str | None, decimal: DecimalMark = ".") -> FirstLook:
+    parts = open_table(Path(place).expanduser(), "--data", decimal=decimal)
     scans = [ColumnScan(name) for name in parts[0].names if name and name != target]
     for part in parts:
         scan(scans, part.batches([each.name for each in scans if each.name in part.names]))
+    if decimal == "." and any(each.has_commas for each in scans):
+        return _look_at_table(place, target, ",")
     refused = [each for each in scans if not each.is_empty and each.found is None]
-    settings: dict[str, Any] = {"root": place, "target": target, "drop": [each.name for each in refused]}
-    given = {name: value for name, value in settings.items() if value}
+    settings: dict[str, Any] = {
+        "root": place,
+        "target": target,
+        "decimal": decimal,
+        "drop": [each.name for each in refused],
+    }
+    given = {name: value for name, value in settings.items() if value and value != "."}
     data = Table(**given)
     remarks = {"drop": "no feature: " + "; ".join(each.words for each in refused)} if refused else {}
+    if decimal == ",":
+        remarks["decimal"] = "commas in numbers are read as decimal points; leave it out if they separate thousands"
     hints = []
     if target is None and (names := _possible_targets(scans)):
         hints.append(f"no target is named, so nothing is classified; it could be {', '.join(names)} (--target).")

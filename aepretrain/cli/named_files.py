@@ -4,6 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
+from aepretrain.data.npy import of_npz
 from aepretrain.data.picture import endings
 from aepretrain.data.table_files import ENDINGS, is_table
 
@@ -62,8 +63,9 @@ def how_to_convert(path: Path) -> str:
             f"No source reads {path.suffix} files. Save it as .csv or .parquet, and name that by --data Table "
             f"--data.root {path.stem}.csv --data.target COLUMN."
         )
+    array = of_npz(path.name) if path.suffix.lower() == ".npz" else "array"
     return (
-        f"No source reads {path.suffix} files. Save its numbers by numpy.save('x.npy', array), and name them by --data "
+        f"No source reads {path.suffix} files. Save its numbers by np.save('x.npy', {array}), and name them by --data "
         "MappedArray --data.x x.npy."
     )
 

@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 """The titles and groups of the settings that the help of a verb shows below the common ones."""
 RARE = (
     "--data.split_seed", "--pretrain.codes", "--pretrain.freeze_layers", "--pretrain.picture_epochs",
+    "--pretrain.unroll",
     "--warm_start_layers", "--warm_start_sha256",
     "--classifier.layer_lr_decay", "--trainer.strategy", "--trainer.num_nodes", "--trainer.engine",
     "--trainer.gradient_clip_val", "--trainer.accumulate", "--trainer.chunk_steps", "--trainer.steps",

@@ -14,9 +14,11 @@ from aepretrain.console import console, print_line
 from aepretrain.data.budget import format_bytes
 from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.pretraining.stack import GreedyStack
+from aepretrain.pretraining.unroll import unroll
 from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.comparison import BudgetResult, ComparisonResult
+from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.results.run import PatternCode, RunResult
 from aepretrain.runs.experiment import Experiment
@@ -41,6 +43,8 @@ def print_results(results: RunResult, out: Path) -> None:
     print_table(title, ["stage", "shape", *columns], rows, words=2)
     if results.patterns is not None:
         _print_patterns(results.patterns)
+    if results.reconstruction is not None:
+        print_line(results.reconstruction.summary)
     if (head := results.head) is not None:
         print_measurements(head.validation, head.test, results.data.class_names)
         print_line(f"the weights of epoch {head.kept_epoch} of 0 to {head.epochs - 1} were kept")
@@ -104,6 +108,10 @@ def print_plan(experiment: Experiment, stack: GreedyStack) -> None:
         shape = f"{figures.shape(layer.in_shape)} > {figures.shape(layer.code_shape)}"
         epochs = 0 if k < experiment.pretrain.freeze_layers else epochs
         rows.append(_plan_of_stage(stage, shape, parameters[-1], epochs, batch_size, facts.unlabelled))
+    if unrolled := experiment.pretrain.unroll:
+        parameters.append(_count(unroll(list(stack))))
+        shape = f"{figures.shape(stack.in_shape)} > {figures.shape(stack.code_shape)} > {figures.shape(stack.in_shape)}"
+        rows.append(_plan_of_stage(UNROLLED, shape, parameters[-1], unrolled, batch_size, facts.unlabelled))
     if experiment.has_classifier:
         head = experiment.build_classifier(stack.encoder)
         parameters.append(_count(head))

@@ -385,6 +385,7 @@ def _check_compute(stages: Sequence[StageResult], experiment: Experiment, seed: 
     """
     examples, count = len(experiment.data.splits(seed).unlabelled), len(experiment.layers)
     lengths = [experiment.pretrain.of_layer(k, count)[:2] for k in range(count)]
+    lengths += [(experiment.pretrain.unroll, lengths[-1][1])]
     most = sum(epochs * math.ceil(examples / batch_size) for epochs, batch_size in lengths)
     steps, seconds = (sum(getattr(stage, name) for stage in stages) for name in ("steps", "seconds"))
     if steps > most or not 0 <= seconds <= YEAR:

@@ -9,7 +9,7 @@ import numpy as np
 from aepretrain.data.columns import Column, KindName, as_numbers, as_text
 from aepretrain.data.labels import MANY
 from aepretrain.data.origin import listed
-from aepretrain.data.table_files import is_number
+from aepretrain.data.table_files import is_number, with_points
 from aepretrain.errors import DataError
 
 CATEGORIES = 100
@@ -46,6 +46,8 @@ class ColumnScan:
     example: str | None = None
     no_number: str | None = None
     """The first value that is no number, if there were numbers before it."""
+    is_comma_number: bool = True
+    """Whether all values so far are numbers if a comma is a decimal point."""
     nested: str | None = None
     """The Arrow type of values that are lists or records."""
 
@@ -65,6 +67,8 @@ class ColumnScan:
         if was_number and "numeric" not in self.possible:
             texts = as_text(known).to_pylist()
             self.no_number = next((text for text in texts if not is_number(text)), None)
+        if "numeric" not in self.possible and self.is_comma_number:
+            self.is_comma_number = _all_are(with_points(as_text(known)), "numeric")
         if self.kind in (None, "category"):
             self._count(known)  # also of numbers: a later row may hold other text
 
@@ -90,9 +94,16 @@ class ColumnScan:
             return self.kind
         if self.possible:
             return self.possible[0]
+        if self.has_commas:
+            return None
         known, distinct = self.rows - self.missing, len(self.counts)
         is_id = self.is_many or distinct > CATEGORIES or distinct > max(MANY, known / 2)
         return None if is_id else "category"
+
+    @property
+    def has_commas(self) -> bool:
+        """Whether its values are numbers with decimal commas."""
+        return self.is_comma_number and not self.possible and self.example is not None
 
     @property
     def is_empty(self) -> bool:
@@ -114,6 +125,8 @@ class ColumnScan:
         """Why it is no feature."""
         if self.nested:
             return f"{self.name} (values of type {self.nested})"
+        if self.has_commas:
+            return f"{self.name} (numbers with a comma, such as {self.no_number or self.example!r:.30})"
         many = f"more than {self.most:,}" if self.is_many else f"{len(self.counts):,}"
         examples = {repr(str(each)[:30]): None for each in (self.example, self.no_number) if each is not None}
         return f"{self.name} (text: {many} different values, such as {' and '.join(examples)})"
@@ -127,6 +140,11 @@ def _all_are(known: Any, kind: KindName) -> bool:
     if found is not None:
         return bool(np.isin(found, (0, 1)).all())
     return {*as_text(known).unique().to_pylist()} <= {"true", "false", "True", "False", "TRUE", "FALSE"}
+
+
+def _way_of_commas(refused: Sequence[ColumnScan]) -> str:
+    """A sentence that begins with a space, where a column holds decimal commas."""
+    return " Decimal commas are read by --data.decimal ','." if any(each.has_commas for each in refused) else ""
 
 
 def _sorting(value: str) -> tuple[float, str]:
@@ -159,7 +177,7 @@ def describe(scans: Sequence[ColumnScan], table: str) -> list[Column]:
         raise DataError(
             f"{table}: features must be numbers, booleans, dates or categories, but {held} "
             f"{'is none' if len(refused) == 1 else 'are none'} of these. Leave out by --data.drop '[{names}]', or name "
-            f"categories by --data.columns '{{{refused[0].name}: category}}'."
+            f"categories by --data.columns '{{{refused[0].name}: category}}'.{_way_of_commas(refused)}"
         )
     if many := [each.name for each in usable if each.found == "category" and each.is_many]:
         raise DataError(

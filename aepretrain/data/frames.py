@@ -1,4 +1,4 @@
-"""Tables in memory, such as those of pandas and polars, as a Parquet file that a source reads."""
+"""Tables in memory, such as those of pandas, polars and Hugging Face, as a Parquet file that a source reads."""
 
 import shutil
 import tempfile
@@ -11,14 +11,21 @@ from aepretrain.errors import DataError
 
 
 def is_frame(table: Any) -> bool:
-    """Whether an object is a table that Arrow can take: of pyarrow, pandas, polars or another library.
+    """Whether an object is a table that Arrow can take: of pyarrow, pandas, polars, datasets or another.
 
     Example:
         >>> import pyarrow
         >>> is_frame(pyarrow.table({"a": [1]})), is_frame("table.csv")
         (True, False)
     """
-    return any(hasattr(table, name) for name in ("__arrow_c_stream__", "to_arrow", "__dataframe__"))
+    return _is_dataset(table) or any(
+        hasattr(table, name) for name in ("__arrow_c_stream__", "to_arrow", "__dataframe__")
+    )
+
+
+def _is_dataset(table: Any) -> bool:
+    """Whether an object is of Hugging Face's ``datasets``."""
+    return type(table).__module__.partition(".")[0] == "datasets"
 
 
 class StoredFrame:
@@ -60,6 +67,8 @@ def _to_arrow(table: Any) -> Any:
         return table
     if type(table).__module__.startswith("pandas"):
         return pyarrow.Table.from_pandas(table, preserve_index=False)
+    if _is_dataset(table):
+        return _of_dataset(table)
     if hasattr(table, "to_arrow"):
         return table.to_arrow()
     if hasattr(table, "__arrow_c_stream__"):
@@ -67,3 +76,24 @@ def _to_arrow(table: Any) -> Any:
     from pyarrow import interchange
 
     return interchange.from_dataframe(table)
+
+
+def _of_dataset(dataset: Any) -> Any:
+    """The rows of a ``datasets.Dataset`` in its order, with the names of classes in place of their numbers."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    if not hasattr(dataset, "select"):
+        kind = type(dataset).__name__
+        way = (
+            "Give one of its splits, such as data['train']."
+            if hasattr(dataset, "keys")
+            else "Load it without streaming."
+        )
+        raise DataError(f"a table must be a datasets.Dataset, but is a {kind}. {way}")
+    table = dataset.with_format("arrow")[:]
+    for place, (name, feature) in enumerate(dataset.features.items()):
+        if hasattr(feature, "int2str"):
+            numbers = compute.if_else(compute.less(table[name], 0), None, table[name])  # -1: no label
+            table = table.set_column(place, name, pyarrow.array(feature.names).take(numbers.combine_chunks()))
+    return table

@@ -125,7 +125,7 @@ def _mixed_table(path: Path, transform: TableTransform, settings: Mapping[str, A
         raise DataError(
             f"--data names {path}, but the run was trained on a table. Give a CSV or Parquet file or folder."
         )
-    parts = open_table(path, "--data")
+    parts = open_table(path, "--data", decimal=settings.get("decimal", "."))
     check_names(parts, [column.name for column in transform.columns], "other data by --data")
     data = _NewTable(path, parts, transform.columns, **_chosen(settings, TABLE_SETTINGS))
     x, labels = data.read()[0].raw(), data.values_of(settings.get("target"))

@@ -85,7 +85,14 @@ def _how_to_save(path: Path) -> str:
     if path.suffix.lower() in (".csv", ".txt", ".tsv"):
         comma = "" if path.suffix.lower() != ".csv" else ", delimiter=','"
         return f"Make it so in Python: np.save('x.npy', np.loadtxt('{path}'{comma}, dtype=np.float32))."
+    if path.suffix.lower() == ".npz":
+        return f"Make it so in Python: np.save('x.npy', {of_npz(path.name)})."
     return "Write it in Python: np.save('x.npy', array)."
+
+
+def of_npz(name: str) -> str:
+    """The Python that reads an array, or a sparse matrix, from a ``.npz`` file."""
+    return f"np.load('{name}')['NAME'] or, if it is sparse, scipy.sparse.load_npz('{name}').toarray()"
 
 
 def read_labels(path: str | Path) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from aepretrain.data.left_out import files_left_out, index_left_out, partial_col
 from aepretrain.data.named_transforms import TransformName, make_transform
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.paths import user_path
-from aepretrain.data.table_files import IN_FOLDERS, Batch, TablePart, open_table, other_files
+from aepretrain.data.table_files import IN_FOLDERS, Batch, DecimalMark, TablePart, open_table, other_files
 from aepretrain.data.table_rows import TableRows, check_names
 from aepretrain.data.table_transform import TableTransform
 from aepretrain.data.targets import TargetType, read_targets
@@ -55,6 +55,7 @@ class Table(TableRows):
             the first file.
         transform: Scaling of numbers and dates: none, standardize (mean 0, standard deviation 1), minmax (to [0, 1]) or
             rank_gauss (to a normal distribution by quantiles), fitted on the training rows alone.
+        decimal: What stands before the decimals of numbers in text: a point or a comma.
         more_inputs: A second file or folder with the same feature columns, whose rows are for pretraining alone; leave
             out those of the groups and times that are tested.
         cache: Folder for the cache file; ``None`` is ``~/.cache/aepretrain/decoded``.
@@ -99,6 +100,7 @@ class Table(TableRows):
         drop: list[str] | None = None,
         features: list[str] | None = None,
         transform: TransformName = "standardize",
+        decimal: DecimalMark = ".",
         more_inputs: str | Path | None = None,
         cache: str | Path | None = None,
         num_classes: int | None = None,
@@ -123,8 +125,8 @@ class Table(TableRows):
             )
         self.target = target
         self._roles = {"groups": groups, "times": times, "splits": splits}
-        parts = open_table(user_path(root))
-        more = [] if more_inputs is None else open_table(user_path(more_inputs), "data.more_inputs")
+        parts = open_table(user_path(root), decimal=decimal)
+        more = [] if more_inputs is None else open_table(user_path(more_inputs), "data.more_inputs", decimal=decimal)
         names = _feature_names(parts[0], features, {"target": target, **self._roles}, drop, columns)
         check_names([*parts, *more], names)
         found = _Scan(parts, more, names, columns or {}, [target, *self._roles.values()])

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from aepretrain.data.parquet_files import NOT_DATA, TableFile, read_batches, read_files
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
@@ -19,6 +19,8 @@ SEPARATORS = (",", ";", "\t", "|")
 """What may stand between the values of a line: the one that is in the first line most often."""
 NO_VALUE = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "NaT", "#N/A", "<NA>", "?")
 """Texts that stand for a missing value, without the spaces around them."""
+DecimalMark = Literal[".", ","]
+"""What stands before the decimals of a number in text."""
 BLOCK = 4 << 20
 """Bytes of a CSV file that are read at once."""
 ROWS = 16_384
@@ -37,6 +39,10 @@ class TablePart(Protocol):
     @property
     def names(self) -> list[str]:
         """Names of its columns."""
+
+    @property
+    def decimal(self) -> DecimalMark:
+        """What stands before the decimals of numbers in text."""
 
     @property
     def index(self) -> list[str]:
@@ -58,18 +64,21 @@ def is_table(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def open_table(root: Path, setting: str = "data.root") -> list[TablePart]:
+def open_table(root: Path, setting: str = "data.root", *, decimal: DecimalMark = ".") -> list[TablePart]:
     """The files of a table, in the order of their paths; those of a folder are all CSV or all Parquet.
 
     Args:
         root: A CSV or Parquet file, or a folder of them, whose sub-folders may name partition keys.
         setting: What names it, for messages.
+        decimal: What stands before the decimals of numbers in text.
 
     Raises:
-        ConfigError: If pyarrow is missing.
+        ConfigError: If pyarrow is missing, or ``decimal`` is another mark.
         DataError: If there is no such file, or it cannot be read.
     """
     check_pyarrow()
+    if decimal not in get_args(DecimalMark):
+        raise ConfigError(f"data.decimal must be '.' or ',', but is {decimal!r}. Leave it out for points.")
     if not root.exists():
         raise DataError(f"{setting} names {root}, which does not exist. Name a CSV or Parquet file, or a folder.")
     paths = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _is_data(p.relative_to(root)))
@@ -81,8 +90,8 @@ def open_table(root: Path, setting: str = "data.root") -> list[TablePart]:
     if root.is_file() and not is_table(root):
         raise DataError(f"{root} must end in {', '.join(ENDINGS)}, or be a folder. Rename it, or name another.")
     if is_csv.pop():
-        return [CsvFile.read(path) for path in paths]
-    return [ParquetPart(file) for file in read_files(root, paths)]
+        return [CsvFile.read(path, decimal) for path in paths]
+    return [ParquetPart(file, decimal) for file in read_files(root, paths)]
 
 
 def other_files(root: Path) -> list[Path]:
@@ -119,14 +128,16 @@ class CsvFile:
         path: The file.
         written: Names of the columns as they stand in the file.
         separator: What stands between values.
+        decimal: What stands before the decimals of numbers.
     """
 
     path: Path
     written: tuple[str, ...]
     separator: str
+    decimal: DecimalMark = "."
 
     @classmethod
-    def read(cls, path: Path) -> "CsvFile":
+    def read(cls, path: Path, decimal: DecimalMark = ".") -> "CsvFile":
         """The columns of a file.
 
         Raises:
@@ -147,7 +158,7 @@ class CsvFile:
                 f"{path}: the first line must name the columns, but holds numbers: {', '.join(stripped[:5])}. Add a "
                 "line of names."
             )
-        return cls(path, names, separator)
+        return cls(path, names, separator, decimal)
 
     @property
     def names(self) -> list[str]:
@@ -161,7 +172,7 @@ class CsvFile:
         chosen = [self.written[self.names.index(name)] for name in names]
         with _csv_reader(self.path, self.separator, chosen) as reader:
             while (batch := _next_batch(reader, self.path)) is not None:
-                yield {name: plain(batch.column(k)) for k, name in enumerate(names)}
+                yield {name: plain(batch.column(k), self.decimal) for k, name in enumerate(names)}
 
 
 @dataclass(frozen=True)
@@ -170,9 +181,11 @@ class ParquetPart:
 
     Args:
         file: The file.
+        decimal: What stands before the decimals of numbers in text.
     """
 
     file: TableFile
+    decimal: DecimalMark = "."
 
     @property
     def path(self) -> Path:
@@ -192,13 +205,15 @@ class ParquetPart:
         own = [name for name in names if name in self.file.schema.names]
         keys = {name: self.file.keys[name] for name in names if name not in own}
         for batch in read_batches(self.path, ROWS, own):
-            found = {name: plain(batch.column(name)) for name in own}
+            found = {name: plain(batch.column(name), self.decimal) for name in own}
             found |= {name: pyarrow.array([value] * len(batch)) for name, value in keys.items()}
             yield {name: found[name] for name in names}
 
 
-def plain(values: Any) -> Any:
+def plain(values: Any, decimal: DecimalMark = ".") -> Any:
     """An Arrow array as text, numbers, booleans, dates or times, in which what stands for a missing value is null.
+
+    Numbers in text have a decimal point, whatever the decimal mark was.
 
     Example:
         >>> import pyarrow
@@ -224,7 +239,21 @@ def plain(values: Any) -> Any:
     if not types.is_string(values.type):
         return values
     values = compute.utf8_trim_whitespace(values)
+    values = values if decimal == "." else with_points(values)
     return compute.if_else(compute.is_in(values, value_set=pyarrow.array(NO_VALUE)), None, values)
+
+
+def with_points(values: Any) -> Any:
+    """Texts of an Arrow array in which numbers with a decimal comma have a point.
+
+    Example:
+        >>> import pyarrow
+        >>> with_points(pyarrow.array(["1,5", "-,2e3", "1.000,5", "a,b", None])).to_pylist()
+        ['1.5', '-.2e3', '1.000,5', 'a,b', None]
+    """
+    import pyarrow.compute as compute
+
+    return compute.replace_substring_regex(values, r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2")
 
 
 def _separator(path: Path) -> str:

@@ -86,7 +86,8 @@ class TableRows(DecodedData):
         return [part.path for part in self.parts]
 
     def settings(self) -> dict[str, Any]:
-        return {"columns": [asdict(column) for column in self.table_columns], "checks": CHECKS}
+        decimal = {"decimal": ","} if any(part.decimal == "," for part in self.parts) else {}
+        return {"columns": [asdict(column) for column in self.table_columns], "checks": CHECKS, **decimal}
 
     def count(self) -> int:
         return sum(self.counts)

@@ -19,6 +19,7 @@ from aepretrain.layers import (
 )
 from aepretrain.layers.diagnostics import CodeStatistics
 from aepretrain.parts.coders import Dense
+from aepretrain.parts.convolution import Conv
 from aepretrain.parts.corruptions import Binarization, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
 from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Mixed
 from aepretrain.parts.penalties import L1, KLSparsity, SparsityPenalty
@@ -44,6 +45,10 @@ def reason_not_batchable(layer: Autoencoder) -> str | None:
         >>> reason_not_batchable(PlainAutoencoder((784,), Dense(64), optimizer=torch.optim.LBFGS))
         'the optimizer LBFGS does not treat every weight by itself'
     """
+    if isinstance(layer.coder, Conv):
+        return "the coder Conv has convolutions, and only linear layers are trained side by side"
+    if layer.coder.is_sparse or layer.coder.projection is not None:
+        return "thresholds, the k largest units and unit norms are those of one seed"
     for name, part, known in (
         ("variant", layer, VARIANTS),
         ("coder", layer.coder, (Dense,)),

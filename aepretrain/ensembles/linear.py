@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from aepretrain.parts.contraction import CLOSED_FORMS
 from aepretrain.parts.norms import clip_norms_
-from aepretrain.parts.penalties import CLOSED_FORMS
 
 
 class SeedLinear(nn.Module):
@@ -52,7 +52,7 @@ def _(module: SeedLinear, most: float) -> None:
         units.copy_(bounded.view_as(units))
 
 
-def _closed_form(linear: SeedLinear, values: Tensor) -> Tensor:
+def _closed_form(linear: SeedLinear, inputs: Tensor, values: Tensor) -> Tensor:
     squared_norms = linear.weight.square().sum(dim=1)
     shared = values.reshape(len(squared_norms), -1, values.shape[1])
     return torch.bmm(shared, squared_norms.unsqueeze(2)).flatten()

@@ -48,9 +48,13 @@ def pretrain_stacks(
     ]
     for k in range(len(stacks[0].layers)):
         for training, record in zip(trainings, _train_layer(trainings, k, vectorize), strict=True):
-            training.close(k, record, note=f"  seed {training.context.seed}" if len(trainings) > 1 else "")
+            training.close(k, record, note=_note(training, trainings))
     for training in trainings:
-        training.finish()
+        training.finish(note=_note(training, trainings))
+
+
+def _note(training: GreedyTraining, trainings: Sequence[GreedyTraining]) -> str:
+    return f"  seed {training.context.seed}" if len(trainings) > 1 else ""
 
 
 def _train_layer(trainings: Sequence[GreedyTraining], k: int, vectorize: Vectorize) -> list[StageRecord]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from aepretrain.errors import StorageError
+from aepretrain.parts.sparse_codes import JumpReLU, TopK
 from aepretrain.results.records import shown
 
 MAX_DEPTH = 32
@@ -32,6 +33,8 @@ BY_EXAMPLE: dict[str, type[nn.Module]] = {
         nn.SiLU,
         nn.GELU,
         nn.Identity,
+        TopK,
+        JumpReLU,
     )
 }
 """Modules that treat every example by itself, in training too, and every dimension but the first as one of it."""

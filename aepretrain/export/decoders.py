@@ -16,6 +16,7 @@ from aepretrain.export.architecture import build, describe
 from aepretrain.export.outliers import MOST, ValidationErrors
 from aepretrain.export.tensors import read_tensors
 from aepretrain.parts.coders import Transposed
+from aepretrain.parts.convolution import TransposedConvolution
 from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Mixed
 from aepretrain.results.records import shown
 
@@ -114,14 +115,10 @@ def _restore_errors(rows: int, errors: Tensor, path: Path) -> ValidationErrors:
 
 
 def _untied(module: nn.Module) -> nn.Module:
-    """The module with a linear map in place of each one that shares the weights of an encoder."""
+    """The module with maps of their own in place of those that share the weights of an encoder."""
     if isinstance(module, nn.Sequential):
         return nn.Sequential(*map(_untied, module))
-    if not isinstance(module, Transposed):
-        return module
-    linear = nn.Linear(module.weight.shape[0], module.weight.shape[1])
-    linear.load_state_dict({"weight": module.weight.t(), "bias": module.bias})
-    return linear
+    return module.untied() if isinstance(module, Transposed | TransposedConvolution) else module
 
 
 def _describe_likelihood(likelihood: Likelihood) -> dict[str, Any]:

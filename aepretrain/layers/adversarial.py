@@ -99,7 +99,7 @@ class AdversarialAutoencoder(Autoencoder):
         if self.discriminator_lr is not None:
             players[1]["lr"] = self.discriminator_lr
         try:
-            return self.optimizer(players)
+            return self.projecting(self.optimizer(players))
         except ValueError as error:
             raise ConfigError(
                 f"an AdversarialAutoencoder has two parameter groups, and its optimizer takes none: {error}. "

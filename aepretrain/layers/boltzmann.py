@@ -159,16 +159,21 @@ class RestrictedBoltzmannMachine(CodingLayer):
         return {"free_energy": self.free_energy(x)}
 
     def generalization(self, train: Tensor, validation: Tensor) -> dict[str, float]:
-        r"""The gap :math:`\mathbb E_{\text{validation}} F(x) - \mathbb E_{\text{train}} F(x)`, in nats.
+        r"""The free-energy gap and its standard error, in nats.
 
-        It estimates by how much the log-likelihood of training rows is larger; near 0, the layer does not overfit.
+        .. math:: \mathbb E_{\text{validation}} F(x) - \mathbb E_{\text{train}} F(x)
+
+        The gap is by how much the log-likelihood of training rows is larger; near 0, the layer does not overfit.
         """
-        return {"free_energy_gap": (self.free_energy(validation).mean() - self.free_energy(train).mean()).item()}
+        held_out, seen = (self.free_energy(x).double() for x in (validation, train))
+        error = (held_out.var() / len(held_out) + seen.var() / len(seen)).sqrt()
+        return {"free_energy_gap": (held_out.mean() - seen.mean()).item(), "free_energy_gap_error": error.item()}
 
 
 def _tied(coder: Coder) -> Dense:
     """The coder with tied weights, if it builds the conditional distributions of a machine."""
-    if not isinstance(coder, Dense) or coder.hidden or coder.code_range != (0, 1) or coder.stochastic:
+    has_options = isinstance(coder, Dense) and (coder.stochastic or coder.is_sparse or coder.unit_norm)
+    if not isinstance(coder, Dense) or coder.hidden or coder.code_range != (0, 1) or has_options:
         raise ValueError(
             f"a Boltzmann machine has one sigmoid layer and draws its units itself, but got the coder {coder}. Use "
             "Dense(features) alone, and a layer of the stack for every further machine."

@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from aepretrain.layers.base import Layer, OptimizerFactory, SchedulerFactory
 from aepretrain.layers.diagnostics import CodeStatistics, mean_reconstruction
@@ -19,8 +21,8 @@ class CodingLayer(Layer, ABC):
     .. math:: \min_{f, g} \; \mathbb E_x \, E(x), \qquad h = f(x), \qquad x \sim p(x \mid g(h))
 
     Validation measures ``loss`` (the energy), ``reconstruction`` (:math:`L(x, g(f(x)))` without noise or penalty, hence
-    comparable across layers), the :meth:`diagnostics` and the
-    :class:`~aepretrain.layers.diagnostics.CodeStatistics`.
+    comparable across layers), for sparse coders ``l0`` (the number of units that are not zero), the :meth:`diagnostics`
+    and the :class:`~aepretrain.layers.diagnostics.CodeStatistics`.
 
     Args:
         in_shape: Shape of one example, without the batch dimension.
@@ -67,7 +69,21 @@ class CodingLayer(Layer, ABC):
         x = batch[0]
         h = self.f(x)
         self.code_statistics.update(h)
-        return {"loss": self.energy(x), "reconstruction": self.L(x, self.g(h)), **self.diagnostics(x)}
+        l0 = {"l0": (h != 0).flatten(1).sum(dim=1).float()} if self.coder.is_sparse else {}
+        return {"loss": self.energy(x), "reconstruction": self.L(x, self.g(h)), **l0, **self.diagnostics(x)}
+
+    def make_optimizer(self) -> Optimizer:
+        return self.projecting(super().make_optimizer())
+
+    def projecting(self, optimizer: Optimizer) -> Optimizer:
+        """Let an optimizer project the decoder after every update, if the coder asks for it."""
+        if self.coder.projection is not None:
+            optimizer.register_step_post_hook(self._project)
+        return optimizer
+
+    def _project(self, *args: Any) -> None:
+        assert self.coder.projection is not None
+        self.coder.projection(self.g)
 
     def validation_totals(self) -> dict[str, Tensor]:
         totals = self.code_statistics.compute()

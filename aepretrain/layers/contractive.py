@@ -7,7 +7,7 @@ from torch import Tensor
 
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.parts.coders import Coder
-from aepretrain.parts.penalties import code_and_contraction, contraction
+from aepretrain.parts.contraction import code_and_contraction, contraction
 
 
 class ContractiveAutoencoder(Autoencoder):
@@ -15,8 +15,8 @@ class ContractiveAutoencoder(Autoencoder):
 
     .. math:: E(x) = L(x, g(f(x))) + \lambda \left\lVert \frac{\partial f}{\partial x} \right\rVert_F^2
 
-    For a coder of one dense layer the penalty has a cheap closed form. For other coders it is exact but slow, or
-    estimated without bias from random projections.
+    For a coder of one dense layer or one convolution the penalty has a cheap closed form. For other coders it is exact
+    but slow, or estimated without bias from random projections.
 
     Args:
         in_shape: Shape of one example, without the batch dimension.

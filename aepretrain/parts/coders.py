@@ -3,17 +3,20 @@
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepretrain.parts.noise import Noise
+from aepretrain.parts.norms import unit_norms_
+from aepretrain.parts.sparse_codes import JumpReLU, TopK
 
 Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "linear"]
+AffineMap = TypeVar("AffineMap", bound=Any)
 
 
 class ActivationFacts(NamedTuple):
@@ -153,13 +156,52 @@ class Coder(ABC):
             in_shape: As in :meth:`build`. The size of a feature map is channels times positions.
         """
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether most values of a code are exactly zero, so that their number is of interest. By default not."""
+        return False
+
+    @property
+    def projection(self) -> Callable[[nn.Sequential], None] | None:
+        """What is done to the weights of g after every update, such as a rescaling; ``None``, the default: nothing."""
+        return None
+
     @abstractmethod
     def unsquashed(self) -> "Coder":
         """Return a copy whose code has no activation (``nn.Identity``), because a Gaussian mean is unbounded."""
 
 
+class MirroredCoder(Coder):
+    """Base class of coders whose layers all have one activation, except perhaps the code, and whose decoder mirrors f.
+
+    A subclass is a frozen dataclass with these two fields; see :class:`Dense`.
+    """
+
+    activation: Activation
+    code_activation: Activation | None
+
+    def check_activations(self) -> None:
+        """Raise a ValueError if an activation is unknown."""
+        for name in (self.activation, self.last_activation):
+            if name not in ACTIVATIONS:
+                raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, but got {name!r}.")
+
+    @property
+    def last_activation(self) -> str:
+        """The name of the activation of the code."""
+        return self.code_activation or self.activation
+
+    @property
+    def code_range(self) -> tuple[float, float]:
+        facts = ACTIVATIONS[self.last_activation]
+        return facts.low, facts.high
+
+    def unsquashed(self) -> Self:
+        return replace(self, code_activation="linear")  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Dense(Coder):
+class Dense(MirroredCoder):
     r"""Fully connected encoder and decoder.
 
     .. math:: f(x) = \varphi(W x + b), \qquad g(h) = W' h + c
@@ -170,12 +212,18 @@ class Dense(Coder):
         tied: Whether the decoder uses the transposed weights of the encoder, :math:`W' = W^\top`.
         hidden: Widths of the hidden layers between input and code; the decoder mirrors them.
         code_activation: Activation of the code; ``None`` for ``activation``.
+        k: Number of units that are active on an example, those with the largest values; ``None``: all. See
+            :class:`~aepretrain.parts.sparse_codes.TopK`.
+        threshold: Initial threshold that a unit must exceed to be active, learnt by each unit; ``None``: none. See
+            :class:`~aepretrain.parts.sparse_codes.JumpReLU`.
+        unit_norm: Whether the decoder's weights of each unit of the code are rescaled to norm 1 after every update, so
+            that a penalty on the code cannot be evaded by small codes and large weights.
         stochastic: Whether training draws a code of 0 and 1 with the probabilities :math:`f(x)`, which are the code
             everywhere else: see :class:`BernoulliUnits`. The activation of the code must be the sigmoid.
 
     Raises:
-        ValueError: If a width is below 1, an activation is unknown, or the activation of a stochastic code is not the
-            sigmoid.
+        ValueError: If a number is out of range, an activation is unknown or not the sigmoid of a stochastic code, or
+            two options exclude one another.
 
     Reference:
         Goodfellow, Bengio, Courville: Deep Learning (2016), section 14.1. Initial weights: Glorot, Bengio:
@@ -194,6 +242,9 @@ class Dense(Coder):
     tied: bool = False
     hidden: tuple[int, ...] = ()
     code_activation: Activation | None = None
+    k: int | None = None
+    threshold: float | None = None
+    unit_norm: bool = False
     stochastic: bool = False
 
     def __post_init__(self) -> None:
@@ -201,42 +252,56 @@ class Dense(Coder):
         for width in (self.features, *self.hidden):
             if width < 1:
                 raise ValueError(f"a Dense layer needs at least 1 unit, but got {width}. Typical are 64 to 2000.")
-        for name in (self.activation, self._code_activation):
-            if name not in ACTIVATIONS:
-                raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, but got {name!r}.")
-        if self.stochastic and self._code_activation != "sigmoid":
+        self.check_activations()
+        if self.k is not None and not 1 <= self.k <= self.features:
             raise ValueError(
-                f"a stochastic code has probabilities, but its activation is {self._code_activation}. Set "
+                f"k must lie between 1 and features {self.features}, but got {self.k}. Usual are 8 to 128."
+            )
+        if self.threshold is not None and not 0 < self.threshold < math.inf:
+            raise ValueError(f"threshold must be > 0 and finite, but got {self.threshold}. A usual value is 0.001.")
+        if self.k is not None and self.threshold is not None:
+            raise ValueError(f"k {self.k} and threshold {self.threshold} both choose the active units. Leave one out.")
+        if self.unit_norm and self.tied:
+            raise ValueError("unit_norm is for a decoder with weights of its own, but tied is set. Leave one out.")
+        if self.stochastic and self.last_activation != "sigmoid":
+            raise ValueError(
+                f"a stochastic code has probabilities, but its activation is {self.last_activation}. Set "
                 "code_activation to sigmoid, or leave stochastic out."
             )
+        if self.stochastic and self.is_sparse:
+            raise ValueError("a stochastic code is 0 or 1 by chance, but k or threshold is set. Leave one of them out.")
 
     @property
     def is_stochastic(self) -> bool:
         return self.stochastic
 
     @property
-    def _code_activation(self) -> str:
-        return self.code_activation or self.activation
+    def is_sparse(self) -> bool:
+        return self.k is not None or self.threshold is not None
 
     @property
     def code_range(self) -> tuple[float, float]:
-        facts = ACTIVATIONS[self._code_activation]
-        return facts.low, facts.high
+        low, high = super().code_range
+        return (min(low, 0.0), high) if self.is_sparse else (low, high)
 
-    def narrowest(self, in_shape: Sequence[int]) -> int:
-        return min(self.features, *self.hidden) if self.hidden else self.features
+    @property
+    def projection(self) -> Callable[[nn.Sequential], None] | None:
+        return (lambda decoder: unit_norms_(decoder[0])) if self.unit_norm else None  # type: ignore[arg-type]
 
-    def unsquashed(self) -> "Dense":
+    def unsquashed(self) -> Self:
         if self.stochastic:
             raise ValueError(
                 "stochastic must be false here, but is true: this layer draws its code itself. Leave it out."
             )
-        return replace(self, code_activation="linear")
+        return replace(self, code_activation="linear", k=None, threshold=None)
+
+    def narrowest(self, in_shape: Sequence[int]) -> int:
+        return min(self.features, *self.hidden) if self.hidden else self.features
 
     def build(self, in_shape: Sequence[int]) -> CoderParts:
         in_shape = tuple(in_shape)
         widths = [math.prod(in_shape), *self.hidden, self.features]
-        above = [*[self.activation] * len(self.hidden), self._code_activation]
+        above = [*[self.activation] * len(self.hidden), self.last_activation]
         # The decoder has no output activation: likelihoods take logits.
         below = ["linear", *[self.activation] * len(self.hidden)]
 
@@ -248,6 +313,12 @@ class Dense(Coder):
             backward = Transposed(forward) if self.tied else affine(upper, lower, down)
             decoder = [backward, ACTIVATIONS[down].module(), *decoder]
         *body, onto_code, activation = encoder
+        if self.k is not None:
+            activation = nn.Sequential(activation, TopK(self.k))
+        if self.threshold is not None:
+            activation = nn.Sequential(activation, JumpReLU(self.features, self.threshold))
+        if self.unit_norm:
+            unit_norms_(decoder[0])  # type: ignore[arg-type]
         if self.stochastic:
             activation = BernoulliUnits()
         return CoderParts(nn.Sequential(*body), onto_code, activation, nn.Sequential(*decoder), (self.features,))
@@ -268,10 +339,23 @@ class Transposed(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         return F.linear(h, self.weight.t(), self.bias)
 
+    def untied(self) -> nn.Linear:
+        """The same map with a copy of the weights."""
+        linear = nn.Linear(self.weight.shape[0], self.weight.shape[1])
+        linear.load_state_dict({"weight": self.weight.t(), "bias": self.bias})
+        return linear
+
 
 def affine(in_features: int, out_features: int, activation: str) -> nn.Linear:
-    """Return a linear layer with zero bias and Glorot-uniform weights, with the gain of the activation that follows."""
-    layer = nn.Linear(in_features, out_features)
+    """Return a linear layer with the weights of :func:`initialized`."""
+    return initialized(nn.Linear(in_features, out_features), activation)
+
+
+def initialized(layer: AffineMap, activation: str) -> AffineMap:
+    """Give a layer zero bias and Glorot-uniform weights, with the gain of the activation that follows.
+
+    Every output of a convolution adds up as many inputs as its kernel has weights, channels included.
+    """
     nn.init.xavier_uniform_(layer.weight, gain=ACTIVATIONS[activation].gain)
     nn.init.zeros_(layer.bias)
     return layer

@@ -1,4 +1,4 @@
-"""Max-norm regularization: a bound on the norm of the incoming weights of each unit."""
+"""Norms of weights: a bound on the incoming weights of each unit, and outgoing weights of norm 1."""
 
 from functools import singledispatch
 
@@ -36,3 +36,23 @@ def clip_norms_(module: nn.Module, most: float) -> None:
 def _(module: nn.Linear | nn.Conv1d | nn.Conv2d, most: float) -> None:
     if module.weight.requires_grad:
         module.weight.copy_(torch.renorm(module.weight, p=2, dim=0, maxnorm=most))
+
+
+@torch.no_grad()
+def unit_norms_(linear: nn.Linear) -> None:
+    r"""Rescale the outgoing weights of each unit to norm 1, :math:`v_j \leftarrow v_j / \lVert v_j \rVert`.
+
+    Args:
+        linear: The map from a code ``(B, H)``, weight ``(D, H)``, whose columns are the :math:`v_j`.
+
+    Reference:
+        Bricken et al.: Towards Monosemanticity (2023), appendix on autoencoder training.
+
+    Example:
+        >>> linear = nn.Linear(1, 2)
+        >>> _ = linear.weight.data.copy_(torch.tensor([[3.0], [4.0]]))
+        >>> unit_norms_(linear)
+        >>> [round(w, 4) for w in linear.weight.flatten().tolist()]
+        [0.6, 0.8]
+    """
+    linear.weight.div_(torch.linalg.vector_norm(linear.weight, dim=0).clamp(min=1e-12))

@@ -21,8 +21,10 @@ from aepretrain.layers.diagnostics import StageDiagnostics, diagnose
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, missing_run_directory
+from aepretrain.pretraining.unroll import unroll
 from aepretrain.results import figures
 from aepretrain.results.findings import stage_findings
+from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.run import WarmStarted
 from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 from aepretrain.storage.json_files import finite
@@ -75,6 +77,8 @@ class GreedyStack(nn.Module):
         self.seed = seed
         self.factories = list(layers)
         self.layers = nn.ModuleList(self._build_layers())
+        self.is_unrolled = False
+        """Whether all layers were trained together, after each by itself: see :func:`unroll`."""
         self.records: list[StageRecord] = []
         self.diagnostics: list[StageDiagnostics] = []
         self.warm_start: WarmStarted | None = None
@@ -98,7 +102,7 @@ class GreedyStack(nn.Module):
             layer.load_state_dict(fresh.state_dict())
         for layer, given in zip(self, self._given, strict=False):
             layer.load_state_dict(given)
-        self.records, self.diagnostics = [], []
+        self.records, self.diagnostics, self.is_unrolled = [], [], False
 
     def begin_with_present_weights(self, layers: int, origin: WarmStarted) -> None:
         """Take the present weights of the lowest layers as those from which every training begins.
@@ -132,6 +136,12 @@ class GreedyStack(nn.Module):
     def stages(self) -> list[str]:
         """The names of the layers' stages, such as ``00-denoising``."""
         return [f"{k:02d}-{layer.variant()}" for k, layer in enumerate(self)]
+
+    @property
+    def trained(self) -> list[Layer]:
+        """What the stages trained, in order: the layers, and all of them as one if they were unrolled."""
+        layers = list(self)
+        return [*layers, unroll(layers)] if self.is_unrolled else layers
 
     @property
     def encoder(self) -> nn.Sequential:
@@ -231,7 +241,7 @@ class GreedyStack(nn.Module):
         for k, layer in enumerate(self):
             train, validation = training.inputs(k)
             training.close(k, train_stage(layer, train, validation, training.settings[k], context, trainer=trainer))
-        training.finish()
+        training.finish(trainer=trainer)
         return self
 
     def disk_for_codes(self, data: DataModule, pretraining: Pretraining, seed: int = 0) -> int:
@@ -257,7 +267,7 @@ class GreedyStack(nn.Module):
 
     def summary(self, k: int) -> str:
         """One-line summary of the closed stage of layer ``k``."""
-        layer, record = list(self)[k], self.records[k]
+        layer, record = self.trained[k], self.records[k]
         inputs, units = torch.Size(layer.in_shape).numel(), torch.Size(layer.code_shape).numel()
         monitored = record.metrics.get(layer.monitor, math.nan)
         length = f"{record.epochs} epochs in {format_duration(record.seconds)}" if record.epochs else "frozen"
@@ -273,6 +283,8 @@ class GreedyStack(nn.Module):
 
     def findings(self, k: int) -> list[str]:
         """What the training of layer ``k`` shows to be wrong, one sentence each with the way out."""
+        if self.records[k].epochs == 0 and k >= len(self._given):  # at random, because only the whole is trained
+            return []
         return stage_findings(self.result(k), self.records[k], may_scale=k == 0 and not self.is_scaled)
 
     def results(self) -> list[StageResult]:
@@ -281,7 +293,7 @@ class GreedyStack(nn.Module):
 
     def result(self, k: int) -> StageResult:
         """Training results of layer ``k``."""
-        layer, record, closing = list(self)[k], self.records[k], self.diagnostics[k]
+        layer, record, closing = self.trained[k], self.records[k], self.diagnostics[k]
         return StageResult(
             stage=record.stage,
             variant=layer.variant(),
@@ -340,8 +352,10 @@ class GreedyTraining:
         self.stack = stack
         self.context = context
         self.on_stage_end = on_stage_end
+        self.pretraining = pretraining
         self.settings = [pretraining.stage_settings(k, stack.stages) for k in range(len(stack.layers))]
         splits, memory = data.splits(context.seed), _memory_for_codes(data, context.seed)
+        self.data = splits.unlabelled, splits.validation.x
         self.codes, self.validation_codes = (
             FrozenCodes(x, name, context, memory, dtype=pretraining.codes, read_ahead=data.read_ahead)
             for name, x in (("codes", splits.unlabelled), ("validation-codes", splits.validation.x))
@@ -355,28 +369,39 @@ class GreedyTraining:
 
     def close(self, k: int, record: StageRecord, *, note: str = "") -> None:
         """Record the results of layer ``k``, and provide its codes to the next layer."""
-        layer, stage = list(self.stack)[k], record.stage
+        with memory_advice(record.stage, self.settings[k].batch_size):
+            self._close(k, record, self.codes.get(), self.validation_codes.get(), note)
+            for codes in (self.codes, self.validation_codes):
+                codes.add(record.stage, list(self.stack)[k], record.device, record.processes)
+
+    def _close(self, k: int, record: StageRecord, train: Inputs, validation: Inputs, note: str) -> None:
+        layer, stage = self.stack.trained[k], record.stage
         generator = torch.Generator().manual_seed(derive_seed(self.context.seed, stage, "identity"))
         self.stack.records.append(record)
-        with memory_advice(stage, self.settings[k].batch_size):
-            examples = self.validation_codes.get()[:IDENTITY_EXAMPLES].cpu()
-            train = self.codes.get()[:IDENTITY_EXAMPLES].cpu() if layer.compares_examples else None
-            self.stack.diagnostics.append(diagnose(layer, examples, generator, train=train))
-            if self.context.progress:
-                print_line(self.stack.summary(k) + note)
-                for warning in self.stack.findings(k):
-                    print_line(f"warning: {warning}")
-            if not self.context.is_finished(stage):
-                if self.on_stage_end is not None:
-                    self.on_stage_end(layer, record, examples)
-                self.context.finish(stage)
-            for codes in (self.codes, self.validation_codes):
-                codes.add(stage, layer, record.device, record.processes)
+        examples = validation[:IDENTITY_EXAMPLES].cpu()
+        examples_of_training = train[:IDENTITY_EXAMPLES].cpu() if layer.compares_examples else None
+        self.stack.diagnostics.append(diagnose(layer, examples, generator, train=examples_of_training))
+        if self.context.progress:
+            print_line(self.stack.summary(k) + note)
+            for warning in self.stack.findings(k):
+                print_line(f"warning: {warning}")
+        if not self.context.is_finished(stage):
+            if self.on_stage_end is not None:
+                self.on_stage_end(layer, record, examples)
+            self.context.finish(stage)
 
-    def finish(self) -> None:
-        """Release the memory and delete the files of codes."""
+    def finish(self, *, note: str = "", trainer: TrainerFactory | None = None) -> None:
+        """Release the memory and delete the files of codes; then train all layers together, if they are unrolled."""
         self.codes.close()
         self.validation_codes.close()
+        if not self.pretraining.unroll:
+            return
+        layers = list(self.stack)
+        self.stack.is_unrolled = True
+        settings = self.pretraining.unrolled_settings(UNROLLED, len(layers))
+        train, validation = self.data
+        record = train_stage(unroll(layers), [train], [validation], settings, self.context, trainer=trainer)
+        self._close(len(layers), record, train, validation, note)
 
 
 def _memory_for_codes(data: DataModule, seed: int) -> MemoryBudget:

@@ -49,6 +49,8 @@ def reason_not_embedded(x: NDArray[np.floating], name: str) -> str | None:
         'the codes are all alike'
         >>> reason_not_embedded(np.eye(20), "codes")
     """
+    if x.dtype.kind != "f":
+        return f"the {name} are no floating-point numbers"
     if x.ndim != 2 or min(x.shape) < 2:
         return f"the {name} have fewer than two dimensions or examples"
     if not np.isfinite(x).all():

@@ -21,12 +21,13 @@ from aepretrain.report.embeddings import (
 )
 from aepretrain.report.epochs import epoch_pictures
 from aepretrain.report.inline import inline_png, inline_svg
-from aepretrain.report.markup import fill, join
+from aepretrain.report.markup import join
 from aepretrain.report.mosaic import COARSE, as_pictures, mosaic
 from aepretrain.report.page import figure, missing, paragraph, row, section, table
 from aepretrain.report.patterns import pattern_codes
+from aepretrain.report.reconstructions import reconstructions, whole_section
 from aepretrain.report.run_files import Curve, read_curves, read_results
-from aepretrain.report.tsne import neighbour_embeddings
+from aepretrain.report.tsne import NeighbourEmbeddings
 from aepretrain.results import figures
 from aepretrain.results.figures import short_name
 from aepretrain.results.head import HEADS
@@ -38,6 +39,11 @@ LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/rec
 FILTER_COLUMNS = 16
 QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
 """Labels of real targets, by rank from the lowest."""
+FREE_ENERGY = (
+    " The loss of a Boltzmann machine is a difference of free energies, whose value says nothing about progress. Its "
+    "free energy is -log p(x) - log Z; that of validation rows exceeds that of training rows by the gap, 0 without "
+    "overfitting."
+)
 NO_BREAK = "\u00a0"
 
 
@@ -51,16 +57,21 @@ def pretraining_sections(folder: Path) -> list[Markup]:
     stages = () if results is None else results.stages
     curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name not in HEADS}
     kept = {stage.stage: stage.kept_epoch for stage in stages}
-    return [
-        section("Stages", stage_table(stages)),
-        section("Learning curves of pretraining", stage_curves(curves, kept)),
-        *_patterns(results),
-        section("Layer 1: filters", _with_samples(folder, "the filters of layer 1", filters)),
-        section("Layer 1: reconstructions", _with_samples(folder, "the reconstructions of layer 1", reconstructions)),
-        *epoch_pictures(folder),
-        section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
-        section("Inputs and codes in two dimensions", *embeddings(folder)),
-    ]
+    spaces = read_spaces(folder)
+    with NeighbourEmbeddings(list(embeddable(spaces).values())) as neighbours:  # it embeds while the others are drawn
+        return [
+            section("Stages", stage_table(stages)),
+            section("Learning curves of pretraining", stage_curves(curves, kept)),
+            *_patterns(results),
+            section("Layer 1: filters", _with_samples(folder, "the filters of layer 1", filters)),
+            section(
+                "Layer 1: reconstructions", _with_samples(folder, "the reconstructions of layer 1", reconstructions)
+            ),
+            *epoch_pictures(folder),
+            *whole_section(folder, results),
+            section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
+            section("Inputs and codes in two dimensions", *embeddings(folder, spaces, neighbours)),
+        ]
 
 
 def _patterns(results: RunResult | None) -> list[Markup]:
@@ -84,6 +95,7 @@ def stage_table(stages: Sequence[StageResult]) -> Markup:
         "reconstruction is without noise or penalty, and stands beside the loss of the mean of the features. All "
         "figures but the training loss are of validation data and of the kept epoch; epochs are counted from 0. "
         "Identity: the share of off-data noise that comes back; 1 is a layer that copies anything."
+        f"{FREE_ENERGY if any('free_energy' in stage.diagnostics for stage in stages) else ''}"
     )
 
 
@@ -155,40 +167,22 @@ def _with_samples(folder: Path, what: str, draw: Callable[[Mapping[str, np.ndarr
 
 
 def filters(arrays: Mapping[str, np.ndarray]) -> Markup:
-    """Figure of the weights into each unit of the first layer."""
+    """Figure of the weights into each unit of the first layer, or of the kernels of its convolution."""
     if "filters" not in arrays:
-        return missing("The first layer is not a dense layer on images, so its weights are no pictures.")
+        return missing("The first layer is neither dense on images nor a convolution, so its weights are no pictures.")
     weights = arrays["filters"]
     image = mosaic(as_pictures(weights), FILTER_COLUMNS)
     coarse = weights.shape[-1] < COARSE
+    over_windows = "A row is a channel, a column a step of a window. Look for waves, steps and slopes"
+    shapes = "Look for strokes and edges" if "original" in arrays else over_windows
     count = (
         f"the first {len(weights)} of {arrays['units']}" if len(weights) < arrays["units"] else f"all {len(weights)}"
     )
     return figure(
         inline_png(image, f"Weights into {count} units as small pictures", width=880, coarse=coarse),
         f"Weights into {count} units,",
-        "each scaled by its own largest weight: grey is zero, white positive, black negative. Look for strokes and "
-        "edges: units whose pictures look like noise respond to no such shape.",
-    )
-
-
-def reconstructions(arrays: Mapping[str, np.ndarray]) -> Markup:
-    """Figure of validation images: original, corrupted, and reconstructed by the first layer."""
-    if "original" not in arrays:
-        return missing("The inputs are no images, so there is nothing to look at.")
-    names = [name for name in ("original", "corrupted", "reconstructed") if name in arrays]
-    coarse = arrays["original"].shape[-1] < COARSE
-    count = len(arrays["original"])
-    lines = [
-        fill("<span>{}</span>", name)
-        + inline_png(mosaic(arrays[name], count), f"{count} validation images, {name}", width=760, coarse=coarse)
-        for name in names
-    ]
-    seen = "from the corrupted row alone" if "corrupted" in names else "through its code"
-    return figure(
-        fill('<div class="pictures">\n{}\n</div>', join(lines)),
-        f"{count} validation images.",
-        f"The layer makes the last row {seen}; the nearer it is to the first, the more it knows of the data.",
+        f"each scaled by its own largest weight: grey is zero, white positive, black negative. {shapes}: units whose "
+        "pictures look like noise respond to no such shape.",
     )
 
 
@@ -263,19 +257,43 @@ def _share(stage: StageResult, name: str) -> float:
     return (stage.diagnostics.get(f"{name}_units") or 0.0) / math.prod(stage.code_shape)
 
 
-def embeddings(folder: Path) -> list[Markup]:
-    """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer."""
+Spaces = Mapping[str, np.ndarray]
+"""Data of shape ``(N, D)`` by name."""
+
+
+def read_spaces(folder: Path) -> Spaces:
+    """The raw inputs and the codes of each layer that a run kept; empty if it has not come that far."""
     inputs = read_arrays(folder / "stages" / "inputs.npz")
     if "inputs" not in inputs:
-        return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
-    labels = _named(inputs.get("labels"), read_results(folder))
+        return {}
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
         if (codes := read_arrays(path).get("codes")) is not None:
             spaces[f"codes of {path.parent.name}"] = codes
+    return spaces
+
+
+def embeddable(spaces: Spaces) -> Spaces:
+    """The data that t-SNE can embed."""
+    if not spaces or len(spaces["raw inputs"]) < MIN_POINTS:
+        return {}
+    return {name: x for name, x in spaces.items() if reason_not_embedded(x, _kind(name)) is None}
+
+
+def embeddings(folder: Path, spaces: Spaces, neighbours: NeighbourEmbeddings) -> list[Markup]:
+    """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer.
+
+    Args:
+        folder: Run directory.
+        spaces: The data.
+        neighbours: t-SNE of those that are :func:`embeddable`, begun.
+    """
+    if not spaces:
+        return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
+    labels = _named(read_arrays(folder / "stages" / "inputs.npz").get("labels"), read_results(folder))
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
-    neighbours = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels))
-    return [words, row(_principal_components(spaces, labels), "small"), neighbours]
+    pictures = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels, neighbours))
+    return [words, row(_principal_components(spaces, labels), "small"), pictures]
 
 
 def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray | None:
@@ -290,10 +308,6 @@ def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray |
     return np.array(names, object)[labels] if are_known else labels
 
 
-Spaces = Mapping[str, np.ndarray]
-"""Data of shape ``(N, D)`` by name."""
-
-
 def _principal_components(spaces: Spaces, labels: np.ndarray | None) -> list[Markup]:
     return [draw_or_explain(f"PCA of the {name}", partial(_scatter, name, x, labels)) for name, x in spaces.items()]
 
@@ -305,13 +319,12 @@ def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None) -> Markup:
     return _figure(name, "PCA", principal_components(x), labels)
 
 
-def _neighbours(spaces: Spaces, labels: np.ndarray | None) -> Markup:
+def _neighbours(spaces: Spaces, labels: np.ndarray | None, begun: NeighbourEmbeddings) -> Markup:
     """Figures of data by t-SNE; if they have no picture, the reason."""
     if len(spaces["raw inputs"]) < MIN_POINTS:
         return missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")
     reasons = {name: reason_not_embedded(x, _kind(name)) for name, x in spaces.items()}
-    shown = [name for name, reason in reasons.items() if reason is None]
-    found = dict(zip(shown, neighbour_embeddings([spaces[name] for name in shown]), strict=True))
+    found = dict(zip(embeddable(spaces), begun.points(), strict=True))
     parts = []
     for name, reason in reasons.items():
         points = found.get(name)

@@ -34,6 +34,7 @@ from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.head import HeadResult
 from aepretrain.results.predictions import Predictions
+from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
 from aepretrain.results.run import RunResult
 from aepretrain.results.statistics import sampling_error
@@ -82,8 +83,8 @@ def _facts(results: RunResult | None) -> str:
         return "This run has not finished: what its files say so far."
     data = results.data
     network = ""
-    if results.stages:
-        widths = [math.prod(results.stages[0].in_shape), *(math.prod(stage.code_shape) for stage in results.stages)]
+    if layers := [stage for stage in results.stages if stage.stage != UNROLLED]:
+        widths = [math.prod(layers[0].in_shape), *(math.prod(layer.code_shape) for layer in layers)]
         network = f"{'-'.join(map(str, widths))} network, "
     counts = f"{data.unlabelled:,} unlabelled, {data.labelled:,} labelled, {data.validation:,} validation"
     return f"{network}{counts}, {data.test:,} test examples, seed {results.seed}, {results.device}"

@@ -9,9 +9,11 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from contextlib import ExitStack
+from typing import IO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ Points = NDArray[np.floating]
 
 ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 """The line of a traceback that names the error; further lines of its message may follow."""
+LATE = "it took too long"
 SECONDS = 300.0
 """Time limit of all embeddings of a report; 500 points take about 2 seconds each."""
 
@@ -43,45 +46,88 @@ def neighbour_embedding(x: NDArray[np.floating]) -> Points:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=500).fit_transform(x)
 
 
-def neighbour_embeddings(spaces: Sequence[NDArray[np.floating]], seconds: float = SECONDS) -> list[Points | str]:
-    """Embed several arrays by t-SNE in another process; one that fails does not keep the others from being embedded.
+class NeighbourEmbeddings:
+    """t-SNE of several arrays in another process, which begins at once; one that fails does not keep the others.
 
     Args:
         spaces: Arrays as for :func:`neighbour_embedding`.
-        seconds: Time limit of all together.
-
-    Returns:
-        For each array its points, or the reason why there are none.
+        seconds: Time limit of all together, from now on.
 
     Example:
-        >>> [points.shape for points in neighbour_embeddings([np.random.default_rng(0).random((12, 4))])]
+        >>> with NeighbourEmbeddings([np.random.default_rng(0).random((12, 4))]) as begun:
+        ...     [points.shape for points in begun.points()]
         [(12, 2)]
     """
-    end, found = time.monotonic() + seconds, list[Points | str]()
-    while len(found) < len(spaces):
-        points, reason = _embed_elsewhere(spaces[len(found) :], end - time.monotonic())
-        found += points
-        if len(found) < len(spaces):
-            found.append(reason)
-    return found
+
+    def __init__(self, spaces: Sequence[NDArray[np.floating]], seconds: float = SECONDS) -> None:
+        self.spaces = spaces
+        self.end = time.monotonic() + seconds
+        self.program = _Program(spaces)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.program.end()
+
+    def points(self) -> list[Points | str]:
+        """Wait for the points of each array, or the reason why there are none."""
+        found = list[Points | str]()
+        while len(found) < len(self.spaces):
+            points, reason = self.program.wait(self.end - time.monotonic())
+            found += points
+            if len(found) < len(self.spaces):
+                found.append(reason)
+                self.program.end()
+                self.program = _Program(self.spaces[len(found) :] if reason != LATE else [])
+        return found
 
 
-def _embed_elsewhere(spaces: Sequence[NDArray[np.floating]], seconds: float) -> tuple[list[Points], str]:
-    """Embed arrays in another process until one fails: the points so far, and the reason of the failure."""
-    late = "it took too long"
-    if seconds <= 0:
-        return [], late
-    sent = io.BytesIO()
-    for x in spaces:
-        np.save(sent, x, allow_pickle=False)
-    command = [sys.executable or "python3", "-P", "-W", "ignore", __file__]
-    try:
-        done = subprocess.run(command, input=sent.getvalue(), capture_output=True, timeout=seconds, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired as error:
-        return list(_arrays(io.BytesIO(error.stdout or b""))), late
-    except OSError as error:
-        return [], f"its process could not be started ({error})"
-    return list(_arrays(io.BytesIO(done.stdout))), _reason(done.returncode, done.stderr)
+class _Program:
+    """A process that embeds arrays until one fails."""
+
+    def __init__(self, spaces: Sequence[NDArray[np.floating]]) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.reason = LATE
+        self.files = ExitStack()
+        if not len(spaces):
+            return
+        try:
+            # Files, not pipes, which somebody would have to feed while the process starts.
+            sent, self.answer, self.errors = (self.files.enter_context(tempfile.TemporaryFile()) for _ in range(3))  # noqa: SIM115
+            for x in spaces:
+                np.save(sent, x, allow_pickle=False)
+            sent.seek(0)
+            command = [sys.executable or "python3", "-P", "-W", "ignore", __file__]
+            self.process = subprocess.Popen(command, stdin=sent, stdout=self.answer, stderr=self.errors)  # noqa: S603
+        except OSError as error:
+            self.reason = f"its process could not be started ({error})"
+
+    def wait(self, seconds: float) -> tuple[list[Points], str]:
+        """The points so far when the process has ended, or time is up, and the reason why there are no more."""
+        if self.process is None:
+            return [], self.reason
+        try:
+            code = self.process.wait(max(seconds, 0))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            reason = LATE
+        else:
+            self.errors.seek(0)
+            reason = _reason(code, self.errors.read())
+        self.answer.seek(0)
+        return list(_arrays(self.answer)), reason
+
+    def kill(self) -> None:
+        """End the process, if it has not ended."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def end(self) -> None:
+        """End the process, if it has not ended, and remove its files."""
+        self.kill()
+        self.files.close()
 
 
 def _reason(code: int, errors: bytes) -> str:
@@ -93,7 +139,7 @@ def _reason(code: int, errors: bytes) -> str:
     return f"its process failed ({next(told, lines[-1] if lines else f'exit code {code}')})"
 
 
-def _arrays(stream: BinaryIO) -> Iterator[NDArray[np.floating]]:
+def _arrays(stream: IO[bytes]) -> Iterator[NDArray[np.floating]]:
     """The whole arrays of a stream; one that was cut off ends it."""
     while True:
         try:

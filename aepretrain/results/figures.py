@@ -19,9 +19,11 @@ R2_WORDS = (
 )
 NAMES = {
     "kl": "KL (nats)",
+    "l0": "L0",
     "nll": "NLL (nats)",
     "free_energy": "free energy (nats)",
     "free_energy_gap": "gap to training rows (nats)",
+    "free_energy_gap_error": "standard error of the gap",
     "jacobian_norm": "‖J‖",
 }
 """Column names of diagnostics whose logged name does not read well."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 from aepretrain.results.classifier import ClassifierResult
 from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.head import HeadResult
+from aepretrain.results.reconstruction import ReconstructionResult
 from aepretrain.results.records import absent, check_counts, read_record, write_record
 from aepretrain.results.regressor import RegressorResult
 from aepretrain.results.stage import StageResult
@@ -111,6 +112,7 @@ class RunResult:
         hyperparameters: In a cell of a comparison, the chosen combination of settings; else ``None``.
         warm_start: The run that the lowest layers began from; ``None`` if all began at random.
         regressor: The result of fine-tuning with real targets; ``None`` without.
+        reconstruction: The reconstruction of a stack that was trained as a whole; ``None`` without.
 
     Example:
         >>> import tempfile
@@ -134,6 +136,7 @@ class RunResult:
     hyperparameters: Mapping[str, Any] | None = absent()
     warm_start: WarmStarted | None = absent()
     regressor: RegressorResult | None = absent()
+    reconstruction: ReconstructionResult | None = absent()
 
     @property
     def head(self) -> HeadResult | None:

@@ -59,7 +59,9 @@ def _save_picture(path: Path, draw: Callable[[], Figure]) -> None:
 @rank_zero_only
 @torch.no_grad()
 def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tensor) -> None:
-    """Save the learning curves and codes of a stage; for layers on images also filters and reconstructions.
+    """Save the learning curves and codes of a stage; of layers on images also filters and reconstructions.
+
+    Of convolutions over windows, the filters are saved.
 
     Args:
         context: The run's context; without a run directory, nothing is written.
@@ -76,10 +78,10 @@ def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tens
         arrays |= _generated(layer, context.seed, record.stage)
         noise = Noise(_generator(context.seed, record.stage, "pictures"))
         arrays |= _save_reconstructions(layer, x[:PICTURES], noise, folder / "reconstructions.png")
-        filters = _filters(layer)
-        if filters is not None:
-            _save_picture(folder / "filters.png", lambda: draw_filters(filters))
-            arrays |= {"filters": filters[:FILTERS], "units": np.array(len(filters))}
+    filters = _filters(layer)
+    if filters is not None:
+        _save_picture(folder / "filters.png", lambda: draw_filters(filters))
+        arrays |= {"filters": filters[:FILTERS], "units": np.array(len(filters))}
     write_arrays(folder / "samples.npz", arrays)
 
 
@@ -137,8 +139,15 @@ def _save_reconstructions(layer: Layer, x: Tensor, noise: Noise, path: Path) -> 
 
 
 def _filters(layer: Layer) -> NDArray[np.float32] | None:
-    """The weights of the first weighted module, shape ``(H, C, height, width)``, or ``None`` if they are not images."""
+    """The weights of the first weighted module, shape ``(H, C, height, width)``, or ``None`` if they are not images.
+
+    Those of a convolution over windows have a row per channel.
+    """
     weighted = next((module for module in layer.encoder.modules() if list(module.parameters(recurse=False))), None)
+    if isinstance(weighted, nn.Conv1d) and weighted.groups == 1:
+        return weighted.weight.unsqueeze(1).numpy()
+    if not _takes_pictures(layer):
+        return None
     if isinstance(weighted, nn.Conv2d) and weighted.groups == 1 and weighted.in_channels == layer.in_shape[0]:
         return weighted.weight.numpy()
     if not isinstance(weighted, nn.Linear) or weighted.in_features != torch.Size(layer.in_shape).numel():

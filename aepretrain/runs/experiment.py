@@ -25,16 +25,18 @@ from aepretrain.heads import Classifier, Head, Regressor
 from aepretrain.layers.base import StageModule
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
+from aepretrain.pretraining.unroll import unroll
 from aepretrain.processes import is_first_process
 from aepretrain.report.drawing import draw_report
 from aepretrain.report.run_report import write_run_report
+from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_epoch, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
-from aepretrain.runs.measuring import head_summary, measure, with_head
+from aepretrain.runs.measuring import head_summary, measure, measure_reconstruction, with_head
 from aepretrain.runs.row_outputs import validation_errors
 from aepretrain.runs.warm_start import WarmStart
 from aepretrain.storage.files import make_folder
@@ -164,6 +166,9 @@ class Experiment:
         stack.check_frozen(self.pretrain)
         modules: dict[str, StageModule] = dict(zip(stack.stages, stack, strict=True))
         batch_sizes = {stage: self.pretrain.of_layer(k, len(self.layers))[1] for k, stage in enumerate(stack.stages)}
+        if self.pretrain.unroll:
+            modules[UNROLLED] = unroll(list(stack))
+            batch_sizes[UNROLLED] = batch_sizes[stack.stages[-1]]
         if self.has_classifier:
             head = self.build_classifier(stack.encoder)
             modules[head.stage] = head
@@ -214,6 +219,10 @@ class Experiment:
 
     def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:
         stack, results = self.pretrain_stack(out, stack, resume=resume, run=run, on_epoch=self._save_epoch(out))
+        if stack.is_unrolled:
+            reconstruction = measure_reconstruction(stack, self.data, self.seed)
+            results = replace(results, reconstruction=reconstruction)
+            print_line(reconstruction.summary)
         if self.has_classifier:
             # The reference is read back from the exported file, which only the first process is sure to see.
             pretrained = load_encoder(out / "encoder").layers if is_first_process() else stack.encoder
@@ -283,7 +292,8 @@ class Experiment:
         # The patterns of one-hot data are training rows too.
         x = None if is_patterns or not is_first_process() else self.data.splits(self.seed).validation.x
         errors = None if x is None else validation_errors(stack, x)
-        _save(stack.encoder, folder, self, results, "pretrained, not fine-tuned", stack.decoders, errors)
+        state = "pretrained, then trained together" if stack.is_unrolled else "pretrained, not fine-tuned"
+        _save(stack.encoder, folder, self, results, state, stack.decoders, errors)
         return results
 
     def train_classifier(

@@ -17,6 +17,7 @@ from aepretrain.export.encoder import load_encoder, read_encoder_config
 from aepretrain.layers.base import Layer
 from aepretrain.layers.coding import CodingLayer
 from aepretrain.pretraining.stack import GreedyStack
+from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.run import WarmStarted
 from aepretrain.storage.files import make_folder, write_atomically
 from aepretrain.storage.guard import inside, open_regular
@@ -127,6 +128,11 @@ class WarmStart:
             StorageError: If a file of the run is damaged.
         """
         digest, stages = self.identify(), layer_stages(self.folder)
+        if (self.folder / "stages" / UNROLLED).exists():
+            raise ConfigError(
+                f"warm_start: the layers of {self.run} were trained together by pretrain.unroll, and the run keeps "
+                "each only as it was before. Name a run without."
+            )
         most = min(len(stages), len(stack.layers))
         if (count := self.layers or most) > most:
             raise ConfigError(

@@ -205,6 +205,8 @@ def summary_of(results: RunResult) -> dict[str, Any]:
     for stage in results.stages:
         own = {name: value for name, value in to_plain(stage).items() if name not in ("stage", "losses", "diagnostics")}
         figures.update(flatten({key_prefix(stage.stage): {**own, **to_plain(stage.losses), **stage.diagnostics}}))
+    if results.reconstruction is not None:
+        figures.update(flatten({"reconstruction": to_plain(results.reconstruction)}))
     if results.head is not None:
         own = to_plain(results.head)
         figures.update(flatten({split: own.pop(split) for split in ("validation", "test")}))

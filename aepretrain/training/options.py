@@ -150,6 +150,9 @@ class Saving:
 class Pretraining:
     """Training length of each layer. A single value applies to all layers, a list has one value per layer.
 
+    With ``unroll``, all encoders and decoders are trained together after the layers, with the batch size and the
+    patience of the last layer; ``epochs`` may then be 0, for the same network from random weights.
+
     Args:
         epochs: Passes over the unlabelled examples.
         batch_size: Examples per optimizer step, over all processes.
@@ -161,6 +164,10 @@ class Pretraining:
             measured on validation data. Fine-tuning trains them all the same, unless ``classifier.freeze_layers`` is
             set, too.
         picture_epochs: After how many epochs the report shows what the first layer makes of pictures.
+        unroll: Epochs in which all layers are then trained together on reconstruction; 0: none.
+
+    Raises:
+        ConfigError: If ``unroll`` is negative, or would train layers that are frozen.
 
     Example:
         >>> Pretraining(epochs=[15, 10], batch_size=20).of_layer(1, layers=2)
@@ -173,12 +180,20 @@ class Pretraining:
     codes: CodeType = "float32"
     freeze_layers: int = 0
     picture_epochs: tuple[int, ...] = (1, 9)
+    unroll: int = 0
 
     def __post_init__(self) -> None:
         if wrong := [epoch for epoch in self.picture_epochs if epoch < 1]:
             raise ConfigError(
                 f"pretrain.picture_epochs counts finished epochs, so each must be >= 1, but got {wrong[0]}. "
                 "[] keeps none."
+            )
+        if self.unroll < 0:
+            raise ConfigError(f"pretrain.unroll must be >= 0, but got {self.unroll}. 0 is none.")
+        if self.unroll and self.freeze_layers:
+            raise ConfigError(
+                f"pretrain.unroll trains all layers, but pretrain.freeze_layers {self.freeze_layers} keeps some of "
+                "them. Set one of the two to 0."
             )
 
     def check_frozen(self, given: int) -> None:
@@ -201,15 +216,20 @@ class Pretraining:
             _entry(getattr(self, name), name, k, layers) for name in ("epochs", "batch_size", "patience")
         )
         check_length("pretrain", epochs, batch_size, patience)
-        if epochs == 0:
+        if epochs == 0 and not self.unroll:
             raise ConfigError("pretrain.epochs must be >= 1, but got 0. A layer that never trains passes on noise.")
         return epochs, batch_size, patience
 
     def stage_settings(self, k: int, stages: Sequence[str]) -> StageSettings:
         """The stage settings of layer ``k``: its best epoch is kept if patience is set, else its last."""
         epochs, batch_size, patience = self.of_layer(k, len(stages))
-        keep_best, frozen = patience is not None, k < self.freeze_layers
-        return StageSettings(stages[k], epochs, batch_size, patience, keep_best=keep_best, frozen=frozen)
+        keep_best, frozen = patience is not None, k < self.freeze_layers or epochs == 0
+        return StageSettings(stages[k], max(epochs, 1), batch_size, patience, keep_best=keep_best, frozen=frozen)
+
+    def unrolled_settings(self, stage: str, layers: int) -> StageSettings:
+        """The settings of the stage that trains all ``layers`` together."""
+        _, batch_size, patience = self.of_layer(layers - 1, layers)
+        return StageSettings(stage, self.unroll, batch_size, patience, keep_best=patience is not None)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ def folder(tmp_path):
     (tmp_path / "table.csv").write_text("1.5,2.5\n3.5,4.5\n")
     np.save(tmp_path / "x.npy", generator.random((60, 4), dtype=np.float32))
     np.save(tmp_path / "y.npy", np.arange(60) % 3)
+    np.savez(tmp_path / "sparse.npz", data=np.ones(3))
     (tmp_path / "flat").mkdir()
     for number in range(12):
         pixels = (generator.random((8, 8, 3)) * 255).astype(np.uint8)
@@ -66,7 +67,8 @@ MISTAKES = {
     + "No source reads .xlsx files. Save it as .csv or .parquet, and name that by --data Table --data.root sheet.csv "
     "--data.target COLUMN.",
     "validate --config one.yaml --data table.npz": A_FILE.format("table.npz")
-    + "No source reads .npz files. Save its numbers by numpy.save('x.npy', array), and name them by --data MappedArray "
+    + "No source reads .npz files. Save its numbers by np.save('x.npy', np.load('table.npz')['NAME'] or, if it is "
+    + "sparse, scipy.sparse.load_npz('table.npz').toarray()), and name them by --data MappedArray "
     "--data.x x.npy.",
     "validate --config one.yaml --data Digit": "data: there is no DataModule called 'Digit'. Did you mean Digits?",
     "validate --config one.yaml --data mine.Data": "data: 'mine.Data' is not on the list of what a config may import: "
@@ -110,6 +112,8 @@ MISTAKES = {
     "validate --config one.yaml --finetune.monitor acc": "finetune.monitor must be one of accuracy, "
     "balanced_accuracy, average_precision, loss, but got 'acc'. Name one of these.",
     "validate --config one.yaml --loggers csv": "loggers must be a list, but is csv. Write a list in brackets: [csv].",
+    "validate --data Table --data.root table.csv --data.target [a,b]": "data.target must be text or null, but is "
+    "['a', 'b']. Name one column; several are predicted together by PretrainedRegressor of aepretrain.sklearn.",
     "validate --config one.yaml --layers nope.yaml": "layers must be a list, but is nope.yaml. There is no such file: "
     "check the path.",
     "validate --config one.yaml --pretrain nope.yaml": "pretrain: there is no file nope.yaml. Check the path, or give "
@@ -161,6 +165,8 @@ DATA_MISTAKES = {
     "another by data.root.",
     "--data MappedArray --data.x table.csv": "table.csv is no .npy file. Make it so in Python: np.save('x.npy', "
     "np.loadtxt('table.csv', delimiter=',', dtype=np.float32)).",
+    "--data MappedArray --data.x sparse.npz": "sparse.npz is no .npy file. Make it so in Python: np.save('x.npy', "
+    "np.load('sparse.npz')['NAME'] or, if it is sparse, scipy.sparse.load_npz('sparse.npz').toarray()).",
     "--data MappedArray --data.x nope.npy": "nope.npy does not exist. Check the path: it must name a .npy file.",
     "--data MNIST --data.root nope": "data.root names the folder nope, which does not exist. Make it, or name another "
     "by --data.root.",

@@ -9,9 +9,9 @@ from torch import nn
 from aepretrain import Binarization, Dropout, GaussianNoise, Masking, SaltAndPepper, SwapNoise
 from aepretrain.ensembles.linear import SeedLinear
 from aepretrain.ensembles.noise import EnsembleNoise
+from aepretrain.parts.contraction import contraction
 from aepretrain.parts.noise import Noise
 from aepretrain.parts.norms import clip_norms_
-from aepretrain.parts.penalties import contraction
 from tests.parts.test_noise import DRAWS
 
 SEEDS = (0, 1, 7)

@@ -13,7 +13,6 @@ from aepretrain.data.table_transform import TableTransform
 from aepretrain.export.formats import FILES
 from aepretrain.export.parity import compare_outputs
 from aepretrain.sklearn import GreedyEncoder
-from tests.support.coders import ConvCoder
 
 N = 40
 BITWISE = ("state dict", "safetensors", "pt2", "pickle", "hub folder", "scikit-learn")
@@ -32,7 +31,7 @@ def of_a_table():
 
 
 def of_pictures():
-    return ae.Scale(255), torch.randint(256, (N, 1, 8, 8), dtype=torch.uint8), ConvCoder()
+    return ae.Scale(255), torch.randint(256, (N, 1, 8, 8), dtype=torch.uint8), ae.Conv(2, hidden=(3,))
 
 
 def stack_of(in_shape, coder, seed):

@@ -162,13 +162,22 @@ def test_the_sparsity_penalty_is_added_with_its_weight():
     for each in (plain, sparse):
         each.noise = Noise(torch.Generator().manual_seed(2))
     h = plain.encode(x)
-    torch.testing.assert_close(sparse.energy(x) - plain.energy(x), (0.5 * KLSparsity(0.1)(h)).expand(6))
+    penalty = 0.5 * KLSparsity(0.1)(h)
+    energies = plain.energy(x), sparse.energy(x)
+    torch.testing.assert_close(energies[1] - energies[0], penalty.expand(6))
+    without, found = (gradients(made, E.mean()) for made, E in zip((plain, sparse), energies, strict=True))
+    taught = torch.autograd.grad(penalty, [plain.f.affine.weight, plain.f.affine.bias])
+    for name, gradient in zip(("f.affine.weight", "f.affine.bias"), taught, strict=True):
+        torch.testing.assert_close(found[name] - without[name], gradient)
 
 
 def test_the_free_energy_gap_is_that_of_the_means_of_both_samples():
     made, train, validation = machine(), X[:20], X[20:]
-    gap = made.generalization(train, validation)["free_energy_gap"]
-    assert gap == pytest.approx((made.free_energy(X[20:]).mean() - made.free_energy(X[:20]).mean()).item())
+    found = made.generalization(train, validation)
+    one, other = (made.free_energy(x).tolist() for x in (train, validation))
+    assert found["free_energy_gap"] == pytest.approx(np.mean(other) - np.mean(one))
+    error = (np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other)) ** 0.5
+    assert found["free_energy_gap_error"] == pytest.approx(error)
 
 
 def test_the_defaults_are_those_of_the_documentation():
@@ -191,6 +200,7 @@ def test_the_defaults_are_those_of_the_documentation():
         ({"lam": -0.1}, "lam must be finite and >= 0, but got -0.1"),
         ({"lam": float("inf")}, "lam must be finite and >= 0, but got inf"),
         ({"coder": Dense(4, hidden=(3,))}, "one sigmoid layer and draws its units itself"),
+        ({"coder": Dense(4, k=2)}, "one sigmoid layer and draws its units itself"),
         ({"coder": Dense(4, stochastic=True)}, "one sigmoid layer and draws its units itself"),
         ({"coder": Dense(4, activation="relu")}, "one sigmoid layer and draws its units itself"),
     ],

@@ -9,6 +9,7 @@ from aepretrain import (
     Categorical,
     Classifier,
     ContractiveAutoencoder,
+    Conv,
     Dense,
     Gaussian,
     PlainAutoencoder,
@@ -16,7 +17,6 @@ from aepretrain import (
 )
 from aepretrain.parts.coders import ACTIVATIONS
 from aepretrain.parts.noise import Noise
-from tests.support.coders import ConvCoder
 from tests.support.gradients import check_gradients
 from tests.support.variants import CODERS, VARIANTS, make
 
@@ -48,7 +48,7 @@ def test_the_gradient_of_an_energy_is_the_slope_of_its_values(name, coder):
 
 @pytest.mark.parametrize("name", MINIMIZED)
 def test_convolutions_are_taught_the_slope_too(name):
-    check(make(name, (1, 4, 4), ConvCoder()), torch.rand(3, 1, 4, 4, dtype=torch.float64))
+    check(make(name, (1, 4, 4), Conv(2, hidden=(3,), tied=True)), torch.rand(3, 1, 4, 4, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -21,7 +21,7 @@ from aepretrain import (
     VariationalAutoencoder,
 )
 from aepretrain.parts.noise import Noise
-from tests.parts.test_penalties import jacobian_norm, projected
+from tests.parts.test_contraction import jacobian_norm, projected
 from tests.support.variants import LAYERS, VARIANTS, make
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.embeddings import reason_not_embedded
 from aepretrain.report.run_report import write_run_report
-from aepretrain.report.tsne import neighbour_embeddings
+from aepretrain.report.tsne import NeighbourEmbeddings
 from tests.support import programs
 from tests.support.records import make
 from tests.support.runs import ROOT
@@ -26,6 +27,23 @@ SIGMOID = {"coder": {"class_path": "Dense", "init_args": {"features": 16, "activ
 
 def shown(capsys):
     return " ".join(capsys.readouterr().out.split())
+
+
+def neighbour_embeddings(spaces, **settings):
+    with NeighbourEmbeddings(spaces, **settings) as begun:
+        return begun.points()
+
+
+def test_tsne_that_is_not_waited_for_is_ended():
+    with NeighbourEmbeddings([CLOUD] * 500) as begun:
+        assert begun.program.process.poll() is None
+    assert begun.program.process.returncode == -signal.SIGKILL
+
+
+def test_nothing_to_embed_starts_no_process():
+    with NeighbourEmbeddings([]) as begun:
+        assert begun.points() == []
+        assert begun.program.process is None
 
 
 def test_tsne_that_ends_its_process_costs_its_own_picture_only():
@@ -53,8 +71,9 @@ def test_tsne_that_cannot_be_started_says_why(monkeypatch):
 
 PROGRAM = """
 import numpy as np
-from aepretrain.report.tsne import neighbour_embeddings
-print([points.shape for points in neighbour_embeddings([np.random.default_rng(0).random((12, 4))])])
+from aepretrain.report.tsne import NeighbourEmbeddings
+with NeighbourEmbeddings([np.random.default_rng(0).random((12, 4))]) as begun:
+    print([points.shape for points in begun.points()])
 """
 
 
@@ -164,7 +183,7 @@ def test_a_damaged_array_costs_a_finished_run_its_report_alone(tmp_path, capsys,
     out = make("fit", tmp_path, finetune={"epochs": 0})
     text = shown(capsys)
     assert (out / "results.json").is_file()
-    assert f"warning: the report could not be drawn: {out}/stages/00-denoising/samples.npz cannot be read" in text
+    assert f"warning: the report could not be drawn: {out}/stages/inputs.npz cannot be read" in text
     assert f"aepretrain report {out} draws it again" in text
     assert not (out / "report.html").exists()
 

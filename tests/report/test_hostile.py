@@ -140,7 +140,7 @@ FORMS = {
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", ["results.json", "config.yaml", "metrics.jsonl"])
 def test_a_report_of_any_values_is_drawn_or_refused_in_one_line(name, run, copy, capsys, monkeypatch):
-    monkeypatch.setattr("aepretrain.report.pretraining.embeddings", lambda folder: [])
+    monkeypatch.setattr("aepretrain.report.pretraining.embeddings", lambda *arguments: [])
     folder = copy(run)
     path = folder / name
     text = path.read_text()

@@ -195,6 +195,10 @@ def test_the_diagnostics_of_each_variant_are_in_the_table_of_stages():
     rows = [re.findall(r">([^<]*)</td>", row)[-2:] for row in text.split("<tr>")[2:]]
     assert rows == [["3.25", "-"], ["-", "1.75"]]
     assert "KL" not in stage_table([stage])
+    assert "free energ" not in stage_table([stage])
+    machine = replace(stage, diagnostics={"free_energy": -3.0, "free_energy_gap": 0.25})
+    assert "gap to training rows (nats)" in stage_table([machine])
+    assert "exceeds that of training rows by the gap" in stage_table([machine])
 
 
 def test_recall_has_the_names_of_the_classes_and_is_left_out_for_many(run, copy):

@@ -3,6 +3,7 @@
 from aepretrain import (
     AdversarialAutoencoder,
     ContractiveAutoencoder,
+    Conv,
     DenoisingAutoencoder,
     Dense,
     DropoutAutoencoder,
@@ -56,6 +57,8 @@ CODERS = {
     "dense": Dense(4),
     "tied": Dense(4, activation="tanh", tied=True),
     "deep": Dense(4, activation="softplus", hidden=(5,)),
+    "conv": Conv(2, activation="tanh"),
+    "top-k": Dense(5, activation="tanh", k=3, unit_norm=True),
 }
 
 

@@ -84,6 +84,16 @@ def test_settings_of_the_optimizer_are_read_at_every_step(scheduler, optimizer, 
     check_bits(build, repeated)
 
 
+def test_the_k_largest_units_are_chosen_anew_in_every_step(repeated):
+    build = lambda: seeded(lambda: PlainAutoencoder((6,), Dense(8, "relu", k=3, unit_norm=True)))  # noqa: E731
+    check_bits(build, repeated, count=3 + 5 + 5)
+
+
+def seeded(build):
+    torch.manual_seed(0)
+    return build()
+
+
 class Conv(nn.Module):
     """A convolution, batch norm and torch's own dropout, on images of 2 x 3."""
 

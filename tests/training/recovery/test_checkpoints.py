@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.optim import SGD, Adam
 
-from aepretrain import Classifier, ConfigError, DenoisingAutoencoder, Dense, Regressor, RunContext, TrainerOptions
+from aepretrain import Classifier, ConfigError, Conv, DenoisingAutoencoder, Dense, Regressor, RunContext, TrainerOptions
 from aepretrain.errors import DivergedError, StoppedError, StorageError
 from aepretrain.storage import files as storage
 from aepretrain.storage.plain_values import plain
@@ -218,6 +218,13 @@ def test_so_does_every_variant(name, precision, tmp_path):
     whole = build()
     record = train(whole, precision=precision)
     check_that_it_goes_on(build, 7, (whole, record), tmp_path, precision=precision)
+
+
+def test_so_do_tied_convolutions(tmp_path):
+    build = partial(seeded, partial(make, "denoising-masking", coder=Conv(2, hidden=(3,), tied=True)))
+    whole = build()
+    record = train(whole)
+    check_that_it_goes_on(build, 7, (whole, record), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["classifier", "regressor"])

@@ -1,0 +1,62 @@
+"""The reconstruction of a deep autoencoder, beside that of principal components."""
+
+from dataclasses import dataclass
+
+UNROLLED = "unrolled"
+"""Name of the stage that trains all layers together."""
+
+
+@dataclass(frozen=True)
+class ReconstructionMeasurement:
+    """How well examples come back from their codes.
+
+    Args:
+        squared_error: Mean over examples of the squared error summed over features, of inputs as the network sees them.
+        nats: Mean over examples of the reconstruction loss of the first layer's likelihood.
+        pca_squared_error: The squared error of as many principal components of the training examples.
+        examples: Number of examples.
+
+    Example:
+        >>> ReconstructionMeasurement(squared_error=3.0, nats=65.1, pca_squared_error=13.9, examples=10_000).nats
+        65.1
+    """
+
+    squared_error: float
+    nats: float
+    pca_squared_error: float
+    examples: int
+
+    def __post_init__(self) -> None:
+        for name in ("squared_error", "pca_squared_error"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, but is {getattr(self, name)}")
+        if self.examples < 1:
+            raise ValueError(f"examples must be >= 1, but is {self.examples}")
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """The reconstruction of a stack that was trained as a whole: ``reconstruction`` in ``results.json``.
+
+    Args:
+        validation: On validation data.
+        test: On test data, evaluated once.
+        components: Values of a code, and principal components beside it.
+
+    Example:
+        >>> measured = ReconstructionMeasurement(squared_error=3.0, nats=65.1, pca_squared_error=13.9, examples=10_000)
+        >>> ReconstructionResult(measured, measured, components=30).test.squared_error
+        3.0
+    """
+
+    validation: ReconstructionMeasurement
+    test: ReconstructionMeasurement
+    components: int
+
+    @property
+    def summary(self) -> str:
+        """A line for people."""
+        return (
+            f"reconstruction  squared error validation {self.validation.squared_error:.4g}  test "
+            f"{self.test.squared_error:.4g}  PCA with {self.components} components {self.test.pca_squared_error:.4g}"
+        )
