@@ -5,15 +5,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from aepretrain import Arrays, Digits
-from aepretrain.evaluation.baselines import CLASSIFIERS, FOR_TABLES, measure_baseline
+from aepretrain.evaluation.baselines import (
+    BASELINES,
+    CLASSIFIERS,
+    FOR_TABLES,
+    REGRESSIONS,
+    BaselineResult,
+    measure_baseline,
+)
 from tests.support.tables import X, Y
 
 BY_HAND = {
@@ -27,6 +36,17 @@ BY_HAND = {
     )),
 }  # fmt: skip
 """By name: the setting, its grid, the most examples, and the classifier of scikit-learn for 60 examples."""
+REAL_BY_HAND = {
+    "ridge": ("alpha", (0.1, 1.0, 10.0, 100.0, 1000.0), 100_000, lambda alpha: make_pipeline(
+        StandardScaler(), Ridge(alpha=alpha)
+    )),
+    "knn": ("k", (1, 3, 5, 9, 17), 60_000, lambda k: KNeighborsRegressor(k)),
+    "boosting": ("learning_rate", (0.03, 0.1), 100_000, lambda rate: HistGradientBoostingRegressor(
+        learning_rate=rate, max_iter=200, random_state=0, min_samples_leaf=6
+    )),
+    "mean": ("", (0,), 10_000_000, lambda _: DummyRegressor()),
+}  # fmt: skip
+"""The same for real targets."""
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +69,57 @@ def by_hand(name, splits, most=None, grid=None):
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_baseline_is_that_of_scikit_learn_with_the_setting_that_validation_chose(name, splits):
-    setting, grid, most, _ = BY_HAND[name]
-    baseline = CLASSIFIERS[name]
-    assert (baseline.setting, tuple(baseline.grid), baseline.most) == (setting, grid, most)
+    setting, grid, *_ = BY_HAND[name]
     scores, found = by_hand(name, splits), measure_baseline(name, splits)
     best = max(grid, key=lambda value: scores[value][0])
     assert found.hyperparameters == {setting: best}
     assert (found.validation_accuracy, found.test_accuracy) == scores[best]
     assert 0 < found.seconds < 60
+
+
+@pytest.mark.parametrize(
+    ("baselines", "expected", "name"),
+    [(CLASSIFIERS, BY_HAND, name) for name in BY_HAND] + [(REGRESSIONS, REAL_BY_HAND, name) for name in REAL_BY_HAND],
+)
+def test_an_estimator_has_the_settings_of_its_documentation(baselines, expected, name):
+    setting, grid, most, make = expected[name]
+    baseline = baselines[name]
+    assert (baseline.setting, tuple(baseline.grid), baseline.most) == (setting, grid, most)
+    for value in grid:
+        assert repr(baseline.make(value, 60)) == repr(make(value))
+
+
+def test_the_names_of_all_baselines_are_those_of_both_kinds_each_once():
+    assert (list(CLASSIFIERS), list(REGRESSIONS)) == (list(BY_HAND), list(REAL_BY_HAND))
+    assert BASELINES == ("logistic", "knn", "svm", "boosting", "ridge", "mean")
+
+
+@pytest.mark.parametrize("name", REAL_BY_HAND)
+def test_a_regression_is_that_of_scikit_learn_with_the_setting_that_validation_chose(name):
+    target = (3 * X[:, 0] - X[:, 1] ** 2 + 50).astype(np.float32)
+    splits = Arrays(X, target, target_type="real", labels=60).splits()
+    (x, y), validation, test = (
+        (part.x.numpy(), part.y.double().numpy()) for part in (splits.train, splits.validation, splits.test)
+    )
+    setting, grid, _, make = REAL_BY_HAND[name]
+    models = [make(value).fit(x, y) for value in grid]
+    place = int(np.argmax([model.score(*validation) for model in models]))
+    predicted = models[place].predict(test[0])
+    found = measure_baseline(name, splits)
+    assert found.hyperparameters == ({setting: grid[place]} if setting else {})
+    np.testing.assert_allclose(found.predictions.predicted, predicted, rtol=1e-6)
+    np.testing.assert_array_equal(found.predictions.targets, test[1])
+    assert found.validation_r2 == pytest.approx(r2_score(validation[1], models[place].predict(validation[0])))
+    assert found.test_r2 == pytest.approx(r2_score(test[1], predicted))
+    assert found.test_rmse == pytest.approx(np.sqrt(np.mean((test[1] - predicted) ** 2)))
+    assert found.test_mae == pytest.approx(np.mean(np.abs(test[1] - predicted)))
+    assert (found.validation_accuracy, found.test_accuracy) == (None, None)
+    assert found.row == {name: value for name, value in vars(found).items() if name != "predictions"}
+
+
+def test_a_result_without_figures_is_empty():
+    row = {"seconds": 0.0, "hyperparameters": {}}
+    assert {name: value for name, value in BaselineResult().row.items() if value is not None} == row
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
