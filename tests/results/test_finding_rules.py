@@ -3,7 +3,7 @@
 import pytest
 
 from aepretrain.results.classifier import ClassifierResult, Measurement, PerClass
-from aepretrain.results.findings import classifier_findings, regressor_findings, stage_findings
+from aepretrain.results.findings import classifier_findings, merge_findings, regressor_findings, stage_findings
 from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
 from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 
@@ -111,9 +111,16 @@ def test_a_loss_still_falls_if_the_last_tenth_of_the_epochs_brought_a_fiftieth_o
 
 
 def test_a_loss_does_not_fall_if_an_earlier_epoch_was_kept_or_there_is_but_one():
-    assert told([60.0, 50.0], mean_reconstruction=100.0, kept=0) == []
-    assert told([50.0], mean_reconstruction=100.0) == []
-    assert told([60.0, 50.0]) == []
+    assert told([6.0, 5.0], mean_reconstruction=10.0, kept=0) == []
+    assert told([5.0], mean_reconstruction=10.0) == []
+    assert told([6.0, 5.0]) == []
+    assert told([5.0, 5.0], mean_reconstruction=0.0) == told([5.0], mean_reconstruction=0.0)
+
+
+def test_epochs_that_were_not_validated_are_not_judged():
+    result, record = stage([6.0, 6.0, 5.0], mean_reconstruction=10.0)
+    del record.history[1]["val/reconstruction"]
+    assert "brought 1 nats" in stage_findings(result, record)[0]
 
 
 def classifier(matrix, *, accuracy=None, balanced=None, losses=(), kept=None):
@@ -171,13 +178,45 @@ def test_a_classifier_still_improves_from_a_fiftieth_of_the_entropy_of_the_class
         )
 
 
-@pytest.mark.parametrize(("kept", "is_named"), [(17, True), (16, False)])
-def test_a_best_epoch_in_the_last_tenth_is_near_the_end(kept, is_named):
-    losses = [0.9] * 18 + [0.5, 0.4]  # of 20 epochs, a tenth is two
+def test_a_single_class_has_nothing_to_improve():
+    assert not any("still falls" in each for each in classifier([[9]], losses=[0.9, 0.5]))
+
+
+def test_findings_are_those_of_validation_data_whatever_the_test_shows():
+    zeros = [0.0] * 2
+    fine = Measurement(0.9, 0.1, 0.3, 20, PerClass(zeros, zeros, zeros), [[9, 1], [1, 9]])
+    bad = Measurement(0.5, 0.5, 0.7, 20, PerClass(zeros, zeros, zeros), [[10, 0], [10, 0]])
+    record = StageRecord("classifier", 2, 1, 12, 0.2, [{"val/loss": 0.9}, {"val/loss": 0.5}], "cpu", 1)
+    only_loss, answers = (
+        classifier_findings(ClassifierResult(*pair, None, False, 2, 1, 12, 0.2), ["a", "b"], record)
+        for pair in ((fine, bad), (bad, fine))
+    )
+    assert ["still falls" in each for each in only_loss] == [True]
+    assert answers[0].startswith("classifier: it answers 'a' for all 20 validation examples.")
+    lopsided = Measurement(1.0, 0.0, 0.3, 20, PerClass(zeros, zeros, zeros), [[20, 0], [0, 0]])
+    (sentence,) = classifier_findings(ClassifierResult(fine, lopsided, None, False, 2, 1, 12, 0.2), None, record)
+    assert "58% of the loss of the classes' shares" in sentence
+    good, poor = (RegressionMeasurement(r2, 2.0, 1.0, 0.5, 40, 0.1) for r2 in (0.5, -0.5))
+    assert regressor_findings(RegressorResult(good, poor, None, False, 2, 1, 12, 0.2)) == []
+    assert "R² of -0.50" in regressor_findings(RegressorResult(poor, good, None, False, 2, 1, 12, 0.2))[0]
+
+
+def test_sentences_that_differ_in_figures_alone_keep_the_words_of_the_first():
+    found = merge_findings(
+        {"seed0": ["it fell by 3 % #."], "seed1": ["it fell by # % 3."], "seed2": ["it fell by 4 % #."]}
+    )
+    assert found == ["seed0, seed2: it fell by 3 % #.", "seed1: it fell by # % 3."]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kept", "is_named"), [(20, 17, True), (20, 16, False), (15, 12, True), (11, 7, False)]
+)
+def test_a_best_epoch_in_the_last_tenth_is_near_the_end(epochs, kept, is_named):
+    losses = [0.9] * (epochs - 2) + [0.5, 0.4]  # a tenth is two epochs
     assert len(classifier([[9, 1], [1, 9]], losses=losses, kept=kept)) == is_named
     measured = RegressionMeasurement(r2=0.5, rmse=2.0, mae=1.0, loss=0.5, examples=40, sampling_error=0.1)
-    result = RegressorResult(measured, measured, None, False, 20, kept, 12, 0.2)
-    record = StageRecord("regressor", 20, kept, 12, 0.2, [{"val/loss": loss} for loss in losses], "cpu", 1)
+    result = RegressorResult(measured, measured, None, False, epochs, kept, 12, 0.2)
+    record = StageRecord("regressor", epochs, kept, 12, 0.2, [{"val/loss": loss} for loss in losses], "cpu", 1)
     assert len(regressor_findings(result, record)) == is_named
     if is_named:
         assert regressor_findings(result, record) == [
