@@ -453,6 +453,7 @@ def test_two_processes_stop_on_sigterm_in_a_later_stage_and_go_on_with_the_same_
     assert differences(pair.golden, out) == []
 
 
+@pytest.mark.soak
 def test_under_torchrun_all_processes_save_on_sigterm_and_go_on_with_the_same_bits(pair, tmp_path):
     out = tmp_path / "run"
     process = pair.start("--config", pair.file, "--out", out, torchrun=True)
