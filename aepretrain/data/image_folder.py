@@ -81,7 +81,6 @@ class ImageFolder(DecodedData):
     """
 
     dtype = "uint8"
-    preprocessing = "pixel values 0 to 255, divided by 255"
 
     def __init__(
         self,
@@ -120,6 +119,9 @@ class ImageFolder(DecodedData):
             if value not in get_args(known):
                 raise ConfigError(f"data.{name} must be {' or '.join(get_args(known))}, but is {value!r}.")
         self.transform = Scale(255)
+        resized = "" if size is None else f"shorter side resized to {size} pixels, centre cropped; "
+        colour = "one grey channel" if grey else "red, green and blue"
+        self.preprocessing = f"{resized}{colour}, values 0 to 255, divided by 255"
         self.size = size
         self.grey = grey
         self.background = background

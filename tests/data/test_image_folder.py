@@ -53,6 +53,14 @@ def test_the_notes_say_what_was_read_and_what_was_left_out(tmp_path):
     assert data.warnings == []
 
 
+def test_the_preprocessing_names_size_and_colour(tmp_path):
+    root = str(pets(tmp_path / "pets"))
+    assert ImageFolder(root, grey=True).preprocessing == "one grey channel, values 0 to 255, divided by 255"
+    assert ImageFolder(root, size=3).preprocessing == (
+        "shorter side resized to 3 pixels, centre cropped; red, green and blue, values 0 to 255, divided by 255"
+    )
+
+
 def test_notes_are_the_same_when_the_cache_is_read_and_told_once(tmp_path):
     root = pets(tmp_path / "pets")
     Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(root / "cat" / "deep.png")
