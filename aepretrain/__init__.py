@@ -53,8 +53,9 @@ _EXPORTS = {
     "aepretrain.runs.experiment": ("Experiment",),
     "aepretrain.runs.more_epochs": ("add_epochs",),
     "aepretrain.runs.warm_start": ("WarmStart",),
-    "aepretrain.parts.coders": ("Coder", "Dense"),
+    "aepretrain.parts.coders": ("Coder",),
     "aepretrain.parts.convolution": ("Conv",),
+    "aepretrain.parts.dense": ("Dense",),
     "aepretrain.parts.corruptions": (
         "Binarization",
         "Corruption",

@@ -16,6 +16,7 @@ from aepretrain.heads import Classifier, Head
 from aepretrain.layers import Layer
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
 from aepretrain.parts.convolution import Conv as Conv  # the import registers the class for configs
+from aepretrain.parts.dense import Dense as Dense  # the same
 from aepretrain.parts.schedules import Schedules as Schedules  # the import registers the class for configs
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions

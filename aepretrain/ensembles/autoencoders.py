@@ -18,9 +18,9 @@ from aepretrain.layers import (
     VariationalAutoencoder,
 )
 from aepretrain.layers.diagnostics import CodeStatistics
-from aepretrain.parts.coders import Dense
 from aepretrain.parts.convolution import Conv
 from aepretrain.parts.corruptions import Binarization, GaussianNoise, Masking, NoCorruption, SaltAndPepper, SwapNoise
+from aepretrain.parts.dense import Dense
 from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Mixed
 from aepretrain.parts.penalties import L1, KLSparsity, SparsityPenalty
 

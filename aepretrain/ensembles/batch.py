@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aepretrain.ensembles.linear import SeedLinear, SeedTransposed
 from aepretrain.layers.base import StageModule
-from aepretrain.parts.coders import Transposed
+from aepretrain.parts.dense import Transposed
 
 ELEMENTWISE_OPTIMIZERS = (ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, Rprop)
 

@@ -15,8 +15,8 @@ from aepretrain.errors import StorageError
 from aepretrain.export.architecture import build, describe
 from aepretrain.export.outliers import MOST, ValidationErrors
 from aepretrain.export.tensors import read_tensors
-from aepretrain.parts.coders import Transposed
 from aepretrain.parts.convolution import TransposedConvolution
+from aepretrain.parts.dense import Transposed
 from aepretrain.parts.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Mixed
 from aepretrain.results.records import shown
 

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from aepretrain.errors import ConfigError
 from aepretrain.layers.autoencoder import Autoencoder
 from aepretrain.layers.diagnostics import CodeStatistics
-from aepretrain.parts.coders import Coder, affine
+from aepretrain.parts.activations import affine
+from aepretrain.parts.coders import Coder
 
 
 class AdversarialAutoencoder(Autoencoder):

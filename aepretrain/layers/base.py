@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from aepretrain.errors import ConfigError
-from aepretrain.parts.coders import BernoulliUnits
+from aepretrain.parts.activations import BernoulliUnits
 from aepretrain.parts.noise import Noise
 
 Shape = tuple[int, ...]

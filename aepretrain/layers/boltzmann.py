@@ -11,7 +11,8 @@ from torch.optim import SGD
 
 from aepretrain.layers.base import OptimizerFactory, SchedulerFactory
 from aepretrain.layers.coding import CodingLayer
-from aepretrain.parts.coders import Coder, Dense
+from aepretrain.parts.coders import Coder
+from aepretrain.parts.dense import Dense
 from aepretrain.parts.likelihoods import Bernoulli, Likelihood
 from aepretrain.parts.penalties import KLSparsity, SparsityPenalty
 from aepretrain.parts.precision import at_least_float32

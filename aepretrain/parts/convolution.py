@@ -9,15 +9,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aepretrain.parts.coders import (
-    ACTIVATIONS,
-    Activation,
-    CoderParts,
-    MirroredCoder,
-    Transposed,
-    affine,
-    initialized,
-)
+from aepretrain.parts.activations import ACTIVATIONS, Activation, affine, initialized
+from aepretrain.parts.coders import CoderParts, MirroredCoder
+from aepretrain.parts.dense import Transposed
 
 Shape = tuple[int, ...]
 CONVOLUTIONS: dict[int, tuple[Any, Any]] = {

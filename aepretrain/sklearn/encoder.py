@@ -23,7 +23,7 @@ from aepretrain.export.encoder import load_encoder, read_encoder_config, save_en
 from aepretrain.export.module import Encoder
 from aepretrain.export.places import local_folder
 from aepretrain.layers import Layer
-from aepretrain.parts.coders import Activation
+from aepretrain.parts.activations import Activation
 from aepretrain.parts.likelihoods import Bernoulli, Gaussian
 from aepretrain.pretraining.encoding import ENCODING_BATCH, encode_dataset
 from aepretrain.pretraining.stack import GreedyStack, LayerFactory
@@ -45,7 +45,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             ``in_shape``, to which ``variant``, ``activation`` and ``lr`` do not apply.
         variant: plain, sparse, dropout, contractive, denoising or variational; or a class like these, or a
             ``functools.partial`` of one: ``partial(SparseAutoencoder, lam=0.01)``.
-        activation: Activation of the codes, as in :class:`~aepretrain.parts.coders.Dense`.
+        activation: Activation of the codes, as in :class:`~aepretrain.parts.dense.Dense`.
         scale: Scaling of every feature, fitted on the training rows: standardize, minmax, rank_gauss or none.
         epochs: Passes over the rows for each layer: a number, or one per layer.
         batch_size: Rows per optimizer step: a number, or one per layer.

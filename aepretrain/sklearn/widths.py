@@ -9,7 +9,8 @@ from torch.optim import Adam
 from aepretrain import layers
 from aepretrain.errors import ConfigError
 from aepretrain.layers import Autoencoder, Layer
-from aepretrain.parts.coders import Activation, Dense
+from aepretrain.parts.activations import Activation
+from aepretrain.parts.dense import Dense
 from aepretrain.parts.likelihoods import Gaussian, Likelihood
 from aepretrain.pretraining.stack import LayerFactory
 

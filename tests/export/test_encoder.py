@@ -31,7 +31,7 @@ from aepretrain import (
 )
 from aepretrain.export.architecture import LAYERS, _arguments, build, describe
 from aepretrain.export.encoder import DECISIVE, _digest
-from aepretrain.parts.coders import ACTIVATIONS
+from aepretrain.parts.activations import ACTIVATIONS
 from tests.support.full_disk import largest_file
 
 

@@ -15,7 +15,7 @@ from aepretrain import (
     PlainAutoencoder,
     Regressor,
 )
-from aepretrain.parts.coders import ACTIVATIONS
+from aepretrain.parts.activations import ACTIVATIONS
 from aepretrain.parts.noise import Noise
 from tests.support.gradients import check_gradients
 from tests.support.variants import CODERS, VARIANTS, make

@@ -7,7 +7,7 @@ from torch import nn
 from aepretrain import Bernoulli, Categorical, Dense, Gaussian, GreedyStack, PlainAutoencoder, VariationalAutoencoder
 from aepretrain.ensembles.autoencoders import SeedAutoencoders, reason_not_batchable
 from aepretrain.ensembles.noise import EnsembleNoise
-from aepretrain.parts.coders import BernoulliUnits
+from aepretrain.parts.activations import BernoulliUnits
 from aepretrain.parts.noise import Noise
 from tests.support.variants import VARIANTS, make
 

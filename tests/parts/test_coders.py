@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from aepretrain import Dense
-from aepretrain.parts.coders import ACTIVATIONS, flatten_encoder
+from aepretrain.parts.activations import ACTIVATIONS
+from aepretrain.parts.coders import flatten_encoder
 
 
 @settings(max_examples=40, deadline=None)

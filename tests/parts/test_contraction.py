@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from aepretrain import Conv, Dense
-from aepretrain.parts.coders import ACTIVATIONS
+from aepretrain.parts.activations import ACTIVATIONS
 from aepretrain.parts.contraction import code_and_contraction, contraction
 from aepretrain.parts.noise import Noise
 from tests.support.gradients import check_gradients
