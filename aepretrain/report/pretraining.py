@@ -57,7 +57,7 @@ def pretraining_sections(folder: Path) -> list[Markup]:
     stages = () if results is None else results.stages
     curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name not in HEADS}
     kept = {stage.stage: stage.kept_epoch for stage in stages}
-    spaces = read_spaces(folder)
+    spaces, labels = read_spaces(folder)
     with NeighbourEmbeddings(list(embeddable(spaces).values())) as neighbours:  # it embeds while the others are drawn
         return [
             section("Stages", stage_table(stages)),
@@ -70,7 +70,7 @@ def pretraining_sections(folder: Path) -> list[Markup]:
             *epoch_pictures(folder),
             *whole_section(folder, results),
             section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
-            section("Inputs and codes in two dimensions", *embeddings(folder, spaces, neighbours)),
+            section("Inputs and codes in two dimensions", *embeddings(spaces, labels, neighbours)),
         ]
 
 
@@ -261,16 +261,16 @@ Spaces = Mapping[str, np.ndarray]
 """Data of shape ``(N, D)`` by name."""
 
 
-def read_spaces(folder: Path) -> Spaces:
-    """The raw inputs and the codes of each layer that a run kept; empty if it has not come that far."""
+def read_spaces(folder: Path) -> tuple[Spaces, np.ndarray | None]:
+    """The raw inputs and the codes of each layer that a run kept, with their labels; empty without any."""
     inputs = read_arrays(folder / "stages" / "inputs.npz")
     if "inputs" not in inputs:
-        return {}
+        return {}, None
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
         if (codes := read_arrays(path).get("codes")) is not None:
             spaces[f"codes of {path.parent.name}"] = codes
-    return spaces
+    return spaces, _named(inputs.get("labels"), read_results(folder))
 
 
 def embeddable(spaces: Spaces) -> Spaces:
@@ -280,17 +280,16 @@ def embeddable(spaces: Spaces) -> Spaces:
     return {name: x for name, x in spaces.items() if reason_not_embedded(x, _kind(name)) is None}
 
 
-def embeddings(folder: Path, spaces: Spaces, neighbours: NeighbourEmbeddings) -> list[Markup]:
+def embeddings(spaces: Spaces, labels: np.ndarray | None, neighbours: NeighbourEmbeddings) -> list[Markup]:
     """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer.
 
     Args:
-        folder: Run directory.
         spaces: The data.
+        labels: Their labels, as they are shown; ``None`` if there are none.
         neighbours: t-SNE of those that are :func:`embeddable`, begun.
     """
     if not spaces:
         return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
-    labels = _named(read_arrays(folder / "stages" / "inputs.npz").get("labels"), read_results(folder))
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
     pictures = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels, neighbours))
     return [words, row(_principal_components(spaces, labels), "small"), pictures]
@@ -324,7 +323,8 @@ def _neighbours(spaces: Spaces, labels: np.ndarray | None, begun: NeighbourEmbed
     if len(spaces["raw inputs"]) < MIN_POINTS:
         return missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")
     reasons = {name: reason_not_embedded(x, _kind(name)) for name, x in spaces.items()}
-    found = dict(zip(embeddable(spaces), begun.points(), strict=True))
+    shown = [name for name, reason in reasons.items() if reason is None]
+    found = dict(zip(shown, begun.points(), strict=True))
     parts = []
     for name, reason in reasons.items():
         points = found.get(name)
