@@ -102,6 +102,8 @@ class AdversarialAutoencoder(Autoencoder):
         try:
             return self.projecting(self.optimizer(players))
         except ValueError as error:
+            if "parameter groups" not in str(error):
+                raise
             raise ConfigError(
                 f"an AdversarialAutoencoder has two parameter groups, and its optimizer takes none: {error}. "
                 "Use Adam or SGD."

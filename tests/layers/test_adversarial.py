@@ -89,6 +89,11 @@ def test_an_optimizer_without_groups_is_refused_with_the_way_out():
         make("adversarial", optimizer=LBFGS).make_optimizer()
 
 
+def test_another_fault_of_an_optimizer_is_told_as_it_is():
+    with pytest.raises(ValueError, match=r"^Invalid learning rate: -1"):
+        make("adversarial", optimizer=partial(SGD, lr=-1)).make_optimizer()
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("lam", -1), ("lam", float("inf")), ("discriminator_lr", 0), ("discriminator_lr", float("inf"))],
