@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -28,7 +29,7 @@ def scripts():
     found = {}
     for shell in ("bash", "zsh", "fish"):
         answer = subprocess.run(
-            ["python", "-m", "aepretrain", "completion", shell], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "aepretrain", "completion", shell], capture_output=True, text=True, check=True
         )
         assert not answer.stderr
         found[shell] = answer.stdout
