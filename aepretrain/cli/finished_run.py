@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TimeRemainingColumn
 from torch import nn
 
 from aepretrain.cli.config import load_experiment
-from aepretrain.console import console, print_line
+from aepretrain.console import counted, print_line
 from aepretrain.data.new_rows import NewRows, open_new_rows
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
@@ -160,21 +159,12 @@ def write_outputs(outputs: RowOutputs, rows: NewRows, out: Path, names: Mapping[
 def _with_ids(outputs: RowOutputs, rows: NewRows, *, alone: bool) -> Iterator[Piece]:
     beside = {} if alone else {name: _as_array(x) for name, x in (("id", rows.ids), ("label", rows.labels)) if x}
     done = 0
-    pieces = outputs.of(rows.x)
-    for piece in _tracked(pieces, len(rows)):
-        count = len(next(iter(piece.values())))
-        yield {**{name: x[done : done + count] for name, x in beside.items()}, **piece}
-        done += count
-
-
-def _tracked(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
-    """The pieces, under a bar with the time left on a terminal."""
-    columns = ("{task.completed:,} of {task.total:,} rows", BarColumn(20), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=count)
-        for piece in pieces:
-            yield piece
-            bar.advance(task, len(next(iter(piece.values()))))
+    with counted(len(rows)) as count_on:
+        for piece in outputs.of(rows.x):
+            count = len(next(iter(piece.values())))
+            yield {**{name: x[done : done + count] for name, x in beside.items()}, **piece}
+            done += count
+            count_on(count)
 
 
 def _as_array(values: Sequence[Any]) -> NDArray[Any]:
