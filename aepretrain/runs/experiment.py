@@ -380,7 +380,7 @@ def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
     context.finish(tuned.record.stage)
 
 
-def load_classifier(experiment: Experiment, run: Path) -> Head:
+def load_head(experiment: Experiment, run: Path) -> Head:
     """Load the head of a finished run from its files.
 
     Raises:

@@ -22,7 +22,7 @@ from aepretrain.layers.diagnostics import diagnose
 from aepretrain.layers.variational import VariationalAutoencoder
 from aepretrain.parts.noise import Noise
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import load_classifier
+from aepretrain.runs.experiment import load_head
 from aepretrain.runs.measuring import measure
 from aepretrain.training.recovery.signals import stop_at_signal
 
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
             _print_likelihood(layer, experiment.data.splits(experiment.seed).test.x[:], parsed.nll_samples, noise)
         return
     with stop_at_signal("while the head was measured"):
-        found = measure(load_classifier(experiment, folder), experiment.data, experiment.seed)
+        found = measure(load_head(experiment, folder), experiment.data, experiment.seed)
     print_measurements(found.validation, found.test, experiment.data.class_names)
 
 
