@@ -29,7 +29,7 @@ class Program:
     """A process that a server forked; the part of ``subprocess.Popen`` that tests use."""
 
     def __init__(self, status, stdout, stderr):
-        self.stdout, self.stderr, self.returncode = stdout, stderr, None
+        self.stdin, self.stdout, self.stderr, self.returncode = None, stdout, stderr, None
         self._status = os.fdopen(status)
         self.pid = int(self._status.readline())
 
