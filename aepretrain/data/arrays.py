@@ -105,7 +105,7 @@ class Arrays(DataModule):
         super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
         self.x: Inputs
         self.x, is_bytes = self._inputs(x, self.origin)
-        self.more_inputs: Tensor | None = None
+        self.more_inputs: Inputs | None = None
         self.validation = validation
         self.test = test
         self.in_shape = tuple(self.x.shape[1:])
@@ -113,8 +113,7 @@ class Arrays(DataModule):
         self.notes.append(f"{self.origin.name}: {len(self.x):,} rows of shape {self.in_shape}.")
         largest = _largest(self.x) if is_bytes else None
         if more_inputs is not None:
-            more, more_are_bytes = self._inputs(more_inputs, MORE)
-            self.more_inputs = in_memory(more)
+            self.more_inputs, more_are_bytes = self._inputs(more_inputs, MORE)
             check_inputs(self.more_inputs, self.in_shape, MORE)
             if scale == "auto" and transform == "none" and is_bytes != more_are_bytes:
                 _check_same_scale(self.x if is_bytes else self.more_inputs, MORE)
@@ -147,7 +146,7 @@ class Arrays(DataModule):
         if self.transform.statistics:
             check_inputs(x, self.in_shape, replace(self.origin, name=f"{self.origin.name}, {self.transform.words}"))
         pool = [choose(x, usable)] if len(usable) else []
-        pool += [] if self.more_inputs is None else [self.transform(self.more_inputs)]
+        pool += [] if self.more_inputs is None else [scaled(self.more_inputs, self.transform)]
         content = {
             "inputs": self.x,
             "labels": self.y,
@@ -166,7 +165,7 @@ class Arrays(DataModule):
     def _inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
         """Inputs as float32, and whether they were bytes."""
         if isinstance(values, FileRows):
-            sample = torch.from_numpy(sampled_rows(len(values)))
+            sample = values.numbers[sampled_rows(len(values))]
             check_digits(values.file.read_stored(sample).numpy(), origin)
             return values, values.file.dtype == torch.uint8
         if isinstance(values, Tensor):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -21,7 +22,8 @@ from aepretrain.data.loaders import Key, Labels, LoadedRows, read_loader, seed_g
 from aepretrain.data.lock import locked
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
-from aepretrain.data.row_store import RowStore
+from aepretrain.data.row_store import RowStore, kind_of
+from aepretrain.data.rows import Inputs, choose
 from aepretrain.data.words import list_of
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.storage.files import make_folder
@@ -57,7 +59,7 @@ class LightningData(Arrays):
 
     Raises:
         DataError: If a loader cannot be read as :func:`~aepretrain.data.loaders.read_loader` says, only some of the
-            loaders give labels, ``more_inputs`` are given beside rows in a file, or as for :class:`Arrays`.
+            loaders give labels, ``more_inputs`` are of another type than rows in a file, or as for :class:`Arrays`.
         ConfigError: If the data module is a source of this package, validation and test inputs take more than half of
             the budget, or as for :class:`Arrays`.
         StorageError: If the file cannot be written.
@@ -87,12 +89,12 @@ class LightningData(Arrays):
         counts = {split: rows.count for split, rows in loaded.items()}
         self.origin = Origin(name, [(f"the {split} loader", count) for split, count in counts.items()])
         splits = np.repeat(list(counts), list(counts.values())) if len(counts) > 1 else None
-        inputs = store.rows(self.read_ahead)
-        if not isinstance(inputs, Tensor) and kwargs.get("more_inputs") is not None:
-            raise DataError(
-                f"{name}: more_inputs cannot be joined with rows beyond memory_budget. Give them by the training "
-                "loader, with label -1."
-            )
+        if store.is_on_disk and kwargs.get("more_inputs") is not None:
+            _append(store, kwargs["more_inputs"], f"{name}, more_inputs")
+        inputs: Inputs = store.rows(self.read_ahead)
+        own, more = torch.arange(len(inputs)).tensor_split([sum(counts.values())])
+        if len(more):
+            inputs, kwargs["more_inputs"] = choose(inputs, own), choose(inputs, more)
         super().__init__(inputs, _labels(loaded, name), splits=splits, **kwargs)
         if not isinstance(inputs, Tensor):
             self.notes.append(f"{name}: inputs of {format_bytes(inputs.nbytes)} went to a file in {store.folder}.")
@@ -190,6 +192,16 @@ def _read_splits(
             yield split, read_loader(loader, f"{name}, {split} loader", store, x=x, y=y)
         if given:
             datamodule.teardown(stage)
+
+
+def _append(store: RowStore, more: Any, name: str) -> None:
+    """Append inputs without labels to a store, which must be of the kind that it holds."""
+    rows = more if isinstance(more, Tensor) else torch.from_numpy(np.array(more))
+    if kind_of(rows) != store.kind:
+        raise DataError(
+            f"{name}: rows must be {store.kind}, as those of the loaders, but are {kind_of(rows)}. Cast them."
+        )
+    store.append(rows.detach().cpu(), Origin(name))
 
 
 def _labels(loaded: Mapping[str, LoadedRows], name: str) -> Labels:

@@ -47,6 +47,11 @@ class RowStore:
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the rows go to the file."""
+        return self._file is not None
+
     def append(self, rows: Tensor, origin: Origin, *, first: int = 0, coming: int = 0) -> None:
         """Append rows.
 

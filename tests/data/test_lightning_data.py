@@ -394,8 +394,8 @@ def test_what_is_wrong_with_rows_in_a_file_is_told_as_in_memory(tmp_path):
     large = TensorDataset(X.double().index_fill(0, torch.tensor(59), 1e300), Y)
     with pytest.raises(DataError, match=r"train loader: inputs must fit float32.* is 1e\+300 in row 59"):
         on_disk(partial(from_loaders, DataLoader(large, 8)), tmp_path)
-    with pytest.raises(DataError, match="more_inputs cannot be joined with rows beyond memory_budget"):
-        on_disk(partial(from_loaders, *loaders(), more_inputs=X), tmp_path)
+    with pytest.raises(DataError, match=r"more_inputs: rows must be \(4,\) torch.float32, as those of the"):
+        on_disk(partial(from_loaders, *loaders(), more_inputs=X.double()), tmp_path)
     with pytest.raises(ConfigError, match="of 400 B is too small: validation and test inputs need 384 B"):
         from_loaders(*loaders(), memory_budget=400, cache=tmp_path).source()
     gc.collect()
