@@ -249,6 +249,9 @@ def test_a_command_takes_a_sparse_file_from_a_config_to_codes(tmp_path, monkeypa
     codes = [np.load(f"{name}.codes.npy") for name in ("x.npz", "new.mtx", "new.npy")]
     assert np.array_equal(codes[0], codes[2])
     assert np.array_equal(codes[1], codes[2])
+    for name in ("x.npz", "new.npy"):
+        assert main(["sample", "run", "--interpolate", "3", "59", "--data", name, "--out", f"{name}.csv"]) == 0
+    assert (tmp_path / "x.npz.csv").read_text() == (tmp_path / "new.npy.csv").read_text()
     assert main(["predict", "run", "--data", "x.npz", "--out", "p.csv"]) == 0
     assert main(["evaluate", "run"]) == 0
     assert main(["encode", "run", "--data", "narrow.npz", "--out", "n.npy"]) == 3
