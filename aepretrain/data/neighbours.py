@@ -100,9 +100,7 @@ def _overlap(x: Inputs, generator: torch.Generator) -> _Windows | None:
     own, following = x[rows], x[rows + 1]
     for axis in range(1, len(x.shape)):
         width = x.shape[axis]
-        for shift in range(1, width - VALUES + 1):
-            if (own.select(axis, shift) == following.select(axis, 0)).float().mean() < ALIKE:
-                continue  # most shifts are seen to be wrong by their first value
+        for shift in _shifts(_last(own, axis), _last(following, axis)):
             shared = own.narrow(axis, shift, width - shift)
             same = (shared == following.narrow(axis, 0, width - shift)).flatten(1).all(dim=1)
             count = sum(len(row.unique()) >= VALUES for row in shared[same])
@@ -113,6 +111,30 @@ def _overlap(x: Inputs, generator: torch.Generator) -> _Windows | None:
                 )
                 return _Windows(words, shift, width)
     return None
+
+
+def _last(rows: Tensor, axis: int) -> Tensor:
+    """Rows with this axis last, and the others as one: shape ``(n, K, width)``."""
+    return rows.movedim(axis, -1).reshape(len(rows), -1, rows.shape[axis])
+
+
+def _shifts(own: Tensor, following: Tensor) -> list[int]:
+    """Shifts that may be right, told by one value of each row: the first that differs from those before it.
+
+    Args:
+        own: Rows, shape ``(n, K, width)`` with the shifted axis last.
+        following: The rows after them.
+    """
+    width, matches = own.shape[-1], torch.zeros(own.shape[-1])
+    for row, after in zip(own, following, strict=True):
+        differs = after != after[0, 0]
+        if not differs.any():
+            continue
+        first = int(differs.any(dim=0).int().argmax())
+        place = int(differs[:, first].int().argmax())
+        matches[: width - first] += row[place, first:] == after[place, first]
+    right = (matches >= ALIKE * len(own)).nonzero().flatten().tolist()
+    return [shift for shift in right if 1 <= shift <= width - VALUES]
 
 
 def _likeness(x: Inputs, y: Tensor | None, generator: torch.Generator) -> str | None:

@@ -1,11 +1,14 @@
 """Overlapping windows and rows that are like the next one are named, and no others; divided otherwise, nothing is."""
 
+import time
+
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from aepretrain import Arrays, ImageFolder, MappedArray, OneHotPatterns
-from aepretrain.data.neighbours import PAIRS, alike_neighbours
+from aepretrain.data.neighbours import PAIRS, alike_neighbours, overlap_at_borders
 from tests.data.test_image_folder import draw
 
 RANDOM = np.random.default_rng(0)
@@ -165,3 +168,11 @@ def test_no_more_rows_are_compared_than_said():
     (warning,) = said(np.random.default_rng(0).normal(size=(5000, 5)).cumsum(axis=0))
     assert f"of {PAIRS} sampled rows" in warning
     assert alike_neighbours(Arrays(WALK[:2]).x, None) == []
+
+
+def test_wide_rows_of_zeros_are_looked_through_at_once():
+    x = torch.zeros(100, 100_000)
+    x.scatter_(1, torch.randint(100_000, (100, 20)), 1.0)
+    begin = time.monotonic()
+    assert overlap_at_borders(x) == []
+    assert time.monotonic() - begin < 20  # minutes, if every shift is compared whole
