@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from aepretrain.parts.precision import at_least_float32
+
 BANDWIDTH = 0.001
 """Width of the kernel by which a threshold learns, in units of the code."""
 
@@ -67,11 +69,29 @@ class JumpReLU(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         threshold = self.log_threshold.exp()
         gated = h * (h > threshold)
-        if not self.training:
-            return gated
-        is_near = (h - threshold).abs() < BANDWIDTH / 2
-        slope = (-threshold / BANDWIDTH * is_near).detach()
-        return gated + slope * (threshold - threshold.detach())  # adds zero, and the gradient of the threshold
+        return gated + _slope(h, threshold, height=threshold) if self.training else gated
+
+    def count(self, h: Tensor) -> Tensor:
+        r"""Count the values of codes ``(B, features)`` above their thresholds, shape ``(B,)``.
+
+        .. math:: \sum_i [h_i > \theta_i], \qquad \frac{\partial}{\partial \theta_i} := -\frac1\varepsilon \,
+            [\, |h_i - \theta_i| < \tfrac{\varepsilon}{2} \,]
+
+        The estimate (equation 12) has no gradient with respect to h.
+
+        Example:
+            >>> JumpReLU(3, threshold=0.5).count(torch.tensor([[0.3, 0.9, 0.7]])).tolist()
+            [2.0]
+        """
+        h = at_least_float32(h).detach()
+        threshold = self.log_threshold.exp()
+        return ((h > threshold) + _slope(h, threshold, height=1.0)).sum(dim=1)
 
     def extra_repr(self) -> str:
         return f"features={self.features}"
+
+
+def _slope(h: Tensor, threshold: Tensor, *, height: Tensor | float) -> Tensor:
+    """Zero, whose gradient by the threshold is that of a jump of this height, smoothed by the kernel."""
+    is_near = (h - threshold).abs() < BANDWIDTH / 2
+    return (-height / BANDWIDTH * is_near).detach() * (threshold - threshold.detach())

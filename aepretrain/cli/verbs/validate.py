@@ -15,6 +15,7 @@ def run(arguments: Sequence[str]) -> None:
     with stop_at_signal("while the data were looked at"):
         stack = experiment.prepare()
         if not comparison.has_default_cells:
-            check_comparison(experiment, comparison.for_data(experiment.data), parsed.control, parsed.trials)
+            comparison = comparison.for_data(experiment.data, reconstructs=not experiment.has_classifier)
+            check_comparison(experiment, comparison, parsed.control, parsed.trials)
     print_plan(experiment, stack)
     print_data(experiment, stack)
