@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TimeRemainingColumn
 from torch import nn
 
 from aepretrain.cli.config import load_experiment
-from aepretrain.console import console, print_line
+from aepretrain.cli.progress import track_rows
+from aepretrain.console import print_line
 from aepretrain.data.new_rows import NewRows, open_new_rows
 from aepretrain.errors import ConfigError
 from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
@@ -156,20 +156,14 @@ def _with_ids(outputs: RowOutputs, rows: NewRows, *, alone: bool) -> Iterator[Pi
     beside = {} if alone else {name: _as_array(x) for name, x in (("id", rows.ids), ("label", rows.labels)) if x}
     done = 0
     pieces = outputs.of(rows.x)
-    for piece in _tracked(pieces, len(rows)):
-        count = len(next(iter(piece.values())))
+    for piece in track_rows(pieces, len(rows), _count):
+        count = _count(piece)
         yield {**{name: x[done : done + count] for name, x in beside.items()}, **piece}
         done += count
 
 
-def _tracked(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
-    """The pieces, under a bar with the time left on a terminal."""
-    columns = ("{task.completed:,} of {task.total:,} rows", BarColumn(20), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=count)
-        for piece in pieces:
-            yield piece
-            bar.advance(task, len(next(iter(piece.values()))))
+def _count(piece: Piece) -> int:
+    return len(next(iter(piece.values())))
 
 
 def _as_array(values: Sequence[Any]) -> NDArray[Any]:

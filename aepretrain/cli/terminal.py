@@ -199,7 +199,7 @@ def _print_figures(summary: ComparisonResult) -> None:
     columns, differences = figures.differences_table(budgets, metric)
     if differences:
         named = [[f"{labels} {metric.counted}: {name}", *values] for labels, name, *values in differences]
-        print_table(f"paired differences of test {metric.word} in {metric.unit}", ["difference", *columns[2:]], named)
+        print_table(f"paired differences of test {metric.difference}", ["difference", *columns[2:]], named)
 
 
 def _mean_and_spread(budget: BudgetResult, arm: str, metric: Metric) -> Text:

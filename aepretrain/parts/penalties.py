@@ -148,7 +148,10 @@ class L0(SparsityPenalty):
         return (h != 0).flatten(1).sum(dim=1).float()
 
     def of_encoder(self, f: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-        body, affine, (activation, jump) = f  # type: ignore[misc]
+        body, affine, gated = f
+        assert isinstance(gated, nn.Sequential)
+        activation, jump = gated
+        assert isinstance(jump, JumpReLU)
         a = activation(affine(body(x)))
         return jump(a), jump.count(a)
 

@@ -41,7 +41,7 @@ class Shown:
 CURVES: Mapping[MetricName, Shown] = {
     "accuracy": Shown("Validation error", " in %", ".1%", 100, "val/error"),
     "r2": Shown("Unexplained variance (1 - R²)", " in %", ".1%", 100, "val/r2", is_share=True),
-    "squared_error": Shown("Validation loss", " in nats per example", ".4g", 1, "val/reconstruction"),
+    "squared_error": Shown("Validation loss", " in nats", ".4g", 1, "val/reconstruction"),
 }
 """The curve of each metric that networks are trained for."""
 

@@ -26,11 +26,11 @@ def means_table(files: ComparisonFiles) -> Markup:
         for arm in files.arms
     ]
     errors = {budget.labels: sampling_error(budget, metric) for budget in files.budgets}
-    one = f"sampling error of one {metric.word}"
+    one = f"sampling error of one {metric.single}"
     if errors:
         rows.append([one, *(errors.get(labels, "-") for labels in files.labels)])
     worst = max((budget.sampling_error for budget in files.budgets), default=0)
-    words = f" The {one} on the test set is up to {metric_value(worst, metric, 1)} {_unit(metric)}." if worst else ""
+    words = f" The {one} on the test set is up to {metric_value(worst, metric, 1)}{_unit(metric)}." if worst else ""
     return (
         heading(f"Test {metric.title}")
         + table(["arm", *(f"{labels} {metric.counted}" for labels in files.labels)], rows)
@@ -39,7 +39,7 @@ def means_table(files: ComparisonFiles) -> Markup:
 
 
 def _unit(metric: Metric) -> str:
-    return "points" if metric.factor == 100 else metric.unit
+    return "" if metric.is_error else " points"
 
 
 def _mean(files: ComparisonFiles, arm: str, labels: Labels) -> float:
@@ -63,7 +63,7 @@ def differences_table(files: ComparisonFiles) -> Markup:
     columns, rows = figures.differences_table(files.budgets, files.metric)
     for row in rows:
         row[1] = row[1].replace(" - ", "\u00a0−\u00a0")  # noqa: RUF001
-    title = heading(f"Paired differences of test {files.metric.word} in {files.metric.unit}")
+    title = heading(f"Paired differences of test {files.metric.difference}")
     return title + table(columns, rows, words=2) if rows else Markup("")
 
 

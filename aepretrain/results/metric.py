@@ -29,8 +29,8 @@ class Metric:
         check: Raises a ValueError if one of the named fields of a record cannot be a value of it.
 
     Example:
-        >>> f"{0.1234:{METRICS['nats'].form(0.1234)}}", f"{12.345:{METRICS['nats'].form(12.345)}}"
-        ('0.123', '12.35')
+        >>> f"{0.01234:{METRICS['nats'].form(0.01234)}}", f"{12.345:{METRICS['nats'].form(12.345)}}"
+        ('0.012', '12.35')
     """
 
     name: MetricName
@@ -48,8 +48,20 @@ class Metric:
     check: Callable[..., None] = check_shares
 
     def form(self, value: float, decimals: int = 2) -> str:
-        """The format of a value times the factor: so many decimals, or three digits of an error below 1."""
-        return ".3g" if self.is_error and 0 < abs(value) < 1 else f".{decimals}f"
+        """The format of a value times the factor: so many decimals of a share, two of an error, or its two digits."""
+        if not self.is_error:
+            return f".{decimals}f"
+        return ".2g" if 0 < abs(value) < 0.1 else ".2f"
+
+    @property
+    def single(self) -> str:
+        """What is measured of one network, whose sampling error is given."""
+        return "mean" if self.is_error else self.word
+
+    @property
+    def difference(self) -> str:
+        """What a difference is of, with its unit."""
+        return self.word if self.is_error else f"{self.word} in {self.unit}"
 
     def better(self, value: float) -> float:
         """A key that is larger for a better value."""

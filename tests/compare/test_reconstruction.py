@@ -176,10 +176,10 @@ def test_the_margin_of_an_error_is_a_percentage_of_what_the_second_arm_has():
         summary = summarize(rows, comparison, facts, lambda row: RowErrors(values, values))
         return summary.budgets[0].verdict, summary.also[0].budgets[0].verdict
 
-    assert verdicts(0.1, 0.2)[0].startswith("no difference seen: -0.1 in squared error [-0.597, 0.397] at all examples")
-    assert verdicts(0.1, 0.5)[0].startswith("undecided: between -1.3 and +1.1 in squared error at all examples")
-    assert verdicts(9.0, 0.2)[1] == "helps: -9.0 nats [-9.5, -8.5] at all examples, 3 of 3 seeds"
-    assert verdicts(-9.0, 0.2)[0].startswith("hurts: +9.0 in squared error [8.5, 9.5] at all examples, 3 of 3 seeds")
+    assert verdicts(0.2, 0.2)[0].startswith("no difference seen: -0.20 in squared error [-0.70, 0.30] at all examples")
+    assert verdicts(0.2, 0.5)[0].startswith("undecided: between -1.44 and +1.04 in squared error at all examples")
+    assert verdicts(9.0, 0.2)[1] == "helps: -9.00 nats [-9.50, -8.50] at all examples, 3 of 3 seeds"
+    assert verdicts(-9.0, 0.2)[0].startswith("hurts: +9.00 in squared error [8.50, 9.50] at all examples, 3 of 3 seeds")
 
 
 NAMES = ("validation_squared_error", "test_squared_error", "validation_nats", "test_nats")
@@ -291,27 +291,6 @@ def test_the_command_prints_both_metrics(command, capsys):
     assert "the epoch chosen on 300 validation examples; tested once per cell on 300 examples" in said
     assert said.count(" in squared error") >= 2
     assert "The squared error is summed over the features of an example: the smaller, the better." in said
-
-
-def test_the_report_shows_both_metrics_the_curves_and_the_reconstructions(command):
-    report = (command / "report.html").read_text()
-    for words in (
-        "Does pretraining help on Digits?",
-        "Squared error by examples",
-        "Nats by examples",
-        "Paired differences of test squared error in squared error",
-        "Paired differences of test nats in nats",
-        "all examples, nats",
-        "Below zero, pretraining is better.",
-        "Validation loss, first and best epoch, mean over seeds",
-        "Reconstructions of validation examples, of the first seed",
-        "12 validation examples by arm, random-longer",
-        "pca (baseline)",
-    ):
-        assert words in report, words
-    assert {path.name for path in (command / "pictures").glob("*.png")} >= {
-        "squared_error-by-examples.png", "nats-by-examples.png", "differences.png", "differences-nats.png",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("arm", ["pretrained", "random", "random-longer"])

@@ -11,6 +11,7 @@ from torch import Tensor
 from aepretrain.cli.config import load_experiment
 from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.own_options import parse_own
+from aepretrain.cli.progress import track_rows
 from aepretrain.cli.terminal import print_measurements
 from aepretrain.console import print_line
 from aepretrain.data import DataModule
@@ -18,8 +19,8 @@ from aepretrain.data.fingerprint import check_data
 from aepretrain.data.origin import listed
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
-from aepretrain.layers.diagnostics import diagnose
-from aepretrain.layers.variational import VariationalAutoencoder
+from aepretrain.layers.diagnostics import ACTIVE_VARIANCE
+from aepretrain.layers.variational import PART, VariationalAutoencoder
 from aepretrain.parts.noise import Noise
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import load_classifier
@@ -77,13 +78,15 @@ def _variational(folder: Path, samples: int) -> VariationalAutoencoder:
     return first
 
 
+@torch.no_grad()
 def _print_likelihood(layer: VariationalAutoencoder, x: Tensor, samples: int, noise: Noise) -> None:
     """Print the likelihood of test rows and what the code uses, of a model without labels."""
-    nll = -layer.log_likelihood(layer.observed(x, noise), samples, noise)
-    found = diagnose(layer, x, noise.generator).scalars
+    parts = track_rows(layer.observed(x, noise).split(PART), len(x), len)
+    nll = -torch.cat([layer.log_likelihood(part, samples, noise) for part in parts])
+    active = (layer.unit_diagnostics(x)["variance"] > ACTIVE_VARIANCE).sum()
     print_line(
         f"test data  NLL {nll.mean():.2f} ± {nll.std() / math.sqrt(len(x)):.2f} nats per example over {len(x):,} rows "
-        f"({samples} importance samples)  active units {found['active_units']:.0f} of {math.prod(layer.code_shape)}"
+        f"({samples} importance samples)  active units {active} of {math.prod(layer.code_shape)}"
     )
 
 
