@@ -13,6 +13,7 @@ from aepretrain.report.colours import LIGHT, Colours
 LEAST = 16
 """Least number of values without names that are taken for a window and not for features."""
 COLUMNS = 4
+CORRUPTED = "corrupted"
 CHANNELS = 4
 """Maximum number of channels that are drawn."""
 
@@ -46,7 +47,7 @@ def draw_windows(lines: Mapping[str, NDArray[np.floating]], colours: Colours = L
 
     Args:
         lines: Windows by name, shape ``(N, length)`` or ``(N, channels, length)``. The first is drawn in the colour of
-            text. Of several channels, each has a row of axes, and :data:`COLUMNS` windows are drawn.
+            text, corrupted ones are faint. Of several channels, each has a row of axes, and :data:`COLUMNS` windows are drawn.
         colours: Colour scheme of the figure.
 
     Example:
@@ -61,11 +62,18 @@ def draw_windows(lines: Mapping[str, NDArray[np.floating]], colours: Colours = L
     columns = min(COLUMNS, count)
     rows = -(-len(places) // columns)
     figure = Figure(figsize=(2.2 * columns, 1.3 * rows + 0.4), layout="constrained", facecolor=colours.ground)
-    paint = dict(zip(given, (colours.ink, *colours.series), strict=False))
+    paint = dict(zip((name for name in given if name != CORRUPTED), (colours.ink, *colours.series), strict=False))
     for number, (window, channel) in enumerate(places, 1):
         axes = figure.add_subplot(rows, columns, number, facecolor=colours.ground)
         for name, x in given.items():
-            axes.plot(x[window, channel], color=paint[name], linewidth=1.1, label=name)
+            is_faint = name == CORRUPTED
+            axes.plot(
+                x[window, channel],
+                color=colours.muted if is_faint else paint[name],
+                linewidth=0.6 if is_faint else 1.1,
+                linestyle=":" if is_faint else "-",
+                label=name,
+            )
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(colours.muted)
         axes.tick_params(colors=colours.muted, labelsize=SMALL - 2, length=2)

@@ -58,7 +58,10 @@ def test_the_penalty_raises_thresholds_and_leaves_fewer_units_active():
     adam = lambda parameters: torch.optim.Adam(parameters, lr=0.01)  # noqa: E731
     l0, thresholds = [], []
     for lam in (0.0, 0.3):
-        layer = lambda s, lam=lam: ae.SparseAutoencoder(s, coder, lam=lam, penalty=ae.L0(), optimizer=adam)
+
+        def layer(s, lam=lam):
+            return ae.SparseAutoencoder(s, coder, lam=lam, penalty=ae.L0(), optimizer=adam)
+
         stack = ae.GreedyStack((1, 8, 8), [layer]).fit(ae.Digits(), ae.Pretraining(6, 64), QUIET)
         l0.append(stack.results()[0].diagnostics["l0"])
         thresholds.append(stack.layers[0].f.activation[1].log_threshold.exp().mean().item())

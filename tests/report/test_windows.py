@@ -35,6 +35,12 @@ def test_original_and_reconstruction_share_axes_with_a_line_each():
     assert [text.get_text() for text in figure.legends[0].texts] == ["original", "reconstructed"]
 
 
+def test_corrupted_windows_are_faint_and_take_no_colour_of_the_others():
+    figure = draw_windows({"original": X[:2], "corrupted": X[2:4], "reconstructed": X[4:6]})
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert colours == [LIGHT.ink, LIGHT.muted, LIGHT.series[0]]
+
+
 def test_every_channel_has_a_row_of_axes():
     windows = np.random.default_rng(0).random((7, 3, 10))
     figure = draw_windows({"items": windows})
