@@ -137,7 +137,7 @@ class L0(SparsityPenalty):
 
     Reference:
         Rajamanoharan et al.: Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders (2024),
-        equations 9 and 12.
+        sections 3 and 4.
 
     Example:
         >>> L0()(torch.tensor([[0.0, 2.0, 0.5]]))

@@ -79,7 +79,7 @@ class JumpReLU(nn.Module):
         .. math:: \sum_i [h_i > \theta_i], \qquad \frac{\partial}{\partial \theta_i} := -\frac1\varepsilon \,
             [\, |h_i - \theta_i| < \tfrac{\varepsilon}{2} \,]
 
-        The estimate (equation 12) has no gradient with respect to h.
+        The estimate has no gradient with respect to h.
 
         Example:
             >>> JumpReLU(3, threshold=0.5).count(torch.tensor([[0.3, 0.9, 0.7]])).tolist()

@@ -47,7 +47,8 @@ def draw_windows(lines: Mapping[str, NDArray[np.floating]], colours: Colours = L
 
     Args:
         lines: Windows by name, shape ``(N, length)`` or ``(N, channels, length)``. The first is drawn in the colour of
-            text, corrupted ones are faint. Of several channels, each has a row of axes, and :data:`COLUMNS` windows are drawn.
+            text, corrupted ones are faint. Of several channels, each has a row of axes, and :data:`COLUMNS` windows are
+            drawn.
         colours: Colour scheme of the figure.
 
     Example:
