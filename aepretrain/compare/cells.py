@@ -181,7 +181,8 @@ class Bench:
                 if resume and self._was_together(seed, control):
                     run.replay()
                 run.log_outcome(results, encoder=folder / "encoder")
-            self._write_config(folder, cell, Arm(control=control, pretrained=True), {})
+            arm = Arm(control=control, pretrained=True)
+            self._write_config(folder, cell, arm, {}, self.task.settings(experiment, arm))
             results.write(folder / "results.json")
         return folder / "encoder"
 

@@ -293,6 +293,12 @@ def test_the_command_prints_both_metrics(command, capsys):
     assert "The squared error is summed over the features of an example: the smaller, the better." in said
 
 
+def test_the_config_of_a_pretraining_is_that_of_the_layers_alone(command):
+    config = yaml.safe_load((command / "runs" / "pretraining-seed1" / "config.yaml").read_text())
+    assert config["pretrain"]["unroll"] == 0
+    assert "compare" not in config
+
+
 @pytest.mark.parametrize("arm", ["pretrained", "random", "random-longer"])
 def test_fit_repeats_every_cell(arm, command, tmp_path):
     words = ["fit", "--config", str(cell(command, arm, 1) / "config.yaml"), "--out", str(tmp_path / "run")]
