@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from aepretrain.compare.arms import CONTRASTS, CONTROL_QUESTION, LONGER_QUESTION, QUESTION
 from aepretrain.compare.options import Comparison
 from aepretrain.results.cell import CellResult, Labels
-from aepretrain.results.comparison import ArmResult, BudgetResult, ComparisonResult
+from aepretrain.results.comparison import ArmResult, BudgetResult, ComparisonResult, MetricResult
 from aepretrain.results.metric import METRICS, Metric
 from aepretrain.results.row_values import RowValues
 from aepretrain.results.run import DataFacts
@@ -41,9 +40,10 @@ def summarize(
         }
         values = {arm: [found for row in own if (found := row_values(row)) is not None] for arm, own in cells.items()}
         whole, *others = (
-            _budget(name, cells, values, comparison, data, METRICS[each]) for each in (metric.name, *metric.also)
+            _in_metric(name, cells, values, comparison, data, METRICS[each]) for each in (metric.name, *metric.also)
         )
-        budgets.append(replace(whole, also=dict(zip(metric.also, others, strict=True)) or None))
+        also: dict[str, MetricResult] = dict(zip(metric.also, others, strict=True))
+        budgets.append(BudgetResult(**vars(whole), also=also or None))
     return ComparisonResult(
         data=data.name,
         seeds=comparison.most_seeds,
@@ -56,14 +56,14 @@ def summarize(
     )
 
 
-def _budget(
+def _in_metric(
     labels: Labels,
     cells: Mapping[str, Sequence[CellResult]],
     values: Mapping[str, Sequence[RowValues]],
     comparison: Comparison,
     data: DataFacts,
     metric: Metric,
-) -> BudgetResult:
+) -> MetricResult:
     """Arms, differences and verdicts at one budget, in one metric."""
     differences = {
         pair: paired_difference(
@@ -83,7 +83,7 @@ def _budget(
         margin = comparison.margin * (1 if metric.factor == 100 else arms[pair[1]].mean / 100)
         return verdict(differences[pair], f"{labels} {metric.counted}", margin=margin, metric=metric)
 
-    return BudgetResult(
+    return MetricResult(
         labels=labels,
         arms=arms,
         differences={f"{one} - {other}": found for (one, other), found in differences.items()},

@@ -1,7 +1,7 @@
 """The results of a comparison: ``summary.json``."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
@@ -40,8 +40,8 @@ class ArmResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetResult:
-    """Arms, differences and verdicts at one label budget.
+class MetricResult:
+    """Arms, differences and verdicts at one label budget, in one metric.
 
     Args:
         labels: The label budget.
@@ -51,11 +51,10 @@ class BudgetResult:
         longer_verdict: The same at equal compute.
         control_verdict: The same for the control network.
         best: The arm or baseline with the best mean.
-        also: The same in other metrics of the same networks, by name; ``None``: there are none.
 
     Example:
         >>> arms = {"pretrained": ArmResult(0.5, 0.01, 0.029, 3), "knn": ArmResult(0.9, 0.01, 0.017, 3)}
-        >>> BudgetResult(labels=50, arms=arms, differences={}, verdict=None, best="knn").sampling_error
+        >>> MetricResult(labels=50, arms=arms, differences={}, verdict=None, best="knn").sampling_error
         0.029
     """
 
@@ -66,7 +65,6 @@ class BudgetResult:
     longer_verdict: str | None = None
     control_verdict: str | None = None
     best: str
-    also: Mapping[str, "BudgetResult"] | None = absent()
 
     def __post_init__(self) -> None:
         if self.best not in self.arms:
@@ -77,6 +75,17 @@ class BudgetResult:
         """The largest sampling error of the arms under comparison; of all arms if none are compared."""
         compared = {arm for name in self.differences for arm in name.split(" - ")}
         return max(found.sampling_error for arm, found in self.arms.items() if not compared or arm in compared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetResult(MetricResult):
+    """The result at one label budget in the metric of a comparison, and in other metrics of the same networks.
+
+    Args:
+        also: The results in the other metrics, by their names; ``None``: there are none.
+    """
+
+    also: Mapping[str, MetricResult] | None = absent()
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ class ComparisonResult:
     def also(self) -> list["ComparisonResult"]:
         """The same comparison in the other metrics of the same networks."""
         return [
-            replace(self, metric=name, budgets=tuple((budget.also or {})[name] for budget in self.budgets))
+            replace(self, metric=name, budgets=tuple(_alone((budget.also or {})[name]) for budget in self.budgets))
             for name in self.measures.also
         ]
 
@@ -172,3 +181,8 @@ class ComparisonResult:
             StorageError: If it cannot be written.
         """
         write_record(path, self)
+
+
+def _alone(found: MetricResult) -> BudgetResult:
+    """The result in one metric as that of a budget."""
+    return BudgetResult(**{each.name: getattr(found, each.name) for each in fields(MetricResult)})
