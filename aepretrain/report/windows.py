@@ -1,6 +1,7 @@
 """Windows of one dimension, such as those of sensors and spectra, drawn as lines."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,6 +15,8 @@ LEAST = 16
 """Least number of values without names that are taken for a window and not for features."""
 COLUMNS = 4
 CORRUPTED = "corrupted"
+WIDTH, HEIGHT, MARGIN, LEGEND = 2.2, 1.3, 0.5, 0.4
+"""Inches: of axes with their margins, of the margin of labels at the left, and of the legend."""
 CHANNELS = 4
 """Maximum number of channels that are drawn."""
 
@@ -61,31 +64,33 @@ def draw_windows(lines: Mapping[str, NDArray[np.floating]], colours: Colours = L
     shown = range(count if channels == 1 else min(count, COLUMNS))
     places = [(window, channel) for channel in range(min(channels, CHANNELS)) for window in shown]
     columns = min(COLUMNS, count)
-    rows = -(-len(places) // columns)
-    figure = Figure(figsize=(2.2 * columns, 1.3 * rows + 0.4), layout="constrained", facecolor=colours.ground)
+    rows, legend = -(-len(places) // columns), LEGEND if len(given) > 1 else 0
+    width, height = columns * WIDTH, rows * HEIGHT + legend
+    figure = Figure(figsize=(width, height), facecolor=colours.ground)
     paint = dict(zip((name for name in given if name != CORRUPTED), (colours.ink, *colours.series), strict=False))
-    for number, (window, channel) in enumerate(places, 1):
-        axes = figure.add_subplot(rows, columns, number, facecolor=colours.ground)
+    for number, (window, channel) in enumerate(places):
+        row, column = divmod(number, columns)
+        left, bottom = column * WIDTH + MARGIN, height - (row + 1) * HEIGHT + MARGIN / 2
+        size = (WIDTH - MARGIN - 0.1) / width, (HEIGHT - MARGIN / 2 - 0.1) / height
+        axes = figure.add_axes((left / width, bottom / height, *size), facecolor=colours.ground)
         for name, x in given.items():
-            is_faint = name == CORRUPTED
-            axes.plot(
-                x[window, channel],
-                color=colours.muted if is_faint else paint[name],
-                linewidth=0.6 if is_faint else 1.1,
-                linestyle=":" if is_faint else "-",
-                label=name,
-            )
+            style = {"color": colours.muted, "linewidth": 0.6, "linestyle": ":"}
+            axes.plot(x[window, channel], label=name, **(style if name == CORRUPTED else _line(paint[name])))
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(colours.muted)
         axes.tick_params(colors=colours.muted, labelsize=SMALL - 2, length=2)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(3))
         if channels > 1 and window == 0:
-            axes.set_ylabel(f"channel {channel}", fontsize=SMALL - 1, color=colours.muted)
-    if len(given) > 1:
-        handles = figure.axes[0].lines
+            axes.set_title(f"channel {channel}", fontsize=SMALL - 1, color=colours.muted, loc="left", pad=1)
+    if legend:
+        lines_of_one = figure.axes[0].lines
         figure.legend(
-            handles=handles, loc="outside lower center", ncols=len(given), frameon=False, fontsize=SMALL,
+            handles=lines_of_one, loc="lower center", ncols=len(given), frameon=False, fontsize=SMALL,
             labelcolor=colours.ink,
         )  # fmt: skip
     return figure
+
+
+def _line(colour: str) -> dict[str, Any]:
+    return {"color": colour, "linewidth": 1.1}

@@ -49,7 +49,7 @@ def test_every_channel_has_a_row_of_axes():
     for place, axes in enumerate(figure.axes):
         channel, window = divmod(place, 4)
         assert list(axes.lines[0].get_ydata()) == list(windows[window, channel])
-    assert [axes.get_ylabel() for axes in figure.axes[::4]] == ["channel 0", "channel 1", "channel 2"]
+    assert [axes.get_title(loc="left") for axes in figure.axes[::4]] == ["channel 0", "channel 1", "channel 2"]
 
 
 @pytest.mark.parametrize(
