@@ -71,7 +71,7 @@ def draw_windows(lines: Mapping[str, NDArray[np.floating]], colours: Colours = L
     for number, (window, channel) in enumerate(places):
         row, column = divmod(number, columns)
         left, bottom = column * WIDTH + MARGIN, height - (row + 1) * HEIGHT + MARGIN / 2
-        size = (WIDTH - MARGIN - 0.1) / width, (HEIGHT - MARGIN / 2 - 0.1) / height
+        size = (WIDTH - MARGIN - 0.1) / width, (HEIGHT - MARGIN / 2 - 0.2) / height
         axes = figure.add_axes((left / width, bottom / height, *size), facecolor=colours.ground)
         for name, x in given.items():
             style = {"color": colours.muted, "linewidth": 0.6, "linestyle": ":"}
