@@ -32,7 +32,7 @@ from aepretrain.storage.guard import inside
 from aepretrain.tracking.comparison import log_comparison, name_offline_runs
 from aepretrain.tracking.wandb_mode import resolve_mode
 
-__all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "check_comparison", "compare"]
+__all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "check_comparison", "compare", "complete"]
 
 
 def compare(
@@ -81,10 +81,19 @@ def compare(
         >>> found.budgets[0].verdict
         'cannot tell at all labels: 1 seed is too few, at least 3 are needed'
     """
-    comparison = comparison.for_data(experiment.data, reconstructs=not experiment.has_classifier)
-    bench = _set_up(experiment, comparison, out, control, trials)
+    bench = _set_up(experiment, complete(comparison, experiment), out, control, trials)
     with name_offline_runs(bench.tracking, out):
         return _run_missing(bench, out, workers, vectorize, on_summary)
+
+
+def complete(comparison: Comparison, experiment: Experiment) -> Comparison:
+    """The comparison with the defaults for an experiment: its baselines, if none were named, and splits.
+
+    Raises:
+        ConfigError: If the experiment cannot be compared, or an option is for something else.
+    """
+    task_of(experiment).check(experiment)
+    return comparison.for_data(experiment.data, reconstructs=not experiment.has_classifier)
 
 
 def _run_missing(

@@ -207,6 +207,16 @@ def test_loggers_get_squared_error_and_nats(done):
     assert {"test/squared_error", "test/nats", "validation/nats", "reconstruction/test/pca_nats"} <= found.keys()
 
 
+def test_a_cell_that_was_stopped_after_its_training_goes_on_to_the_same_row(done, tmp_path, monkeypatch):
+    options = Comparison(arms=["pretrained"], seeds=1, baselines=[])
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr("aepretrain.compare.reconstruction.measure_reconstruction", None)
+        compare(experiment(), options, tmp_path)
+    compare(experiment(), options, tmp_path)
+    rows = [CellResult.read(cell(out, "pretrained") / "row.json") for out in (done[0], tmp_path)]
+    assert replace(rows[0], seconds=None) == replace(rows[1], seconds=None)
+
+
 REFUSED = {
     "neither labels nor unroll": (
         {"pretrain": Pretraining(2)}, {}, r"labels and finetune.epochs >= 1, or pretrain.unroll >= 1 to compare recons"
