@@ -209,9 +209,10 @@ def test_loggers_get_squared_error_and_nats(done):
 
 def test_a_cell_that_was_stopped_after_its_training_goes_on_to_the_same_row(done, tmp_path, monkeypatch):
     options = Comparison(arms=["pretrained"], seeds=1, baselines=[])
-    with monkeypatch.context() as patch, pytest.raises(TypeError):
+    with monkeypatch.context() as patch:
         patch.setattr("aepretrain.compare.reconstruction.measure_reconstruction", None)
-        compare(experiment(), options, tmp_path)
+        with pytest.raises(TypeError, match="not callable"):
+            compare(experiment(), options, tmp_path)
     compare(experiment(), options, tmp_path)
     rows = [CellResult.read(cell(out, "pretrained") / "row.json") for out in (done[0], tmp_path)]
     assert replace(rows[0], seconds=None) == replace(rows[1], seconds=None)
