@@ -227,7 +227,7 @@ def metric_value(value: float, metric: Metric, decimals: int = 2) -> str:
 
     Example:
         >>> metric_value(0.81234, METRICS["accuracy"]), metric_value(0.01234, METRICS["nats"])
-        ('81.23', '0.0123')
+        ('81.23', '0.012')
     """
     return number(metric.factor * value, metric.form(value, decimals))
 

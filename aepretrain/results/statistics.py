@@ -245,7 +245,7 @@ def verdict(
         >>> verdict(paired_difference([0.93, 0.94], [0.90, 0.90]), "100 labels")
         'cannot tell at 100 labels: 2 seeds are too few, at least 3 are needed'
         >>> verdict(paired_difference([5.0, 5.1, 5.2], [9.0, 9.2, 9.1]), "all examples", metric=METRICS["nats"])
-        'helps: -4.0 nats [-4.2, -3.8] at all examples, 3 of 3 seeds'
+        'helps: -4.00 nats [-4.25, -3.75] at all examples, 3 of 3 seeds'
     """
     if difference.pairs < MIN_SEEDS:
         seeds = "1 seed is" if difference.pairs == 1 else f"{difference.pairs} seeds are"
