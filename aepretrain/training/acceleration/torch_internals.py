@@ -1,15 +1,24 @@
-"""What is read of torch's private names: the operations below autograd, their signatures, and registered hooks.
+"""What is read of torch's private names: operations below autograd, their signatures, registered hooks, the compiler.
 
 torch has no public way to see the operations that a step consists of. Nothing here is written to or replaced.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-__all__ = ["TorchDispatchMode", "arguments_of", "has_hooks", "has_memory", "map_tensors", "tensors_in"]
+__all__ = [
+    "TorchDispatchMode",
+    "arguments_of",
+    "compile_function",
+    "has_hooks",
+    "has_memory",
+    "map_tensors",
+    "tensors_in",
+]
 
 HOOKS = (
     "_forward_pre_hooks",
@@ -46,3 +55,15 @@ def has_hooks(owner: Any) -> bool:
     """Whether a module, a parameter or an optimizer has hooks that are not ours."""
     hooks = [hook for kind in HOOKS for hook in (getattr(owner, kind, None) or {}).values()]
     return any(not str(getattr(hook, "__module__", "")).startswith("aepretrain.") for hook in hooks)
+
+
+def compile_function(function: Any, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Any:
+    """Compile a function of tensors, which may change them in place, for tensors of these shapes.
+
+    ``torch.compile`` would check at every call that its inputs are what they were: ours stay where they are, and these
+    checks take as long as a small step.
+    """
+    from torch._inductor import compile as compile_graph
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    return compile_graph(make_fx(function, tracing_mode="fake")(*inputs), list(inputs), dict(options))
