@@ -122,6 +122,10 @@ class Batches:
         """The number of examples of a batch of a shuffled epoch, over all processes."""
         return min(self.batch_size, self.count - batch * self.batch_size)
 
+    def is_whole(self, batch: int) -> bool:
+        """Whether a batch of a shuffled epoch is as large as the first: all are but an odd last one."""
+        return self.size(batch) == self.size(0)
+
     def own_examples(self, batch: int) -> int:
         """How many of them belong to this process."""
         rank, world_size = rank_and_world_size()

@@ -9,7 +9,7 @@ from aepretrain.errors import ConfigError
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OnNaN = Literal["stop", "skip"]
 Engine = Literal["loop", "lightning"]
-Steps = Literal["auto", "launched", "recorded"]
+Steps = Literal["auto", "launched", "recorded", "compiled"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 CodeType = Literal["float32", "bfloat16", "float16"]
 

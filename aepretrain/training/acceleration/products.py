@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from aepretrain.training.acceleration.program import Call
 from aepretrain.training.acceleration.tape import Operation, place
 from aepretrain.training.acceleration.updates import group_of
 
@@ -63,7 +62,7 @@ class ProductUpdate:
 
 def update_products(
     gradients: Sequence[Operation], update: Sequence[Operation], optimizer: Optimizer
-) -> tuple[list[Operation], list[Call], list[Operation]]:
+) -> tuple[list[Operation], list[ProductUpdate], list[Operation]]:
     """Take the products that plain SGD alone reads out of the gradients, and their weights out of the update.
 
     Args:

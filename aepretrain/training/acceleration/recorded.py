@@ -30,6 +30,9 @@ class RecordedStep:
     :mod:`~aepretrain.training.acceleration.products`. Noise comes from generators that are seeded before every step,
     and the optimizer's settings are read from its parameter groups at every step.
 
+    A step that is compiled, see :mod:`~aepretrain.training.acceleration.compiled`, is recorded when its shape first
+    comes up after the first step of the stage, so that a resumed run takes the same steps compiled.
+
     Args:
         optimizer: The optimizer of the step.
         stage: Name of the stage, for the message when a step turns out not to be recordable.
@@ -45,6 +48,13 @@ class RecordedStep:
         # Steps that take other kernels are recorded at once: a run that goes on must take them in every step, too.
         self._other_kernels = may_update_products(optimizer)
         self._last: Any = None
+
+    @property
+    def kind(self) -> str:
+        """How steps are taken: ``launched``, ``recorded`` or ``compiled``."""
+        if self.reason is not None:
+            return "launched"
+        return "recorded" if self.compiles is None else "compiled"
 
     def __call__(
         self, step: "OptimizerStep", batch: Sequence[Tensor], epoch: int, position: int, weight: float
@@ -88,8 +98,10 @@ class RecordedStep:
             print_line(LAUNCHED.format(stage=self.stage, reason=self.reason))
             return loss
         recorded = (batch, loss, gradients.operations, update.operations, step.optimizer)
-        recording = (compile_step(self.stage, *recorded) if compiles else None) or Recording(*recorded)
-        self._recordings[kind] = recording
+        compiled = compile_step(self.stage, *recorded) if compiles else None
+        if compiles and compiled is None:
+            self.compiles = None
+        recording = self._recordings[kind] = compiled or Recording(*recorded)
         if undo is None:
             return loss.clone()
         undo()
@@ -120,8 +132,8 @@ class Recording:
         self.loss = loss
         gradients, products, update = update_products(gradients, update, optimizer)
         written = {place(tensor) for operation in (*gradients, *update) for tensor in operation.written}
-        self.calls = [call for _, call in calls(gradients, written)] + products
-        self.calls += updates(update, written, optimizer)
+        self.calls = [call for _, call in calls(gradients, written)]
+        self.calls += [*products, *updates(update, written, optimizer)]
 
     def repeat(self, batch: Sequence[Tensor]) -> Tensor:
         """Take the step with another batch of the same shape; return its loss, before the update."""

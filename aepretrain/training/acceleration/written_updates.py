@@ -37,9 +37,7 @@ def sgd_settings(group: Settings, step: float) -> dict[str, float]:
     }
 
 
-def adam(
-    w: Tensor, g: Tensor, m: Tensor, v: Tensor, largest: Tensor | None = None, *, s: Settings, **_: Any
-) -> None:
+def adam(w: Tensor, g: Tensor, m: Tensor, v: Tensor, largest: Tensor | None = None, *, s: Settings, **_: Any) -> None:
     r"""Adam, AdamW and AMSGrad.
 
     .. math:: m \leftarrow m + (1 - \beta_1)(g - m), \quad v \leftarrow v + (1 - \beta_2)(g^2 - v), \quad
