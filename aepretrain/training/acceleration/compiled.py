@@ -17,12 +17,13 @@ from aepretrain.errors import StorageError
 from aepretrain.storage.files import make_folder, probe
 from aepretrain.training.acceleration.step_function import StepFunction
 from aepretrain.training.acceleration.tape import Operation
-from aepretrain.training.acceleration.torch_internals import compile_function
+from aepretrain.training.acceleration.torch_internals import compile_function, default_cache
 from aepretrain.training.options import StageSettings
 from aepretrain.training.recovery.signals import stop_if_asked
 
 CACHE = Path("~/.cache/aepretrain/compiled")
 """Compiled code, for steps of the same operations and shapes; ``TORCHINDUCTOR_CACHE_DIR`` names another folder."""
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 OPTIONS = {"cpp_wrapper": True, "compile_threads": 1}
 """One function of C++ for a step, compiled in this process."""
 LEAST_STEPS = 400_000
@@ -91,8 +92,9 @@ def reason_of_machine() -> str | None:
 
 
 def cache_folder() -> Path:
-    """The folder of compiled code, which torch finds in its environment variable."""
-    return Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE.expanduser())))
+    """The folder of compiled code: torch's own default is in ``/tmp``, where others might have put code before."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return CACHE.expanduser() if named in (None, default_cache()) else Path(named)
 
 
 @contextlib.contextmanager
@@ -109,6 +111,7 @@ def _quiet() -> Iterator[None]:
 
 def by_inductor(function: StepFunction, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
     """Compile a function with torch's compiler."""
+    os.environ[CACHE_VARIABLE] = str(cache_folder())
     with _quiet():
         return compile_function(function, inputs, OPTIONS)
 

@@ -2,28 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-import torch
-
 from aepretrain.training.acceleration.program import EMPTY
 from aepretrain.training.acceleration.tape import Operation, place
 
 
-def is_random(operation: Operation) -> bool:
-    """Whether an operation draws random numbers.
-
-    Example:
-        >>> from aepretrain.training.acceleration.tape import Tape
-        >>> with Tape() as tape:
-        ...     u = torch.empty(2).uniform_() + 1
-        >>> [operation.name for operation in tape.operations if is_random(operation)]
-        ['aten::uniform_']
-    """
-    return torch.Tag.nondeterministic_seeded in operation.function.tags
-
-
 def places_drawn(operations: Iterable[Operation]) -> set[int]:
     """The places of memory that random operations fill."""
-    draws = [operation for operation in operations if is_random(operation)]
+    draws = [operation for operation in operations if operation.is_random]
     return {place(tensor) for draw in draws for tensor in (*draw.results, *draw.written)}
 
 
@@ -31,7 +16,7 @@ def without_draws(operations: Sequence[Operation]) -> list[Operation]:
     """The operations that neither draw random numbers nor make room for them."""
     drawn = places_drawn(operations)
     makes_room = lambda each: each.name in EMPTY and place(each.results[0]) in drawn  # noqa: E731
-    return [each for each in operations if not is_random(each) and not makes_room(each)]
+    return [each for each in operations if not each.is_random and not makes_room(each)]
 
 
 def reason_not_drawn_before(operations: Sequence[Operation]) -> str | None:
@@ -48,7 +33,7 @@ def reason_not_drawn_before(operations: Sequence[Operation]) -> str | None:
     empty: set[int] = set()
     for operation in operations:
         written = {place(tensor) for tensor in operation.written}
-        if is_random(operation):
+        if operation.is_random:
             reads = {place(tensor) for tensor in operation.inputs} - written
             if reads and not operation.name.endswith("_like"):
                 return f"the numbers that {operation.name} draws depend on others"

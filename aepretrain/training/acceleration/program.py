@@ -85,7 +85,7 @@ def calls(operations: Sequence[Operation], written: Set[int]) -> Iterator[tuple[
 
 
 def _is_constant(operation: Operation, constant: set[int]) -> bool:
-    if torch.Tag.nondeterministic_seeded in operation.function.tags:
+    if operation.is_random:
         return False
     return operation.name in CONSTANT or (
         bool(operation.inputs) and all(place(tensor) in constant for tensor in operation.inputs)

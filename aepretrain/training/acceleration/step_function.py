@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from aepretrain.training.acceleration.draws import is_random, places_drawn, reason_not_drawn_before, without_draws
+from aepretrain.training.acceleration.draws import places_drawn, reason_not_drawn_before, without_draws
 from aepretrain.training.acceleration.products import update_products
 from aepretrain.training.acceleration.program import calls
 from aepretrain.training.acceleration.tape import Operation, place
@@ -48,7 +48,7 @@ class StepFunction:
         self._gradients = without_draws(gradients)
         self._update = [WrittenUpdate(each, optimizer) if each.name in RULES else each for each in update]
         self._drawn = places_drawn(gradients)
-        self._draws = [call for each, call in calls(gradients, self._drawn) if is_random(each)]
+        self._draws = [call for each, call in calls(gradients, self._drawn) if each.is_random]
         settings = torch.tensor(self._present_settings())
         self._settings = settings.numpy()
         self._read = list(self._views_read().values())

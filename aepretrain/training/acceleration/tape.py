@@ -63,6 +63,11 @@ class Operation:
         places = {place(tensor) for tensor in self.inputs} - {0}
         return not self.written and not any(place(result) in places for result in self.results)
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the operation draws random numbers."""
+        return torch.Tag.nondeterministic_seeded in self.function.tags
+
 
 class Tape(TorchDispatchMode):
     """Records the tensor operations that run within the block, while they run.

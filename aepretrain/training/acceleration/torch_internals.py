@@ -14,6 +14,7 @@ __all__ = [
     "TorchDispatchMode",
     "arguments_of",
     "compile_function",
+    "default_cache",
     "has_hooks",
     "has_memory",
     "map_tensors",
@@ -67,3 +68,10 @@ def compile_function(function: Any, inputs: Sequence[Tensor], options: Mapping[s
     from torch.fx.experimental.proxy_tensor import make_fx
 
     return compile_graph(make_fx(function, tracing_mode="fake")(*inputs), list(inputs), dict(options))
+
+
+def default_cache() -> str:
+    """The folder in which torch keeps compiled code; it names it in the environment even if nobody chose it."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    return str(default_cache_dir())
