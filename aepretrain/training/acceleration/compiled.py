@@ -24,11 +24,17 @@ from aepretrain.training.recovery.signals import stop_if_asked
 CACHE = Path("~/.cache/aepretrain/compiled")
 """Compiled code, for steps of the same operations and shapes; ``TORCHINDUCTOR_CACHE_DIR`` names another folder."""
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-OPTIONS = {"cpp_wrapper": True, "compile_threads": 1}
-"""One function of C++ for a step, compiled in this process."""
+OPTIONS = {
+    "cpp_wrapper": True,
+    "compile_threads": 1,
+    "cpp.vec_isa_ok": True,
+    "cpp_cache_precompile_headers": False,
+}
+"""A step is one function of C++, compiled in this process, without the 10 s that torch takes to try the compiler and to
+compile its headers."""
 LEAST_STEPS = 400_000
 """Twice as many as make up for the time of compiling."""
-BEGUN = "{stage}  compiles its steps, in 5 to 20 s the first time; they then take about .6 of the time of recorded ones"
+BEGUN = "{stage}  compiles its steps, in 5 to 15 s the first time; they then take about .6 of the time of recorded ones"
 DONE = "{stage}  steps are compiled, after {seconds:.0f} s"
 RECORDED = "{stage}  steps are recorded and not compiled: {reason}"
 
