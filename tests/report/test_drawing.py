@@ -165,6 +165,7 @@ def test_a_run_whose_pictures_cannot_be_drawn_has_all_results_and_says_so(tmp_pa
     assert text.index(f"results {out / 'results.json'}") < text.index("drawing the report")
 
 
+@pytest.mark.usefixtures("quick_embeddings")
 def test_a_comparison_is_printed_before_anything_is_drawn_and_needs_no_picture(tmp_path, capsys, broken):
     compare = {"seeds": 1, "labels": [50], "arms": ["pretrained", "random"], "baselines": []}
     out = make("compare", tmp_path, compare=compare)
@@ -178,6 +179,7 @@ def test_a_comparison_is_printed_before_anything_is_drawn_and_needs_no_picture(t
     assert "Test accuracy in %" in report
 
 
+@pytest.mark.usefixtures("quick_embeddings")
 def test_a_damaged_array_costs_a_finished_run_its_report_alone(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(np, "load", lambda *arguments, **options: (_ for _ in ()).throw(ValueError("not an array")))
     out = make("fit", tmp_path, finetune={"epochs": 0})
@@ -195,6 +197,7 @@ def test_nothing_of_an_ordinary_report_is_missing(run, comparison, copy, capsys)
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.usefixtures("quick_embeddings")
 def test_warnings_stand_at_the_top_of_the_report(run, copy):
     folder = copy(run)
     results = json.loads((folder / "results.json").read_text())
@@ -204,6 +207,7 @@ def test_warnings_stand_at_the_top_of_the_report(run, copy):
     assert text.index("half of the &lt;rows&gt; are alike. Remove them.") < text.index('class="headline"')
 
 
+@pytest.mark.usefixtures("quick_embeddings")
 def test_different_warnings_of_the_runs_stand_at_the_top_of_a_comparison(comparison, copy):
     folder = copy(comparison)
     for path in (folder / "runs").glob("*/results.json"):
@@ -218,6 +222,7 @@ def test_different_warnings_of_the_runs_stand_at_the_top_of_a_comparison(compari
     assert "3 more are in results.json of the runs" in top
 
 
+@pytest.mark.usefixtures("quick_embeddings")
 def test_the_kept_epoch_has_one_number_in_files_report_and_terminal(tmp_path, capsys):
     out = make("fit", tmp_path, finetune={"epochs": 4, "batch_size": 16, "monitor": "loss"})
     text = shown(capsys)
@@ -233,6 +238,7 @@ def test_the_kept_epoch_has_one_number_in_files_report_and_terminal(tmp_path, ca
     assert f"the weights of epoch {kept}, counted from 0, were kept" in (out / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("quick_embeddings")
 def test_classes_are_called_by_their_names_in_the_report(run, copy):
     folder = copy(run)
     results = json.loads((folder / "results.json").read_text())

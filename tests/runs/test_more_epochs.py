@@ -15,6 +15,7 @@ from aepretrain.training.recovery.run_state import LAST, RunState
 from tests.support.runs import FAST, SCHEDULE, differences
 from tests.support.tables import X, save, write_config
 
+pytestmark = pytest.mark.usefixtures("quick_embeddings")
 NETWORK = {"dropout": 0.3, **FAST, **SCHEDULE}
 
 

@@ -29,7 +29,7 @@ class Program:
     """A process that a server forked; the part of ``subprocess.Popen`` that tests use."""
 
     def __init__(self, status, stdout, stderr):
-        self.stdout, self.stderr, self.returncode = stdout, stderr, None
+        self.stdin, self.stdout, self.stderr, self.returncode = None, stdout, stderr, None
         self._status = os.fdopen(status)
         self.pid = int(self._status.readline())
 
@@ -101,6 +101,13 @@ def run_program(text, *words, timeout=300, **options):
     return _finish(started, words, timeout)
 
 
+def run_script(path, *words, timeout=300, **options):
+    """Run a file as ``python FILE`` does, but that the package is loaded; what ``subprocess.run`` returns."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = call("tests.support.programs:script", str(path), list(map(str, words)), **pipes, **options)
+    return _finish(started, words, timeout)
+
+
 def _finish(program, words, timeout):
     out, err = program.communicate(timeout)
     return subprocess.CompletedProcess(words, program.returncode, out, err)
@@ -165,6 +172,13 @@ def execute(text, words):
     """What ``python -c`` does."""
     sys.argv = ["-c", *words]
     exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+
+
+def script(path, words):
+    """What ``python FILE`` does."""
+    sys.argv = [path, *words]
+    sys.path.insert(0, str(Path(path).parent))
+    runpy.run_path(path, run_name="__main__")
 
 
 def serve(connection):

@@ -21,10 +21,13 @@ SHORT = ("--pretrain.epochs", "2", "--finetune.epochs", "2", "--report", "false"
 def start(words, port):
     environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE")}
     environment |= {"OMP_NUM_THREADS": "1", "MASTER_PORT": str(port)}
-    answer = subprocess.run(
-        [sys.executable, *map(str, words)],
-        capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False,
-    )  # fmt: skip
+    if words[0] != "-m":
+        answer = programs.run_script(*words, env=environment)
+    else:
+        answer = subprocess.run(
+            [sys.executable, *map(str, words)],
+            capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False,
+        )  # fmt: skip
     assert answer.returncode == 0, answer.stderr[-3000:]
     return answer.stdout
 
