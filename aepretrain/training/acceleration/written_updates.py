@@ -129,8 +129,6 @@ class WrittenUpdate:
     @property
     def reason(self) -> str | None:
         """Why the update cannot be written out; ``None`` if it can."""
-        if self.operation.kwargs.get("is_first_step"):
-            return "the optimizer has no momentum yet"
         if any(count.item() != self.counts[0].item() for count in self.counts):
             return "the optimizer counts the steps of weights separately"
         return None
