@@ -34,6 +34,8 @@ OPTIONS = {
 compile its headers."""
 LEAST_STEPS = 400_000
 """Twice as many as make up for the time of compiling."""
+MOST_WEIGHTS = 100_000
+"""With more, a step is bound by its matrix products, which are the same in compiled code."""
 BEGUN = "{stage}  compiles its steps, in 5 to 15 s the first time; they then take about .6 of the time of recorded ones"
 DONE = "{stage}  steps are compiled, after {seconds:.0f} s"
 RECORDED = "{stage}  steps are recorded and not compiled: {reason}"
@@ -66,22 +68,25 @@ class CompiledStep:
         return loss
 
 
-def pays_off(settings: StageSettings, steps: int) -> bool:
-    """Whether the steps of a stage are so many that compiling them clearly pays off.
+def pays_off(settings: StageSettings, steps: int, weights: int) -> bool:
+    """Whether the steps of a stage are so small and so many that compiling them clearly pays off.
 
-    Compiling takes about ten seconds, and a compiled step about 50 microseconds less than a recorded one, whether its
-    matrices are small or large. Both were measured; the rule counts, so that a config decides alike on every machine.
-    Steps of fine-tuning are not compiled by this rule: epochs may be added, which must not change those before.
+    Compiling takes about ten seconds, and a compiled step of a small layer about 50 microseconds less than a recorded
+    one. Both were measured once; the rule counts, so that a config decides alike on every machine. Fine-tuning is not
+    compiled by this rule: epochs may be added later, and must not change those before.
 
     Args:
         settings: The length of the stage.
         steps: Its steps in an epoch.
+        weights: The number of weights that are trained.
 
     Example:
-        >>> pays_off(StageSettings("00-sparse", 200, 20), 2500), pays_off(StageSettings("00-sparse", 20, 20), 2500)
-        (True, False)
+        >>> short, long = (StageSettings("00-sparse", epochs=epochs, batch_size=20) for epochs in (20, 200))
+        >>> pays_off(short, 2500, 33_000), pays_off(long, 2500, 33_000), pays_off(long, 2500, 1_570_000)
+        (False, True, False)
     """
-    return not settings.may_go_on and settings.epochs * steps >= LEAST_STEPS
+    is_long = settings.epochs * steps >= LEAST_STEPS
+    return is_long and weights <= MOST_WEIGHTS and not settings.may_go_on
 
 
 def reason_of_machine() -> str | None:

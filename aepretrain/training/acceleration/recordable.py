@@ -41,7 +41,8 @@ def record_if_possible(step: "OptimizerStep", settings: StageSettings, batches: 
         print_line(LAUNCHED.format(stage=stage, reason=reason))
         return
     compiles = None
-    if steps == "compiled" or (steps == "auto" and pays_off(settings, len(batches))):
+    weights = sum(weights.numel() for group in step.optimizer.param_groups for weights in group["params"])
+    if steps == "compiled" or (steps == "auto" and pays_off(settings, len(batches), weights)):
         if (reason := reason_of_machine()) is None:
             compiles = batches.is_whole
         else:

@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import StepLR
 
 from aepretrain import Dense, PlainAutoencoder
 from aepretrain.errors import StoppedError
-from aepretrain.training.acceleration import compiled, products, recordable
-from aepretrain.training.acceleration.compiled import LEAST_STEPS, pays_off, reason_of_machine
+from aepretrain.training.acceleration import compiled, products
+from aepretrain.training.acceleration.compiled import LEAST_STEPS, MOST_WEIGHTS, pays_off, reason_of_machine
 from aepretrain.training.acceleration.draws import reason_not_drawn_before
 from aepretrain.training.acceleration.step_function import StepFunction
 from aepretrain.training.acceleration.tape import Tape
@@ -243,22 +243,26 @@ def test_a_class_of_the_user_is_launched_or_compiled_when_vouched_for(functions,
 # The rule of auto
 
 
-def test_auto_compiles_by_the_number_of_steps(functions, monkeypatch):
+def test_auto_compiles_by_the_numbers_of_steps_and_weights(functions, monkeypatch):
     assert train(make()).steps_were == "recorded"
-    monkeypatch.setattr(recordable, "pays_off", lambda settings, steps: settings.epochs * steps >= STEPS)
+    monkeypatch.setattr(compiled, "LEAST_STEPS", STEPS)
+    monkeypatch.setattr(compiled, "MOST_WEIGHTS", 6 * 4 + 4 + 4 * 6 + 6)
     assert train(make()).steps_were == "compiled"
     assert train(make(), epochs=2).steps_were == "recorded"
     assert train(make(), steps="recorded").steps_were == "recorded"
     assert train(make(), steps="launched").steps_were == "launched"
     assert len(functions) == 1
+    monkeypatch.setattr(compiled, "MOST_WEIGHTS", 6 * 4 + 4 + 4 * 6 + 6 - 1)
+    assert train(make()).steps_were == "recorded"
 
 
-def test_the_rule_counts_the_steps_of_the_stage():
+def test_the_rule_counts_steps_and_weights():
     stage = partial(StageSettings, "00-x", batch_size=20)
-    assert pays_off(stage(epochs=LEAST_STEPS // 1000), 1000)
-    assert not pays_off(stage(epochs=LEAST_STEPS // 1000), 999)
+    assert pays_off(stage(epochs=LEAST_STEPS // 1000), 1000, MOST_WEIGHTS)
+    assert not pays_off(stage(epochs=LEAST_STEPS // 1000), 999, MOST_WEIGHTS)
+    assert not pays_off(stage(epochs=LEAST_STEPS), 1000, MOST_WEIGHTS + 1)
     # Epochs that are added later must leave those before as they are.
-    assert not pays_off(stage(epochs=LEAST_STEPS, may_go_on=True), 1000)
+    assert not pays_off(stage(epochs=LEAST_STEPS, may_go_on=True), 1000, 1)
 
 
 # With torch's compiler
@@ -273,7 +277,6 @@ needs_a_compiler = pytest.mark.skipif(reason_of_machine() is not None, reason="t
 
 
 @needs_a_compiler
-@pytest.mark.filterwarnings("default")  # torch's compiler is not ours
 def test_torchs_compiler_takes_a_step_and_gives_the_same_bits_twice(cache, monkeypatch, prepared):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     build = lambda: PlainAutoencoder((6,), Dense(4), optimizer=OPTIMIZERS["adam"])  # noqa: E731
