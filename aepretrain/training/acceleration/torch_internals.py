@@ -17,6 +17,7 @@ __all__ = [
     "default_cache",
     "has_hooks",
     "has_memory",
+    "kernel_of",
     "map_tensors",
     "tensors_in",
 ]
@@ -50,6 +51,11 @@ def has_memory(tensor: Tensor) -> bool:
 def arguments_of(operation: Any) -> Any:
     """The declared arguments of an overload of ``torch.ops``: name, type, whether it is written to or returned."""
     return operation._schema.arguments
+
+
+def kernel_of(operation: Any) -> Any:
+    """What an overload of ``torch.ops`` calls: the same, without a microsecond of Python."""
+    return operation._op
 
 
 def has_hooks(owner: Any) -> bool:
