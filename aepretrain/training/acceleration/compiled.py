@@ -32,11 +32,13 @@ OPTIONS = {
 }
 """A step is one function of C++, compiled in this process, without the 10 s that torch takes to try the compiler and to
 compile its headers."""
-LEAST_STEPS = 400_000
+LEAST_STEPS = 600_000
 """Twice as many as make up for the time of compiling."""
 MOST_WEIGHTS = 100_000
 """With more, a step is bound by its matrix products, which are the same in compiled code."""
-BEGUN = "{stage}  compiles its steps, in 5 to 15 s the first time; they then take about .6 of the time of recorded ones"
+BEGUN = (
+    "{stage}  compiles its steps, in 5 to 15 s the first time; then they take about 0.7 of the time of recorded ones"
+)
 DONE = "{stage}  steps are compiled, after {seconds:.0f} s"
 RECORDED = "{stage}  steps are recorded and not compiled: {reason}"
 
@@ -71,7 +73,7 @@ class CompiledStep:
 def pays_off(settings: StageSettings, steps: int, weights: int) -> bool:
     """Whether the steps of a stage are so small and so many that compiling them clearly pays off.
 
-    Compiling takes about ten seconds, and a compiled step of a small layer about 50 microseconds less than a recorded
+    Compiling takes about ten seconds, and a compiled step of a small layer about 30 microseconds less than a recorded
     one. Both were measured once; the rule counts, so that a config decides alike on every machine. Fine-tuning is not
     compiled by this rule: epochs may be added later, and must not change those before.
 
@@ -82,7 +84,7 @@ def pays_off(settings: StageSettings, steps: int, weights: int) -> bool:
 
     Example:
         >>> short, long = (StageSettings("00-sparse", epochs=epochs, batch_size=20) for epochs in (20, 200))
-        >>> pays_off(short, 2500, 33_000), pays_off(long, 2500, 33_000), pays_off(long, 2500, 1_570_000)
+        >>> pays_off(short, 3000, 33_000), pays_off(long, 3000, 33_000), pays_off(long, 3000, 1_570_000)
         (False, True, False)
     """
     is_long = settings.epochs * steps >= LEAST_STEPS
