@@ -37,7 +37,7 @@ LEAST_STEPS = 600_000
 MOST_WEIGHTS = 100_000
 """With more, a step is bound by its matrix products, which are the same in compiled code."""
 BEGUN = (
-    "{stage}  compiles its steps, in 5 to 15 s the first time; then they take about 0.7 of the time of recorded ones"
+    "{stage}  compiles steps, in 5 to 15 s the first time; they then take about 0.7 of the time of recorded ones"
 )
 DONE = "{stage}  steps are compiled, after {seconds:.0f} s"
 RECORDED = "{stage}  steps are recorded and not compiled: {reason}"

@@ -181,7 +181,7 @@ def told(capsys):
 def test_it_says_that_it_compiles_and_how_long_it_took(functions, capsys):
     train(make(), steps="compiled")
     said = told(capsys)
-    assert said.count("00-test compiles its steps, in 5 to 15 s the first time") == 1
+    assert said.count("00-test compiles steps, in 5 to 15 s the first time") == 1
     assert said.count("00-test steps are compiled, after 0 s") == 1
 
 
