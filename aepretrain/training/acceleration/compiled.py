@@ -36,9 +36,7 @@ LEAST_STEPS = 600_000
 """Twice as many as make up for the time of compiling."""
 MOST_WEIGHTS = 100_000
 """With more, a step is bound by its matrix products, which are the same in compiled code."""
-BEGUN = (
-    "{stage}  compiles steps, in 5 to 15 s the first time; they then take about 0.7 of the time of recorded ones"
-)
+BEGUN = "{stage}  compiles steps, in 5 to 15 s the first time; they then take about 0.7 of the time of recorded ones"
 DONE = "{stage}  steps are compiled, after {seconds:.0f} s"
 RECORDED = "{stage}  steps are recorded and not compiled: {reason}"
 
