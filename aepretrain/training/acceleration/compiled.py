@@ -9,21 +9,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from aepretrain.console import print_line
 from aepretrain.errors import StorageError
 from aepretrain.storage.files import make_folder, probe
+from aepretrain.training.acceleration.code_cache import CACHE, VARIABLE, code_folder, digest_of
 from aepretrain.training.acceleration.step_function import StepFunction
 from aepretrain.training.acceleration.tape import Operation
-from aepretrain.training.acceleration.torch_internals import compile_function, default_cache
+from aepretrain.training.acceleration.torch_internals import compile_graph, default_cache, traced
 from aepretrain.training.options import StageSettings
 from aepretrain.training.recovery.signals import stop_if_asked
 
-CACHE = Path("~/.cache/aepretrain/compiled")
-"""Compiled code, for steps of the same operations and shapes; ``TORCHINDUCTOR_CACHE_DIR`` names another folder."""
-CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 OPTIONS = {
     "cpp_wrapper": True,
     "compile_threads": 1,
@@ -102,9 +101,14 @@ def reason_of_machine() -> str | None:
     return None
 
 
+def compiler_name() -> str:
+    """The command of the C++ compiler, as torch finds it."""
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+
+
 def cache_folder() -> Path:
     """The folder of compiled code: torch's own default is in ``/tmp``, where others might have put code before."""
-    named = os.environ.get(CACHE_VARIABLE)
+    named = os.environ.get(VARIABLE)
     return CACHE.expanduser() if named in (None, default_cache()) else Path(named)
 
 
@@ -121,10 +125,12 @@ def _quiet() -> Iterator[None]:
 
 
 def by_inductor(function: StepFunction, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
-    """Compile a function with torch's compiler."""
-    os.environ[CACHE_VARIABLE] = str(cache_folder())
-    with _quiet():
-        return compile_function(function, inputs, OPTIONS)
+    """Compile a function with torch's compiler, or load the code that it made before."""
+    graph = traced(function, inputs)
+    machine = (torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), compiler_name())
+    kinds = [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in inputs]
+    with _quiet(), code_folder(cache_folder(), digest_of(str(graph.graph), kinds, machine, OPTIONS)):
+        return compile_graph(graph, inputs, OPTIONS)
 
 
 compiler: Compiler = by_inductor

@@ -13,13 +13,14 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 __all__ = [
     "TorchDispatchMode",
     "arguments_of",
-    "compile_function",
+    "compile_graph",
     "default_cache",
     "has_hooks",
     "has_memory",
     "kernel_of",
     "map_tensors",
     "tensors_in",
+    "traced",
 ]
 
 HOOKS = (
@@ -64,16 +65,22 @@ def has_hooks(owner: Any) -> bool:
     return any(not str(getattr(hook, "__module__", "")).startswith("aepretrain.") for hook in hooks)
 
 
-def compile_function(function: Any, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Any:
-    """Compile a function of tensors, which may change them in place, for tensors of these shapes.
+def traced(function: Any, inputs: Sequence[Tensor]) -> Any:
+    """The operations of a function as a graph, found on tensors without values."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    return make_fx(function, tracing_mode="fake")(*inputs)
+
+
+def compile_graph(graph: Any, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Any:
+    """Compile a graph, which may change its inputs in place, for tensors of these shapes.
 
     ``torch.compile`` would check at every call that its inputs are what they were: ours stay where they are, and these
     checks take as long as a small step.
     """
-    from torch._inductor import compile as compile_graph
-    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch._inductor import compile as compile_by_inductor
 
-    return compile_graph(make_fx(function, tracing_mode="fake")(*inputs), list(inputs), dict(options))
+    return compile_by_inductor(graph, list(inputs), dict(options))
 
 
 def default_cache() -> str:
