@@ -21,9 +21,13 @@ def test_a_folder_appears_when_its_code_is_whole(tmp_path):
 
 
 def test_a_compiler_that_fails_leaves_no_folder(tmp_path):
-    with pytest.raises(RuntimeError), code_folder(tmp_path, "step") as folder:
-        write(folder, "half")
-        raise RuntimeError
+    def fails():
+        with code_folder(tmp_path, "step") as folder:
+            write(folder, "half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
     assert not list(tmp_path.iterdir())
 
 
