@@ -15,8 +15,8 @@ def places_drawn(operations: Iterable[Operation]) -> set[int]:
 def without_draws(operations: Sequence[Operation]) -> list[Operation]:
     """The operations that neither draw random numbers nor make room for them."""
     drawn = places_drawn(operations)
-    makes_room = lambda each: each.name in EMPTY and place(each.results[0]) in drawn  # noqa: E731
-    return [each for each in operations if not each.is_random and not makes_room(each)]
+    room = [each for each in operations if each.name in EMPTY and place(each.results[0]) in drawn]
+    return [each for each in operations if not each.is_random and not any(each is other for other in room)]
 
 
 def reason_not_drawn_before(operations: Sequence[Operation]) -> str | None:

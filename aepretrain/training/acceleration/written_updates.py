@@ -18,7 +18,23 @@ def sgd(w: Tensor, g: Tensor, buffer: Tensor | None = None, *, s: Settings, nest
 
     .. math:: g' = g + \lambda w, \quad b \leftarrow \mu b + (1 - \tau) g', \quad w \leftarrow w - \eta b
 
-    and with Nesterov's momentum :math:`w \leftarrow w - \eta (g' + \mu b)`.
+    and with Nesterov's momentum :math:`w \leftarrow w - \eta (g' + \mu b)`. All tensors have the shape of the weights.
+
+    Args:
+        w: The weights, changed in place, as is the buffer.
+        g: The gradient.
+        buffer: :math:`b`; ``None`` without momentum.
+        s: The numbers of :func:`sgd_settings`.
+        nesterov: Whether the momentum is Nesterov's.
+
+    Reference:
+        Sutskever, Martens, Dahl, Hinton: On the Importance of Initialization and Momentum in Deep Learning (2013).
+
+    Example:
+        >>> w = torch.ones(2)
+        >>> sgd(w, torch.ones(2), s={"lr": 0.25, "decay": 0.0}, nesterov=False)
+        >>> w
+        tensor([0.7500, 0.7500])
     """
     g = g + s["decay"] * w
     if buffer is not None:
@@ -42,6 +58,28 @@ def adam(w: Tensor, g: Tensor, m: Tensor, v: Tensor, largest: Tensor | None = No
 
     .. math:: m \leftarrow m + (1 - \beta_1)(g - m), \quad v \leftarrow v + (1 - \beta_2)(g^2 - v), \quad
               w \leftarrow w - \frac{\eta}{1 - \beta_1^t} \, m \Big/ \Big(\sqrt{v / (1 - \beta_2^t)} + \epsilon\Big)
+
+    AdamW decays the weights before, Adam adds the decay to the gradient, AMSGrad divides by the largest v so far. All
+    tensors have the shape of the weights.
+
+    Args:
+        w: The weights, changed in place, as are the states.
+        g: The gradient.
+        m: The mean of gradients.
+        v: The mean of their squares.
+        largest: The largest v so far; ``None`` without AMSGrad.
+        s: The numbers of :func:`adam_settings`.
+
+    Reference:
+        Kingma, Ba: Adam (2015), algorithm 1; Loshchilov, Hutter: Decoupled Weight Decay Regularization (2019),
+        algorithm 2; Reddi, Kale, Kumar: On the Convergence of Adam and Beyond (2018), algorithm 2.
+
+    Example:
+        >>> w, m, v = torch.ones(1), torch.zeros(1), torch.zeros(1)
+        >>> group = {"lr": 0.25, "betas": (0.9, 0.999), "weight_decay": 0.0, "eps": 1e-8}
+        >>> adam(w, torch.ones(1), m, v, s=adam_settings(group, step=1))
+        >>> w
+        tensor([0.7500])
     """
     w.mul_(s["kept"])
     g = g + s["decay"] * w
@@ -73,6 +111,21 @@ def adagrad(w: Tensor, g: Tensor, total: Tensor, *, s: Settings, **_: Any) -> No
     r"""Adagrad.
 
     .. math:: v \leftarrow v + g^2, \quad w \leftarrow w - \frac{\eta}{1 + (t - 1) \gamma} \, g / (\sqrt v + \epsilon)
+
+    Args:
+        w: The weights, changed in place, as is the state.
+        g: The gradient.
+        total: The sum v of squared gradients.
+        s: The numbers of :func:`adagrad_settings`.
+
+    Reference:
+        Duchi, Hazan, Singer: Adaptive Subgradient Methods for Online Learning and Stochastic Optimization (2011).
+
+    Example:
+        >>> w, v = torch.ones(1), torch.zeros(1)
+        >>> adagrad(w, torch.ones(1), v, s={"decay": 0.0, "rate": 0.25, "eps": 0.0})
+        >>> w
+        tensor([0.7500])
     """
     g = g + s["decay"] * w
     total.add_(g * g)
