@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.optim import Optimizer
 
 from aepretrain.console import print_line
 from aepretrain.errors import StorageError
-from aepretrain.storage.files import make_folder, probe
+from aepretrain.storage.files import make_folder, storing
 from aepretrain.training.acceleration.code_cache import CACHE, VARIABLE, code_folder, digest_of
 from aepretrain.training.acceleration.step_function import StepFunction
 from aepretrain.training.acceleration.tape import Operation
@@ -95,10 +96,10 @@ def reason_of_machine() -> str | None:
         return f"there is no C++ compiler {name}. Install it, or name another by the environment variable CXX"
     try:
         make_folder(cache_folder())
-        probe(cache_folder(), 0)
+        with storing(cache_folder(), 0), tempfile.TemporaryDirectory(dir=cache_folder()):
+            return None
     except StorageError as error:
         return str(error)
-    return None
 
 
 def compiler_name() -> str:

@@ -3,6 +3,7 @@
 All but the last tests leave torch's compiler out: the function that it is given runs as it stands.
 """
 
+import shutil
 from functools import partial
 
 import pytest
@@ -273,7 +274,8 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("compiled")
 
 
-needs_a_compiler = pytest.mark.skipif(reason_of_machine() is not None, reason="there is no C++ compiler")
+has_compiler = shutil.which(compiled.compiler_name()) is not None
+needs_a_compiler = pytest.mark.skipif(not has_compiler, reason="there is no C++ compiler")
 
 
 @needs_a_compiler
