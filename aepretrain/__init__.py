@@ -68,7 +68,7 @@ _EXPORTS = {
         "SwapNoise",
     ),
     "aepretrain.parts.likelihoods": ("Bernoulli", "Categorical", "Gaussian", "Likelihood", "Mixed"),
-    "aepretrain.parts.penalties": ("L1", "KLSparsity"),
+    "aepretrain.parts.penalties": ("L0", "L1", "KLSparsity"),
     "aepretrain.parts.schedules": ("Schedules",),
     "aepretrain.pretraining.stack": ("GreedyStack",),
     "aepretrain.results.classifier": ("Measurement",),

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import signal
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from aepretrain.results.comparison import ComparisonResult
 from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.predictions import Predictions
 from aepretrain.results.records import read_record
+from aepretrain.results.row_errors import RowErrors
 from aepretrain.storage.array_files import read_arrays
 from aepretrain.storage.files import sha256
 from aepretrain.storage.json_files import read_json
@@ -74,6 +76,9 @@ JSON = {
     "regression-run.json": (values_of("regression-run.json"), RunResult.read),
     "regression-summary.json": (values_of("regression-summary.json"), ComparisonResult.read),
     "regression-row.json": (values_of("regression-row.json"), CellResult.read),
+    "reconstruction-run.json": (values_of("reconstruction-run.json"), RunResult.read),
+    "reconstruction-summary.json": (values_of("reconstruction-summary.json"), ComparisonResult.read),
+    "reconstruction-row.json": (values_of("reconstruction-row.json"), CellResult.read),
     "data.json": (DATA, lambda path: read_record(Fingerprint, path)),
     "state.json": (STATE, lambda path: (RunState(path.parent).read(), RunState(path.parent).data)),
     "record.json": (RECORD_OF_STAGE, read_stage_record),
@@ -106,7 +111,7 @@ def test_metrics_of_any_rows(tmp_path):
     fuzz(rows | any_file((json.dumps(row) + "\n").encode() * 3), check)
 
 
-@pytest.mark.parametrize("earlier", ["results.csv", "regression-results.csv"])
+@pytest.mark.parametrize("earlier", ["results.csv", "regression-results.csv", "reconstruction-results.csv"])
 def test_rows_of_a_comparison_of_any_text(earlier, tmp_path):
     path = tmp_path / "results.csv"
     valid = (EARLIER / earlier).read_bytes()
@@ -138,20 +143,21 @@ def test_arrays_of_samples_of_any_bytes(tmp_path):
     fuzz(any_file(buffer.getvalue()) | any_file(plain.getvalue()), check)
 
 
-def test_predictions_of_any_arrays(tmp_path):
-    path, buffer = tmp_path / "predictions.npz", io.BytesIO()
-    np.savez_compressed(buffer, targets=np.arange(4.0), predicted=np.ones(4))
+@pytest.mark.parametrize("kind", [Predictions, RowErrors])
+def test_values_of_examples_of_any_arrays(kind, tmp_path):
+    path, buffer, names = tmp_path / kind.file, io.BytesIO(), [each.name for each in fields(kind)]
+    np.savez_compressed(buffer, **dict(zip(names, (np.arange(4.0), np.ones(4)), strict=True)))
     values = st.sampled_from([0, 1.5, math.nan, math.inf, 1e308, -1e308, "a", "1", True, 2j, b"1"])
     arrays = st.lists(values, max_size=4).map(np.array) | st.sampled_from([np.zeros((2, 2)), np.float32(1)])
 
     def packed(pair):
         content = io.BytesIO()
-        np.savez_compressed(content, **dict(zip(("targets", "predicted"), pair, strict=False)))
+        np.savez_compressed(content, **dict(zip(names, pair, strict=False)))
         return content.getvalue()
 
     def check(data):
         path.write_bytes(data)
-        refused_or_read(lambda path: Predictions.read(path.parent), path)
+        refused_or_read(lambda path: kind.read(path.parent), path)
 
     fuzz(any_file(buffer.getvalue()) | st.lists(arrays, max_size=2).map(packed), check)
 

@@ -13,7 +13,7 @@ from torch import nn
 from aepretrain.cli.config import load_experiment
 from aepretrain.console import counted, print_line
 from aepretrain.data.new_rows import NewRows, open_new_rows
-from aepretrain.errors import ConfigError, StorageError
+from aepretrain.errors import ConfigError
 from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
 from aepretrain.export.encoder import load_encoder
 from aepretrain.export.heads import with_outputs
@@ -23,11 +23,10 @@ from aepretrain.heads import Classifier, Head
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import Experiment, load_head
+from aepretrain.runs.experiment import Experiment, load_head, load_layers
 from aepretrain.runs.row_outputs import RowOutputs
 from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.training.recovery.signals import stop_at_signal
-from aepretrain.training.recovery.stage_files import StageFiles
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,8 @@ class FinishedRun:
             StorageError: If the weights of a layer are missing, damaged, or those of another layer.
         """
         stack = self.experiment.build_stack()
-        for stage, layer in zip(stack.stages, stack, strict=True):
-            try:
-                StageFiles(self.folder, stage).read(layer)
-            except ValueError as error:
-                raise StorageError(f"{self.folder}: the weights of {stage} do not fit the config: {error}") from error
-        return stack.eval()
+        load_layers(stack, self.folder)
+        return stack
 
     @cached_property
     def autoencoder(self) -> StackedAutoencoder:

@@ -18,6 +18,7 @@ from aepretrain.pretraining.unroll import unroll
 from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.comparison import BudgetResult, ComparisonResult
+from aepretrain.results.metric import Metric
 from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.results.run import PatternCode, RunResult
@@ -148,8 +149,31 @@ def _count(module: nn.Module) -> int:
 
 def print_comparison(summary: ComparisonResult, out: Path) -> None:
     """Print the verdicts, then tables of all arms per label budget and of their paired differences."""
-    budgets = summary.budgets
-    for budget in budgets:
+    metrics = [summary, *summary.also]
+    for each in metrics:
+        _print_verdicts(each)
+    for each in metrics:
+        _print_figures(each)
+    chosen = f"{summary.combinations} settings and the epoch" if summary.combinations > 1 else "the epoch"
+    of = "labels" if summary.measures.counted == "labels" else "examples"
+    console.print(
+        f"{chosen} chosen on {summary.validation_examples:,} validation {of}; "
+        f"tested once per cell on {summary.test_examples:,} examples",
+        markup=False,
+    )
+    console.print(summary.splits_text, markup=False)
+    for each in metrics:
+        if each.measures.meaning:
+            console.print(each.measures.meaning, markup=False)
+        if better := each.better_baselines(BASELINES):
+            console.print(better, markup=False)
+    for warning in summary.warnings or ():
+        print_line(f"warning: {warning}")
+    console.print(f"results  {out / 'results.csv'}", markup=False)
+
+
+def _print_verdicts(summary: ComparisonResult) -> None:
+    for budget in summary.budgets:
         for verdict, subject in (
             (budget.verdict, "pretraining"),
             (budget.longer_verdict, "pretraining at equal compute"),
@@ -158,37 +182,26 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
             if verdict:
                 says = "" if verdict.startswith(("helps", "hurts")) else ":"
                 console.print(f"{subject}{says} {verdict}", markup=False)
+
+
+def _print_figures(summary: ComparisonResult) -> None:
+    budgets, metric = summary.budgets, summary.measures
     rows: list[Row] = [
-        [arm, *(_mean_and_spread(budget, arm) for budget in budgets)]
+        [arm, *(_mean_and_spread(budget, arm, metric) for budget in budgets)]
         for arm in dict.fromkeys(arm for budget in budgets for arm in budget.arms)
     ]
-    rows.append(["sampling error", *(figures.sampling_error(budget) for budget in budgets)])
+    rows.append(["sampling error", *(figures.sampling_error(budget, metric) for budget in budgets)])
     rows.append(["seeds", *(str(max(row.seeds for row in budget.arms.values())) for budget in budgets)])
-    metric = summary.measures
     title = f"test {metric.title}: mean ± standard deviation over seeds"
-    print_table(title, ["labels", *(str(budget.labels) for budget in budgets)], rows)
+    print_table(title, [metric.counted, *(str(budget.labels) for budget in budgets)], rows)
     if metric.name == "r2":
         print_table(figures.ERRORS_TITLE, *figures.errors_table(budgets))
-    columns, differences = figures.differences_table(budgets)
+    columns, differences = figures.differences_table(budgets, metric)
     if differences:
-        named = [[f"{labels} labels: {name}", *values] for labels, name, *values in differences]
-        print_table(f"paired differences of test {metric.word} in {metric.points}", ["difference", *columns[2:]], named)
-    chosen = f"{summary.combinations} settings and the epoch" if summary.combinations > 1 else "the epoch"
-    console.print(
-        f"{chosen} chosen on {summary.validation_examples:,} validation labels; "
-        f"tested once per cell on {summary.test_examples:,} examples",
-        markup=False,
-    )
-    console.print(summary.splits_text, markup=False)
-    if metric.meaning:
-        console.print(metric.meaning, markup=False)
-    if better := summary.better_baselines(BASELINES):
-        console.print(better, markup=False)
-    for warning in summary.warnings or ():
-        print_line(f"warning: {warning}")
-    console.print(f"results  {out / 'results.csv'}", markup=False)
+        named = [[f"{labels} {metric.counted}: {name}", *values] for labels, name, *values in differences]
+        print_table(f"paired differences of test {metric.difference}", ["difference", *columns[2:]], named)
 
 
-def _mean_and_spread(budget: BudgetResult, arm: str) -> Text:
+def _mean_and_spread(budget: BudgetResult, arm: str, metric: Metric) -> Text:
     found = budget.arms[arm]
-    return Text(figures.mean_and_spread(found.mean, found.std), "bold" if budget.best == arm else "")
+    return Text(figures.mean_and_spread(found.mean, found.std, metric), "bold" if budget.best == arm else "")

@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from aepretrain.compare.arms import ARMS
-from aepretrain.compare.cells import Bench, Trial
+from aepretrain.compare.cells import Bench, Trial, task_of
 from aepretrain.compare.data_record import check_recorded, record_data
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.summary import summarize
@@ -21,8 +21,10 @@ from aepretrain.errors import ConfigError, DataError
 from aepretrain.report.comparison_files import run_warnings
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.drawing import draw_report
-from aepretrain.results.cell import CellResult, write_rows
+from aepretrain.results.cell import SPLITS, CellResult, write_rows
 from aepretrain.results.comparison import ComparisonResult
+from aepretrain.results.metric import METRICS
+from aepretrain.results.row_errors import RowErrors
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder
@@ -30,7 +32,7 @@ from aepretrain.storage.guard import inside
 from aepretrain.tracking.comparison import log_comparison, name_offline_runs
 from aepretrain.tracking.wandb_mode import resolve_mode
 
-__all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "check_comparison", "compare"]
+__all__ = ["Bench", "Cell", "Comparison", "Trial", "Workers", "check_comparison", "compare", "complete"]
 
 
 def compare(
@@ -63,8 +65,8 @@ def compare(
         Means, differences and verdicts, as in ``summary.json``.
 
     Raises:
-        ConfigError: If the data have no labels, the experiment uses several processes or begins from another run, or a
-            control or trials that the comparison needs are missing.
+        ConfigError: If there is neither a head nor ``pretrain.unroll``, the experiment uses several processes or begins
+            from another run, or a control or trials that the comparison needs are missing.
         DataError: If the data changed since a cell was run.
 
     Example:
@@ -79,9 +81,19 @@ def compare(
         >>> found.budgets[0].verdict
         'cannot tell at all labels: 1 seed is too few, at least 3 are needed'
     """
-    bench = _set_up(experiment, comparison.for_data(experiment.data), out, control, trials)
+    bench = _set_up(experiment, complete(comparison, experiment), out, control, trials)
     with name_offline_runs(bench.tracking, out):
         return _run_missing(bench, out, workers, vectorize, on_summary)
+
+
+def complete(comparison: Comparison, experiment: Experiment) -> Comparison:
+    """The comparison with the defaults for an experiment: its baselines, if none were named, and splits.
+
+    Raises:
+        ConfigError: If the experiment cannot be compared, or an option is for something else.
+    """
+    task_of(experiment).check(experiment)
+    return comparison.for_data(experiment.data, reconstructs=not experiment.has_classifier)
 
 
 def _run_missing(
@@ -129,8 +141,7 @@ def _run_missing(
     bench.remove_groups()
     write_rows(out / "results.csv", [rows[cell] for cell in cells])
     facts = bench.trials[0].experiment.describe_data()
-    predictions = None if facts.targets is None else bench.predictions
-    summary = summarize([rows[cell] for cell in cells], comparison, facts, predictions)
+    summary = summarize([rows[cell] for cell in cells], comparison, facts, bench.row_values)
     summary = replace(summary, warnings=tuple(run_warnings(out)))
     summary.write(out / "summary.json")
     if on_summary is not None:
@@ -171,8 +182,8 @@ def check_comparison(
         trials: The experiments for every combination of ``comparison.grid``; empty without a grid.
 
     Raises:
-        ConfigError: If the data have no labels, the experiment uses several processes or begins from another run, or a
-            control or trials that the comparison needs are missing.
+        ConfigError: If there is neither a head nor ``pretrain.unroll``, the experiment uses several processes or begins
+            from another run, or a control or trials that the comparison needs are missing.
         DataError: If the data cannot give a label budget.
     """
     for each in (experiment, control, *(each for trial in trials for each in (trial.experiment, trial.control))):
@@ -182,8 +193,7 @@ def check_comparison(
                 "so intervals over seeds would be too narrow, and it may have seen test rows. Leave it out."
             )
     for each in (experiment, control) if control else (experiment,):
-        if not each.has_classifier:
-            raise ConfigError("a comparison needs labels and finetune.epochs >= 1. Use data with labels.")
+        task_of(experiment).check(each)
         if each.trainer.devices not in (1, "1") or each.trainer.num_nodes != 1:
             raise ConfigError("a comparison trains every cell on one device. Set trainer.devices to 1.")
     if comparison.has_control and control is None:
@@ -257,6 +267,7 @@ def _may_vectorize(bench: Bench, missing: Sequence[Cell], workers: Workers, vect
     """
     timed = bench.comparison.longer_by == "seconds" and any(_is_longer(cell) for cell in missing)
     for forbidden, words in (
+        (bench.task.rows is RowErrors, "all layers together are trained one seed after another. Leave it out"),
         (workers.is_parallel, "several workers share the seeds. Use one worker"),
         (bench.tunes_every_seed, "with compare.grid every seed chooses its own settings. Use compare.splits fixed"),
         (timed, "compare.longer_by seconds needs the time of each seed by itself. Use steps"),
@@ -297,7 +308,11 @@ def _is_longer(cell: Cell) -> bool:
 
 
 def _format_row(row: CellResult) -> str:
-    form = ".2%" if row.metric.name == "accuracy" else ".3f"
-    figures = (f"{name} {score:{form}}" for name, score in (("validation", row.validation_score), ("test", row.score)))
-    word = "" if row.metric.name == "accuracy" else f"{row.metric.word} "
-    return f"{row.arm}  {row.labels} labels  seed {row.seed}  {word}{'  '.join(figures)}"
+    metric, figures = row.metric, []
+    for name in (metric.name, *metric.also):
+        word = "" if name == "accuracy" else f"{METRICS[name].word} "
+        splits = {split: row.score(split, name) for split in SPLITS}
+        forms = {"accuracy": ".2%", "r2": ".3f"}
+        texts = [f"{split} {score:{forms.get(name) or METRICS[name].form(score)}}" for split, score in splits.items()]
+        figures.append(f"{word}{'  '.join(texts)}")
+    return f"{row.arm}  {row.labels} {metric.counted}  seed {row.seed}  {'  '.join(figures)}"

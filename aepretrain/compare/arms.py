@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train a classifier. All arms of a seed share every other setting.
+    """One way to train a network. All arms of a seed share every other setting.
 
     Args:
         control: Use the control network instead of the network under test.
         pretrained: Start from the encoder pretrained with this seed, instead of from its random initial weights.
-        frozen: Freeze the encoder and train only the head.
+        frozen: Freeze the encoder and train only the head; of reconstructions, keep the layers as they were pretrained.
         longer: Add the compute of pretraining to the budget of fine-tuning.
     """
 
@@ -46,5 +46,6 @@ CONTRASTS = (
     CONTROL_QUESTION,
     ("pretrained", "control-random"),
     ("pretrained", "control-pretrained"),
+    ("pretrained", "pca"),
 )
-"""The pairs of arms whose difference over seeds is reported, the first minus the second."""
+"""The pairs of arms and baselines whose difference over seeds is reported, the first minus the second."""

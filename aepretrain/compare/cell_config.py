@@ -26,8 +26,8 @@ def cell_config(
 
     Example:
         >>> config = {"seed": 0, "classifier": {"dropout": 0.0}, "data": {"init_args": {}}, "compare": {}}
-        >>> cell_config(config, Arm(frozen=True), 3, 50, {"classifier.dropout": 0.5})["classifier"]
-        {'dropout': 0.5, 'freeze_encoder': True}
+        >>> cell_config(config, Arm(), 3, 50, {"classifier.dropout": 0.5})["classifier"]
+        {'dropout': 0.5}
     """
     own = copy.deepcopy({name: value for name, value in config.items() if name not in NOT_OF_A_RUN})
     if arm.control:
@@ -42,8 +42,6 @@ def cell_config(
         for part in path:
             place = place.setdefault(part, {})
         place[last] = value
-    if arm.frozen:
-        own["classifier"]["freeze_encoder"] = True
     return own
 
 

@@ -4,30 +4,33 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config, write_cell_config
 from aepretrain.compare.cell_directories import SeedGroup, move_into, resume_or_create, seeds_together
 from aepretrain.compare.data_record import WAY_OUT
-from aepretrain.compare.ensembles import finetune_seeds, pretrain_seeds, reason_finetuning_not_batched, starting_point
+from aepretrain.compare.ensembles import finetune_seeds, pretrain_seeds, reason_finetuning_not_batched
 from aepretrain.compare.options import Cell, Comparison
+from aepretrain.compare.reconstruction import Reconstructing
+from aepretrain.compare.supervised import Classifying, Regressing
+from aepretrain.compare.task import Task
 from aepretrain.compare.workers import device_of_worker
 from aepretrain.data import DataModule
 from aepretrain.data.fingerprint import check_data
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import DivergedError, StorageError
-from aepretrain.evaluation.baselines import BASELINES, measure_baseline
+from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.finetuning.finetune import FineTuned
-from aepretrain.results.cell import CellResult, scores_of
+from aepretrain.results.cell import CellResult
 from aepretrain.results.fingerprint import Fingerprint
-from aepretrain.results.predictions import Predictions
 from aepretrain.results.records import read_record, shown
+from aepretrain.results.row_values import RowValues
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
 from aepretrain.runs.directory import holds_files
 from aepretrain.runs.experiment import Experiment
-from aepretrain.runs.measuring import measure, with_head
 from aepretrain.storage.files import make_folder, remove_folder, storing
 from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import AGAIN
@@ -103,14 +106,19 @@ class Bench:
         """The experiment of an arm: its network with the cell's seed and label budget."""
         experiment = trial.control if arm.control else trial.experiment
         assert experiment is not None
-        return replace(
+        own = replace(
             experiment,
             data=self._data(cell.seed).with_labels(cell.labels),
             seed=cell.seed,
             trainer=device_of_worker(experiment.trainer),
             checkpoint=replace(experiment.checkpoint, keep_last=False),
-            classifier=_frozen(experiment.head_factory) if arm.frozen else experiment.classifier,
         )
+        return self.task.of_arm(own, arm)
+
+    @property
+    def task(self) -> Task:
+        """What the arms are trained for."""
+        return task_of(self.trials[0].experiment)
 
     @property
     def tunes_every_seed(self) -> bool:
@@ -138,25 +146,27 @@ class Bench:
         folder = self.folder(cell.name)
         if cell.arm in BASELINES:
             make_folder(folder)
-            splits = self.network(Arm(), cell, self.trials[0]).data.splits(cell.seed)
-            measured = run_interruptibly(lambda: measure_baseline(cell.arm, splits), f"in {cell.name}")
-            if measured.predictions is not None:
-                measured.predictions.write(folder)
-            row = CellResult(cell.arm, cell.seed, cell.budget, **measured.row)
+            experiment = self.network(Arm(), cell, self.trials[0])
+            tested = run_interruptibly(lambda: self.task.baseline(experiment, cell.arm), f"in {cell.name}")
+            if tested.rows is not None:
+                tested.rows.write(folder)
+            row = CellResult(cell.arm, cell.seed, cell.budget, **tested.row)
         else:
             row = self._train(cell, folder, tuned)
         replace(row, data=self._own_data.fingerprint().digest).write(folder / "row.json")
         return CellResult.read(folder / "row.json")
 
-    def predictions(self, row: CellResult) -> Predictions:
-        """The predictions of a cell with real targets, on test data.
+    def row_values(self, row: CellResult) -> RowValues | None:
+        """The values of single test examples of a cell; ``None`` if its metric does not need them.
 
         Raises:
             StorageError: If they are missing or damaged.
         """
+        if self.task.rows is None:
+            return None
         folder = self.folder(Cell(row.arm, row.seed, None if row.labels == "all" else row.labels).name)
-        if (found := Predictions.read(folder)) is None:
-            raise StorageError(f"{folder} lacks the predictions of its test data. {AGAIN}")
+        if (found := self.task.rows.read(folder)) is None:
+            raise StorageError(f"{folder} lacks {self.task.rows.words}. {AGAIN}")
         return found
 
     def pretrain(self, seed: int, *, control: bool) -> Path:
@@ -164,13 +174,15 @@ class Bench:
         folder = self.pretraining_folder(seed, control=control)
         if not self.is_pretrained(seed, control):
             resume = resume_or_create(folder)
-            experiment = self.network(Arm(control=control), Cell("pretrained", seed, None), self.trials[0])
+            cell = Cell("pretrained", seed, None)
+            experiment = self.task.layers_alone(self.network(Arm(control=control), cell, self.trials[0]))
             with open_pretraining(self.tracking, folder, seed) as run:
                 _, results = experiment.pretrain_stack(folder, resume=resume, run=run)
                 if resume and self._was_together(seed, control):
                     run.replay()
                 run.log_outcome(results, encoder=folder / "encoder")
-            self._write_config(folder, Cell("pretrained", seed, None), Arm(control=control, pretrained=True), {})
+            arm = Arm(control=control, pretrained=True)
+            self._write_config(folder, cell, arm, {}, self.task.settings(experiment, arm))
             results.write(folder / "results.json")
         return folder / "encoder"
 
@@ -275,12 +287,13 @@ class Bench:
         if not arm.longer:
             return experiment, dict(trial.settings)
         times = self._times_longer(cell, experiment)
-        return _train_longer(experiment, times), {**trial.settings, "budget": f"{times}x"}
+        return self.task.lengthened(experiment, times), {**trial.settings, "budget": f"{times}x"}
 
     def _train(self, cell: Cell, folder: Path, done: FineTuned | None) -> CellResult:
         """Fine-tune with every candidate combination, and test the one that is best on validation data."""
         arm = ARMS[cell.arm]
         encoder_folder = self.pretrain(cell.seed, control=arm.control) if arm.pretrained else None
+        pretrained = None if encoder_folder is None else encoder_folder.parent
         tried, trials = [], self._candidates(cell)
         if len(trials) > 1 and holds_files(folder) and [path.name for path in folder.iterdir()] != ["trials"]:
             remove_folder(folder, STATE)  # moving up the best trial was interrupted
@@ -289,7 +302,7 @@ class Bench:
             resume = resume_or_create(place)
             experiment, settings = self._experiment(cell, trial)
             try:
-                tuned = done or _fine_tune(experiment, place, encoder_folder, resume=resume)
+                tuned = done or self.task.train(experiment, arm, place, pretrained, resume=resume)
             except DivergedError:
                 if len(trials) == 1:
                     raise
@@ -298,40 +311,37 @@ class Bench:
         if not tried:
             raise DivergedError(f"{cell.name}: every combination of compare.grid diverged. Try lower learning rates.")
         tuned, experiment, place, settings = max(tried, key=lambda each: each[0].score)
-        measured = measure(tuned.head, experiment.data, cell.seed)
+        tested = self.task.test(experiment, tuned)
         if place != folder:
             move_into(place, folder)
-        measured.write(folder)
-        empty = replace(experiment.empty_result(tuned.record), hyperparameters=settings)
-        results, _ = with_head(empty, tuned, measured, experiment.data.class_names)
-        found = results.head
-        assert found is not None
-        self._write_config(folder, cell, arm, settings)
+        if tested.rows is not None:
+            tested.rows.write(folder)
+        assert tested.results is not None
+        results = replace(tested.results, hyperparameters=settings)
+        self._write_config(folder, cell, arm, settings, self.task.settings(experiment, arm))
         results.write(folder / "results.json")
         with open_cell(
             self.tracking, folder, arm=cell.arm, seed=cell.seed, labels=cell.labels, encoder=encoder_folder
         ) as run:
             run.replay()
             run.log_outcome(results)
-        return CellResult(
-            arm=cell.arm,
-            seed=cell.seed,
-            labels=cell.budget,
-            epochs=found.epochs,
-            steps=found.steps,
-            seconds=found.seconds,
-            hyperparameters=settings,
-            **scores_of(found),
-        )
+        return CellResult(cell.arm, cell.seed, cell.budget, hyperparameters=settings, **tested.row)
 
-    def _write_config(self, folder: Path, cell: Cell, arm: Arm, settings: Mapping[str, Any]) -> None:
+    def _write_config(
+        self,
+        folder: Path,
+        cell: Cell,
+        arm: Arm,
+        chosen: Mapping[str, Any],
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Write the config that trains a cell again: with the chosen settings, and more that make its arm."""
         if not self.tracking.config:  # a comparison started from Python has no config
             return
-        own = {name: value for name, value in settings.items() if name != "budget"}
-        weights = "fit trains it again" if arm.pretrained else "fit would pretrain it, which this arm was not"
+        own = {**{name: value for name, value in chosen.items() if name != "budget"}, **more}
         split_seed = self._data(cell.seed).split_seed if self.comparison.splits == "per-seed" else None
         config = cell_config(self.tracking.config, arm, cell.seed, cell.labels, own, split_seed=split_seed)
-        write_cell_config(folder, f"{folder.name} of a comparison: {weights}.", config)
+        write_cell_config(folder, f"{folder.name} of a comparison: {self.task.how_to_repeat(arm)}.", config)
 
     def _candidates(self, cell: Cell) -> Sequence[Trial]:
         """All combinations for the first seed, or for every seed; else the combination that the first seed chose."""
@@ -350,31 +360,20 @@ class Bench:
         stages = RunResult.read(path).stages
         _check_compute(stages, experiment, cell.seed, path)
         if self.comparison.longer_by == "steps":
-            examples = len(experiment.data.splits(cell.seed).train)
-            own = experiment.finetune.epochs * math.ceil(examples / experiment.finetune.batch_size)
-            return 1 + math.ceil(sum(stage.steps for stage in stages) / own)
+            return 1 + math.ceil(sum(stage.steps for stage in stages) / self.task.steps(experiment))
         random = self.run(replace(cell, arm="random"))
         if not random.seconds or not random.epochs:
             row = self.folder(replace(cell, arm="random").name) / "row.json"
-            raise StorageError(f"{row} lacks the seconds and epochs of a trained classifier. {AGAIN}")
-        own_seconds = random.seconds / random.epochs * experiment.finetune.epochs
+            raise StorageError(f"{row} lacks the seconds and epochs of a trained network. {AGAIN}")
+        own_seconds = random.seconds / random.epochs * self.task.epochs(experiment)
         return 1 + math.ceil(sum(stage.seconds for stage in stages) / own_seconds)
 
 
-def _fine_tune(experiment: Experiment, folder: Path, encoder_folder: Path | None, *, resume: bool) -> FineTuned:
-    encoder, pretrained = starting_point(experiment, encoder_folder)
-    return experiment.train_classifier(encoder, folder, pretrained=pretrained, resume=resume)
-
-
-def _frozen(make: Any) -> Any:
-    return lambda encoder, outputs: make(encoder, outputs, freeze_encoder=True)
-
-
-def _train_longer(experiment: Experiment, times: int) -> Experiment:
-    """Multiply the epochs by ``times``, with the same number of validations, so that selection has no advantage."""
-    finetune = experiment.finetune
-    every = times * finetune.validate_every
-    return replace(experiment, finetune=replace(finetune, epochs=times * finetune.epochs, validate_every=every))
+def task_of(experiment: Experiment) -> Task:
+    """What the arms of a comparison of an experiment are trained for."""
+    if not experiment.has_classifier:
+        return Reconstructing()
+    return Classifying() if experiment.data.num_targets is None else Regressing()
 
 
 def _check_compute(stages: Sequence[StageResult], experiment: Experiment, seed: int, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from aepretrain.errors import DivergedError
 from aepretrain.export.encoder import load_encoder
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.heads import Classifier
-from aepretrain.runs.artifacts import save_inputs, save_samples
+from aepretrain.runs.artifacts import save_inputs
 from aepretrain.runs.experiment import Experiment, close_finetuning
 from aepretrain.tracking.comparison import open_pretraining
 from aepretrain.tracking.options import Tracking
@@ -46,7 +45,7 @@ def pretrain_seeds(
         print_line(f"pretraining  one seed after another: {reasons[0]}")
         return False
     stacks += [experiment.prepare() for experiment in experiments[1:]]
-    ends = [partial(save_samples, context) for context in contexts]
+    ends = [experiment.on_stage_end(context) for experiment, context in zip(experiments, contexts, strict=True)]
     for experiment, folder in zip(experiments, folders, strict=True):
         save_inputs(experiment.data.splits(experiment.seed).validation, folder)
     try:

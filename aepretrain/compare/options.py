@@ -1,6 +1,6 @@
 """The options of a comparison, and its cells."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from aepretrain.compare.arms import ARMS
 from aepretrain.data import DataModule
 from aepretrain.errors import ConfigError
-from aepretrain.evaluation.baselines import BASELINES, CLASSIFIERS, FOR_TABLES, REGRESSIONS
+from aepretrain.evaluation.baselines import BASELINES, CLASSIFIERS, FOR_TABLES, RECONSTRUCTIONS, REGRESSIONS
 from aepretrain.results.cell import Labels
 
 ArmName = Literal["pretrained", "random", "probe", "random-longer", "control-pretrained", "control-random"]
@@ -49,19 +49,23 @@ class Comparison:
         arms: ``pretrained`` (pretrained, then fine-tuned), ``random`` (the same network, fine-tuned from its random
             initial weights), ``probe`` (the pretrained encoder is frozen and only the head trained), ``random-longer``
             (``random`` with the compute of pretraining added to its budget), and ``control-pretrained`` and
-            ``control-random``, the first two with the network under ``control``.
+            ``control-random``, the first two with the network under ``control``. Without a head, with
+            ``pretrain.unroll``, all layers are trained together to reconstruct the input in place of fine-tuning, and
+            ``probe`` is the stack as its layers were pretrained.
         seeds: Number of seeds 0, 1, ...; a verdict needs at least 3. A list has one number per label budget.
         labels: Label budgets; ``null`` is all labels.
         baselines: Classifiers on the raw input: ``logistic``, ``knn``, ``svm``, ``boosting``; for a real target
-            ``ridge``, ``knn``, ``boosting``, ``mean``. ``null`` is all, but ``boosting`` for tables alone.
+            ``ridge``, ``knn``, ``boosting``, ``mean``; for reconstructions ``pca``, as many principal components as a
+            code has values. ``null`` is all, but ``boosting`` for tables alone.
         grid: Settings to choose on validation data, such as ``{finetune.epochs: [20, 60]}``: every combination is
             tried once per arm and label budget, with the first seed alone if ``splits`` is ``fixed``. Only
             ``classifier.`` and ``finetune.`` settings, since pretraining is shared.
         splits: ``per-seed``: every seed divides the data anew into training, validation and test examples, so that
             intervals hold for more than one division. ``fixed``: one division for all. Data with splits of their own
             keep them.
-        margin: Largest difference, in points of accuracy or R², that still counts as none: an interval within plus and
-            minus this says ``no difference seen``, a wider one around zero ``undecided``.
+        margin: Largest difference that still counts as none, in points of accuracy or R², or in % of the squared error
+            and the nats of the second arm: an interval within plus and minus this says ``no difference seen``, a wider
+            one around zero ``undecided``.
         longer_by: Unit of the compute added to ``random-longer``: the ``steps`` of pretraining, or its ``seconds``.
 
     Raises:
@@ -132,22 +136,35 @@ class Comparison:
         """Whether an arm needs the control network."""
         return any(ARMS[arm].control for arm in self.arms)
 
-    def for_data(self, data: DataModule) -> "Comparison":
-        """The comparison with the defaults for the data: baselines, if none were named, and splits."""
-        if data.own_splits:
-            return replace(self, splits="fixed").with_baselines(data)
-        return self.with_baselines(data)
+    def for_data(self, data: DataModule, *, reconstructs: bool = False) -> "Comparison":
+        """The comparison with the defaults for the data: baselines, if none were named, and splits.
 
-    def with_baselines(self, data: DataModule) -> "Comparison":
-        """The comparison with default baselines for the data, if none were named.
+        Args:
+            data: The data.
+            reconstructs: Whether the networks are trained to reconstruct, without labels.
 
         Raises:
-            ConfigError: If a named one is for other labels.
+            ConfigError: If a named baseline is for something else, or reconstructions have label budgets or a grid.
         """
-        known = CLASSIFIERS if data.num_targets is None else REGRESSIONS
+        own = replace(self, splits="fixed") if data.own_splits else self
+        if not reconstructs:
+            real = data.num_targets is not None
+            return own._with_baselines(
+                data, "a real target" if real else "classes", REGRESSIONS if real else CLASSIFIERS
+            )
+        if list(self.labels) != [None]:
+            raise ConfigError(f"compare.labels must be [null] for reconstructions, but got {list(self.labels)}.")
+        if self.grid:
+            raise ConfigError(
+                f"compare.grid tries settings of a head, but reconstructions have none: {', '.join(self.grid)}. Leave "
+                "it out."
+            )
+        return own._with_baselines(data, "reconstructions", RECONSTRUCTIONS)
+
+    def _with_baselines(self, data: DataModule, has: str, known: Collection[str]) -> "Comparison":
+        """The comparison with default baselines, if none were named; a ConfigError if one is for something else."""
         for name in self.baselines or ():
             if name not in known:
-                has = "classes" if data.num_targets is None else "a real target"
                 raise ConfigError(f"compare.baselines for {has} are {', '.join(known)}, but got {name!r}.")
         if self.baselines is not None:
             return self

@@ -113,7 +113,10 @@ REGRESSIONS: dict[str, Baseline] = {
 }
 """For real targets: ridge regression, k nearest neighbours, boosted trees, and the mean of the training targets."""
 
-BASELINES = tuple(dict.fromkeys([*CLASSIFIERS, *REGRESSIONS]))
+RECONSTRUCTIONS = ("pca",)
+"""For reconstructions: as many principal components as a code has values."""
+
+BASELINES = tuple(dict.fromkeys([*CLASSIFIERS, *REGRESSIONS, *RECONSTRUCTIONS]))
 """The names of all baselines."""
 
 FOR_TABLES = ("boosting",)

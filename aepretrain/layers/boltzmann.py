@@ -89,6 +89,7 @@ class RestrictedBoltzmannMachine(CodingLayer):
         if not 0 <= lam < float("inf"):
             raise ValueError(f"lam must be finite and >= 0, but got {lam}. A negative weight rewards dense codes.")
         penalty.check(self.code_range)
+        penalty.check_activation(self.f[-1])
         self.cd_steps = cd_steps
         self.lam = lam
         self.penalty = penalty

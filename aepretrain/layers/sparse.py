@@ -18,15 +18,18 @@ class SparseAutoencoder(Autoencoder):
     Args:
         in_shape: Shape of one example, without the batch dimension.
         coder: Builds the encoder :math:`f` and the decoder :math:`g`.
-        lam: Penalty weight :math:`\lambda \ge 0`, in nats per unit of activation.
-        penalty: :math:`\Omega`: the sum of absolute values, or ``KLSparsity`` with a target activity.
+        lam: Penalty weight :math:`\lambda \ge 0`, in nats per unit of activation, or with ``L0`` per active unit.
+        penalty: :math:`\Omega`: the sum of absolute values; ``KLSparsity`` with a target activity; ``L0``, the number
+            of active units of a coder with ``threshold``.
         kwargs: Passed to :class:`Autoencoder`.
 
     Raises:
-        ValueError: If ``lam`` is negative or not finite, or if the penalty is undefined for the range of the code.
+        ValueError: If ``lam`` is negative or not finite, or if the penalty is undefined for the range or the activation
+            of the code.
 
     Reference:
-        Goodfellow, Bengio, Courville: Deep Learning (2016), section 14.2.1.
+        Goodfellow, Bengio, Courville: Deep Learning (2016), section 14.2.1; for L0 see
+        :class:`~aepretrain.parts.penalties.L0`.
 
     Example:
         >>> model = SparseAutoencoder((784,), coder=Dense(64), lam=0.1)
@@ -47,9 +50,10 @@ class SparseAutoencoder(Autoencoder):
         if not 0 <= lam < float("inf"):
             raise ValueError(f"lam must be finite and >= 0, but got {lam}. A negative weight rewards dense codes.")
         penalty.check(coder.code_range)
+        penalty.check_activation(self.f[-1])
         self.lam = lam
         self.penalty = penalty
 
     def energy(self, x: Tensor) -> Tensor:
-        h = self.f(x)
-        return self.L(x, self.g(h)) + self.lam * self.penalty(h)
+        h, omega = self.penalty.of_encoder(self.f, x)
+        return self.L(x, self.g(h)) + self.lam * omega

@@ -16,8 +16,12 @@ from aepretrain.parts.divergences import kl_of_draw, kl_per_unit, kl_to_standard
 from aepretrain.parts.likelihoods import Bernoulli
 from aepretrain.parts.noise import Noise
 
+PART = 100
+"""Examples whose log-likelihood is computed at once."""
 ROWS_AT_ONCE = 10_000
-"""Draws that :meth:`VariationalAutoencoder.log_likelihood` decodes at once."""
+"""Codes that are drawn at once for a log-likelihood."""
+CACHED_ROWS = 1000
+"""Codes that are decoded at once: outputs of a few megabytes stay in the cache of a CPU."""
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -156,12 +160,20 @@ class VariationalAutoencoder(Autoencoder):
         self, x: Tensor, samples: int, beta: float | Tensor = 1.0, noise: Noise | None = None
     ) -> Tensor:
         r"""Compute :math:`\log \frac1k \sum_i w_i` of :math:`k` draws, in nats, shape ``(B,)``: see the class."""
-        mean, log_var = self.posterior(x)
-        x, mean, log_var = (each.repeat_interleave(samples, dim=0) for each in (x, mean, log_var))
-        epsilon = (noise or self.noise).normal_like(mean)
-        z = mean + (0.5 * log_var).exp() * epsilon
-        log_w = -self.L(x, self.g(z)) - beta * kl_of_draw(epsilon, z, log_var)
+        z, epsilon, log_var = self.draw(*self.posterior(x), samples, noise or self.noise)
+        loss = self.L(x.repeat_interleave(samples, dim=0), self.g(z))
+        log_w = -loss - beta * kl_of_draw(epsilon, z, log_var)
         return log_w.reshape(-1, samples).logsumexp(dim=1) - math.log(samples)
+
+    def draw(self, mean: Tensor, log_var: Tensor, samples: int, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Draw :math:`z = \mu + \sigma \epsilon`, so many times per example.
+
+        Returns:
+            :math:`z`, :math:`\epsilon` and :math:`\log \sigma^2`, each of shape ``(B * samples, *code_shape)``.
+        """
+        mean, log_var = (each.repeat_interleave(samples, dim=0) for each in (mean, log_var))
+        epsilon = noise.normal_like(mean)
+        return mean + (0.5 * log_var).exp() * epsilon, epsilon, log_var
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, samples: int = 5000, noise: Noise | None = None) -> Tensor:
@@ -186,12 +198,20 @@ class VariationalAutoencoder(Autoencoder):
         """
         if samples < 1:
             raise ValueError(f"samples must be >= 1, but got {samples}. Burda et al. take 5000.")
-        return torch.cat([self._log_likelihood(part, samples, noise) for part in x.split(100)])
+        return torch.cat([self._log_likelihood(part, samples, noise or self.noise) for part in x.split(PART)])
 
-    def _log_likelihood(self, x: Tensor, samples: int, noise: Noise | None) -> Tensor:
-        at_once = max(ROWS_AT_ONCE // len(x), 1)
-        counts = [min(at_once, samples - first) for first in range(0, samples, at_once)]
-        parts = [self.log_mean_weight(x, count, noise=noise) + math.log(count) for count in counts]
+    def _log_likelihood(self, x: Tensor, samples: int, noise: Noise) -> Tensor:
+        at_once = min(max(ROWS_AT_ONCE // len(x), 1), samples)
+        posterior, repeated = self.posterior(x), x.repeat_interleave(at_once, dim=0)
+        parts = []
+        for first in range(0, samples, at_once):
+            count = min(at_once, samples - first)
+            z, epsilon, log_var = self.draw(*posterior, count, noise)
+            seen = repeated if count == at_once else x.repeat_interleave(count, dim=0)
+            pieces = zip(seen.split(CACHED_ROWS), z.split(CACHED_ROWS), strict=True)
+            loss = torch.cat([self.L.without_gradient(a, self.g(b)) for a, b in pieces])
+            log_w = -loss - kl_of_draw(epsilon, z, log_var)
+            parts.append(log_w.reshape(-1, count).logsumexp(dim=1))
         return torch.stack(parts).logsumexp(dim=0) - math.log(samples)
 
     def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:

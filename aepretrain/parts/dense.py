@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aepretrain.parts.activations import ACTIVATIONS, Activation, BernoulliUnits, affine
 from aepretrain.parts.coders import CoderParts, MirroredCoder
 from aepretrain.parts.norms import unit_norms_
-from aepretrain.parts.sparse_codes import JumpReLU, TopK
+from aepretrain.parts.sparse_codes import BANDWIDTH, JumpReLU, TopK
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Dense(MirroredCoder):
             :class:`~aepretrain.parts.sparse_codes.TopK`.
         threshold: Initial threshold that a unit must exceed to be active, learnt by each unit; ``None``: none. See
             :class:`~aepretrain.parts.sparse_codes.JumpReLU`.
+        bandwidth: How near to its threshold a value must come for the threshold to learn from it, in units of the
+            code: wider learns from more values, and less exactly.
         unit_norm: Whether the decoder's weights of each unit of the code are rescaled to norm 1 after every update, so
             that a penalty on the code cannot be evaded by small codes and large weights.
         stochastic: Whether training draws a code of 0 and 1 with the probabilities :math:`f(x)`, which are the code
@@ -59,6 +61,7 @@ class Dense(MirroredCoder):
     code_activation: Activation | None = None
     k: int | None = None
     threshold: float | None = None
+    bandwidth: float = BANDWIDTH
     unit_norm: bool = False
     stochastic: bool = False
 
@@ -74,6 +77,8 @@ class Dense(MirroredCoder):
             )
         if self.threshold is not None and not 0 < self.threshold < math.inf:
             raise ValueError(f"threshold must be > 0 and finite, but got {self.threshold}. A usual value is 0.001.")
+        if not 0 < self.bandwidth < math.inf:
+            raise ValueError(f"bandwidth must be > 0 and finite, but got {self.bandwidth}. A usual value is 0.001.")
         if self.k is not None and self.threshold is not None:
             raise ValueError(f"k {self.k} and threshold {self.threshold} both choose the active units. Leave one out.")
         if self.unit_norm and self.tied:
@@ -131,7 +136,7 @@ class Dense(MirroredCoder):
         if self.k is not None:
             activation = nn.Sequential(activation, TopK(self.k))
         if self.threshold is not None:
-            activation = nn.Sequential(activation, JumpReLU(self.features, self.threshold))
+            activation = nn.Sequential(activation, JumpReLU(self.features, self.threshold, self.bandwidth))
         if self.unit_norm:
             unit_norms_(decoder[0])  # type: ignore[arg-type]
         if self.stochastic:

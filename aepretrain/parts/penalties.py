@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aepretrain.parts.precision import at_least_float32
+from aepretrain.parts.sparse_codes import JumpReLU
 
 
 def l1(h: Tensor) -> Tensor:
@@ -63,8 +64,22 @@ class SparsityPenalty(ABC):
     def __call__(self, h: Tensor) -> Tensor:
         """Compute the penalty of codes ``h``, shape ``(B, ...)``, in nats per example, shape ``(B,)`` or ``()``."""
 
+    def of_encoder(self, f: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Compute the codes of inputs ``(B, *in_shape)``, shape ``(B, ...)``, and their penalty: :math:`h, \Omega(h)`.
+
+        Args:
+            f: The encoder, with children body, affine and activation.
+            x: The inputs.
+        """
+        h = f(x)
+        return h, self(h)
+
     def check(self, code_range: tuple[float, float]) -> None:
         """Raise a ValueError if the penalty is undefined for codes in ``code_range``. By default, accept all codes."""
+        return
+
+    def check_activation(self, activation: nn.Module) -> None:
+        """Raise a ValueError if the penalty is undefined for codes of this activation. By default, accept all."""
         return
 
 
@@ -110,4 +125,39 @@ class KLSparsity(SparsityPenalty):
             raise ValueError(
                 f"KLSparsity needs codes in [0, 1], but these lie in {list(code_range)}. "
                 "Use the sigmoid activation, or the penalty L1."
+            )
+
+
+@dataclass(frozen=True)
+class L0(SparsityPenalty):
+    r"""Number of active units of a code with learnt thresholds, :math:`\sum_i [h_i > \theta_i]`.
+
+    The thresholds learn by the straight-through estimate of :meth:`~aepretrain.parts.sparse_codes.JumpReLU.count`. The
+    coder needs ``threshold``.
+
+    Reference:
+        Rajamanoharan et al.: Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders (2024),
+        sections 3 and 4.
+
+    Example:
+        >>> L0()(torch.tensor([[0.0, 2.0, 0.5]]))
+        tensor([2.])
+    """
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return (h != 0).flatten(1).sum(dim=1).float()
+
+    def of_encoder(self, f: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+        body, affine, gated = f
+        assert isinstance(gated, nn.Sequential)
+        activation, jump = gated
+        assert isinstance(jump, JumpReLU)
+        a = activation(affine(body(x)))
+        return jump(a), jump.count(a)
+
+    def check_activation(self, activation: nn.Module) -> None:
+        if not isinstance(activation, nn.Sequential) or not isinstance(activation[-1], JumpReLU):
+            raise ValueError(
+                f"L0 needs units with thresholds, but their activation is {type(activation).__name__}. Set threshold "
+                "in the coder, or use the penalty L1."
             )

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from aepretrain.parts.precision import at_least_float32
+
 BANDWIDTH = 0.001
-"""Width of the kernel by which a threshold learns, in units of the code."""
+"""Usual width of the kernel by which a threshold learns, in units of the code."""
 
 
 class TopK(nn.Module):
@@ -43,12 +45,13 @@ class JumpReLU(nn.Module):
         [\, |h_i - \theta_i| < \tfrac{\varepsilon}{2} \,]
 
     The derivative by the threshold, zero almost everywhere, is replaced by that of a jump smoothed by a rectangle of
-    width :math:`\varepsilon` = :data:`BANDWIDTH` (straight-through estimate). The parameter is
-    :math:`\log \theta`, so that thresholds stay positive.
+    width :math:`\varepsilon` (straight-through estimate). The parameter is :math:`\log \theta`, so that thresholds stay
+    positive.
 
     Args:
         features: Number of units H.
         threshold: Initial value of all :math:`\theta_i`, above 0.
+        bandwidth: :math:`\varepsilon`, above 0.
 
     Reference:
         Rajamanoharan et al.: Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders (2024),
@@ -59,19 +62,37 @@ class JumpReLU(nn.Module):
         [[0.0, -0.0, 0.699999988079071]]
     """
 
-    def __init__(self, features: int, threshold: float = BANDWIDTH) -> None:
+    def __init__(self, features: int, threshold: float = BANDWIDTH, bandwidth: float = BANDWIDTH) -> None:
         super().__init__()
         self.features = features
+        self.bandwidth = bandwidth
         self.log_threshold = nn.Parameter(torch.full((features,), threshold).log())
 
     def forward(self, h: Tensor) -> Tensor:
         threshold = self.log_threshold.exp()
         gated = h * (h > threshold)
-        if not self.training:
-            return gated
-        is_near = (h - threshold).abs() < BANDWIDTH / 2
-        slope = (-threshold / BANDWIDTH * is_near).detach()
-        return gated + slope * (threshold - threshold.detach())  # adds zero, and the gradient of the threshold
+        return gated + self._slope(h, threshold, height=threshold) if self.training else gated
+
+    def count(self, h: Tensor) -> Tensor:
+        r"""Count the values of codes ``(B, features)`` above their thresholds, shape ``(B,)``.
+
+        .. math:: \sum_i [h_i > \theta_i], \qquad \frac{\partial}{\partial \theta_i} := -\frac1\varepsilon \,
+            [\, |h_i - \theta_i| < \tfrac{\varepsilon}{2} \,]
+
+        The estimate has no gradient with respect to h.
+
+        Example:
+            >>> JumpReLU(3, threshold=0.5).count(torch.tensor([[0.3, 0.9, 0.7]])).tolist()
+            [2.0]
+        """
+        h = at_least_float32(h).detach()
+        threshold = self.log_threshold.exp()
+        return ((h > threshold) + self._slope(h, threshold, height=1.0)).sum(dim=1)
+
+    def _slope(self, h: Tensor, threshold: Tensor, *, height: Tensor | float) -> Tensor:
+        """Zero, whose gradient by the threshold is that of a jump of this height, smoothed by the kernel."""
+        is_near = (h - threshold).abs() < self.bandwidth / 2
+        return (-height / self.bandwidth * is_near).detach() * (threshold - threshold.detach())
 
     def extra_repr(self) -> str:
         return f"features={self.features}"

@@ -17,17 +17,17 @@ from aepretrain.data.transforms import NoTransform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.layers.base import Layer, Shape
 from aepretrain.layers.coding import CodingLayer
-from aepretrain.layers.diagnostics import StageDiagnostics, diagnose
+from aepretrain.layers.diagnostics import StageDiagnostics
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.noise import derive_seed
 from aepretrain.pretraining.codes import FrozenCodes, MemoryBudget, disk_for_codes, missing_run_directory
+from aepretrain.pretraining.stage_results import CLOSING_EXAMPLES, closing_diagnostics, stage_result
 from aepretrain.pretraining.unroll import unroll
 from aepretrain.results import figures
 from aepretrain.results.findings import stage_findings
 from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.run import WarmStarted
-from aepretrain.results.stage import StageLosses, StageRecord, StageResult
-from aepretrain.storage.json_files import finite
+from aepretrain.results.stage import StageRecord, StageResult
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import Pretraining
 from aepretrain.training.out_of_memory import memory_advice
@@ -41,8 +41,6 @@ LayerFactory = Callable[[Shape], Layer]
 
 StageEnd = Callable[[Layer, StageRecord, Tensor], None]
 """Called with a layer, its record and its first 1000 validation inputs when a stage closes."""
-
-IDENTITY_EXAMPLES = 1000
 
 
 class GreedyStack(nn.Module):
@@ -293,25 +291,7 @@ class GreedyStack(nn.Module):
 
     def result(self, k: int) -> StageResult:
         """Training results of layer ``k``."""
-        layer, record, closing = self.trained[k], self.records[k], self.diagnostics[k]
-        return StageResult(
-            stage=record.stage,
-            variant=layer.variant(),
-            in_shape=tuple(layer.in_shape),
-            code_shape=tuple(layer.code_shape),
-            epochs=record.epochs,
-            kept_epoch=record.kept_epoch,
-            steps=record.steps,
-            seconds=record.seconds,
-            skipped_steps=record.skipped_steps,
-            losses=StageLosses(
-                train=record.metrics.get("train/loss"),
-                validation=record.metrics["val/loss"],
-                reconstruction=record.metrics["val/reconstruction"],
-            ),
-            diagnostics=finite({**_validation_diagnostics(record.metrics), **closing.scalars}),
-            units=closing.units or None,
-        )
+        return stage_result(self.trained[k], self.records[k], self.diagnostics[k])
 
 
 class GreedyTraining:
@@ -376,11 +356,9 @@ class GreedyTraining:
 
     def _close(self, k: int, record: StageRecord, train: Inputs, validation: Inputs, note: str) -> None:
         layer, stage = self.stack.trained[k], record.stage
-        generator = torch.Generator().manual_seed(derive_seed(self.context.seed, stage, "identity"))
         self.stack.records.append(record)
-        examples = validation[:IDENTITY_EXAMPLES].cpu()
-        examples_of_training = train[:IDENTITY_EXAMPLES].cpu() if layer.compares_examples else None
-        self.stack.diagnostics.append(diagnose(layer, examples, generator, train=examples_of_training))
+        examples = validation[:CLOSING_EXAMPLES].cpu()
+        self.stack.diagnostics.append(closing_diagnostics(layer, stage, self.context.seed, train, examples))
         if self.context.progress:
             print_line(self.stack.summary(k) + note)
             for warning in self.stack.findings(k):
@@ -408,15 +386,6 @@ def _memory_for_codes(data: DataModule, seed: int) -> MemoryBudget:
     splits = data.splits(seed)
     pools = {id(x): x for x in (splits.unlabelled, splits.train.x, splits.validation.x, splits.test.x)}
     return MemoryBudget.remaining_after(list(pools.values()), data.memory_limit, data.read_ahead)
-
-
-def _validation_diagnostics(metrics: dict[str, float]) -> dict[str, float]:
-    losses = ("val/loss", "val/reconstruction")
-    return {
-        name.removeprefix("val/"): value
-        for name, value in metrics.items()
-        if name.startswith("val/") and name not in losses
-    }
 
 
 def _build_layer(k: int, make: LayerFactory, in_shape: Shape, below: Layer | None) -> Layer:

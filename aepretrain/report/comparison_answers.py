@@ -1,14 +1,17 @@
-"""The section on the answers of a comparison: confusion matrices, or predictions of real targets."""
+"""The section on the answers of a comparison: confusion matrices, predictions of real targets, reconstructions."""
 
 from functools import partial
+from typing import Any
 
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.colours import PLACEHOLDERS, arm_colours
 from aepretrain.report.comparison_files import ComparisonFiles
 from aepretrain.report.confusion import confusion_table, most_confused
 from aepretrain.report.drawing import draw_or_explain
+from aepretrain.report.example_rows import example_rows
 from aepretrain.report.markup import join
 from aepretrain.report.page import figure, missing, paragraph, row, section
 from aepretrain.report.predictions import predictions_figure
@@ -17,7 +20,7 @@ from aepretrain.results.run import RunResult
 
 
 def answers_section(files: ComparisonFiles, facts: RunResult | None) -> Markup:
-    """The section on single answers: confusion matrices, or predictions of real targets.
+    """The section on single answers: confusion matrices, predictions of real targets, or reconstructions.
 
     Args:
         files: The comparison.
@@ -26,6 +29,9 @@ def answers_section(files: ComparisonFiles, facts: RunResult | None) -> Markup:
     if files.metric.name == "r2":
         draw = partial(_predictions, files)
         return section("Predictions on test data, of all seeds", draw_or_explain("the predictions", draw))
+    if files.metric.name == "squared_error":
+        pictures = draw_or_explain("the reconstructions", partial(_reconstructions, files))
+        return section("Reconstructions of validation examples, of the first seed", pictures)
     title = "Confusion on test data, summed over seeds"
     return section(title, draw_or_explain("the confusion matrices", lambda: _confusion(files, facts)))
 
@@ -45,6 +51,19 @@ def _predictions(files: ComparisonFiles) -> Markup:
     if not any(rows):
         return missing("No predictions: they need the arms pretrained and random.")
     return join(map(row, rows))
+
+
+def _reconstructions(files: ComparisonFiles) -> Markup:
+    """Validation inputs above what comes back from the codes of each arm."""
+    found = {arm: files.pictures(arm, labels) for labels in files.labels for arm in _series(files)}
+    rows: dict[str, NDArray[Any]] = {}
+    for arm, arrays in found.items():
+        if {"original", "reconstructed"} <= arrays.keys():
+            rows |= {"original": arrays["original"], arm: arrays["reconstructed"]}
+    if not rows:
+        return missing("The inputs are neither pictures nor windows, so there is nothing to look at.")
+    title = "Reconstructed through all layers."
+    return example_rows(rows, "validation examples by arm", title, "The nearer to the original, the better.")
 
 
 def _confusion(files: ComparisonFiles, facts: RunResult | None) -> Markup:

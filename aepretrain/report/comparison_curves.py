@@ -1,6 +1,7 @@
 """The section on the learning curves of a comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -13,50 +14,78 @@ from aepretrain.report.inline import inline_svg
 from aepretrain.report.page import figure, missing, paragraph, row
 from aepretrain.report.run_files import Curve
 from aepretrain.results.cell import Labels
+from aepretrain.results.metric import MetricName
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The curve of a metric.
+
+    Args:
+        word: What the values are.
+        unit: Their unit on the axis.
+        form: Their format in a sentence.
+        factor: What the axis multiplies them by.
+        key: Name of the curve in ``metrics.jsonl``.
+        is_share: Whether 1 minus the values is shown.
+    """
+
+    word: str
+    unit: str
+    form: str
+    factor: float
+    key: str
+    is_share: bool = False
+
+
+CURVES: Mapping[MetricName, Shown] = {
+    "accuracy": Shown("Validation error", " in %", ".1%", 100, "val/error"),
+    "r2": Shown("Unexplained variance (1 - R²)", " in %", ".1%", 100, "val/r2", is_share=True),
+    "squared_error": Shown("Validation loss", " in nats", ".4g", 1, "val/reconstruction"),
+}
+"""The curve of each metric that networks are trained for."""
 
 
 def learning_curves(files: ComparisonFiles) -> Markup:
-    """Charts of validation error, or of what R² leaves unexplained, one per pair of arms and label budget."""
-    figures = []
+    """Charts of validation errors over epochs, one per pair of arms and label budget."""
+    figures, shown = [], CURVES[files.metric.name]
     for pair in files.pairs:
         for labels in files.labels:
-            curves = {arm: _errors(files, arm, labels) for arm in pair}
+            curves = {arm: _errors(files, arm, labels, shown) for arm in pair}
             if all(curves.values()):
-                figures.append(_curve(files, pair, labels, curves))
+                figures.append(_curve(files, pair, labels, curves, shown))
     if not figures:
         return missing("No curves: they need the arms pretrained and random, with at least one finished seed each.")
     return row(figures) + paragraph("Thin lines are seeds; a thick line is their mean until the first seed stopped.")
 
 
-def _errors(files: ComparisonFiles, arm: str, labels: Labels) -> list[Curve]:
-    """Curves of the validation error, or of 1 - R²."""
-    if files.metric.name == "accuracy":
-        return files.curves(arm, labels, "val/error")
-    found = files.curves(arm, labels, "val/r2")
-    return [{epoch: 1 - value for epoch, value in curve.items()} for curve in found]
+def _errors(files: ComparisonFiles, arm: str, labels: Labels, shown: Shown) -> list[Curve]:
+    found = files.curves(arm, labels, shown.key)
+    return [{epoch: 1 - value for epoch, value in curve.items()} for curve in found] if shown.is_share else found
 
 
 def _curve(
-    files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves: Mapping[str, Sequence[Curve]]
+    files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves: Mapping[str, Sequence[Curve]], shown: Shown
 ) -> Markup:
-    words = f"{' and '.join(pair)} at {labels} labels"
+    at = f"{labels} {files.metric.counted}"
+    words = f"{' and '.join(pair)} at {at}"
 
     def draw() -> Markup:
-        name = "Validation error" if files.metric.name == "accuracy" else "Unexplained variance (1 - R²)"
-        chart = draw_overlaid_curves(curves, PLACEHOLDERS, files.arms, f"{name[0].lower()}{name[1:]} in %")
-        svg = inline_svg(chart, f"curves-{pair[0]}-{labels}", f"{name} of {words}")
-        return figure(svg, f"{labels} labels.", _curve_words(curves, name))
+        name = f"{shown.word[0].lower()}{shown.word[1:]}{shown.unit}"
+        chart = draw_overlaid_curves(curves, PLACEHOLDERS, files.arms, name, factor=shown.factor)
+        svg = inline_svg(chart, f"curves-{pair[0]}-{labels}", f"{shown.word} of {words}")
+        return figure(svg, f"{at}.", _curve_words(curves, shown))
 
     return draw_or_explain(f"the learning curves of {words}", draw)
 
 
-def _curve_words(curves: Mapping[str, Sequence[Curve]], name: str) -> str:
+def _curve_words(curves: Mapping[str, Sequence[Curve]], shown: Shown) -> str:
     words = [
-        f"{arm} goes from {_mean(next(iter(curve.values())) for curve in found):.1%} "
-        f"to {_mean(min(curve.values()) for curve in found):.1%}"
+        f"{arm} goes from {_mean(next(iter(curve.values())) for curve in found):{shown.form}} "
+        f"to {_mean(min(curve.values()) for curve in found):{shown.form}}"
         for arm, found in curves.items()
     ]
-    return f"{name}, first and best epoch, mean over seeds: {', '.join(words)}."
+    return f"{shown.word}, first and best epoch, mean over seeds: {', '.join(words)}."
 
 
 def _mean(values: Iterable[float]) -> float:

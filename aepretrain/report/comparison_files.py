@@ -1,19 +1,22 @@
 """Reading the files of a comparison: the rows, the summary, and the curves and confusion matrices of each cell."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aepretrain.evaluation.baselines import BASELINES
-from aepretrain.report.run_files import Curve, head_curves, read_config, read_results
+from aepretrain.report.run_files import Curve, last_curves, read_config, read_results
 from aepretrain.results.cell import CellResult, Labels, read_rows
 from aepretrain.results.comparison import BudgetResult, ComparisonResult
 from aepretrain.results.findings import merge_findings
-from aepretrain.results.metric import METRICS, Metric
+from aepretrain.results.metric import METRICS, Metric, MetricName
 from aepretrain.results.predictions import Predictions
+from aepretrain.results.reconstruction import UNROLLED
+from aepretrain.storage.array_files import read_arrays
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,13 @@ class ComparisonFiles:
         folder: Directory of the comparison.
         rows: Results of the finished cells.
         summary: Summary of the cells; None if missing or of an earlier, smaller comparison.
+        shown: Name of the metric that is shown; None: what the networks were trained for.
     """
 
     folder: Path
     rows: Sequence[CellResult]
     summary: ComparisonResult | None
+    shown: MetricName | None = None
 
     @property
     def labels(self) -> list[Labels]:
@@ -58,22 +63,32 @@ class ComparisonFiles:
 
     @property
     def metric(self) -> Metric:
-        """What is compared."""
-        return self.rows[0].metric if self.rows else METRICS["accuracy"]
+        """What is shown."""
+        return METRICS[self.shown or (self.rows[0].metric.name if self.rows else "accuracy")]
+
+    @property
+    def also(self) -> list[Self]:
+        """The same comparison in the other metrics of the same networks."""
+        summaries = self.summary.also if self.summary else [None] * len(self.metric.also)
+        return [
+            replace(self, summary=summary, shown=name)
+            for name, summary in zip(self.metric.also, summaries, strict=True)
+        ]
 
     def scores(self, arm: str, labels: Labels) -> dict[int, float]:
-        """Test accuracy or R² by seed."""
-        return {row.seed: row.score for row in self.rows if (row.arm, row.labels) == (arm, labels)}
+        """The test metric by seed."""
+        name = self.metric.name
+        return {row.seed: row.score("test", name) for row in self.rows if (row.arm, row.labels) == (arm, labels)}
 
     def spread(self, arm: str, labels: Labels) -> tuple[float, float]:
-        """Mean and standard deviation of the test accuracy or R² over seeds; NaN where undefined."""
+        """Mean and standard deviation of the test metric over seeds; NaN where undefined."""
         values = list(self.scores(arm, labels).values())
         if not values:
             return float("nan"), float("nan")
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
     def differences(self, one: str, other: str, labels: Labels) -> list[float]:
-        """Test accuracy or R² of ``one`` minus that of ``other``, for each seed that has both."""
+        """The test metric of ``one`` minus that of ``other``, for each seed that has both."""
         a, b = self.scores(one, labels), self.scores(other, labels)
         return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
 
@@ -82,9 +97,14 @@ class ComparisonFiles:
         return self.folder / "runs" / f"{arm}-{labels}-seed{seed}"
 
     def curves(self, arm: str, labels: Labels, name: str) -> list[Curve]:
-        """The curve of the head with this name, such as ``val/error``, for each seed that has one."""
-        found = (head_curves(self.cell(arm, labels, seed)).get(name) for seed in sorted(self.scores(arm, labels)))
+        """The curve with this name, such as ``val/error``, of what a cell trained, for each seed that has one."""
+        found = (last_curves(self.cell(arm, labels, seed)).get(name) for seed in sorted(self.scores(arm, labels)))
         return [curve for curve in found if curve]
+
+    def pictures(self, arm: str, labels: Labels) -> Mapping[str, NDArray[Any]]:
+        """Validation inputs and their reconstructions by all layers, of the first seed; empty if there are none."""
+        seeds = sorted(self.scores(arm, labels))
+        return read_arrays(self.cell(arm, labels, seeds[0]) / "stages" / UNROLLED / "samples.npz") if seeds else {}
 
     def confusion(self, arm: str, labels: Labels) -> NDArray[np.integer] | None:
         """Confusion matrix on test data, summed over seeds; None if there is none."""
@@ -103,13 +123,15 @@ class ComparisonFiles:
         )
 
     def examples(self, labels: Labels) -> int | None:
-        """Number of labelled examples of a budget; None if no file records it."""
+        """Number of examples of a budget; None if no file records it."""
         if labels != "all":
             return labels
         for row in self.rows:
             if row.labels == labels and row.arm not in BASELINES:
                 found = read_results(self.cell(row.arm, labels, row.seed))
-                return None if found is None else found.data.labelled
+                if found is None:
+                    return None
+                return found.data.labelled if self.metric.counted == "labels" else found.data.unlabelled
         return None
 
     def pretraining(self) -> Path | None:

@@ -1,4 +1,4 @@
-"""Charts of a comparison: accuracy or R² by labels, paired differences, overlaid learning curves."""
+"""Charts of a comparison: its metric by labels, paired differences, overlaid learning curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ BASELINE_DASHES = ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2), (2, 3), (8, 3))
 BASELINE_MARKERS = "sDv^P"
 
 
-def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
-    """Plot mean test accuracy or R² by label budget: a line per arm, with a band of one standard deviation over seeds.
+def draw_metric_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
+    """Plot the mean test metric by label budget: a line per arm, with a band of one standard deviation over seeds.
 
     Baselines have no band. With a single budget, there is a column per arm instead.
 
@@ -36,7 +36,8 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
     ends = []
     for arm in files.arms:
         means, spreads = (
-            100 * np.array(part) for part in zip(*(files.spread(arm, b) for b in files.labels), strict=True)
+            files.metric.factor * np.array(part)
+            for part in zip(*(files.spread(arm, b) for b in files.labels), strict=True)
         )
         axes.plot(places, means, **_style(arm, paint[arm], files.arms))
         if arm not in BASELINES and not np.isnan(spreads).all():
@@ -50,7 +51,7 @@ def draw_accuracy_by_labels(files: ComparisonFiles, colours: Colours) -> Figure:
         axes.set_xscale("log")
     axes.minorticks_off()
     axes.set_xticks(places, names)
-    axes.set_xlabel("labelled examples")
+    axes.set_xlabel(files.metric.examples)
     axes.set_ylabel(f"test {files.metric.title}")
     label_ends(axes, ends, colours)
     return chart
@@ -80,8 +81,8 @@ def _draw_arms(files: ComparisonFiles, colours: Colours) -> Figure:
     chart, axes = new_chart(5.2, 3.9, colours)
     paint, labels = arm_colours(files.arms, colours), files.labels[0]
     for place, arm in enumerate(files.arms):
-        values = [100 * value for value in files.scores(arm, labels).values()]
-        mean, spread = (100 * value for value in files.spread(arm, labels))
+        values = [files.metric.factor * value for value in files.scores(arm, labels).values()]
+        mean, spread = (files.metric.factor * value for value in files.spread(arm, labels))
         _dots(axes, place - 0.12, values, paint[arm])
         axes.errorbar(place + 0.12, mean, 0 if math.isnan(spread) else spread, color=paint[arm], fmt="o", capsize=4)
     axes.set_xticks(range(len(files.arms)), [arm.replace("-", "\n") for arm in files.arms])
@@ -96,30 +97,30 @@ def _dots(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
 def draw_differences(
     files: ComparisonFiles, pair: tuple[str, str], intervals: Mapping[Labels, tuple[float, float]], colours: Colours
 ) -> Figure:
-    """Plot paired differences by label budget, in points: a dot per seed, the mean with its 95 % interval, and zero.
+    """Plot paired differences by label budget: a dot per seed, the mean with its 95 % interval, and zero.
 
     Args:
         files: The comparison.
         pair: The two arms; the second is subtracted from the first.
-        intervals: Interval of the mean by label budget, as fractions; budgets without one are absent.
+        intervals: Interval of the mean by label budget; budgets without one are absent.
         colours: Colour scheme of the chart.
     """
     chart, axes = new_chart(3.6, 3.9, colours)
     axes.axhline(0, color=colours.ink, linewidth=1)
     for place, labels in enumerate(files.labels):
-        values = [100 * value for value in files.differences(*pair, labels)]
+        values = [files.metric.factor * value for value in files.differences(*pair, labels)]
         if not values:
             continue
         _dots(axes, place - 0.1, values, colours.series[0])
         mean = float(np.mean(values))
         if labels in intervals:
-            low, high = (100 * value for value in intervals[labels])
+            low, high = (files.metric.factor * value for value in intervals[labels])
             axes.errorbar(place + 0.1, mean, [[mean - low], [high - mean]], color=colours.ink, capsize=5, linewidth=1.6)
         axes.plot(place + 0.1, mean, "D", color=colours.ink, markersize=5)
     axes.set_xlim(-0.6, len(files.labels) - 0.4)
     axes.set_xticks(range(len(files.labels)), budget_places(files)[1])
-    axes.set_xlabel("labelled examples")
-    axes.set_ylabel(f"{pair[0]} − {pair[1]}, in {files.metric.points}")  # noqa: RUF001
+    axes.set_xlabel(files.metric.examples)
+    axes.set_ylabel(f"{pair[0]} − {pair[1]}, in {files.metric.unit}")  # noqa: RUF001
     return chart
 
 
@@ -128,16 +129,19 @@ def draw_overlaid_curves(
     colours: Colours,
     arms: Sequence[str] = (),
     name: str = "validation error in %",
+    *,
+    factor: float = 100,
 ) -> Figure:
     """Plot validation error over epochs: a thin line per seed, and a thick line for the mean of each arm.
 
     The mean covers the epochs that all seeds have.
 
     Args:
-        curves: Curves by arm, one per seed, as fractions.
+        curves: Curves by arm, one per seed.
         colours: Colour scheme of the chart.
         arms: All arms of the comparison, which determine the colours; empty: those with curves.
-        name: What the values are, times 100.
+        name: What the values are, times the factor.
+        factor: What the values are multiplied by.
 
     Example:
         >>> from aepretrain.report.colours import LIGHT
@@ -150,10 +154,10 @@ def draw_overlaid_curves(
     for arm in curves:
         colour = paint[arm]
         for curve in curves[arm]:
-            errors = 100 * np.array(list(curve.values()))
+            errors = factor * np.array(list(curve.values()))
             axes.plot(list(curve), errors, color=colour, linewidth=0.8, alpha=0.45)
         common = [epoch for epoch in curves[arm][0] if all(epoch in curve for curve in curves[arm])]
-        mean = 100 * np.array([[curve[epoch] for epoch in common] for curve in curves[arm]]).mean(axis=0)
+        mean = factor * np.array([[curve[epoch] for epoch in common] for curve in curves[arm]]).mean(axis=0)
         marker = "o" if len(common) == 1 else None
         axes.plot(common, mean, color=colour, linewidth=2.2, label=arm, marker=marker)
     count_epochs(axes, "epoch of fine-tuning")

@@ -13,7 +13,7 @@ from aepretrain.report.colours import LIGHT, PLACEHOLDERS, Colours
 from aepretrain.report.comparison_answers import answers_section
 from aepretrain.report.comparison_curves import learning_curves
 from aepretrain.report.comparison_files import ComparisonFiles, read_comparison, run_warnings
-from aepretrain.report.comparison_pictures import draw_accuracy_by_labels, draw_differences
+from aepretrain.report.comparison_pictures import draw_differences, draw_metric_by_labels
 from aepretrain.report.comparison_tables import differences_table, errors_table, means_table, seeds_table
 from aepretrain.report.drawing import attempt_picture, draw_or_explain
 from aepretrain.report.inline import WITHOUT_PROGRAM, inline_svg, svg_text
@@ -65,12 +65,13 @@ def write_comparison_report(folder: Path) -> Path:
     files = read_comparison(folder)
     facts = _facts(files)
     name = "these data" if facts is None else facts.data.name
+    views = [files, *files.also]
     parts = [
         heading(f"Does pretraining help on {name}?", 1),
         paragraph(_counts(files), "facts"),
         warnings_list(run_warnings(folder)),
         *_verdict(files),
-        section(f"{files.metric.word[0].upper()}{files.metric.word[1:]} by labels", *_scores(files)),
+        *(section(_capital(f"{each.metric.word} by {each.metric.counted}"), *_scores(each)) for each in views),
         section("Learning curves: pretrained and random overlaid", learning_curves(files)),
         answers_section(files, facts),
         *_pretraining(files),
@@ -78,16 +79,20 @@ def write_comparison_report(folder: Path) -> Path:
         provenance_section(folder, facts, seeds=files.seeds),
         paragraph(WHICH_DATA, "facts"),
     ]
-    if files.rows:
-        _write_pictures(files)
+    for each in views if files.rows else ():
+        _write_pictures(each)
     return write_page(folder / "report.html", page(f"{name} · aepretrain compare", parts))
 
 
 WHICH_DATA = (
-    "Accuracies or R², differences, confusion matrices and predictions are of test data, which were read once per cell "
-    "after every choice was made on validation data. All other figures and pictures are of training and validation "
-    "data."
+    "Accuracies, R² or errors of reconstruction, differences, confusion matrices and predictions are of test data, "
+    "which were read once per cell after every choice was made on validation data. All other figures and pictures are "
+    "of training and validation data."
 )
+
+
+def _capital(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}"
 
 
 def _facts(files: ComparisonFiles) -> RunResult | None:
@@ -119,19 +124,23 @@ def _verdict(files: ComparisonFiles) -> list[Markup]:
     if files.summary is None:
         cells = f"{len(files.rows)} cell{'s have' if len(files.rows) != 1 else ' has'} run"
         return [missing(f"No verdict yet: the comparison has not finished ({cells}). The same command goes on.")]
-    cards = _cards([(budget, budget.verdict) for budget in files.budgets])
+    cards = _cards(files, [(budget, budget.verdict) for budget in files.budgets])
     others = [
-        _cards([(budget, budget.longer_verdict) for budget in files.budgets], ", equal compute"),
-        _cards([(budget, budget.control_verdict) for budget in files.budgets], ", control network"),
+        _cards(files, [(budget, budget.longer_verdict) for budget in files.budgets], ", equal compute"),
+        _cards(files, [(budget, budget.control_verdict) for budget in files.budgets], ", control network"),
+        *(
+            _cards(each, [(budget, budget.verdict) for budget in each.budgets], f", {each.metric.word}")
+            for each in files.also
+        ),
     ]
     if not cards:
         return [missing("No verdict: it needs the arms pretrained and random, and one of them was left out.")]
     brackets = "Brackets are 95% intervals of the mean paired difference over seeds."
     sentences = [files.summary.better_baselines(BASELINES), brackets]
-    sentences.append(files.metric.meaning)
+    sentences += [each.metric.meaning for each in (files, *files.also)]
     sentences.append(f"{files.summary.splits_text[0].upper()}{files.summary.splits_text[1:]}.")
     if others[0]:
-        sentences.insert(0, "Equal compute: random weights are fine-tuned for as long as pretraining took, too.")
+        sentences.insert(0, "Equal compute: random weights are trained for as long as pretraining took, too.")
     return [
         headline(cards),
         *(headline(more) for more in others if more),
@@ -139,14 +148,16 @@ def _verdict(files: ComparisonFiles) -> list[Markup]:
     ]
 
 
-def _cards(verdicts: Iterable[tuple[BudgetResult, str | None]], network: str = "") -> list[tuple[str, str, str, str]]:
+def _cards(
+    files: ComparisonFiles, verdicts: Iterable[tuple[BudgetResult, str | None]], network: str = ""
+) -> list[tuple[str, str, str, str]]:
     """Cards of the label budgets that have a verdict, for :func:`~aepretrain.report.page.headline`."""
     found = []
     for budget, verdict in verdicts:
         if verdict:
             answer, _, figures = verdict.partition(": ")
-            at = f" at {budget.labels} labels"
-            name = f"{budget.labels} labels{network}"
+            named = f"{budget.labels} {files.metric.counted}"
+            at, name = f" at {named}", f"{named}{network}"
             found.append((name, answer.removesuffix(at), figures.replace(at, ""), (answer.split() or [""])[0]))
     return found
 
@@ -163,14 +174,15 @@ def _intervals(files: ComparisonFiles, pair: tuple[str, str]) -> dict[Labels, In
 
 def _by_labels(files: ComparisonFiles) -> str:
     """Name of the first chart."""
-    return f"{files.metric.name}-by-labels"
+    return f"{files.metric.name}-by-{files.metric.counted}"
 
 
 def _charts(files: ComparisonFiles, colours: Colours) -> dict[str, Callable[[], Figure]]:
     """The charts that both the report and ``pictures/`` contain, by name; each is drawn when it is called."""
-    charts: dict[str, Callable[[], Figure]] = {_by_labels(files): partial(draw_accuracy_by_labels, files, colours)}
+    charts: dict[str, Callable[[], Figure]] = {_by_labels(files): partial(draw_metric_by_labels, files, colours)}
     for pair in files.pairs:
         name = "differences" if pair[0] == "pretrained" else f"differences-{pair[0]}"
+        name = name if files.shown is None else f"{name}-{files.shown}"
         charts[name] = partial(draw_differences, files, pair, _intervals(files, pair), colours)
     return charts
 
@@ -184,7 +196,7 @@ def _scores(files: ComparisonFiles) -> list[Markup]:
         _by_labels(files): (f"Test {files.metric.word}, mean over seeds.", f"{spread} Baselines are thin and dashed."),
     }
     figures = [
-        _chart(name, draw, *captions.get(name, ("Paired difference.", DIFFERENCES)))
+        _chart(name, draw, *captions.get(name, ("Paired difference.", DIFFERENCES[files.metric.is_error])))
         for name, draw in _charts(files, PLACEHOLDERS).items()
     ]
     if not files.pairs:
@@ -205,7 +217,12 @@ def _chart(name: str, draw: Callable[[], Figure], title: str, caption: str) -> M
     )
 
 
-DIFFERENCES = "Each dot is a seed, the diamond their mean with its 95% interval. Above zero, pretraining is better."
+DIFFERENCES = {
+    is_error: "Each dot is a seed, the diamond their mean with its 95% interval. "
+    f"{'Below' if is_error else 'Above'} zero, pretraining is better."
+    for is_error in (False, True)
+}
+"""The caption of the charts of differences, by whether the metric is an error."""
 
 
 def _pretraining(files: ComparisonFiles) -> list[Markup]:

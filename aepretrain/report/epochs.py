@@ -3,15 +3,11 @@
 import re
 from pathlib import Path
 
-import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from aepretrain.report.drawing import draw_or_explain
-from aepretrain.report.inline import inline_png
-from aepretrain.report.markup import fill, join
-from aepretrain.report.mosaic import COARSE, mosaic
-from aepretrain.report.page import figure, section
+from aepretrain.report.example_rows import example_rows
+from aepretrain.report.page import section
 from aepretrain.storage.array_files import read_arrays
 
 AFTER_EPOCH = "after-epoch-{}.npz"
@@ -35,11 +31,15 @@ def epoch_pictures(folder: Path) -> list[Markup]:
         found = [{name: arrays[kind] for name, arrays in [*earlier.items(), ("at the end", last)] if kind in arrays}
                  for kind in ("reconstructed", "generated")]  # fmt: skip
         captions = (
-            ("The same examples, reconstructed.", "The first row is the input."),
-            ("The same latents, decoded.", "Drawn once from the prior of the code; no input was seen."),
+            ("reconstructed from epoch to epoch", "The same examples, reconstructed.", "The original is the input."),
+            (
+                "decoded from epoch to epoch",
+                "The same latents, decoded.",
+                "Drawn once from the prior; no input was seen.",
+            ),
         )
         rows = [{"original": last["original"], **found[0]}, found[1]]
-        return [_figure(each, *words) for each, words in zip(rows, captions, strict=True) if len(each) > 1]
+        return [example_rows(each, *words) for each, words in zip(rows, captions, strict=True) if len(each) > 1]
 
     return [section("Layer 1: from epoch to epoch", draw_or_explain("the pictures of earlier epochs", draw))]
 
@@ -47,17 +47,3 @@ def epoch_pictures(folder: Path) -> list[Markup]:
 def _epoch(path: Path) -> int:
     found = re.search(r"\d+$", path.stem)
     return int(found[0]) if found else 0
-
-
-def _figure(rows: dict[str, NDArray[np.floating]], title: str, caption: str) -> Markup:
-    lines = [
-        fill("<span>{}</span>", name)
-        + inline_png(
-            mosaic(pictures, len(pictures)),
-            f"{len(pictures)} pictures, {name}",
-            width=760,
-            coarse=pictures.shape[-1] < COARSE,
-        )
-        for name, pictures in rows.items()
-    ]
-    return figure(fill('<div class="pictures">\n{}\n</div>', join(lines)), title, caption)

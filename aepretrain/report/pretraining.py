@@ -174,7 +174,8 @@ def filters(arrays: Mapping[str, np.ndarray]) -> Markup:
     image = mosaic(as_pictures(weights), FILTER_COLUMNS)
     coarse = weights.shape[-1] < COARSE
     over_windows = "A row is a channel, a column a step of a window. Look for waves, steps and slopes"
-    shapes = "Look for strokes and edges" if "original" in arrays else over_windows
+    is_picture = "original" in arrays and arrays["original"].ndim == 4
+    shapes = "Look for strokes and edges" if is_picture else over_windows
     count = (
         f"the first {len(weights)} of {arrays['units']}" if len(weights) < arrays["units"] else f"all {len(weights)}"
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from aepretrain.errors import StorageError
 from aepretrain.results.head import HEADS
+from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.run import RunResult
 from aepretrain.storage.guard import read_text
 from aepretrain.storage.json_files import reason_of
@@ -44,14 +45,14 @@ def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
     }
 
 
-def head_curves(folder: Path) -> dict[str, Curve]:
-    """The curves of the head of a run or cell, by name; empty if it has none.
+def last_curves(folder: Path) -> dict[str, Curve]:
+    """The curves of the head of a run or cell, else of all its layers together, by name; empty if it has neither.
 
     Raises:
         StorageError: If the file is damaged.
     """
     found = read_curves(folder / "metrics.jsonl")
-    return next((found[stage] for stage in HEADS if stage in found), {})
+    return next((found[stage] for stage in (*HEADS, UNROLLED) if stage in found), {})
 
 
 def read_config(folder: Path) -> tuple[str, dict[str, Any]]:

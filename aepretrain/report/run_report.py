@@ -29,7 +29,7 @@ from aepretrain.report.page import (
 from aepretrain.report.predictions import predictions_figure
 from aepretrain.report.pretraining import draw_losses, pretraining_sections
 from aepretrain.report.provenance import provenance_section
-from aepretrain.report.run_files import Curve, head_curves, read_results
+from aepretrain.report.run_files import Curve, last_curves, read_results
 from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.head import HeadResult
@@ -39,6 +39,7 @@ from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
 from aepretrain.results.run import RunResult
 from aepretrain.results.statistics import sampling_error
 
+ONCE = "The test set was read once, at the end."
 ONE_RUN = (
     "One run does not say whether pretraining helped: that takes the same network from random weights, over several "
     "seeds, which aepretrain compare runs."
@@ -63,7 +64,7 @@ def write_run_report(folder: Path) -> Path:
         StorageError: If a file is damaged or the report cannot be written.
     """
     results = read_results(folder)
-    curves = head_curves(folder)
+    curves = last_curves(folder)
     name = "A run" if results is None else results.data.name
     parts = [
         heading(f"{name}: pretrained layer by layer", 1),
@@ -95,7 +96,14 @@ def _answer(results: RunResult | None) -> list[Markup]:
     if results is not None and results.regressor is not None:
         found = {"test": results.regressor.test, "validation": results.regressor.validation}
         cards = [(f"{name} R²", f"{each.r2:.3f}", _with_r2_error(each), "") for name, each in found.items()]
-        return [headline(cards), paragraph(f"{figures.R2_WORDS} The test set was read once, at the end. {ONE_RUN}")]
+        return [headline(cards), paragraph(f"{figures.R2_WORDS} {ONCE} {ONE_RUN}")]
+    if results is not None and results.classifier is None and results.reconstruction is not None:
+        splits = {"test": results.reconstruction.test, "validation": results.reconstruction.validation}
+        cards = [
+            (f"{name} squared error", figures.nats(found.squared_error), f"{figures.nats(found.nats)} nats", "")
+            for name, found in splits.items()
+        ]
+        return [headline(cards), paragraph(f"Of reconstructions through all layers. {ONCE} {ONE_RUN}")]
     if results is None or results.classifier is None:
         why = missing(_no_classifier(results))
         solved = [pattern.solved for pattern in (results and results.patterns) or ()]
@@ -107,7 +115,7 @@ def _answer(results: RunResult | None) -> list[Markup]:
         (f"{name} error", f"{found.error:.2%}", _with_error(found), "")
         for name, found in (("test", results.classifier.test), ("validation", results.classifier.validation))
     ]
-    return [headline(cards), paragraph(f"The test set was read once, at the end. {ONE_RUN}")]
+    return [headline(cards), paragraph(f"{ONCE} {ONE_RUN}")]
 
 
 def _with_error(found: Measurement) -> str:
@@ -201,6 +209,11 @@ def _confusion(matrix: list[list[int]], names: Sequence[str] | None) -> Markup:
 
 
 def _which_data(results: RunResult | None) -> str:
+    if results is not None and results.head is None and results.reconstruction is not None:
+        return (
+            "The test errors of reconstruction are of test data, which were read once, after every choice was made. "
+            "All other figures and pictures are of training and validation data."
+        )
     if results is None or results.head is None:
         return "All figures and pictures are of training and validation data; no test example was read."
     which = "The test error and the confusion matrix" if results.classifier else "The test metrics and the predictions"

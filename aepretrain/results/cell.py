@@ -5,29 +5,24 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from aepretrain.errors import StorageError
 from aepretrain.results.classifier import ClassifierResult
 from aepretrain.results.head import HeadResult
-from aepretrain.results.metric import METRICS, Metric
-from aepretrain.results.records import (
-    absent,
-    check_at_most_one,
-    check_counts,
-    check_name,
-    check_shares,
-    from_plain,
-    read_record,
-    to_plain,
-    write_record,
-)
+from aepretrain.results.metric import METRICS, Metric, MetricName
+from aepretrain.results.reconstruction import ReconstructionMeasurement
+from aepretrain.results.records import absent, check_counts, check_name, from_plain, read_record, to_plain, write_record
 from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.storage.files import write_atomically
 from aepretrain.storage.guard import read_text
 from aepretrain.storage.json_files import reason_of
 
+Split = Literal["validation", "test"]
+SPLITS: tuple[Split, ...] = ("validation", "test")
+"""The data on which a cell is measured."""
 Labels = int | Literal["all"]
 """A label budget in results: a number of labelled examples, or ``"all"``."""
 
@@ -51,6 +46,10 @@ class CellResult:
         test_r2: R² on test data; ``None`` for classes.
         test_rmse: Root mean squared error on test data, in units of the target.
         test_mae: Mean absolute error on test data, in units of the target.
+        validation_squared_error: Squared error of reconstruction on validation data; ``None`` for heads.
+        test_squared_error: Squared error of reconstruction on test data; ``None`` for heads.
+        validation_nats: Reconstruction loss on validation data, in nats; ``None`` for heads.
+        test_nats: Reconstruction loss on test data, in nats; ``None`` for heads.
 
     Example:
         >>> cell = CellResult("knn", 0, 50, 0.88, 0.86, seconds=0.01, hyperparameters={"k": 1})
@@ -72,34 +71,35 @@ class CellResult:
     test_r2: float | None = absent()
     test_rmse: float | None = absent()
     test_mae: float | None = absent()
+    validation_squared_error: float | None = absent()
+    test_squared_error: float | None = absent()
+    validation_nats: float | None = absent()
+    test_nats: float | None = absent()
 
     def __post_init__(self) -> None:
         check_name("arm", self.arm)
         check_counts(self, "seed", "epochs", "steps")
-        check_shares(self, "validation_accuracy", "test_accuracy")
-        check_at_most_one(self, "validation_r2", "test_r2")
-        names = ("validation_accuracy", "test_accuracy") if self.test_r2 is None else ("validation_r2",)
+        for name, metric in METRICS.items():
+            metric.check(self, f"validation_{name}", f"test_{name}")
+        names = [f"{split}_{name}" for name in (self.metric.name, *self.metric.also) for split in SPLITS]
         if missing := [name for name in names if getattr(self, name) is None]:
             raise ValueError(f"{missing[0]} is missing")
 
     @property
     def metric(self) -> Metric:
-        """What :attr:`score` is."""
-        return METRICS["accuracy" if self.test_r2 is None else "r2"]
+        """What the network was trained for: the first metric that was measured on test data."""
+        return METRICS[next((name for name in METRICS if getattr(self, f"test_{name}") is not None), "accuracy")]
 
-    @property
-    def score(self) -> float:
-        """The accuracy or the R² on test data."""
-        found = self.test_accuracy if self.test_r2 is None else self.test_r2
-        assert found is not None
-        return found
+    def score(self, split: Split, metric: MetricName | None = None) -> float:
+        """A figure on the data of a split.
 
-    @property
-    def validation_score(self) -> float:
-        """The accuracy or the R² on validation data."""
-        found = self.validation_accuracy if self.test_r2 is None else self.validation_r2
+        Args:
+            split: The split.
+            metric: Name of the figure; ``None``: that of :attr:`metric`.
+        """
+        found = getattr(self, f"{split}_{metric or self.metric.name}")
         assert found is not None
-        return found
+        return float(found)
 
     @property
     def settings(self) -> str:
@@ -124,15 +124,16 @@ class CellResult:
         write_record(path, self)
 
 
-SCORES = {
+SCORES: Mapping[MetricName, tuple[str, ...]] = {
     "accuracy": ("validation_accuracy", "test_accuracy"),
     "r2": ("validation_r2", "test_r2", "test_rmse", "test_mae"),
+    "squared_error": ("validation_squared_error", "test_squared_error", "validation_nats", "test_nats"),
 }
-"""The columns of each metric."""
+"""The columns of the metric that networks are trained for."""
 FIRST = ("arm", "seed", "labels")
 OTHERS = ("epochs", "steps", "seconds", "hyperparameters")
 COLUMNS = (*FIRST, *SCORES["accuracy"], *OTHERS)
-"""The columns of a comparison of accuracies; for real targets, those of R² take the place of the accuracies."""
+"""The columns of a comparison of accuracies, whose place the columns of another metric take."""
 
 
 def scores_of(found: HeadResult) -> dict[str, Any]:
@@ -145,6 +146,13 @@ def scores_of(found: HeadResult) -> dict[str, Any]:
 def regression_scores(validation: RegressionMeasurement, test: RegressionMeasurement) -> dict[str, Any]:
     """The scores of predictions of a real target, by the names of their columns."""
     return {"validation_r2": validation.r2, "test_r2": test.r2, "test_rmse": test.rmse, "test_mae": test.mae}
+
+
+def reconstruction_scores(validation: ReconstructionMeasurement, test: ReconstructionMeasurement) -> dict[str, float]:
+    """The errors of reconstructions, by the names of their columns."""
+    splits = dict(zip(SPLITS, (validation, test), strict=True))
+    names = ("squared_error", "nats")
+    return {f"{split}_{name}": getattr(found, name) for name in names for split, found in splits.items()}
 
 
 def columns_of(rows: Sequence[CellResult]) -> tuple[str, ...]:
@@ -200,7 +208,7 @@ def _settings(text: str) -> Mapping[str, str] | str:
 
 
 PARSERS: Mapping[str, Callable[[str], Any]] = {
-    **dict.fromkeys((*COLUMNS, *SCORES["r2"]), _number),
+    **dict.fromkeys((*COLUMNS, *chain.from_iterable(SCORES.values())), _number),
     "arm": str,
     "hyperparameters": _settings,
 }

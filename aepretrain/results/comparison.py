@@ -1,24 +1,24 @@
 """The results of a comparison: ``summary.json``."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
 from aepretrain.results.cell import Labels
 from aepretrain.results.metric import METRICS, Metric, MetricName
-from aepretrain.results.records import absent, check_at_most_one, check_counts, check_shares, read_record, write_record
+from aepretrain.results.records import absent, check_counts, read_record, write_record
 from aepretrain.results.statistics import PairedDifference
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """The test accuracy, or R² of a real target, of an arm or a baseline at one label budget, over seeds.
+    """The test accuracy, or another metric, of an arm or a baseline at one label budget, over seeds.
 
     Args:
-        mean: Mean, at most 1.
+        mean: Mean.
         std: Standard deviation; NaN for a single seed.
-        sampling_error: Standard error of the accuracy or R² due to the finite test set alone, as a fraction.
+        sampling_error: Standard error of the metric due to the finite test set alone.
         seeds: Number of seeds.
         rmse: Mean of the root mean squared errors, in units of the target; ``None`` for classes.
         mae: Mean of the mean absolute errors, in units of the target; ``None`` for classes.
@@ -36,26 +36,25 @@ class ArmResult:
     mae: float | None = absent()
 
     def __post_init__(self) -> None:
-        check_at_most_one(self, "mean")
         check_counts(self, "seeds")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetResult:
-    """Arms, differences and verdicts at one label budget.
+class MetricResult:
+    """Arms, differences and verdicts at one label budget, in one metric.
 
     Args:
         labels: The label budget.
         arms: Arms and baselines by name.
-        differences: Paired differences of test accuracies or R² by name, such as ``pretrained - random``, as fractions.
+        differences: Paired differences of the test metric by name, such as ``pretrained - random``.
         verdict: Whether pretraining helps, in one sentence; ``None`` if a required arm was left out.
         longer_verdict: The same at equal compute.
         control_verdict: The same for the control network.
-        best: The arm or baseline with the highest mean.
+        best: The arm or baseline with the best mean.
 
     Example:
         >>> arms = {"pretrained": ArmResult(0.5, 0.01, 0.029, 3), "knn": ArmResult(0.9, 0.01, 0.017, 3)}
-        >>> BudgetResult(labels=50, arms=arms, differences={}, verdict=None, best="knn").sampling_error
+        >>> MetricResult(labels=50, arms=arms, differences={}, verdict=None, best="knn").sampling_error
         0.029
     """
 
@@ -73,9 +72,20 @@ class BudgetResult:
 
     @property
     def sampling_error(self) -> float:
-        """The largest sampling error of the arms under comparison, as a fraction; of all arms if none are compared."""
+        """The largest sampling error of the arms under comparison; of all arms if none are compared."""
         compared = {arm for name in self.differences for arm in name.split(" - ")}
         return max(found.sampling_error for arm, found in self.arms.items() if not compared or arm in compared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetResult(MetricResult):
+    """The result at one label budget in the metric of a comparison, and in other metrics of the same networks.
+
+    Args:
+        also: The results in the other metrics, by their names; ``None``: there are none.
+    """
+
+    also: Mapping[str, MetricResult] | None = absent()
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class ComparisonResult:
         budgets: One result per label budget.
         splits: ``per-seed`` or ``fixed``; ``None`` in files of earlier versions, whose splits were fixed.
         warnings: What its runs show to be wrong, those alike as one; ``None`` in files of earlier versions.
-        metric: ``r2`` for real targets; ``None``: accuracy.
+        metric: ``r2`` for real targets, ``squared_error`` for reconstructions; ``None``: accuracy.
 
     Example:
         >>> knn = BudgetResult(labels=50, arms={"knn": ArmResult(0.9, 0.01, 0.02, 3)}, differences={}, verdict=None,
@@ -113,13 +123,23 @@ class ComparisonResult:
 
     def __post_init__(self) -> None:
         for budget in self.budgets:
-            for arm in budget.arms.values() if self.metric != "r2" else ():
-                check_shares(arm, "mean")
+            if missing := set(self.measures.also) - set(budget.also or ()):
+                raise ValueError(f"also.{min(missing)} is missing")
+            for arm in budget.arms.values():
+                self.measures.check(arm, "mean")
 
     @property
     def measures(self) -> Metric:
         """What is compared."""
         return METRICS[self.metric or "accuracy"]
+
+    @property
+    def also(self) -> list["ComparisonResult"]:
+        """The same comparison in the other metrics of the same networks."""
+        return [
+            replace(self, metric=name, budgets=tuple(_alone((budget.also or {})[name]) for budget in self.budgets))
+            for name in self.measures.also
+        ]
 
     @property
     def splits_text(self) -> str:
@@ -128,21 +148,22 @@ class ComparisonResult:
         return anew if self.splits == "per-seed" else "all seeds share one division of the data"
 
     def better_baselines(self, baselines: Collection[str]) -> str | None:
-        """A sentence on the budgets where a baseline has a higher mean than every network; ``None`` if there are none.
+        """A sentence on the budgets where a baseline has a better mean than every network; ``None`` if there are none.
 
         Args:
             baselines: The names of the baselines.
         """
-        found, form = [], ".1%" if self.measures.name == "accuracy" else ".4f"
+        metric, found = self.measures, []
         for budget in self.budgets:
             best = budget.arms[budget.best].mean
-            network = max((result.mean for arm, result in budget.arms.items() if arm not in baselines), default=best)
-            if budget.best in baselines and best > network:
-                found.append(f"{budget.best} at {budget.labels} labels ({best:{form}} against {network:{form}})")
-        if not found:
-            return None
-        kind = "classifier" if self.measures.name == "accuracy" else "regression"
-        return f"A simple {kind} on the raw input is better than every network: {'; '.join(found)}."
+            networks = [result.mean for arm, result in budget.arms.items() if arm not in baselines]
+            network = max(networks, key=metric.better, default=best)
+            if budget.best in baselines and metric.better(best) > metric.better(network):
+                form = {"accuracy": ".1%", "r2": ".4f"}.get(metric.name) or metric.form(best)
+                found.append(
+                    f"{budget.best} at {budget.labels} {metric.counted} ({best:{form}} against {network:{form}})"
+                )
+        return f"{metric.simple} is better than every network: {'; '.join(found)}." if found else None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -160,3 +181,8 @@ class ComparisonResult:
             StorageError: If it cannot be written.
         """
         write_record(path, self)
+
+
+def _alone(found: MetricResult) -> BudgetResult:
+    """The result in one metric as that of a budget."""
+    return BudgetResult(**{each.name: getattr(found, each.name) for each in fields(MetricResult)})

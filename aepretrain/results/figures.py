@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.comparison import BudgetResult
+from aepretrain.results.metric import METRICS, Metric
 from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.results.stage import StageResult
 
@@ -221,44 +222,56 @@ def errors_table(budgets: Sequence[BudgetResult]) -> tuple[list[str], list[list[
     ]
 
 
-def mean_and_spread(mean: float, std: float) -> str:
-    """Mean test accuracy or R² and its standard deviation over seeds, times 100.
+def metric_value(value: float, metric: Metric, decimals: int = 2) -> str:
+    """A value of a metric times its factor.
+
+    Example:
+        >>> metric_value(0.81234, METRICS["accuracy"]), metric_value(0.01234, METRICS["nats"])
+        ('81.23', '0.012')
+    """
+    return number(metric.factor * value, metric.form(value, decimals))
+
+
+def mean_and_spread(mean: float, std: float, metric: Metric = METRICS["accuracy"]) -> str:
+    """Mean of a test metric and its standard deviation over seeds.
 
     Example:
         >>> mean_and_spread(0.81234, 0.0123), mean_and_spread(0.8, math.nan)
         ('81.23 ± 1.23', '80.00')
     """
-    return number(100 * mean, ".2f") + ("" if math.isnan(std) else f" ± {100 * std:.2f}")
+    return metric_value(mean, metric) + ("" if math.isnan(std) else f" ± {metric_value(std, metric)}")
 
 
-def sampling_error(budget: BudgetResult) -> str:
-    """The largest sampling error of the accuracies or R² of a budget, in points."""
-    return f"± {100 * budget.sampling_error:.1f}"
+def sampling_error(budget: BudgetResult, metric: Metric = METRICS["accuracy"]) -> str:
+    """The largest sampling error of the arms of a budget."""
+    return f"± {metric_value(budget.sampling_error, metric, 1)}"
 
 
-def interval(ends: tuple[float, float]) -> str:
-    """An interval of a difference, in points.
+def interval(ends: tuple[float, float], metric: Metric = METRICS["accuracy"]) -> str:
+    """An interval of a difference, in the unit of the metric.
 
     Example:
         >>> interval((-0.012, 0.034)), interval((math.nan, math.nan))
         ('[-1.20, 3.40]', '-')
     """
-    return f"[{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]" if all(map(math.isfinite, ends)) else "-"
+    return f"[{', '.join(metric_value(end, metric) for end in ends)}]" if all(map(math.isfinite, ends)) else "-"
 
 
-def differences_table(budgets: Sequence[BudgetResult]) -> tuple[list[str], list[list[str]]]:
-    """Column names and rows of a table of paired differences in points, a row per budget and pair of arms."""
+def differences_table(
+    budgets: Sequence[BudgetResult], metric: Metric = METRICS["accuracy"]
+) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows of a table of paired differences, a row per budget and pair of arms."""
     intervals = ("95% interval (Student)", "jointly over budgets", "95% interval (bootstrap)")
-    columns = ["labels", "difference", "mean", *intervals, "seeds won"]
+    columns = [metric.counted, "difference", "mean", *intervals, "seeds won"]
     rows = [
         [
             str(budget.labels),
             name,
-            f"{100 * found.mean:+.2f}",
-            interval(found.interval),
-            "-" if found.joint is None else interval(found.joint),
-            interval(found.bootstrap),
-            f"{found.wins} of {found.pairs}",
+            f"{'+' if found.mean >= 0 else ''}{metric_value(found.mean, metric)}",
+            interval(found.interval, metric),
+            "-" if found.joint is None else interval(found.joint, metric),
+            interval(found.bootstrap, metric),
+            f"{found.losses if metric.is_error else found.wins} of {found.pairs}",
         ]
         for budget in budgets
         for name, found in budget.differences.items()

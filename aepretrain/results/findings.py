@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from aepretrain.results.classifier import ClassifierResult, Measurement
 from aepretrain.results.head import HeadResult
+from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.regressor import RegressorResult
 from aepretrain.results.stage import StageRecord, StageResult
 
@@ -100,7 +101,7 @@ def _no_better_than_the_mean(result: StageResult, record: StageRecord, may_scale
     if not record.epochs:
         return f"{compared}: what the frozen layer learnt does not fit these data. Lower pretrain.freeze_layers."
     if _last_gain(result, record) >= FALLING * mean:
-        compared += ", but still falls. Raise pretrain.epochs"
+        compared += f", but still falls. Raise {_length(result)}"
     else:
         compared += ": the layer learnt nothing. Train longer"
     scale = f", {SCALE[0].lower()}{SCALE[1:]}," if may_scale else ""
@@ -118,13 +119,18 @@ def _collapsed(found: Figures, units: int) -> str | None:
     )
 
 
+def _length(result: StageResult) -> str:
+    """The setting of the epochs of a stage."""
+    return "pretrain.unroll" if result.stage == UNROLLED else "pretrain.epochs"
+
+
 def _still_falling(result: StageResult, record: StageRecord) -> str | None:
     mean, last = result.diagnostics.get("mean_reconstruction"), _last_gain(result, record)
     if not (mean and last) or last < FALLING * mean:
         return None
     return (
         f"the reconstruction still falls: the last tenth of the epochs brought {last:.3g} nats, {last / mean:.0%} of "
-        "the loss of the features' mean. Raise pretrain.epochs."
+        f"the loss of the features' mean. Raise {_length(result)}."
     )
 
 

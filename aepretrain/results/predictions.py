@@ -1,19 +1,16 @@
 """Predictions of real targets on test data: ``predictions.npz`` in the folder of a head, a cell or a baseline."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
-from aepretrain.errors import StorageError
-from aepretrain.storage.array_files import Array, are_finite_numbers, read_arrays, write_arrays
-from aepretrain.storage.files import make_folder
-from aepretrain.storage.json_files import reason_of
-
-NAME = "predictions.npz"
+from aepretrain.results.metric import MetricName
+from aepretrain.results.row_values import RowValues
+from aepretrain.results.statistics import r2_difference_error, r2_error
+from aepretrain.storage.array_files import Array
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(RowValues):
     """Targets and predictions of the same test examples, in units of the target.
 
     Args:
@@ -29,41 +26,15 @@ class Predictions:
         2
     """
 
+    file: ClassVar[str] = "predictions.npz"
+    words: ClassVar[str] = "the predictions of its test data"
     targets: Array
     predicted: Array
 
-    def __post_init__(self) -> None:
-        shapes = {self.targets.shape, self.predicted.shape}
-        if len(shapes) != 1 or self.targets.ndim != 1:
-            raise ValueError(f"targets and predictions must be one value per example, but have the shapes {shapes}")
-        for name, values in (("targets", self.targets), ("predicted", self.predicted)):
-            if not are_finite_numbers(values):
-                raise ValueError(f"{name} must be finite real numbers, but are {values.dtype} with other values")
+    def error(self, metric: MetricName) -> float:
+        """The standard error of the R² due to the finite test set: see :func:`r2_error`."""
+        return r2_error(self.targets, self.predicted)
 
-    @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """Read ``predictions.npz`` of a folder; ``None`` if it is missing.
-
-        Raises:
-            StorageError: If it is damaged.
-        """
-        arrays = read_arrays(folder / NAME)
-        if not arrays:
-            return None
-        try:
-            if missing := {"targets", "predicted"} - set(arrays):
-                raise ValueError(f"it lacks {' and '.join(sorted(missing))}")
-            return cls(arrays["targets"], arrays["predicted"])
-        except ValueError as error:
-            raise StorageError(
-                f"{folder / NAME} cannot be read: {reason_of(error)}. Remove its folder to run again."
-            ) from error
-
-    def write(self, folder: Path) -> None:
-        """Write ``predictions.npz`` into a folder atomically.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
-        make_folder(folder)
-        write_arrays(folder / NAME, {"targets": self.targets, "predicted": self.predicted})
+    def difference_error(self, other: Self, metric: MetricName) -> float:
+        """The standard error of the difference of two R² on the same rows: see :func:`r2_difference_error`."""
+        return r2_difference_error(self.targets, self.predicted, other.predicted)

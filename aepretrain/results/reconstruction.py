@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from aepretrain.results.records import absent
+
 UNROLLED = "unrolled"
 """Name of the stage that trains all layers together."""
 
@@ -15,6 +17,7 @@ class ReconstructionMeasurement:
         nats: Mean over examples of the reconstruction loss of the first layer's likelihood.
         pca_squared_error: The squared error of as many principal components of the training examples.
         examples: Number of examples.
+        pca_nats: The loss of these principal components by the same likelihood; ``None`` in files of earlier versions.
 
     Example:
         >>> ReconstructionMeasurement(squared_error=3.0, nats=65.1, pca_squared_error=13.9, examples=10_000).nats
@@ -25,6 +28,7 @@ class ReconstructionMeasurement:
     nats: float
     pca_squared_error: float
     examples: int
+    pca_nats: float | None = absent()
 
     def __post_init__(self) -> None:
         for name in ("squared_error", "pca_squared_error"):
@@ -56,7 +60,9 @@ class ReconstructionResult:
     @property
     def summary(self) -> str:
         """A line for people."""
+        nats = "" if self.test.pca_nats is None else f" ({self.test.pca_nats:.4g} nats)"
         return (
             f"reconstruction  squared error validation {self.validation.squared_error:.4g}  test "
-            f"{self.test.squared_error:.4g}  PCA with {self.components} components {self.test.pca_squared_error:.4g}"
+            f"{self.test.squared_error:.4g} ({self.test.nats:.4g} nats)  PCA with {self.components} components "
+            f"{self.test.pca_squared_error:.4g}{nats}"
         )

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike
 
+from aepretrain.results.metric import METRICS, Metric
 from aepretrain.results.records import absent
 
 MIN_SEEDS = 3
@@ -198,6 +199,20 @@ def r2_difference_error(targets: ArrayLike, one: ArrayLike, other: ArrayLike) ->
     return float(np.sqrt(np.square(residual).sum() / (len(y) * (len(y) - 1))) / s.mean())
 
 
+def mean_error(values: ArrayLike) -> float:
+    r"""Standard error of a mean, :math:`s / \sqrt N`; NaN for a single value.
+
+    Args:
+        values: Shape ``(N,)``.
+
+    Example:
+        >>> mean_error([3.0, 5.0])
+        1.0
+    """
+    x = np.asarray(values, np.float64)
+    return float(x.std(ddof=1) / math.sqrt(len(x))) if len(x) > 1 else math.nan
+
+
 def root_mean_square(values: Sequence[float]) -> float:
     """Root mean square of standard errors, such as those of the seeds; NaN if one is, or there are none.
 
@@ -208,17 +223,19 @@ def root_mean_square(values: Sequence[float]) -> float:
     return math.sqrt(sum(value * value for value in values) / len(values)) if values else math.nan
 
 
-def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0, points: str = "points") -> str:
-    """One-sentence verdict on whether pretraining helps, from differences of accuracies or R² (fractions).
+def verdict(
+    difference: PairedDifference, labels: str, *, margin: float = 1.0, metric: Metric = METRICS["accuracy"]
+) -> str:
+    """One-sentence verdict on whether pretraining helps, from differences of a metric.
 
-    An interval above or below zero answers the question. One that spans zero says that there is no difference only if
-    it lies within the margin; a wider one leaves the question undecided.
+    An interval on the better side of zero answers the question. One that spans zero says that there is no difference
+    only if it lies within the margin; a wider one leaves the question undecided.
 
     Args:
         difference: Pretrained minus random.
-        labels: The label budget as text, such as ``100 labels``.
-        margin: Largest difference that counts as none, in points.
-        points: What hundredths of the values are called.
+        labels: The budget as text, such as ``100 labels``.
+        margin: Largest difference that counts as none: in points of a share, else in the unit of the metric.
+        metric: What differs.
 
     Example:
         >>> verdict(paired_difference([0.93, 0.94, 0.94], [0.90, 0.90, 0.90]), "100 labels")
@@ -227,23 +244,28 @@ def verdict(difference: PairedDifference, labels: str, *, margin: float = 1.0, p
         'undecided: between -4.0 and +6.0 points at 100 labels, mean +1.0 over 3 seeds'
         >>> verdict(paired_difference([0.93, 0.94], [0.90, 0.90]), "100 labels")
         'cannot tell at 100 labels: 2 seeds are too few, at least 3 are needed'
+        >>> verdict(paired_difference([5.0, 5.1, 5.2], [9.0, 9.2, 9.1]), "all examples", metric=METRICS["nats"])
+        'helps: -4.00 nats [-4.25, -3.75] at all examples, 3 of 3 seeds'
     """
     if difference.pairs < MIN_SEEDS:
         seeds = "1 seed is" if difference.pairs == 1 else f"{difference.pairs} seeds are"
         return f"cannot tell at {labels}: {seeds} too few, at least {MIN_SEEDS} are needed"
-    mean, low, high = (100 * value for value in (difference.mean, *difference.interval))
-    figures = f"{mean:+.1f} {points} [{low:.1f}, {high:.1f}] at {labels}"
-    if low > 0:
-        return f"helps: {figures}, {difference.wins} of {difference.pairs} seeds{_not_jointly(difference)}"
-    if high < 0:
-        return f"hurts: {figures}, {difference.losses} of {difference.pairs} seeds{_not_jointly(difference)}"
+    mean, low, high = (metric.factor * value for value in (difference.mean, *difference.interval))
+    signed = [f"{value:+{metric.form(value, 1)}}" for value in (mean, low, high)]
+    ends = [f"{value:{metric.form(value, 1)}}" for value in (low, high)]
+    figures = f"{signed[0]} {metric.points} [{', '.join(ends)}] at {labels}"
+    if low > 0 or high < 0:
+        answer = "helps" if metric.better(mean) > 0 else "hurts"
+        seeds = f"{difference.wins if mean > 0 else difference.losses} of {difference.pairs} seeds"
+        return f"{answer}: {figures}, {seeds}{_not_jointly(difference, metric)}"
     if -margin <= low and high <= margin:
         return f"no difference seen: {figures}"
-    seeds = f"mean {mean:+.1f} over {difference.pairs} seeds"
-    return f"undecided: between {low:+.1f} and {high:+.1f} {points} at {labels}, {seeds}"
+    seeds = f"mean {signed[0]} over {difference.pairs} seeds"
+    return f"undecided: between {signed[1]} and {signed[2]} {metric.points} at {labels}, {seeds}"
 
 
-def _not_jointly(difference: PairedDifference) -> str:
+def _not_jointly(difference: PairedDifference, metric: Metric) -> str:
     """A remark where the interval that holds for all label budgets together spans zero, else nothing."""
-    low, high = difference.joint or (math.nan, math.nan)
-    return f", but [{100 * low:.1f}, {100 * high:.1f}] jointly over all budgets" if low <= 0 <= high else ""
+    low, high = (metric.factor * value for value in difference.joint or (math.nan, math.nan))
+    ends = f"[{low:{metric.form(low, 1)}}, {high:{metric.form(high, 1)}}]"
+    return f", but {ends} jointly over all budgets" if low <= 0 <= high else ""

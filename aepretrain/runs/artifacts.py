@@ -18,6 +18,8 @@ from aepretrain.pretraining.generating import HasPrior
 from aepretrain.report.drawing import attempt_picture
 from aepretrain.report.epochs import AFTER_EPOCH
 from aepretrain.report.pictures import draw_curves, draw_filters, draw_image_rows, write_picture
+from aepretrain.report.windows import are_windows, draw_windows
+from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.stage import StageRecord
 from aepretrain.storage.array_files import write_arrays
 from aepretrain.storage.files import make_folder
@@ -58,23 +60,24 @@ def _save_picture(path: Path, draw: Callable[[], Figure]) -> None:
 
 @rank_zero_only
 @torch.no_grad()
-def save_samples(context: RunContext, layer: Layer, record: StageRecord, x: Tensor) -> None:
-    """Save the learning curves and codes of a stage; of layers on images also filters and reconstructions.
-
-    Of convolutions over windows, the filters are saved.
+def save_samples(
+    context: RunContext, layer: Layer, record: StageRecord, x: Tensor, *, columns: Sequence[str] | None = None
+) -> None:
+    """Save the learning curves and codes of a stage; of layers on images or windows also reconstructions, and filters.
 
     Args:
         context: The run's context; without a run directory, nothing is written.
         layer: The trained layer.
         record: The record of its stage.
         x: Validation inputs of the layer, shape ``(N, *in_shape)``.
+        columns: Names of the values of an example of the data; ``None``: they have none.
     """
     folder = context.stage_folder(record.stage)
     if folder is None:
         return
     save_curves(record, folder)
     arrays = {"codes": layer.encode(x[:EXAMPLES]).flatten(1).numpy()}
-    if _takes_pictures(layer):
+    if _is_seen(layer, record.stage, columns):
         arrays |= _generated(layer, context.seed, record.stage)
         noise = Noise(_generator(context.seed, record.stage, "pictures"))
         arrays |= _save_reconstructions(layer, x[:PICTURES], noise, folder / "reconstructions.png")
@@ -89,23 +92,39 @@ def _takes_pictures(layer: Layer) -> bool:
     return len(layer.in_shape) == 3 and layer.in_shape[0] in (1, 3)
 
 
+def _is_seen(layer: Layer, stage: str, columns: Sequence[str] | None) -> bool:
+    """Whether inputs of a layer can be looked at: pictures, or windows where they are the data."""
+    is_lowest = stage.startswith("00-") or stage == UNROLLED
+    return _takes_pictures(layer) or (is_lowest and are_windows(layer.in_shape, columns))
+
+
 @rank_zero_only
 @torch.no_grad()
 def save_epoch(
-    out: Path, seed: int, epochs: Sequence[int], stage: str, layer: StageModule, data: Sequence[Inputs], epoch: int
+    out: Path,
+    seed: int,
+    epochs: Sequence[int],
+    columns: Sequence[str] | None,
+    stage: str,
+    layer: StageModule,
+    data: Sequence[Inputs],
+    epoch: int,
 ) -> None:
-    """Save what a first layer on images makes of validation examples, and of the same latents, after some epochs.
+    """Save what a first layer on images or windows makes of examples, and of the same latents, after some epochs.
 
     Args:
         out: The run directory.
         seed: The run's seed, from which the latents are drawn.
         epochs: After how many epochs.
+        columns: Names of the values of an example; ``None``: they have none.
         stage: The stage's name.
         layer: The layer in training; it is left in training mode.
         data: Its validation inputs.
         epoch: Number of finished epochs.
     """
-    if epoch not in epochs or not stage.startswith("00-") or not isinstance(layer, Layer) or not _takes_pictures(layer):
+    if epoch not in epochs or not stage.startswith("00-"):
+        return
+    if not isinstance(layer, Layer) or not _is_seen(layer, stage, columns):
         return
     x = data[0][:PICTURES].to(next(layer.parameters()))
     layer.eval()
@@ -127,12 +146,12 @@ def _generator(seed: int, stage: str, purpose: str) -> torch.Generator:
 
 
 def _save_reconstructions(layer: Layer, x: Tensor, noise: Noise, path: Path) -> dict[str, NDArray[np.float32]]:
-    """Draw rows of images and their reconstructions, and return them; none if the layer cannot make them."""
+    """Draw images or windows and their reconstructions, and return them; none if the layer cannot make them."""
     rows: dict[str, NDArray[np.float32]] = {}
 
     def draw() -> None:
-        rows.update({name: images.numpy() for name, images in layer.pictures(x, noise).items()})
-        write_picture(path, draw_image_rows(rows))
+        rows.update({name: examples.numpy() for name, examples in layer.pictures(x, noise).items()})
+        write_picture(path, draw_image_rows(rows) if x.ndim == 4 else draw_windows(rows))
 
     attempt_picture(path, draw)
     return rows

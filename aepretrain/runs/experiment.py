@@ -17,6 +17,7 @@ from aepretrain.console import print_line
 from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.data.lightning_data import as_source
 from aepretrain.errors import ConfigError, StorageError
+from aepretrain.evaluation.reconstruction import measure_reconstruction
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
 from aepretrain.export.outliers import ValidationErrors
@@ -24,7 +25,7 @@ from aepretrain.finetuning.finetune import FineTuned, choose_epoch, finetune
 from aepretrain.heads import Classifier, Head, Regressor
 from aepretrain.layers.base import StageModule
 from aepretrain.parts.likelihoods import Likelihood
-from aepretrain.pretraining.stack import GreedyStack, LayerFactory
+from aepretrain.pretraining.stack import GreedyStack, LayerFactory, StageEnd
 from aepretrain.pretraining.unroll import unroll
 from aepretrain.processes import is_first_process
 from aepretrain.report.drawing import draw_report
@@ -36,7 +37,7 @@ from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_epoch, save_inputs, save_samples
 from aepretrain.runs.directory import check_unused
 from aepretrain.runs.drawing import drawing_report
-from aepretrain.runs.measuring import head_summary, measure, measure_reconstruction, with_head
+from aepretrain.runs.measuring import head_summary, measure, with_head
 from aepretrain.runs.row_outputs import validation_errors
 from aepretrain.runs.warm_start import WarmStart
 from aepretrain.storage.files import make_folder
@@ -49,6 +50,7 @@ from aepretrain.training.context import CallbackFactory, EpochEnd, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
+from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.stage import check_training
 
 HeadFactory = Callable[..., Head]
@@ -220,7 +222,7 @@ class Experiment:
     def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:
         stack, results = self.pretrain_stack(out, stack, resume=resume, run=run, on_epoch=self._save_epoch(out))
         if stack.is_unrolled:
-            reconstruction = measure_reconstruction(stack, self.data, self.seed)
+            reconstruction = measure_reconstruction(stack, self.data, self.seed).result
             results = replace(results, reconstruction=reconstruction)
             print_line(reconstruction.summary)
         if self.has_classifier:
@@ -241,7 +243,11 @@ class Experiment:
 
     def _save_epoch(self, out: Path) -> EpochEnd:
         """Saves what the first layer makes of pictures, for the report of a run."""
-        return partial(save_epoch, out, self.seed, self.pretrain.picture_epochs)
+        return partial(save_epoch, out, self.seed, self.pretrain.picture_epochs, self.data.columns)
+
+    def on_stage_end(self, context: RunContext) -> StageEnd:
+        """Saves curves, codes and pictures of a stage in its folder."""
+        return partial(save_samples, context, columns=self.data.columns)
 
     def pretrain_stack(
         self,
@@ -275,7 +281,7 @@ class Experiment:
         context = replace(self.context(out, resume=resume, run=run), on_epoch=on_epoch)
         record_or_check_data(out, self.data, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
-        stack.fit(self.data, self.pretrain, context, on_stage_end=partial(save_samples, context))
+        stack.fit(self.data, self.pretrain, context, on_stage_end=self.on_stage_end(context))
         return stack, self.close_pretraining(stack, out)
 
     def close_pretraining(self, stack: GreedyStack, out: Path) -> RunResult:
@@ -378,6 +384,23 @@ def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
     assert folder is not None
     save_curves(tuned.record, folder)
     context.finish(tuned.record.stage)
+
+
+def load_layers(stack: GreedyStack, run: Path) -> None:
+    """Give the layers of a stack the weights of a run: those of the whole, if all layers were trained together there.
+
+    Raises:
+        StorageError: If the weights of a layer are missing, damaged, or those of another layer.
+    """
+    stages: dict[str, StageModule] = dict(zip(stack.stages, stack, strict=True))
+    if (run / "stages" / UNROLLED).exists():
+        stages[UNROLLED] = unroll(list(stack))
+    for stage, module in stages.items():
+        try:
+            StageFiles(run, stage).read(module)
+        except ValueError as error:
+            raise StorageError(f"{run}: the weights of {stage} do not fit the config: {error}") from error
+    stack.eval()
 
 
 def load_head(experiment: Experiment, run: Path) -> Head:

@@ -1,24 +1,18 @@
 """The metrics of a trained head, and the results with them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from torch import Tensor
 
 from aepretrain.console import format_duration
 from aepretrain.data import DataModule
-from aepretrain.evaluation.pca import pca_errors
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.heads import Head, Regressor
-from aepretrain.pretraining.stack import GreedyStack
-from aepretrain.pretraining.unroll import unroll
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.findings import classifier_findings, regressor_findings
 from aepretrain.results.predictions import Predictions
-from aepretrain.results.reconstruction import ReconstructionMeasurement, ReconstructionResult
 from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
 from aepretrain.results.run import RunResult
 
@@ -56,29 +50,6 @@ def measure(head: Head, data: DataModule, seed: int) -> Measured:
     predicted = head.predict(x)
     predictions = Predictions(y.double().numpy(), predicted[:, 0]) if head.targets == 1 else None
     return Measured(validation, head.score(y, predicted), predictions)
-
-
-@torch.no_grad()
-def measure_reconstruction(stack: GreedyStack, data: DataModule, seed: int) -> ReconstructionResult:
-    """Measure the reconstruction through all layers on validation and test data. Reads the test set."""
-    splits, deep = data.splits(seed), unroll(list(stack)).eval()
-    held_out = [splits.validation.x[:], splits.test.x[:]]
-    components = torch.Size(stack.code_shape).numel()
-    validation, test = (
-        ReconstructionMeasurement(
-            squared_error=_mean(x, lambda part: (part - deep.reconstruct(part)).square().flatten(1).sum(dim=1)),
-            nats=_mean(x, lambda part: deep.L(part, deep.g(deep.f(part)))),
-            pca_squared_error=of_pca,
-            examples=len(x),
-        )
-        for x, of_pca in zip(held_out, pca_errors(splits.unlabelled, held_out, components), strict=True)
-    )
-    return ReconstructionResult(validation, test, components)
-
-
-def _mean(x: Tensor, values: Callable[[Tensor], Tensor]) -> float:
-    """The mean over examples ``(N, *in_shape)`` of values ``(B,)`` of their parts."""
-    return float(torch.cat([values(part).double() for part in x.split(1024)]).mean())
 
 
 def with_head(

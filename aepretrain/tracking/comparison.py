@@ -127,4 +127,8 @@ def scalar_metrics(summary: ComparisonResult) -> dict[str, Any]:
         }
         said = {name: words for name, words in verdicts.items() if words}
         figures[f"labels-{budget.labels}"] = {**to_plain(budget.arms), **to_plain(budget.differences), **said}
+    for other in summary.also:
+        figures[other.measures.name] = {
+            name: value for name, value in scalar_metrics(other).items() if name.startswith("labels-")
+        }
     return figures

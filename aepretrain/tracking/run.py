@@ -206,7 +206,10 @@ def summary_of(results: RunResult) -> dict[str, Any]:
         own = {name: value for name, value in to_plain(stage).items() if name not in ("stage", "losses", "diagnostics")}
         figures.update(flatten({key_prefix(stage.stage): {**own, **to_plain(stage.losses), **stage.diagnostics}}))
     if results.reconstruction is not None:
-        figures.update(flatten({"reconstruction": to_plain(results.reconstruction)}))
+        found = to_plain(results.reconstruction)
+        figures.update(flatten({"reconstruction": found}))
+        if results.head is None:
+            figures.update(flatten({split: found[split] for split in ("validation", "test")}))
     if results.head is not None:
         own = to_plain(results.head)
         figures.update(flatten({split: own.pop(split) for split in ("validation", "test")}))

@@ -18,7 +18,7 @@ def build_report(run: Any, stages: Sequence[str], pictures: Sequence[str], score
         run: A run in Weights & Biases, with ``entity``, ``project``, ``group``, ``name`` and ``id``.
         stages: Key prefixes of the curves.
         pictures: The keys of the pictures.
-        score: What the head measures: ``error``, or ``r2`` of a real target.
+        score: What is measured: ``error`` of a head, ``r2`` of a real target, or ``squared_error`` of reconstructions.
     """
     with warnings.catch_warnings():
         # Its classes use a deprecated pydantic syntax.
@@ -26,10 +26,11 @@ def build_report(run: Any, stages: Sequence[str], pictures: Sequence[str], score
         import wandb_workspaces.reports.v2 as wr
 
     arm = wr.Config("arm") if run.group else None
+    curve = "reconstruction" if score == "squared_error" else score
     panels: list[Any] = [
         wr.LinePlot(title=f"{stage}/{name}", x=f"{stage}/step", y=[f"{stage}/{name}"], groupby=arm)
         for stage in stages
-        for name in (*LOSSES, f"val/{score}")
+        for name in (*LOSSES, f"val/{curve}")
     ]
     metrics: list[Any] = [wr.SummaryMetric(f"{split}/{score}") for split in ("validation", "test")]
     panels.append(wr.BarPlot(title=f"{score} by split", metrics=metrics, groupby=arm))

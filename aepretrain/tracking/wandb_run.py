@@ -177,6 +177,8 @@ class WandbRun:
         """Set values in the run's summary."""
         if "test/r2" in figures or figures.get("metric") == "r2":
             self.score = "r2"
+        elif "test/squared_error" in figures or figures.get("metric") == "squared_error":
+            self.score = "squared_error"
         self.attempt(lambda run: run.summary.update(dict(figures)))
 
     def log_pictures(self, pictures: Mapping[str, Path]) -> None:

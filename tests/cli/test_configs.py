@@ -67,3 +67,12 @@ def test_one_epoch_on_mnist_beats_the_regression_test_of_the_older_toolbox(tmp_p
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["classifier"]["test"]["error"] < 0.16
     assert results["classifier"]["test"]["examples"] == 10_000
+
+
+def test_the_comparison_of_reconstructions_runs_with_epochs_of_its_own(tmp_path):
+    config, short = ROOT / "configs" / "compare-digits-deep-autoencoder.yaml", ["--pretrain.epochs", "1"]
+    short += ["--pretrain.unroll", "1", "--compare.seeds", "1", "--report", "false"]
+    assert main(["compare", "--config", str(config), "--out", str(tmp_path), *short]) == 0
+    (budget,) = json.loads((tmp_path / "summary.json").read_text())["budgets"]
+    assert list(budget["arms"]) == ["pretrained", "random", "random-longer", "probe", "pca"]
+    assert list(budget["also"]["nats"]["arms"]) == list(budget["arms"])

@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from aepretrain import Digits, load_autoencoder
+from aepretrain import Digits, VariationalAutoencoder, load_autoencoder
 from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.main import main
 from aepretrain.cli.run_data import raw_validation_rows
@@ -146,8 +146,10 @@ def birds(tmp_path_factory):
     return folder / "run"
 
 
-def test_the_likelihood_of_test_data_is_measured_with_the_draws_asked_for(digits, walking, tmp_path, capsys):
+def test_the_likelihood_of_test_data_is_measured_with_the_draws_asked_for(digits, walking, capsys, monkeypatch):
     capsys.readouterr()
+    # The figures at the end of training take draws of their own, the number in the config: here a second likelihood.
+    monkeypatch.setattr(VariationalAutoencoder, "closing_figures", None)
     assert main(["evaluate", str(digits), "--nll-samples", "20"]) == 0
     words = capsys.readouterr().out
     layer, noise = next(iter(FinishedRun(digits).stack)), Noise(torch.Generator().manual_seed(0))
@@ -155,6 +157,8 @@ def test_the_likelihood_of_test_data_is_measured_with_the_draws_asked_for(digits
     nll = -layer.log_likelihood(x, 20, noise)
     error = nll.std() / len(x) ** 0.5
     assert f"NLL {nll.mean():.2f} ± {error:.2f} nats per example over {len(x):,} rows (20 importance samples)" in words
+    active = (layer.posterior(x)[0].var(dim=0, correction=0) > 0.01).sum()
+    assert f"active units {active} of 2" in words
     assert main(["evaluate", str(digits), "--nll-samples", "0"]) == 2
     assert main(["evaluate", str(walking), "--nll-samples", "20"]) == 2
     assert "is 00-denoising. Leave it out." in lines(capsys)
@@ -186,7 +190,7 @@ def test_rows_that_are_written_can_be_read_again(birds, tmp_path):
     ("run", "words", "message"),
     [
         ("digits", ["new.txt"], "--out must end in"),
-        ("birds", ["new.png"], "a .png shows pictures, but the items of this run are rows of a table"),
+        ("birds", ["new.png"], "a .png shows pictures and windows, but the items of this run are rows of a table"),
         ("digits", ["new.npz", "--manifold", "--reconstruct", "3"], "--manifold and --reconstruct are two commands"),
         ("digits", ["new.npz", "--count", "0"], "--count must be at least 1, but is 0"),
         ("digits", ["new.npz", "--reconstruct", "0"], "--reconstruct must be at least 1, but is 0"),

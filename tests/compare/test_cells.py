@@ -185,7 +185,7 @@ def test_the_time_of_random_must_be_known_to_add_seconds_to_it(gone, tmp_path):
     random = bench.run(Cell("random", 0, 30))
     replace(random, **gone).write(bench.runs / "random-30-seed0" / "row.json")
     with pytest.raises(
-        StorageError, match=r"random-30-seed0/row\.json lacks the seconds and epochs of a trained class"
+        StorageError, match=r"random-30-seed0/row\.json lacks the seconds and epochs of a trained network"
     ):
         bench.run(Cell("random-longer", 0, 30))
 

@@ -59,7 +59,7 @@ def test_the_rows_hold_r2_rmse_and_mae_of_the_predictions(done):
     assert len(rows) == 7 * 3 * 2
     for row in rows:
         found = predictions(out, row.arm, row.labels)[row.seed]
-        assert row.score == row.test_r2 == pytest.approx(r2_score(found.targets, found.predicted))
+        assert row.score("test") == row.test_r2 == pytest.approx(r2_score(found.targets, found.predicted))
         assert row.test_rmse == pytest.approx(root_mean_squared_error(found.targets, found.predicted))
         assert row.test_mae == pytest.approx(np.abs(found.targets - found.predicted).mean())
 

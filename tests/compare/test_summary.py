@@ -12,8 +12,10 @@ from aepretrain.compare.arms import ARMS, Arm
 from aepretrain.compare.cell_config import cell_config
 from aepretrain.compare.options import Cell, Comparison
 from aepretrain.compare.summary import summarize
+from aepretrain.compare.supervised import Classifying
 from aepretrain.results.cell import CellResult
 from aepretrain.results.run import DataFacts
+from tests.support.comparisons import small_experiment
 
 FACTS = DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=1197, validation=290, test=300)
 PAIRS = [
@@ -165,7 +167,7 @@ def test_the_defaults_are_those_of_the_documentation():
         ({"margin": 100}, "compare.margin .* but got 100"),
         (
             {"baselines": ["forest"]},
-            "baselines are logistic, knn, svm, boosting, ridge, mean, but got 'forest'",
+            "baselines are logistic, knn, svm, boosting, ridge, mean, pca, but got 'forest'",
         ),
         ({"seeds": 0}, "compare.seeds must be >= 1, but got 0"),
         ({"labels": []}, r"compare.labels is empty. Name one at least\."),
@@ -237,6 +239,7 @@ CONFIG = {
 def test_the_config_of_a_cell_holds_its_network_seed_budget_division_and_settings(arm):
     before = repr(CONFIG)
     settings = {"classifier.dropout": 0.5, "classifier.optimizer.init_args.lr": 0.1}
+    settings |= Classifying().settings(small_experiment(), ARMS[arm])
     own = cell_config(CONFIG, ARMS[arm], 4, 50, settings, split_seed=6)
     control, frozen = arm.startswith("control"), {"freeze_encoder": True} if arm == "probe" else {}
     assert own == {

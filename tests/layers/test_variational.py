@@ -99,6 +99,26 @@ def test_the_likelihood_is_the_same_in_one_part_and_in_many(monkeypatch):
         model.log_likelihood(x, samples=0)
 
 
+def test_a_likelihood_of_many_draws_is_that_of_a_plain_loop_over_the_same_draws(monkeypatch):
+    model, x = make("variational", likelihood=Bernoulli()).eval(), torch.rand(4, 6).round()
+    monkeypatch.setattr("aepretrain.layers.variational.ROWS_AT_ONCE", 28)
+    monkeypatch.setattr("aepretrain.layers.variational.CACHED_ROWS", 5)
+    found = model.log_likelihood(x, samples=16, noise=noise(3))
+    mean, log_var = model.posterior(x)
+    draws = noise(3)
+    epsilon = torch.cat(
+        [draws.normal_like(mean.repeat_interleave(k, 0)).unflatten(0, (4, k)) for k in (7, 7, 2)], dim=1
+    )
+    for b in range(4):
+        log_w = []
+        for e in epsilon[b]:
+            z = mean[b] + (0.5 * log_var[b]).exp() * e
+            q = Normal(mean[b], (0.5 * log_var[b]).exp()).log_prob(z).sum()
+            log_w.append(Normal(0, 1).log_prob(z).sum() - q - model.L(x[b : b + 1], model.g(z[None]))[0])
+        expected = torch.stack(log_w).logsumexp(dim=0) - math.log(16)
+        torch.testing.assert_close(found[b], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_beta_rises_over_the_steps_of_the_warm_up_and_validation_has_it_whole():
     model, x = make("variational", beta=0.5, warm_up_steps=4), torch.rand(5, 6)
     found = []

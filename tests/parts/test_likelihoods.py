@@ -63,6 +63,17 @@ def test_bernoulli_is_finite_for_any_logit(scale):
 TABLE = Mixed(gaussian=1, bernoulli=1, categorical=(4,))
 
 
+@pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli(), Categorical((2,) * 75), Mixed(0, 150)], ids=repr)
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_the_loss_without_a_gradient_is_the_loss(likelihood, scale):
+    x, y = torch.rand(7, 3, 50), scale * torch.randn(7, 3, 50)
+    found = likelihood.without_gradient(x, y)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, likelihood(x, y), rtol=1e-5, atol=1e-4)
+    half = likelihood.without_gradient(x.bfloat16(), y.bfloat16())
+    torch.testing.assert_close(half, likelihood(x.bfloat16(), y.bfloat16()), rtol=1e-5, atol=1e-4)
+
+
 def test_a_table_s_loss_is_the_sum_of_the_losses_of_its_parts():
     numbers, answers, choices = torch.randn(5, 2), torch.rand(5, 3).round(), torch.eye(3)[[0, 2, 1, 1, 0]]
     x, y = torch.cat([numbers, answers, choices], dim=1).double(), torch.randn(5, 8, dtype=torch.float64)

@@ -25,6 +25,58 @@ def test_the_k_largest_values_are_kept_and_alone_have_a_gradient():
     assert torch.equal(h.grad, (kept != 0).float())
 
 
+def test_the_penalty_counts_active_units_with_the_gradient_of_the_paper():
+    r"""Rajamanoharan et al. (2024): dH(z - theta) / d theta := -K((z - theta) / eps) / eps, K a rectangle, 0 for z."""
+    torch.manual_seed(0)
+    coder = ae.Dense(5, "relu", threshold=0.5)
+    layer = ae.SparseAutoencoder((6,), coder, lam=2.0, penalty=ae.L0()).double()
+    x = torch.rand(400, 6, dtype=torch.float64)
+    z = torch.relu(layer.f.affine(x)).detach()
+    with torch.no_grad():  # some values of every unit lie within the kernel, on either side of the threshold
+        layer.f.activation[1].log_threshold.copy_((z[0] + 0.3 * BANDWIDTH).clamp(min=0.1).log())
+    h, omega = layer.penalty.of_encoder(layer.f, x)
+    theta = layer.f.activation[1].log_threshold.exp().detach()
+    assert torch.equal(h, layer.f(x))
+    assert omega.tolist() == [sum(value > t for value, t in zip(row, theta, strict=True)) for row in z]
+    assert torch.equal(omega, layer.penalty(h).double())
+    plain = ae.SparseAutoencoder((6,), coder, lam=0.0).double()
+    plain.load_state_dict(layer.state_dict())
+    for model in (layer, plain):
+        model.energy(x).sum().backward()
+    K = lambda u: 1.0 if abs(u) < 0.5 else 0.0  # noqa: E731
+    expected = [sum(-K((row[i].item() - t.item()) / BANDWIDTH) / BANDWIDTH for row in z) for i, t in enumerate(theta)]
+    assert any(expected)
+    found = layer.f.activation[1].log_threshold.grad - plain.f.activation[1].log_threshold.grad
+    torch.testing.assert_close(found / theta, 2.0 * torch.tensor(expected, dtype=torch.float64))
+    assert torch.equal(layer.f.affine.weight.grad, plain.f.affine.weight.grad)  # none through the pre-activations
+    layer.eval()
+    assert torch.equal(layer.penalty.of_encoder(layer.f, x)[1], omega)
+
+
+def test_the_penalty_raises_thresholds_and_leaves_fewer_units_active():
+    coder = ae.Dense(32, "relu", threshold=0.1, bandwidth=0.05, unit_norm=True)
+    adam = lambda parameters: torch.optim.Adam(parameters, lr=0.01)  # noqa: E731
+    l0, thresholds = [], []
+    for lam in (0.0, 0.3):
+
+        def layer(s, lam=lam):
+            return ae.SparseAutoencoder(s, coder, lam=lam, penalty=ae.L0(), optimizer=adam)
+
+        stack = ae.GreedyStack((1, 8, 8), [layer]).fit(ae.Digits(), ae.Pretraining(6, 64), QUIET)
+        l0.append(stack.results()[0].diagnostics["l0"])
+        thresholds.append(stack.layers[0].f.activation[1].log_threshold.exp().mean().item())
+    assert l0[1] < 0.9 * l0[0]
+    assert thresholds[1] > 1.2 * thresholds[0]
+
+
+def test_the_penalty_needs_thresholds():
+    for coder in (ae.Dense(8, "relu"), ae.Dense(8, "relu", k=2), ae.Conv(2)):
+        with pytest.raises(ValueError, match="L0 needs units with thresholds, but their activation is"):
+            ae.SparseAutoencoder((1, 8, 8), coder, penalty=ae.L0())
+    with pytest.raises(ValueError, match="L0 needs units with thresholds"):
+        ae.RestrictedBoltzmannMachine((6,), ae.Dense(4), penalty=ae.L0())
+
+
 def test_values_above_the_threshold_are_kept():
     h, jump = torch.tensor([[0.2, 0.25, -1.0, 0.31]]), JumpReLU(4, threshold=0.3)
     for module in (jump.train(), jump.eval()):
@@ -98,6 +150,7 @@ def test_thresholds_learn():
         ({"k": 0}, "k must lie between 1 and features 8, but got 0"),
         ({"k": 9}, "k must lie between 1 and features 8, but got 9"),
         ({"threshold": 0.0}, "threshold must be > 0 and finite, but got 0.0"),
+        ({"bandwidth": 0.0}, "bandwidth must be > 0 and finite, but got 0.0"),
         ({"k": 2, "threshold": 0.1}, "k 2 and threshold 0.1 both choose the active units"),
         ({"k": 2, "stochastic": True}, "a stochastic code is 0 or 1 by chance, but k or threshold is set"),
         ({"unit_norm": True, "tied": True}, "unit_norm is for a decoder with weights of its own, but tied is set"),
@@ -114,10 +167,12 @@ def test_seeds_are_trained_one_after_another():
         assert "are those of one seed" in reason_impossible(layer, QUIET)
 
 
-@pytest.mark.parametrize("options", [{"k": 2}, {"threshold": 0.3}], ids=str)
+@pytest.mark.parametrize("options", [{"k": 2}, {"threshold": 0.3, "bandwidth": 0.1}], ids=str)
 def test_a_saved_encoder_has_its_thresholds(options, tmp_path):
     encoder = ae.GreedyStack((6,), [lambda s: ae.PlainAutoencoder(s, ae.Dense(8, "relu", **options))]).encoder.eval()
     again, x = ae.load_encoder(ae.save_encoder(encoder, tmp_path, in_shape=(6,))), torch.rand(5, 6)
     assert torch.equal(again(x), encoder(x))
     assert json.loads((tmp_path / "config.json").read_text())["code_shape"] == [8]
-    assert isinstance(again.layers[0][-1], nn.Sequential)
+    gate = again.layers[0][-1]
+    assert isinstance(gate, nn.Sequential)
+    assert getattr(gate[1], "bandwidth", None) == options.get("bandwidth")  # fine-tuning goes on with it

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import xlogy
 from sklearn.decomposition import PCA
 from torch import nn
 
@@ -115,9 +116,13 @@ def test_the_errors_of_principal_components_are_those_of_scikit_learn():
     train, x = torch.rand(40, 2, 3), torch.rand(9, 2, 3)
     pca = PCA(4).fit(train.flatten(1).double().numpy())
     flat = x.flatten(1).double().numpy()
-    expected = np.square(flat - pca.inverse_transform(pca.transform(flat))).sum(axis=1).mean()
-    assert pca_errors(train, [x], 4) == [pytest.approx(expected)]
-    assert pca_errors(train, [x], 99) == [pytest.approx(0, abs=1e-12)]
+    expected = np.square(flat - pca.inverse_transform(pca.transform(flat))).sum(axis=1)
+    (found,) = pca_errors(train, [x], 4, ae.Gaussian())
+    np.testing.assert_allclose(found.squared_error, expected)
+    np.testing.assert_allclose(found.nats, expected / 2)
+    (found,) = pca_errors(train, [x], 99, ae.Bernoulli())
+    np.testing.assert_allclose(found.squared_error, 0, atol=1e-12)
+    np.testing.assert_allclose(found.nats, -(xlogy(flat, flat) + xlogy(1 - flat, 1 - flat)).sum(axis=1))
 
 
 CONFIG = """
@@ -151,8 +156,9 @@ def test_a_run_measures_the_reconstruction_beside_principal_components(run):
     assert found["test"]["squared_error"] == pytest.approx(error, rel=1e-5)
     assert found["test"]["nats"] == pytest.approx(results_nats(autoencoder, test), rel=1e-5)
     assert found["test"]["pca_squared_error"] == pytest.approx(
-        pca_errors(ae.Digits().splits().unlabelled, [test], 6)[0], rel=1e-6
+        pca_errors(ae.Digits().splits().unlabelled, [test], 6, ae.Bernoulli())[0].squared_error.mean(), rel=1e-6
     )
+    assert found["test"]["pca_nats"] > 0
     assert found["components"] == 6
     assert isinstance(autoencoder.validation_errors, ValidationErrors)
     assert [stage["stage"] for stage in results["stages"]] == ["00-plain", "01-plain", "unrolled"]
@@ -168,7 +174,7 @@ def test_the_report_shows_the_whole(run):
     (found,) = whole_section(run, results)
     assert "All layers trained together" in found
     assert "squared error of PCA, 6 components" in found
-    assert "12 validation images, reconstructed" in found
+    assert "12 validation images of all layers, reconstructed" in found
     assert whole_section(run, replace(results, reconstruction=None)) == []
 
 

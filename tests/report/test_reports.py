@@ -289,7 +289,8 @@ def test_data_without_labels_or_images_are_reported_with_reasons(tmp_path):
     folder = make("fit", tmp_path, data=data, layers=[layer])
     words, _ = read(folder / "report.html")
     for sentence in (
-        "There is no classifier: the data have no labels.", "The inputs are no images", "its weights are no pictures",
+        "There is no classifier: the data have no labels.", "The inputs are neither pictures nor windows",
+        "its weights are no pictures",
         "t-SNE is left out: it needs at least 10 examples", "the points have one colour", "no test example was read",
     ):  # fmt: skip
         assert sentence in words

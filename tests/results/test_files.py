@@ -11,6 +11,7 @@ import pytest
 from aepretrain import ComparisonResult, RunResult, StorageError
 from aepretrain.results.cell import CellResult, read_rows, write_rows
 from aepretrain.results.classifier import PerClass
+from aepretrain.results.comparison import ArmResult
 from aepretrain.results.predictions import Predictions
 from aepretrain.results.stage import StageLosses
 
@@ -24,6 +25,9 @@ FILES = {
     "regression-run.json": RunResult,
     "regression-summary.json": ComparisonResult,
     "regression-row.json": CellResult,
+    "reconstruction-run.json": RunResult,
+    "reconstruction-summary.json": ComparisonResult,
+    "reconstruction-row.json": CellResult,
 }
 
 
@@ -137,6 +141,32 @@ def test_rows_that_are_not_of_a_comparison_are_one_line(content, words, tmp_path
     with pytest.raises(StorageError, match=rf"results\.csv cannot be read: .*{words}") as raised:
         read_rows(tmp_path / "results.csv")
     assert "\n" not in str(raised.value)
+
+
+def test_a_comparison_of_reconstructions_has_a_result_in_nats_at_every_budget():
+    found = ComparisonResult.read(EARLIER / "reconstruction-summary.json")
+    assert [each.metric for each in (found, *found.also)] == ["squared_error", "nats"]
+    text = json.loads((EARLIER / "reconstruction-summary.json").read_text())
+    nats = text["budgets"][0]["also"]["nats"]
+    (budget,) = found.also[0].budgets
+    assert budget.verdict == nats["verdict"]
+    assert {arm: each.mean for arm, each in budget.arms.items()} == {
+        arm: each["mean"] for arm, each in nats["arms"].items()
+    }
+    assert found.also[0].also == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"also": None}, "also.nats is missing"),
+        ({"arms": {"pca": ArmResult(-1.0, 0.1, 0.1, 3)}, "best": "pca"}, "mean must be >= 0, but is -1.0"),
+    ],
+)
+def test_a_comparison_of_reconstructions_without_nats_or_with_negative_errors_is_refused(change, words):
+    found = ComparisonResult.read(EARLIER / "reconstruction-summary.json")
+    with pytest.raises(ValueError, match=words):
+        replace(found, budgets=(replace(found.budgets[0], **change),))
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
 from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 
 
-def stage(losses=(50.0,), *, kept=None, frozen=False, units=16, **diagnostics):
+def stage(losses=(50.0,), *, kept=None, frozen=False, units=16, name="00-plain", **diagnostics):
     """A layer of 16 units whose reconstruction took these values, one for each epoch."""
     epochs = 0 if frozen else len(losses)
     kept = len(losses) - 1 if kept is None else kept
     last = StageLosses(losses[-1], losses[-1], losses[-1])
-    record = StageRecord("00-plain", epochs, kept, 9, 0.5, [{"val/reconstruction": loss} for loss in losses], "cpu", 1)
+    record = StageRecord(name, epochs, kept, 9, 0.5, [{"val/reconstruction": loss} for loss in losses], "cpu", 1)
     result = StageResult(
-        stage="00-plain", variant="plain", in_shape=(64,), code_shape=(units,), epochs=epochs, kept_epoch=kept, steps=9,
+        stage=name, variant="plain", in_shape=(64,), code_shape=(units,), epochs=epochs, kept_epoch=kept, steps=9,
         seconds=0.5, losses=last, diagnostics=diagnostics,
     )  # fmt: skip
     return result, record
@@ -92,6 +92,10 @@ def test_a_reconstruction_has_to_beat_the_mean_by_a_hundredth(reconstruction, is
 def test_a_bad_reconstruction_that_still_falls_wants_more_epochs_and_a_frozen_layer_fewer_frozen_ones():
     (sentence,) = told([106.0, 104.0], mean_reconstruction=100.0, may_scale=False)
     assert sentence.endswith("(100 nats), but still falls. Raise pretrain.epochs or change the learning rate.")
+    (sentence,) = told([106.0, 104.0], mean_reconstruction=100.0, may_scale=False, name="unrolled")
+    assert sentence.endswith("Raise pretrain.unroll or change the learning rate.")
+    (sentence,) = told([80.0, 60.0], mean_reconstruction=100.0, name="unrolled")
+    assert sentence.endswith("of the loss of the features' mean. Raise pretrain.unroll.")
     (sentence,) = told([105.9, 104.0], mean_reconstruction=100.0, may_scale=False)
     assert sentence.endswith(": the layer learnt nothing. Train longer or change the learning rate.")
     (sentence,) = told([104.0], mean_reconstruction=100.0, frozen=True)

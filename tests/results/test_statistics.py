@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 
+from aepretrain.results.metric import METRICS
 from aepretrain.results.statistics import (
     PairedDifference,
     paired_difference,
@@ -243,6 +244,6 @@ def test_an_interval_is_no_narrower_than_the_error_of_the_test_rows():
 
 def test_the_unit_of_a_verdict_can_be_named():
     found = paired_difference([0.5, 0.6, 0.55], [0.3, 0.35, 0.3])
-    assert verdict(found, "50 labels", points="R² points").startswith("helps: +23.3 R² points [")
+    assert verdict(found, "50 labels", metric=METRICS["r2"]).startswith("helps: +23.3 R² points [")
     wide = paired_difference([0.9, 0.5, 0.1], [0.0, 0.1, 0.2])
-    assert " R² points at 50 labels, mean" in verdict(wide, "50 labels", points="R² points")
+    assert " R² points at 50 labels, mean" in verdict(wide, "50 labels", metric=METRICS["r2"])

@@ -346,15 +346,15 @@ def test_disabled_is_metrics_jsonl_alone(tmp_path, capsys):
     assert "no report, because nothing is logged to W&B" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("score", ["error", "r2"])
+@pytest.mark.parametrize(("score", "curve"), [("error", "error"), ("r2", "r2"), ("squared_error", "reconstruction")])
 @pytest.mark.parametrize("group", [None, "compare"])
-def test_a_report_is_built_of_panels_that_its_classes_accept(group, score):
+def test_a_report_is_built_of_panels_that_its_classes_accept(group, score, curve):
     pytest.importorskip("wandb_workspaces")
     run = SimpleNamespace(entity="me", project="mine", group=group, name="digits", id="abc")
     report = build_report(run, ["00-denoising", "finetune"], ["pictures/curve"], score)
     (grid,) = report.blocks
     panels = [panel._to_model().model_dump_json(by_alias=True) for panel in grid.panels]
-    assert any('"xAxis":"finetune/step"' in panel and f'"finetune/val/{score}"' in panel for panel in panels)
+    assert any('"xAxis":"finetune/step"' in panel and f'"finetune/val/{curve}"' in panel for panel in panels)
     assert any(f"summary_metrics.test/{score}" in panel for panel in panels)
     assert any('"arm.value"' in panel for panel in panels) == (group is not None)
     assert (group or "abc") in grid.runsets[0].filters

@@ -12,6 +12,7 @@ from torch.optim import LBFGS, SGD
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
 from aepretrain import (
+    L0,
     AdversarialAutoencoder,
     Bernoulli,
     Classifier,
@@ -50,7 +51,9 @@ MODULES = {
     "contractive": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4), **kwargs),
     "projected": lambda **kwargs: ContractiveAutoencoder((6,), Dense(4, hidden=[5]), projections=1, **kwargs),
     "convolutions": lambda **kwargs: DenoisingAutoencoder((6,), Conv(3, hidden=(2,), tied=True), **kwargs),
-    "jump": lambda **kwargs: PlainAutoencoder((6,), Dense(8, "relu", threshold=0.05, unit_norm=True), **kwargs),
+    "jump": lambda **kwargs: SparseAutoencoder(
+        (6,), Dense(8, "relu", threshold=0.05, bandwidth=0.1, unit_norm=True), lam=0.1, penalty=L0(), **kwargs
+    ),
     "sparse": lambda **kwargs: SparseAutoencoder((6,), Dense(4), penalty=KLSparsity(), **kwargs),
     "boltzmann": lambda **kwargs: RestrictedBoltzmannMachine((6,), Dense(4), cd_steps=2, **kwargs),
     "persistent": lambda **kwargs: RestrictedBoltzmannMachine((6,), Dense(4), persistent=5, lam=0.1, **kwargs),

@@ -12,14 +12,14 @@ from aepretrain.cli.config import load_experiment
 from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.own_options import parse_own
 from aepretrain.cli.terminal import print_measurements
-from aepretrain.console import print_line
+from aepretrain.console import counted, print_line
 from aepretrain.data import DataModule
 from aepretrain.data.fingerprint import check_data
 from aepretrain.data.origin import listed
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.encoder import load_encoder
-from aepretrain.layers.diagnostics import diagnose
-from aepretrain.layers.variational import VariationalAutoencoder
+from aepretrain.layers.diagnostics import ACTIVE_VARIANCE
+from aepretrain.layers.variational import PART, VariationalAutoencoder
 from aepretrain.parts.noise import Noise
 from aepretrain.results.run import RunResult
 from aepretrain.runs.experiment import load_head
@@ -77,13 +77,19 @@ def _variational(folder: Path, samples: int) -> VariationalAutoencoder:
     return first
 
 
+@torch.no_grad()
 def _print_likelihood(layer: VariationalAutoencoder, x: Tensor, samples: int, noise: Noise) -> None:
     """Print the likelihood of test rows and what the code uses, of a model without labels."""
-    nll = -layer.log_likelihood(layer.observed(x, noise), samples, noise)
-    found = diagnose(layer, x, noise.generator).scalars
+    found = []
+    with counted(len(x)) as count_on:
+        for part in layer.observed(x, noise).split(PART):
+            found.append(layer.log_likelihood(part, samples, noise))
+            count_on(len(part))
+    nll = -torch.cat(found)
+    active = (layer.unit_diagnostics(x)["variance"] > ACTIVE_VARIANCE).sum()
     print_line(
         f"test data  NLL {nll.mean():.2f} ± {nll.std() / math.sqrt(len(x)):.2f} nats per example over {len(x):,} rows "
-        f"({samples} importance samples)  active units {found['active_units']:.0f} of {math.prod(layer.code_shape)}"
+        f"({samples} importance samples)  active units {active} of {math.prod(layer.code_shape)}"
     )
 
 

@@ -24,6 +24,7 @@ from aepretrain.export.row_files import check_format, write_rows
 from aepretrain.parts.noise import Noise
 from aepretrain.pretraining.generating import draw_codes, interpolate, manifold_codes, starts_from_rows
 from aepretrain.report.pictures import draw_grid, draw_image_rows, write_picture
+from aepretrain.report.windows import are_windows, draw_windows
 from aepretrain.training.recovery.signals import stop_at_signal
 
 MODES = ("manifold", "interpolate", "reconstruct")
@@ -99,10 +100,11 @@ def _mode(parsed: Namespace) -> str | None:
 
 def _check_pictures(finished: FinishedRun) -> None:
     shape = finished.encoder.in_shape
-    if len(shape) != 3 or shape[0] not in (1, 3):
+    is_picture = len(shape) == 3 and shape[0] in (1, 3)
+    if not is_picture and not are_windows(shape, finished.encoder.columns):
         what = "rows of a table" if isinstance(finished.encoder.transform, TableTransform) else f"of shape {shape}"
         raise ConfigError(
-            f"a .png shows pictures, but the items of this run are {what}. Let --out end in .csv or .npz."
+            f"a .png shows pictures and windows, but the items of this run are {what}. Let --out end in .csv or .npz."
         )
 
 
@@ -174,6 +176,8 @@ def _write(finished: FinishedRun, items: Items, out: Path) -> None:
 
 def _picture(items: Items) -> Figure:
     pictures = {name: x.numpy() for name, x in items.scaled.items()}
+    if next(iter(pictures.values())).ndim < 4:
+        return draw_windows(pictures)
     if len(pictures) > 1:
         return draw_image_rows(pictures)
     return draw_grid(next(iter(pictures.values())), columns=items.columns)

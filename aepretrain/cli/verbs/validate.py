@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aepretrain.cli.config import build_parser, parse
 from aepretrain.cli.terminal import print_data, print_plan
-from aepretrain.compare import check_comparison
+from aepretrain.compare import check_comparison, complete
 from aepretrain.training.recovery.signals import stop_at_signal
 
 
@@ -15,6 +15,6 @@ def run(arguments: Sequence[str]) -> None:
     with stop_at_signal("while the data were looked at"):
         stack = experiment.prepare()
         if not comparison.has_default_cells:
-            check_comparison(experiment, comparison.for_data(experiment.data), parsed.control, parsed.trials)
+            check_comparison(experiment, complete(comparison, experiment), parsed.control, parsed.trials)
     print_plan(experiment, stack)
     print_data(experiment, stack)
