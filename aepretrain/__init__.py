@@ -22,6 +22,7 @@ _EXPORTS = {
         "VariationalAutoencoder",
     ),
     "aepretrain.heads": ("Classifier", "Head", "Regressor", "evaluate_classifier"),
+    "aepretrain.cli.finished_run": ("load_classifier",),
     "aepretrain.data": (
         "CIFAR10",
         "MNIST",

@@ -1,8 +1,11 @@
 """Terminal output, which is also written to the run's log."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from aepretrain.errors import printable
 from aepretrain.processes import is_first_process
@@ -17,6 +20,29 @@ def print_line(line: str) -> None:
         line = printable(line)
         console.print(line, markup=False)
         log.info(line)
+
+
+@contextmanager
+def counted(total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar with the number of rows done and the time left, on a terminal and in the first process only.
+
+    Args:
+        total: Number of all rows; ``None``: it is not known.
+
+    Yields:
+        The function to call with the number of rows that were done since.
+
+    Example:
+        >>> with counted(10) as count_on:
+        ...     count_on(10)
+    """
+    number = "{task.completed:,} rows" if total is None else "{task.completed:,} of {task.total:,} rows"
+    is_shown = console.is_terminal and is_first_process()
+    with Progress(
+        number, BarColumn(20), TimeRemainingColumn(), console=console, transient=True, disable=not is_shown
+    ) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 def format_duration(seconds: float) -> str:

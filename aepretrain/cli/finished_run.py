@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aepretrain.cli.config import load_experiment
-from aepretrain.cli.progress import track_rows
-from aepretrain.console import print_line
+from aepretrain.console import counted, print_line
 from aepretrain.data.new_rows import NewRows, open_new_rows
 from aepretrain.errors import ConfigError
 from aepretrain.export.autoencoder import StackedAutoencoder, load_autoencoder
 from aepretrain.export.encoder import load_encoder
+from aepretrain.export.heads import with_outputs
 from aepretrain.export.module import Encoder
 from aepretrain.export.row_files import Piece, write_rows
-from aepretrain.heads import Head
+from aepretrain.heads import Classifier, Head
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import Experiment, load_classifier, load_layers
+from aepretrain.runs.experiment import Experiment, load_head, load_layers
 from aepretrain.runs.row_outputs import RowOutputs
 from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.training.recovery.signals import stop_at_signal
@@ -96,7 +96,21 @@ class FinishedRun:
     @cached_property
     def classifier(self) -> Head | None:
         """The classifier or regressor; ``None`` if the run trained none."""
-        return load_classifier(self.experiment, self.folder) if self.experiment.has_classifier else None
+        return load_head(self.experiment, self.folder) if self.experiment.has_classifier else None
+
+    @cached_property
+    def outputs(self) -> Encoder:
+        """The classifier or regressor as a map of raw values to probabilities or predicted values.
+
+        Raises:
+            ConfigError: If the run trained none.
+        """
+        if self.classifier is None:
+            raise ConfigError(f"{self.folder} has no classifier, since the run trained none. Train one with labels.")
+        network = with_outputs(self.classifier, self.encoder)
+        what = "the probabilities of the classes" if isinstance(self.classifier, Classifier) else "predicted values"
+        network.provenance["weights"] = f"trained with labels; outputs are {what}"
+        return network
 
     @property
     def source_settings(self) -> Mapping[str, Any]:
@@ -117,6 +131,28 @@ class FinishedRun:
         for note in rows.notes:
             print_line(f"data: {note}")
         return rows
+
+
+def load_classifier(run: str | Path) -> Encoder:
+    """Load the classifier or regressor of a finished run as a plain torch module of raw values.
+
+    Args:
+        run: The run directory. The data of the run may be gone.
+
+    Returns:
+        The map of raw values ``(B, *in_shape)`` to probabilities of the classes ``(B, K)``, named by its
+        ``class_names``, or to predicted values in units of the target ``(B, 1)``; on the CPU and in evaluation mode.
+
+    Raises:
+        ConfigError: If it is no run directory, or the run trained no head.
+        StorageError: If a file is missing or damaged.
+
+    Example:
+        >>> classifier = load_classifier("runs/digits")  # doctest: +SKIP
+        >>> classifier(torch.rand(5, 1, 8, 8)).shape  # doctest: +SKIP
+        torch.Size([5, 10])
+    """
+    return FinishedRun(Path(run).expanduser()).outputs
 
 
 def depth_of(layers: nn.Sequential, layer: int | None) -> int:
@@ -155,15 +191,12 @@ def write_outputs(outputs: RowOutputs, rows: NewRows, out: Path, names: Mapping[
 def _with_ids(outputs: RowOutputs, rows: NewRows, *, alone: bool) -> Iterator[Piece]:
     beside = {} if alone else {name: _as_array(x) for name, x in (("id", rows.ids), ("label", rows.labels)) if x}
     done = 0
-    pieces = outputs.of(rows.x)
-    for piece in track_rows(pieces, len(rows), _count):
-        count = _count(piece)
-        yield {**{name: x[done : done + count] for name, x in beside.items()}, **piece}
-        done += count
-
-
-def _count(piece: Piece) -> int:
-    return len(next(iter(piece.values())))
+    with counted(len(rows)) as count_on:
+        for piece in outputs.of(rows.x):
+            count = len(next(iter(piece.values())))
+            yield {**{name: x[done : done + count] for name, x in beside.items()}, **piece}
+            done += count
+            count_on(count)
 
 
 def _as_array(values: Sequence[Any]) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """A first look at data that a config is to be written for: the source that reads them, and what it noticed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from aepretrain.data import CIFAR10, MNIST, DataModule, Digits, FashionMNIST, Im
 from aepretrain.data.column_scan import ColumnScan, scan
 from aepretrain.data.picture import endings
 from aepretrain.data.rows import pieces
+from aepretrain.data.sparse_files import is_array, is_sparse
+from aepretrain.data.stored import HELD_OUT
 from aepretrain.data.table_files import DecimalMark, is_table, open_table
 from aepretrain.errors import ConfigError, DataError
 
@@ -17,6 +20,8 @@ NAMED: dict[str, type[DataModule]] = {cls.__name__: cls for cls in (Digits, MNIS
 """Data sets that are known by name."""
 SIDE = 32
 """Pixels that pictures of different sizes are scaled to."""
+BUDGET = 2 * 10**9
+"""Bytes of memory beyond which arrays stay in their file."""
 MOST_CLASSES = 20
 """Different values of a column up to which it may be a target."""
 
@@ -48,8 +53,9 @@ def look_at(place: str, target: str | None) -> FirstLook:
     """Find the source that reads a file, a folder or a named data set.
 
     Args:
-        place: A table (CSV or Parquet), a ``.npy`` file, a folder of pictures, or the name of a data set.
-        target: Column with the labels, or for a ``.npy`` file the file with the labels; ``None``: no labels.
+        place: A table (CSV or Parquet), an array (``.npy``, sparse ``.npz`` or ``.mtx``), a folder of pictures, or the
+            name of a data set.
+        target: Column with the labels, or for an array the file with the labels; ``None``: no labels.
 
     Raises:
         ConfigError: If there is no such file or data set, or ``target`` does not fit.
@@ -67,7 +73,7 @@ def look_at(place: str, target: str | None) -> FirstLook:
         raise ConfigError(
             f"--data names {place}, which is no file, no folder and none of {', '.join(NAMED)}. Check the path."
         )
-    if path.suffix.lower() == ".npy":
+    if is_array(path):
         return _look_at_array(place, target)
     if path.is_dir() and any(file.suffix.lower() in endings() for file in path.rglob("*")):
         _refuse_target(target, "the folders of pictures name their classes")
@@ -80,7 +86,7 @@ def look_at(place: str, target: str | None) -> FirstLook:
 
 def _refuse_target(target: str | None, reason: str) -> None:
     if target is not None:
-        raise ConfigError(f"--target {target} is for tables and .npy files, but {reason}. Leave it out.")
+        raise ConfigError(f"--target {target} is for tables and arrays, but {reason}. Leave it out.")
 
 
 def _look_at_table(place: str, target: str | None, decimal: DecimalMark = ".") -> FirstLook:
@@ -114,14 +120,20 @@ def _possible_targets(scans: Sequence[ColumnScan]) -> list[str]:
 
 
 def _look_at_array(place: str, target: str | None) -> FirstLook:
-    settings = {"x": place} if target is None else {"x": place, "y": target}
-    data = MappedArray(place, target)
+    settings: dict[str, Any] = {"x": place} if target is None else {"x": place, "y": target}
+    data, remarks = MappedArray(**settings, memory_budget=BUDGET), {}
+    row_bytes = 4 * math.prod(data.in_shape)
+    if 2 * data.count() * row_bytes > BUDGET:
+        held_out = min(HELD_OUT, data.count() // 5, BUDGET // 4 // row_bytes)
+        settings |= {"memory_budget": BUDGET, "validation": held_out, "test": held_out}
+        remarks["memory_budget"] = "bytes; as dense float32 the rows are larger, and are read during training"
+        data = MappedArray(**settings)
     low, high = value_range(data)
     if low >= 0 and high <= 1:
-        return FirstLook(data, settings)
-    remarks = {"transform": f"values reach from {low:.3g} to {high:.3g}; or minmax, rank_gauss, none"}
-    scaled = MappedArray(place, target, transform="standardize")
-    return FirstLook(scaled, {**settings, "transform": "standardize"}, remarks)
+        return FirstLook(data, settings, remarks)
+    settings["transform"] = "minmax" if is_sparse(place) and low >= 0 else "standardize"
+    remarks["transform"] = f"values reach from {low:.3g} to {high:.3g}; or standardize, minmax, rank_gauss, none"
+    return FirstLook(MappedArray(**settings), settings, remarks)
 
 
 def value_range(data: DataModule) -> tuple[float, float]:

@@ -4,13 +4,13 @@ import os
 import shlex
 from pathlib import Path
 
-from aepretrain.data.npy import of_npz
 from aepretrain.data.picture import endings
+from aepretrain.data.sparse_files import is_array
 from aepretrain.data.table_files import ENDINGS, is_table
 
 CONFIGS = (".yaml", ".yml")
 SHEETS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".feather")
-TABLES = (*SHEETS, ".h5", ".hdf5", ".mat", ".npz", ".pt")
+TABLES = (*SHEETS, ".h5", ".hdf5", ".mat", ".pt")
 
 
 def looks_like_file(word: str) -> bool:
@@ -20,10 +20,11 @@ def looks_like_file(word: str) -> bool:
         >>> [looks_like_file(word) for word in ("table.csv", "./x", "Digits", "my_parts.MyData")]
         [True, True, False, False]
     """
-    known = (*CONFIGS, *TABLES, ".npy", ".py", *endings())
+    known = (*CONFIGS, *TABLES, ".py", *endings())
     return (
         "/" in word
         or word.lower().endswith(ENDINGS)
+        or is_array(Path(word))
         or "\\" in word
         or Path(word).suffix.lower() in known
         or os.path.exists(word)
@@ -43,7 +44,7 @@ def how_to_read(word: str) -> str:
         return (
             f"Name it by --data {'Table' if is_table(path) and not has_pictures else 'ImageFolder'} --data.root {word}."
         )
-    if ending == ".npy":
+    if is_array(path):
         return f"Name it by --data MappedArray --data.x {word}, and its labels by --data.y FILE."
     if is_table(path):
         return f"Name it by --data Table --data.root {word}, and its labels by --data.target COLUMN."
@@ -63,9 +64,8 @@ def how_to_convert(path: Path) -> str:
             f"No source reads {path.suffix} files. Save it as .csv or .parquet, and name that by --data Table "
             f"--data.root {path.stem}.csv --data.target COLUMN."
         )
-    array = of_npz(path.name) if path.suffix.lower() == ".npz" else "array"
     return (
-        f"No source reads {path.suffix} files. Save its numbers by np.save('x.npy', {array}), and name them by --data "
+        f"No source reads {path.suffix} files. Save its numbers by np.save('x.npy', array), and name them by --data "
         "MappedArray --data.x x.npy."
     )
 

@@ -36,8 +36,8 @@ SETTINGS = {
     "data": Option(
         "--data",
         "NAME",
-        "the data set, such as MNIST, Table (CSV, Parquet), MappedArray (.npy) or ImageFolder; --data.help NAME "
-        "explains one",
+        "the data set, such as MNIST, Table (CSV, Parquet), MappedArray (.npy, sparse .npz) or ImageFolder; "
+        "--data.help NAME explains one",
         {"class_path": "Digits"},
     ),
     "layers": Option(
@@ -83,7 +83,7 @@ CONTROL = Option(
 )
 NEW_ROWS = (
     Option("run", "RUN", "a run directory of fit"),
-    Option("--data", "PATH", "table (CSV or Parquet), .npy file or pictures"),
+    Option("--data", "PATH", "table (CSV or Parquet), array (.npy, sparse .npz or .mtx) or pictures"),
     Option("--out", "FILE", "the file to write"),
 )
 DEVICE = Option("--device", "NAME", "cpu, cuda, cuda:1 or mps", "cpu")
@@ -95,9 +95,10 @@ OWN = {
         Option(
             "--data",
             "PATH",
-            "table (CSV or Parquet), .npy file, folder of pictures, or Digits, MNIST, FashionMNIST, CIFAR10",
+            "table (CSV or Parquet), array (.npy, sparse .npz or .mtx), folder of pictures, or Digits, MNIST, "
+            "FashionMNIST, CIFAR10",
         ),
-        Option("--target", "COLUMN", "column with the labels; of a .npy file, the file with the labels"),
+        Option("--target", "COLUMN", "column with the labels; of an array, the file with the labels"),
         Option("--out", "FILE", "the config to write, which must not exist"),
     ),
     "fit": (

@@ -1,8 +1,8 @@
 """Arrays and tensors in memory, for use from Python."""
 
-import math
 from dataclasses import replace
 from decimal import Decimal
+from functools import reduce
 from numbers import Real
 from typing import Any
 
@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.base import DataModule
-from aepretrain.data.budget import available_memory, format_bytes
+from aepretrain.data.budget import check_held_out, format_bytes
 from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
 from aepretrain.data.checks import check_inputs
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.examples import Examples, Source
-from aepretrain.data.float32 import check_digits, check_real, sampled_rows, to_float32
+from aepretrain.data.file_rows import FileRows, by_row, in_memory, join, scaled
+from aepretrain.data.float32 import check_digits, check_real, numpy_type, sampled_rows, to_float32
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.named_transforms import TransformName
 from aepretrain.data.origin import Origin
 from aepretrain.data.row_values import is_missing
+from aepretrain.data.rows import Inputs, choose, pieces
+from aepretrain.data.sparse import densify
 from aepretrain.data.targets import TargetType, read_targets
 from aepretrain.data.unlabelled_rows import left_out_words, usable_rows
 from aepretrain.errors import DataError
 
-SPARSE_ROWS = 4096
-"""Rows of a sparse matrix that are made dense at once."""
 NUMBERS = (Real, Decimal, np.bool_, type(None))
 """Python's numbers; None is a missing one."""
 MORE = Origin("Arrays, more_inputs")
@@ -102,21 +103,22 @@ class Arrays(DataModule):
         split_seed: int = 0,
     ) -> None:
         super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
+        self.x: Inputs
         self.x, is_bytes = self._inputs(x, self.origin)
-        self.more_inputs = None
+        self.more_inputs: Inputs | None = None
         self.validation = validation
         self.test = test
         self.in_shape = tuple(self.x.shape[1:])
         check_inputs(self.x, self.in_shape, self.origin)
         self.notes.append(f"{self.origin.name}: {len(self.x):,} rows of shape {self.in_shape}.")
-        largest = int(self.x.max()) if is_bytes else None
+        largest = _largest(self.x) if is_bytes else None
         if more_inputs is not None:
             self.more_inputs, more_are_bytes = self._inputs(more_inputs, MORE)
             check_inputs(self.more_inputs, self.in_shape, MORE)
             if scale == "auto" and transform == "none" and is_bytes != more_are_bytes:
                 _check_same_scale(self.x if is_bytes else self.more_inputs, MORE)
             if is_bytes:
-                largest = max(int(self.x.max()), int(self.more_inputs.max()))
+                largest = max(_largest(self.x), _largest(self.more_inputs))
         self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
         self.notes += notes
         self.add_warnings(warnings)
@@ -124,27 +126,27 @@ class Arrays(DataModule):
         if y is not None:
             found = read_targets(y, len(self.x), self.origin, target_type=target_type, num_classes=num_classes)
             self.y, self._labelled = self.set_targets(found), found.rows
-        labelled = Examples(self.x[self._labelled], self.y)
-        self.add_warnings(find_leaks(labelled.x, labelled.classes, self.origin))
+        labelled = Examples(choose(self.x, self._labelled), self.y)
+        self.add_warnings(find_leaks(labelled.x, by_row(labelled.x, labelled.classes), self.origin))
         names = [f"{self.origin.name}, {name}" for name in ("groups", "times", "splits")]
         self.division = Division.of(len(self.x), groups=groups, order=order, times=times, splits=splits, names=names)
         self.division.check_sizes(validation=validation, test=test)
         self.own_splits = self.division.is_fixed
 
     def load(self) -> Source:
-        division, examples = self.division.subset(self._labelled), Examples(self.x[self._labelled], self.y)
+        division, examples = self.division.subset(self._labelled), Examples(choose(self.x, self._labelled), self.y)
         parts = division.parts(examples, self.validation, self.test, self.split_seed)
         numbers = [self._labelled[part] for part in parts]
         others = _complement(self._labelled, len(self.x))
         usable = usable_rows(self.division, others, numbers[1:])
         self.notes += [note for note in left_out_words(len(others) - len(usable)) if note not in self.notes]
         if not self.transform.is_fitted:
-            self.transform.fit(self.x[torch.cat([numbers[0], usable])])
-        x = self.transform(self.x)
+            self.transform.fit(choose(self.x, torch.cat([numbers[0], usable])))
+        x = scaled(self.x, self.transform)
         if self.transform.statistics:
             check_inputs(x, self.in_shape, replace(self.origin, name=f"{self.origin.name}, {self.transform.words}"))
-        pool = [x[usable]] if len(usable) else []
-        pool += [] if self.more_inputs is None else [self.transform(self.more_inputs)]
+        pool = [choose(x, usable)] if len(usable) else []
+        pool += [] if self.more_inputs is None else [scaled(self.more_inputs, self.transform)]
         content = {
             "inputs": self.x,
             "labels": self.y,
@@ -152,16 +154,24 @@ class Arrays(DataModule):
             "inputs without labels": self.more_inputs,
             **self.division.content(),
         }
-        train, validation, test = (Examples(x[self._labelled], self.y)[part] for part in parts)
+        train, *held_out = (Examples(choose(x, self._labelled), self.y)[part] for part in parts)
+        if isinstance(x, FileRows) and self.memory_limit is not None:
+            check_held_out(x.nbytes // len(x) * sum(map(len, held_out)), self.memory_limit)
+        validation, test = (Examples(in_memory(each.x), each.y) for each in held_out)
         remarks = division.remarks(examples, parts)
-        unlabelled = torch.cat(pool) if pool else None
+        unlabelled = reduce(join, pool) if pool else None
         return Source(train, validation, test, unlabelled=unlabelled, content=content, **remarks)
 
-    def _inputs(self, values: Any, origin: Origin) -> tuple[Tensor, bool]:
+    def _inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
         """Inputs as float32, and whether they were bytes."""
+        if isinstance(values, FileRows):
+            sample = values.numbers[sampled_rows(len(values))]
+            check_digits(values.file.read_stored(sample).numpy(), origin)
+            return values, values.file.dtype == torch.uint8
         if isinstance(values, Tensor):
             _check_holds_values(values, origin)
         if scipy.sparse.issparse(values) or (isinstance(values, Tensor) and values.layout != torch.strided):
+            _check_rows(values, origin)
             x = densify(values, origin)
             self.notes.append(
                 f"{origin.name}: sparse inputs of shape {tuple(x.shape)} were made dense, {format_bytes(x.nbytes)}."
@@ -172,7 +182,7 @@ class Arrays(DataModule):
             values = values.detach().cpu()
             if values.dtype in (torch.float32, torch.float16, torch.bfloat16):
                 return values.float(), False
-            check_real(_numpy_type(values, origin), origin)
+            check_real(numpy_type(values, origin), origin)
             values = values.numpy()
         array = _array(values, origin)
         _check_rows(array, origin)
@@ -207,22 +217,17 @@ def _check_rows(x: Tensor | NDArray[Any], origin: Origin) -> None:
         )
 
 
-def _check_same_scale(x: Tensor, origin: Origin) -> None:
+def _largest(x: Inputs) -> int:
+    return max(int(part.max()) for part in pieces(x))
+
+
+def _check_same_scale(x: Inputs, origin: Origin) -> None:
     """Raise a DataError if bytes would be divided by 255 where the other inputs are no bytes."""
-    if x.max() >= COUNTS:
+    if _largest(x) >= COUNTS:
         raise DataError(
             f"{origin.name}: x and more_inputs must be of one scale, but only one of them holds bytes, of {COUNTS} and "
             "more. Give both as bytes, or set scale to none or byte."
         )
-
-
-def _numpy_type(x: Tensor, origin: Origin) -> np.dtype:
-    """NumPy's type of a tensor; a DataError if it has none, as for quantized values."""
-    try:
-        return np.dtype(str(x.dtype).removeprefix("torch."))
-    except TypeError as error:
-        way = "x.dequantize()" if x.is_quantized else "x.float()"
-        raise DataError(f"{origin.name}: inputs must be plain numbers, but are {x.dtype}. Give {way}.") from error
 
 
 def _array(values: Any, origin: Origin) -> NDArray[Any]:
@@ -271,40 +276,3 @@ def _from_objects(array: NDArray[Any], origin: Origin) -> NDArray[Any]:
                 f"{value!r:.40}, which is a {type(value).__name__}. Encode it as numbers."
             )
     return values
-
-
-def densify(values: Any, origin: Origin) -> Tensor:
-    """A sparse matrix as a dense tensor, if that and its splits fit into memory.
-
-    Args:
-        values: A matrix of SciPy or torch, shape ``(N, D)``.
-        origin: Where the rows come from, for messages.
-
-    Raises:
-        DataError: If there is too little memory, or the values are no real numbers that fit float32.
-
-    Example:
-        >>> densify(scipy.sparse.csr_array(np.eye(2)), Origin("x"))
-        tensor([[1., 0.],
-                [0., 1.]])
-    """
-    _check_rows(values, origin)
-    needed, free = 2 * math.prod(values.shape) * 4, available_memory()
-    if needed > free:
-        raise DataError(
-            f"{origin.name}: sparse inputs of shape {tuple(values.shape)} need {needed:,} bytes as dense float32 with "
-            f"their splits, but {free:,} are free. Choose fewer columns, or save the rows to a .npy file for "
-            "MappedArray."
-        )
-    if isinstance(values, Tensor):
-        check_real(_numpy_type(values, origin), origin)
-        array = values.detach().cpu().to_dense().numpy()
-        check_digits(array[sampled_rows(len(array))], origin)
-        return torch.from_numpy(to_float32(array, origin))
-    check_real(values.dtype, origin)
-    rows = values.tocsr()
-    dense = np.empty(values.shape, np.float32)
-    for begin in range(0, len(dense), SPARSE_ROWS):
-        dense[begin : begin + SPARSE_ROWS] = to_float32(rows[begin : begin + SPARSE_ROWS].toarray(), origin, begin)
-    check_digits(rows[sampled_rows(len(dense))].toarray(), origin)
-    return torch.from_numpy(dense)

@@ -46,6 +46,21 @@ def format_bytes(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+def check_held_out(needed: int, limit: int) -> None:
+    """Raise a ConfigError if validation and test inputs, which stay in memory, take more than half of a budget.
+
+    Args:
+        needed: Their size in bytes.
+        limit: The budget in bytes.
+    """
+    if needed > limit // 2:
+        raise ConfigError(
+            f"data.memory_budget of {format_bytes(limit)} is too small: validation and test inputs "
+            f"need {format_bytes(needed)}, and may take half of it. Raise it, or lower data.validation and "
+            "data.test."
+        )
+
+
 def available_memory() -> int:
     """Bytes of memory that a program may still take: on Linux what is free or can be freed, elsewhere all."""
     facts = Path("/proc/meminfo")

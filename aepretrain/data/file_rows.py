@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -57,22 +57,30 @@ class RowFile:
         self._place = threading.Lock()
         weakref.finalize(self, self._file.close)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the file anew."""
+        return type(self), (self.path, self.row_shape, self.dtype, self.offset)
+
     def close(self) -> None:
         """Close the file, which may be removed then, on Windows too; nothing is read any more."""
         self._file.close()
 
     def read(self, numbers: Tensor) -> Tensor:
         """The rows with these indices, in this order, as float32: shape ``(len(numbers), *row_shape)``."""
-        raw = torch.from_numpy(self._read_raw(numbers.numpy()))
-        values = raw.view(self.dtype).reshape(len(numbers), *self.row_shape)
+        values = self.read_stored(numbers)
         if self.dtype == torch.float32 or not len(numbers):
             return values.float()
-        return torch.from_numpy(_memory(values.numel() * 4).view(np.float32)).reshape(values.shape).copy_(values)
+        return torch.from_numpy(allocate(values.numel() * 4).view(np.float32)).reshape(values.shape).copy_(values)
+
+    def read_stored(self, numbers: Tensor) -> Tensor:
+        """The rows with these indices, in this order, in the type of the file."""
+        raw = torch.from_numpy(self._read_raw(numbers.numpy()))
+        return raw.view(self.dtype).reshape(len(numbers), *self.row_shape)
 
     def _read_raw(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
         if not len(numbers):
             return np.empty((0, self.row_bytes), np.uint8)
-        raw = _memory(len(numbers) * self.row_bytes).reshape(len(numbers), self.row_bytes)
+        raw = allocate(len(numbers) * self.row_bytes).reshape(len(numbers), self.row_bytes)
         ascending = bool((numbers[1:] > numbers[:-1]).all())
         order = np.arange(len(numbers)) if ascending else numbers.argsort(kind="stable")
         found, per_block = numbers[order], max(1, BLOCK // self.row_bytes)
@@ -109,7 +117,7 @@ class RowFile:
             return self._file.readinto(buffer) or 0
 
 
-def _memory(size: int) -> NDArray[np.uint8]:
+def allocate(size: int) -> NDArray[np.uint8]:
     """A buffer that returns to the system when freed: memory kept by malloc would count against the budget."""
     return np.frombuffer(mmap.mmap(-1, size), np.uint8)
 
@@ -131,6 +139,9 @@ class JoinedFiles(RowFile):
         self.row_bytes = max(first.row_bytes, second.row_bytes)
         self._parts = (first, second)
         self._count = count
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._parts[0], self._count, self._parts[1])
 
     def close(self) -> None:
         for part in self._parts:
@@ -290,6 +301,23 @@ def join(x: Inputs, y: Inputs) -> Inputs:
         numbers = torch.cat([x.numbers, y.numbers])
         return FileRows(x.file, numbers, x.identity, transform=x.transform, budget=x.budget, device=x.device)
     return torch.cat([x[:], y[:]])
+
+
+def by_row(x: Inputs, y: Tensor | None) -> Tensor | None:
+    """The labels by the row numbers of :func:`~aepretrain.data.rows.scan`: those in a file, 0 for rows left out."""
+    if y is None or not isinstance(x, FileRows) or not len(x):
+        return y
+    return y.new_zeros(int(x.numbers.max()) + 1).index_put((x.numbers,), y)
+
+
+def in_memory(x: Inputs) -> Tensor:
+    """All rows as a tensor."""
+    return x if isinstance(x, Tensor) else x[:]
+
+
+def scaled(x: Inputs, transform: Transform) -> Inputs:
+    """Raw rows scaled by a transform, those of a file when they are read."""
+    return x.scaled_by(transform) if isinstance(x, FileRows) else transform(x)
 
 
 def _read(file: RowFile, numbers: Tensor, transform: Transform | None) -> Tensor:

@@ -55,13 +55,14 @@ def _part(x: Inputs) -> Part:
     shape = tuple(x.shape)
     if isinstance(x, Tensor):
         return Part(shape, digest_of(x))
+    digest, sampled = hashlib.sha256(), None
+    step = max(1, PIECE * len(x) // max(x.nbytes, 1))
     if x.nbytes > WHOLE:
         rows = torch.linspace(0, len(x) - 1, SAMPLES, dtype=torch.float64).round().long().unique()
-        return Part(shape, digest_of(x[rows]), len(rows))
-    digest = hashlib.sha256()
-    for values in in_order(x, max(1, PIECE * len(x) // max(x.nbytes, 1))):
+        x, sampled = x.subset(rows), len(rows)
+    for values in in_order(x, step):
         digest.update(byte_view(values).cpu().numpy().data)
-    return Part(shape, digest.hexdigest())
+    return Part(shape, digest.hexdigest(), sampled)
 
 
 def _file_facts(files: Sequence[Path]) -> FileFacts:

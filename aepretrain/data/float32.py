@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from aepretrain.data.origin import Origin
 from aepretrain.errors import DataError
@@ -68,6 +69,23 @@ def check_real(dtype: np.dtype, origin: Origin) -> None:
             f"{origin.name}: inputs must be numbers, but are {kind.get(dtype.kind, 'text')} ({dtype}). Encode them as "
             "numbers, for example categories as one-hot columns and dates as days since the first."
         )
+
+
+def numpy_type(x: Tensor, origin: Origin) -> np.dtype:
+    """NumPy's type of a tensor.
+
+    Raises:
+        DataError: If it has none, as for quantized values.
+
+    Example:
+        >>> numpy_type(Tensor([1.0]), Origin("x"))
+        dtype('float32')
+    """
+    try:
+        return np.dtype(str(x.dtype).removeprefix("torch."))
+    except TypeError as error:
+        way = "x.dequantize()" if x.is_quantized else "x.float()"
+        raise DataError(f"{origin.name}: inputs must be plain numbers, but are {x.dtype}. Give {way}.") from error
 
 
 def sampled_rows(count: int) -> NDArray[np.int64]:

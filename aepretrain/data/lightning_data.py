@@ -15,11 +15,15 @@ from torch.utils.data import DataLoader
 
 from aepretrain.data.arrays import Arrays
 from aepretrain.data.base import DataModule
+from aepretrain.data.budget import format_bytes, parse_budget
 from aepretrain.data.decoded import DEFAULT_CACHE
 from aepretrain.data.given_splits import ORDER
 from aepretrain.data.loaders import Key, Labels, LoadedRows, read_loader, seed_generators
 from aepretrain.data.lock import locked
 from aepretrain.data.origin import Origin
+from aepretrain.data.paths import user_path
+from aepretrain.data.row_store import RowStore, kind_of
+from aepretrain.data.rows import Inputs, choose
 from aepretrain.data.words import list_of
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.storage.files import make_folder
@@ -35,7 +39,10 @@ DURING_TRAINING = ("on_before_batch_transfer", "transfer_batch_to_device", "on_a
 
 
 class LightningData(Arrays):
-    """A LightningDataModule, whose rows are read once into memory.
+    """A LightningDataModule, whose rows are read once.
+
+    They stay in memory. If twice their size as float32 exceeds the memory budget, they go to a file instead, and a
+    thread reads rows ahead during training. The batches are bitwise the same.
 
     Its loaders give the splits. A validation or test split without a loader is taken from the training rows. Rows are
     read in the order of the data sets, so that shuffling, ``batch_size`` and ``drop_last`` of its loaders change
@@ -45,12 +52,17 @@ class LightningData(Arrays):
         datamodule: The LightningDataModule.
         x: Where the inputs stand in a batch that is no tensor: a position, or a key of a dictionary.
         y: Where the labels stand; null, or a position beyond the end: there are none.
+        memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
+        cache: Folder for the file, which is removed when the process ends; ``None`` is
+            ``~/.cache/aepretrain/decoded``.
         kwargs: Passed to :class:`Arrays`.
 
     Raises:
         DataError: If a loader cannot be read as :func:`~aepretrain.data.loaders.read_loader` says, only some of the
-            loaders give labels, or as for :class:`Arrays`.
-        ConfigError: If the data module is a source of this package, or as for :class:`Arrays`.
+            loaders give labels, ``more_inputs`` are of another type than rows in a file, or as for :class:`Arrays`.
+        ConfigError: If the data module is a source of this package, validation and test inputs take more than half of
+            the budget, or as for :class:`Arrays`.
+        StorageError: If the file cannot be written.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -60,12 +72,32 @@ class LightningData(Arrays):
         ((4,), 3, 36)
     """
 
-    def __init__(self, datamodule: LightningDataModule, *, x: Key = 0, y: Key | None = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        datamodule: LightningDataModule,
+        *,
+        x: Key = 0,
+        y: Key | None = 1,
+        memory_budget: str | int | None = None,
+        cache: str | Path | None = None,
+        **kwargs: Any,
+    ) -> None:
         name = type(datamodule).__name__
-        loaded = _read(datamodule, name, x, y)
-        self.origin = Origin(name, [(f"the {split} loader", len(rows.x)) for split, rows in loaded.items()])
-        splits = np.repeat(list(loaded), [len(rows.x) for rows in loaded.values()])
-        super().__init__(*_joined(loaded, name), splits=splits if len(loaded) > 1 else None, **kwargs)
+        self.memory_limit = parse_budget(memory_budget)
+        store = RowStore(self.memory_limit, user_path(DEFAULT_CACHE if cache is None else cache))
+        loaded = _read(datamodule, name, store, x, y)
+        counts = {split: rows.count for split, rows in loaded.items()}
+        self.origin = Origin(name, [(f"the {split} loader", count) for split, count in counts.items()])
+        splits = np.repeat(list(counts), list(counts.values())) if len(counts) > 1 else None
+        if store.is_on_disk and kwargs.get("more_inputs") is not None:
+            _append(store, kwargs["more_inputs"], f"{name}, more_inputs")
+        inputs: Inputs = store.rows(self.read_ahead)
+        own, more = torch.arange(len(inputs)).tensor_split([sum(counts.values())])
+        if len(more):
+            inputs, kwargs["more_inputs"] = choose(inputs, own), choose(inputs, more)
+        super().__init__(inputs, _labels(loaded, name), splits=splits, **kwargs)
+        if not isinstance(inputs, Tensor):
+            self.notes.append(f"{name}: inputs of {format_bytes(inputs.nbytes)} went to a file in {store.folder}.")
         self.name = name
         self.division = replace(self.division, giver=f"the loaders of {name}")
         self.add_warnings([warning for rows in loaded.values() for warning in rows.warnings])
@@ -120,8 +152,8 @@ def _giving(loader: Iterable[Any]) -> Callable[[Any], Iterable[Any]]:
     return lambda self: loader
 
 
-def _read(datamodule: LightningDataModule, name: str, x: Key, y: Key | None) -> dict[str, LoadedRows]:
-    """The rows of each split that has a loader, by its name."""
+def _read(datamodule: LightningDataModule, name: str, store: RowStore, x: Key, y: Key | None) -> dict[str, LoadedRows]:
+    """Append the inputs of each split to the store; what else is known of those that has a loader, by its name."""
     if isinstance(datamodule, DataModule):
         raise ConfigError(f"{name} is a source already and needs no LightningData. Name it as data itself.")
     for hook in DURING_TRAINING:
@@ -135,14 +167,16 @@ def _read(datamodule: LightningDataModule, name: str, x: Key, y: Key | None) -> 
     # A data module is the user's own code, which may raise anything.
     try:
         with isolate_rng(include_cuda=False):
-            return dict(_read_splits(datamodule, name, x, y))
+            return dict(_read_splits(datamodule, name, store, x, y))
     except AEPretrainError:
         raise
     except Exception as error:
         raise DataError(f"{name} cannot be read: {type(error).__name__}: {reason_of(error)}. Mend it.") from error
 
 
-def _read_splits(datamodule: LightningDataModule, name: str, x: Key, y: Key | None) -> Iterator[tuple[str, LoadedRows]]:
+def _read_splits(
+    datamodule: LightningDataModule, name: str, store: RowStore, x: Key, y: Key | None
+) -> Iterator[tuple[str, LoadedRows]]:
     """The splits in the order in which a Trainer sets them up."""
     folder = DEFAULT_CACHE.expanduser()
     make_folder(folder)
@@ -154,24 +188,28 @@ def _read_splits(datamodule: LightningDataModule, name: str, x: Key, y: Key | No
             seed_generators(0)
             datamodule.setup(stage)
         for split in given:
-            yield split, read_loader(getattr(datamodule, HOOKS[split])(), f"{name}, {split} loader", x=x, y=y)
+            loader = getattr(datamodule, HOOKS[split])()
+            yield split, read_loader(loader, f"{name}, {split} loader", store, x=x, y=y)
         if given:
             datamodule.teardown(stage)
 
 
-def _joined(loaded: Mapping[str, LoadedRows], name: str) -> tuple[Tensor, Labels]:
-    """Inputs and labels of all splits, in their order."""
-    kinds = {split: f"{tuple(rows.x.shape[1:])} {rows.x.dtype}" for split, rows in loaded.items()}
-    if len(set(kinds.values())) > 1:
+def _append(store: RowStore, more: Any, name: str) -> None:
+    """Append inputs without labels to a store, which must be of the kind that it holds."""
+    rows = more if isinstance(more, Tensor) else torch.from_numpy(np.array(more))
+    if kind_of(rows) != store.kind:
         raise DataError(
-            f"{name}: inputs of all loaders must have one shape and type, but have "
-            f"{list_of(f'{kind} in {split}' for split, kind in kinds.items())}. Give all the same transform."
+            f"{name}: rows must be {store.kind}, as those of the loaders, but are {kind_of(rows)}. Cast them."
         )
+    store.append(rows.detach().cpu(), Origin(name))
+
+
+def _labels(loaded: Mapping[str, LoadedRows], name: str) -> Labels:
+    """The labels of all splits, in their order; ``None``: there are none."""
     without = [split for split, rows in loaded.items() if rows.y is None]
     if 0 < len(without) < len(loaded):
         raise DataError(
             f"{name}: all loaders must give labels, or none, but {list_of(without)} gives none. Leave that loader out, "
             "or leave out all labels by y=None."
         )
-    labels = None if without else np.concatenate([rows.y for rows in loaded.values() if rows.y is not None])
-    return torch.cat([rows.x for rows in loaded.values()]), labels
+    return None if without else np.concatenate([rows.y for rows in loaded.values() if rows.y is not None])

@@ -21,8 +21,10 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from aepretrain.console import counted
 from aepretrain.data.budget import available_memory, format_bytes
-from aepretrain.data.origin import listed
+from aepretrain.data.origin import Origin, listed
+from aepretrain.data.row_store import RowStore, kind_of
 from aepretrain.errors import DataError
 
 Key = str | int
@@ -34,20 +36,20 @@ WHOLE = (SequentialSampler, RandomSampler, DistributedSampler, WeightedRandomSam
 
 @dataclass(frozen=True)
 class LoadedRows:
-    """The rows of a loader.
+    """What is known of the rows of a loader beside their inputs.
 
     Args:
-        x: Inputs in the type of the batches, shape ``(N, ...)``.
+        count: Number N of rows.
         y: Labels, shape ``(N,)``; ``None``: the batches hold none.
         warnings: Sentences on what reading in order changes.
     """
 
-    x: Tensor
+    count: int
     y: Labels
     warnings: tuple[str, ...] = ()
 
 
-def read_loader(loader: Iterable[Any], name: str, *, x: Key = 0, y: Key | None = 1) -> LoadedRows:
+def read_loader(loader: Iterable[Any], name: str, store: RowStore, *, x: Key = 0, y: Key | None = 1) -> LoadedRows:
     """Read a loader once: all rows of its data set in order, whether or not it shuffles or drops the last batch.
 
     The first batch is read twice, with different seeds of torch, NumPy and Python: random augmentation is refused.
@@ -56,35 +58,32 @@ def read_loader(loader: Iterable[Any], name: str, *, x: Key = 0, y: Key | None =
         loader: A DataLoader, or another iterable that yields the same batches in every pass. A batch is a tensor of
             inputs, or a sequence or dictionary that holds inputs, shape ``(B, ...)``, and labels, shape ``(B,)``.
         name: What the loader is called in messages.
+        store: The inputs are appended to it.
         x: Where the inputs stand in a batch that is no tensor.
         y: Where the labels stand; ``None``, or a position beyond the end: there are none.
 
     Raises:
         DataError: If there are no batches, they hold something else, differ in shape or type or from pass to pass, or
-            do not fit into memory.
+            do not fit into memory where the store has no budget.
 
     Example:
         >>> from torch.utils.data import TensorDataset
         >>> rows = TensorDataset(torch.arange(10.0)[:, None], torch.arange(10) % 2)
-        >>> found = read_loader(DataLoader(rows, batch_size=4, shuffle=True, drop_last=True), "training loader")
-        >>> len(found.x), found.x.flatten().tolist()[:4], found.y.tolist()[:4]
+        >>> store = RowStore()
+        >>> found = read_loader(DataLoader(rows, batch_size=4, shuffle=True, drop_last=True), "training loader", store)
+        >>> found.count, store.rows().flatten().tolist()[:4], found.y.tolist()[:4]
         (10, [0.0, 1.0, 2.0, 3.0], [0, 1, 0, 1])
     """
     _check_is_one(loader, name)
     sampler = getattr(loader, "sampler", None)
     weighted = f"{name}: its sampler's weights are not used, every row counts once. Set classifier.class_weights."
-    batches = _read_bounded(_in_order(loader), name, x, y)
-    inputs, labels = [batch[0] for batch in batches], [batch[1] for batch in batches]
-    kinds = list(dict.fromkeys(f"{tuple(each.shape[1:])} {each.dtype}" for each in inputs))
-    if len(kinds) > 1:
-        raise DataError(
-            f"{name}: inputs must have one shape and type, but have {listed(kinds, 3)}. Resize or cast them."
-        )
+    before = store.count
+    labels = _read_bounded(_in_order(loader), name, store, x, y)
     known = [each for each in labels if each is not None]
     if known and len(known) < len(labels):
         raise DataError(f"{name}: all batches must hold labels, or none, but {len(known)} of {len(labels)} do. Set y.")
     warnings = (weighted,) if isinstance(sampler, WeightedRandomSampler) else ()
-    return LoadedRows(torch.cat(inputs), np.concatenate(known) if known else None, warnings)
+    return LoadedRows(store.count - before, np.concatenate(known) if known else None, warnings)
 
 
 def seed_generators(seed: int) -> None:
@@ -128,33 +127,47 @@ def _in_order(loader: Iterable[Any]) -> Iterable[Any]:
     )
 
 
-def _read_bounded(loader: Iterable[Any], name: str, x: Key, y: Key | None) -> list[tuple[Tensor, Labels]]:
-    """Inputs and labels of all batches; a DataError as soon as they are known not to fit into memory."""
+def _read_bounded(loader: Iterable[Any], name: str, store: RowStore, x: Key, y: Key | None) -> list[Labels]:
+    """Append the inputs of all batches to the store; returns their labels."""
     seed_generators(0)
     first = next((_inputs(batch, name, x) for batch in loader), None)
     if first is None:
         raise DataError(f"{name} gives no batches. Check its data set and its sampler.")
     seed_generators(1)
-    count, number = _number_of_rows(loader), 0
-    batches: list[tuple[Tensor, Labels]] = []
+    count, number, before = _number_of_rows(loader), 0, store.count
+    labels: list[Labels] = []
     free = available_memory()
-    for batch in loader:
-        inputs = _inputs(batch, name, x)
-        if not batches:
-            _check_alike(first, inputs, name)
-        batches.append((inputs, _labels(batch, len(inputs), name, y)))
-        number += len(inputs)
-        needed = 2 * 4 * max(count, number) * inputs.shape[1:].numel()
-        if needed > free:
-            raise DataError(
-                f"{name}: its inputs need {format_bytes(needed)} as float32 with their splits, but "
-                f"{format_bytes(free)} are free. Save them by np.save to a file for MappedArray."
-            )
-    if not batches:
+    with counted(count or None) as count_on:
+        for batch in loader:
+            inputs = _inputs(batch, name, x)
+            if not labels:
+                _check_alike(first, inputs, name)
+            if store.kind not in (None, kind_of(inputs)):
+                raise DataError(
+                    f"{name}: inputs must have one shape and type, but have {store.kind}, {kind_of(inputs)}. Resize "
+                    "or cast them, in all loaders alike."
+                )
+            if store.limit is None:
+                _check_room(before + max(count, number + len(inputs)), inputs, free, name)
+            labels.append(_labels(batch, len(inputs), name, y))
+            store.append(inputs, Origin(name), first=number, coming=max(count - number, 0))
+            number += len(inputs)
+            count_on(len(inputs))
+    if not labels:
         raise DataError(
             f"{name} must give the same batches in every pass, but gives none in the second. Use a DataLoader."
         )
-    return batches
+    return labels
+
+
+def _check_room(count: int, inputs: Tensor, free: int, name: str) -> None:
+    """Raise a DataError if so many rows like these do not fit into memory."""
+    needed = 2 * 4 * count * inputs.shape[1:].numel()
+    if needed > free:
+        raise DataError(
+            f"{name}: its inputs need {format_bytes(needed)} as float32 with their splits, but {format_bytes(free)} "
+            "are free. Set memory_budget, as in ae.LightningData(module, memory_budget='2GB')."
+        )
 
 
 def _length(rows: Any) -> int:

@@ -1,4 +1,4 @@
-"""An array in a ``.npy`` file, of any size."""
+"""An array in a file, of any size: dense in ``.npy``, sparse in ``.npz`` or Matrix Market."""
 
 import math
 from collections.abc import Sequence
@@ -9,30 +9,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aepretrain.data.budget import available_memory
 from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
 from aepretrain.data.division import Division, OrderName
-from aepretrain.data.file_rows import FileRows, JoinedFiles, RowFile, identity_of
+from aepretrain.data.file_rows import FileRows, JoinedFiles, identity_of
 from aepretrain.data.float32 import check_real
 from aepretrain.data.named_transforms import TransformName
-from aepretrain.data.npy import NpyHeader, check_fits_float32, read_labels
+from aepretrain.data.npy import NpyHeader, read_labels
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
 from aepretrain.data.rows import pieces
+from aepretrain.data.sparse_files import SparseFile, is_sparse
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.data.targets import TargetType, read_targets
 from aepretrain.data.value_files import read_values
 from aepretrain.data.words import count_of
 from aepretrain.errors import DataError
 
+ArrayFile = NpyHeader | SparseFile
+"""A file of inputs that was opened."""
+
 
 class MappedArray(StoredData):
-    """An array in a ``.npy`` file, which may be larger than memory, divided into splits.
+    """An array in a file, which may be larger than memory, divided into splits.
 
-    If twice its size exceeds the memory budget, the array stays in its file, and a thread reads rows ahead during
-    training. The batches are bitwise the same.
+    If twice its size as dense float32 exceeds the memory budget, a dense array stays in its file and a sparse one
+    compressed in memory, and a thread reads rows ahead during training. The batches are bitwise the same.
 
     Args:
-        x: File with the inputs, shape ``(N, ...)``: numbers or booleans, which are read as float32.
+        x: File with the inputs: a ``.npy`` file of shape ``(N, ...)``, or a sparse matrix ``(N, D)`` in a ``.npz`` file
+            of SciPy or a Matrix Market file (``.mtx``, ``.mtx.gz``). Numbers or booleans, which are read as float32.
         y: File with the labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes,
             in sorted order. Or real numbers. Rows whose label is missing (NaN, empty text, or -1 among classes from 0
             on) are for pretraining alone, except those of groups, times or splits that are held out. ``None``: no
@@ -106,14 +112,15 @@ class MappedArray(StoredData):
             split_seed=split_seed,
             memory_budget=memory_budget,
         )
-        self.x = NpyHeader.read(x)
+        self.x = self._open(x)
         self._files = [user_path(path) for path in (x, y, more_inputs) if path is not None]
         _check_header(self.x, str(x))
-        self.more = None if more_inputs is None else NpyHeader.read(more_inputs)
+        self.more = None if more_inputs is None else self._open(more_inputs)
         if self.more is not None:
             _check_more(self.more, self.x, str(more_inputs))
         self.in_shape = tuple(self.x.shape[1:])
-        self.notes.append(f"{x}: {self.x.shape[0]:,} rows of shape {self.in_shape}, {self.x.dtype}.")
+        sparse = ", sparse" if isinstance(self.x, SparseFile) else ""
+        self.notes.append(f"{x}: {self.x.shape[0]:,} rows of shape {self.in_shape}, {self.x.dtype}{sparse}.")
         if self.more is not None:
             self.notes.append(f"{more_inputs}: {count_of(self.more.shape[0], 'row')} for pretraining alone.")
         self.num_classes = None
@@ -148,11 +155,16 @@ class MappedArray(StoredData):
     def count(self) -> int:
         return self.own_count + (0 if self.more is None else self.more.shape[0])
 
+    def _open(self, path: str | Path) -> ArrayFile:
+        if is_sparse(path):
+            return SparseFile.read(path, available_memory() if self.memory_limit is None else self.memory_limit)
+        return NpyHeader.read(path)
+
     def _rows(self) -> FileRows:
-        file, identity = _open(self.x)
+        file, identity = self.x.rows(), identity_of(self.x.path)
         if self.more is not None:
-            second, other = _open(self.more)
-            file, identity = JoinedFiles(file, self.own_count, second), f"{identity} {other}"
+            file = JoinedFiles(file, self.own_count, self.more.rows())
+            identity = f"{identity} {identity_of(self.more.path)}"
         return FileRows(file, torch.arange(self.count()), identity, budget=self.read_ahead)
 
     def _largest(self) -> int:
@@ -165,21 +177,15 @@ class MappedArray(StoredData):
         return largest
 
     def read(self) -> tuple[FileRows, Tensor | None]:
-        check_fits_float32(self.x, self.origin)
+        self.x.check_fits_float32(self.origin)
         if self.more is not None:
-            check_fits_float32(self.more, Origin(str(self.more.path)))
+            self.more.check_fits_float32(Origin(str(self.more.path)))
         rows = self._rows()
         rows.transform = self.transform
         return self.examples_of(rows), self.y
 
 
-def _open(header: NpyHeader) -> tuple[RowFile, str]:
-    """The rows of a file, and its identity."""
-    file = RowFile(header.path, tuple(header.shape[1:]), TYPES[header.dtype.name], header.offset)
-    return file, identity_of(header.path)
-
-
-def _check_more(more: NpyHeader, x: NpyHeader, path: str) -> None:
+def _check_more(more: ArrayFile, x: ArrayFile, path: str) -> None:
     """Raise a DataError unless a second file holds rows like those of the first."""
     _check_header(more, path)
     if more.shape[1:] != x.shape[1:]:
@@ -194,7 +200,7 @@ def _check_more(more: NpyHeader, x: NpyHeader, path: str) -> None:
         )
 
 
-def _check_header(header: NpyHeader, path: str) -> None:
+def _check_header(header: ArrayFile, path: str) -> None:
     """Raise a DataError unless the file holds inputs of a supported type."""
     if len(header.shape) < 2:
         raise DataError(f"{path}: inputs need the shape (N, ...), but have {header.shape}. One row is one example.")

@@ -11,6 +11,7 @@ from aepretrain.data.mapped import MappedArray
 from aepretrain.data.origin import Origin
 from aepretrain.data.parquet import ParquetFolder
 from aepretrain.data.rows import Inputs
+from aepretrain.data.sparse_files import is_array
 from aepretrain.data.table_files import is_table, open_table
 from aepretrain.data.table_rows import TableRows, check_names
 from aepretrain.data.table_transform import TableTransform
@@ -49,7 +50,7 @@ def open_new_rows(
     settings: Mapping[str, Any],
     transform: Transform | None = None,
 ) -> NewRows:
-    """Open a ``.npy`` file, a table, or a folder of pictures. Its rows may exceed memory.
+    """Open a file of an array, a table, or a folder of pictures. Its rows may exceed memory.
 
     A run that was trained on a :class:`~aepretrain.data.table.Table` takes CSV and Parquet files, others take Parquet
     files of numbers.
@@ -77,7 +78,7 @@ def open_new_rows(
         raise DataError(f"--data names {path}, which does not exist. Check the path.")
     if isinstance(transform, TableTransform):
         return _mixed_table(path, transform, settings)
-    if path.suffix == ".npy":
+    if is_array(path):
         rows = _array(path)
     elif path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
         rows = _table(path, columns, settings)
@@ -85,8 +86,8 @@ def open_new_rows(
         rows = _pictures(path, settings)
     else:
         raise DataError(
-            f"--data names {path}, which is of no known kind. Give a .npy file, a .parquet file or a folder of them, "
-            "or a folder of pictures."
+            f"--data names {path}, which is of no known kind. Give a .npy file, a sparse .npz or .mtx file, a "
+            ".parquet file or a folder of them, or a folder of pictures."
         )
     if tuple(rows.x.shape[1:]) != in_shape:
         raise DataError(

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aepretrain.data.file_rows import RowFile
 from aepretrain.data.float32 import check_digits, sampled_rows, sampled_within, to_float32
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
+from aepretrain.data.stored import TYPES
 from aepretrain.errors import DataError
 from aepretrain.storage.guard import open_regular
 from aepretrain.storage.json_files import reason_of
@@ -79,6 +81,28 @@ class NpyHeader:
             raise DataError(f"{path} is truncated: {needed:,} bytes are needed, but it has {size:,}. Write it again.")
         return cls(path, shape, dtype, offset)
 
+    def rows(self) -> RowFile:
+        """The rows, which are read from the file when they are asked for."""
+        return RowFile(self.path, tuple(self.shape[1:]), TYPES[self.dtype.name], self.offset)
+
+    def check_fits_float32(self, origin: Origin) -> None:
+        """Raise a DataError if float32 cannot hold the values, or does not tell them apart.
+
+        Args:
+            origin: Names rows and columns for the message.
+        """
+        if self.dtype.name in EXACT_TYPES:
+            return
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        step, sampled, samples = max(1, PIECE // row_bytes), sampled_rows(self.shape[0]), []
+        for first in range(0, self.shape[0], step):
+            rows = min(step, self.shape[0] - first)
+            place, count = self.offset + first * row_bytes, rows * math.prod(self.shape[1:])
+            values = np.fromfile(self.path, self.dtype, count, offset=place).reshape(rows, *self.shape[1:])
+            to_float32(values, origin, first)
+            samples.append(values[sampled_within(sampled, first, rows)])
+        check_digits(np.concatenate(samples), origin)
+
 
 def _how_to_save(path: Path) -> str:
     """How to make a ``.npy`` file of another one, as a sentence."""
@@ -86,13 +110,8 @@ def _how_to_save(path: Path) -> str:
         comma = "" if path.suffix.lower() != ".csv" else ", delimiter=','"
         return f"Make it so in Python: np.save('x.npy', np.loadtxt('{path}'{comma}, dtype=np.float32))."
     if path.suffix.lower() == ".npz":
-        return f"Make it so in Python: np.save('x.npy', {of_npz(path.name)})."
+        return f"Make it so in Python: np.save('x.npy', np.load('{path.name}')['NAME'])."
     return "Write it in Python: np.save('x.npy', array)."
-
-
-def of_npz(name: str) -> str:
-    """The Python that reads an array, or a sparse matrix, from a ``.npz`` file."""
-    return f"np.load('{name}')['NAME'] or, if it is sparse, scipy.sparse.load_npz('{name}').toarray()"
 
 
 def read_labels(path: str | Path) -> NDArray[Any]:
@@ -107,23 +126,3 @@ def read_labels(path: str | Path) -> NDArray[Any]:
             return np.load(file, allow_pickle=False)
     except (OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be read: {reason_of(error)}. {WRITE}") from error
-
-
-def check_fits_float32(header: NpyHeader, origin: Origin) -> None:
-    """Raise a DataError if float32 cannot hold the values of a file, or does not tell them apart.
-
-    Args:
-        header: The file, whose values are numbers.
-        origin: Names rows and columns for the message.
-    """
-    if header.dtype.name in EXACT_TYPES:
-        return
-    width = int(np.prod(header.shape[1:]))
-    step, sampled, samples = max(1, PIECE // (width * header.dtype.itemsize)), sampled_rows(header.shape[0]), []
-    for first in range(0, header.shape[0], step):
-        rows = min(step, header.shape[0] - first)
-        place = header.offset + first * width * header.dtype.itemsize
-        values = np.fromfile(header.path, header.dtype, rows * width, offset=place).reshape(rows, *header.shape[1:])
-        to_float32(values, origin, first)
-        samples.append(values[sampled_within(sampled, first, rows)])
-    check_digits(np.concatenate(samples), origin)

@@ -100,7 +100,8 @@ def open_file(path: Path) -> Any:
     except ImportError as error:
         raise ConfigError("Parquet files need pyarrow. Install it by pip install 'aepretrain[table]'.") from error
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        # By default, all row groups of a file that is read from end to end are held in memory.
+        return pyarrow.parquet.ParquetFile(path, pre_buffer=False)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 

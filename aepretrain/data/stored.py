@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from aepretrain.data.base import DataModule
-from aepretrain.data.budget import format_bytes, parse_budget
+from aepretrain.data.budget import available_memory, check_held_out, format_bytes, parse_budget
 from aepretrain.data.checks import check_inputs, check_labels, check_targets
 from aepretrain.data.division import Division
 from aepretrain.data.examples import Examples, Source
-from aepretrain.data.file_rows import FileRows, join
+from aepretrain.data.file_rows import FileRows, by_row, in_memory, join
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.origin import Origin
 from aepretrain.data.rows import Inputs
 from aepretrain.data.targets import Targets
 from aepretrain.data.unlabelled_rows import left_out_words, usable_rows
-from aepretrain.errors import ConfigError
+from aepretrain.errors import ConfigError, DataError
 
 HELD_OUT = 10_000
 """Maximum of the default number of validation and of test examples, which is a fifth of all."""
@@ -134,13 +134,14 @@ class StoredData(DataModule):
 
     def load(self) -> Source:
         x, y = self.read()
+        self._check_fits(x)
         self.check_raw(x.raw())
         if self.num_classes is not None:
             check_labels(y, len(x), self.num_classes, self.name)
         if self.num_targets is not None:
             check_targets(y, len(x), self.name)
         classes = Examples(x, y).classes
-        self.add_warnings(find_leaks(x.raw(), _by_row(x, classes), self.origin))
+        self.add_warnings(find_leaks(x.raw(), by_row(x, classes), self.origin))
         division = self.division.subset(x.numbers)
         validation, test = (self._held_out(name, division.undivided(len(x))) for name in ("validation", "test"))
         rows = division.rows(len(x), classes, validation, test, self.split_seed)
@@ -156,17 +157,26 @@ class StoredData(DataModule):
         train, held_out, tested = (Examples(x, y)[part] for part in rows)
         nbytes = x.nbytes + (0 if extra is None else extra.nbytes)
         if self.memory_limit is not None and 2 * nbytes > self.memory_limit:
-            self._check_held_out(x.nbytes // len(x) * (len(held_out) + len(tested)))
+            check_held_out(x.nbytes // len(x) * (len(held_out) + len(tested)), self.memory_limit)
         else:
-            train, pool = _in_memory(train), None if extra is None else extra[:]
+            train, pool = Examples(in_memory(train.x), train.y), None if extra is None else extra[:]
         unlabelled = {} if extra is None else {"inputs without labels": extra.raw()}
         content = {"inputs": x.raw(), "labels": y, **unlabelled, **division.content()}
         remarks = division.remarks(Examples(x.raw(), y), rows)
-        splits = (train, _in_memory(held_out), _in_memory(tested))
-        return Source(*splits, unlabelled=pool, content=content, files=self.files(), **remarks)
+        held_out, tested = (Examples(in_memory(each.x), each.y) for each in (held_out, tested))
+        return Source(train, held_out, tested, unlabelled=pool, content=content, files=self.files(), **remarks)
 
     def check(self, source: Source) -> None:
         """Do nothing: :meth:`load` checks all rows before they are divided, by their numbers in the user's files."""
+
+    def _check_fits(self, x: FileRows) -> None:
+        """Raise a DataError if the examples do not fit into memory, and no budget says that they need not."""
+        if self.memory_limit is None and x.nbytes > (free := available_memory()):
+            raise DataError(
+                f"{self.origin.name}: {len(x):,} rows of shape {self.raw_shape} need {format_bytes(x.nbytes)} as "
+                f"float32, but {format_bytes(free)} are free. Set data.memory_budget, such as "
+                f"{format_bytes(max(free // 4, 10**6))}."
+            )
 
     def _held_out(self, name: str, count: int) -> int:
         number: int | None = getattr(self, name)
@@ -176,26 +186,6 @@ class StoredData(DataModule):
                 "Leave it out for a fifth, but at most 10,000."
             )
         return number or max(1, min(HELD_OUT, count // 5))
-
-    def _check_held_out(self, needed: int) -> None:
-        assert self.memory_limit is not None
-        if needed > self.memory_limit // 2:
-            raise ConfigError(
-                f"data.memory_budget of {format_bytes(self.memory_limit)} is too small: validation and test inputs "
-                f"need {format_bytes(needed)}, and may take half of it. Raise it, or lower data.validation and "
-                "data.test."
-            )
-
-
-def _by_row(x: FileRows, y: Tensor | None) -> Tensor | None:
-    """The labels by the number of a row in the file, of which ``x`` may be a choice; 0 for rows left out."""
-    if y is None or not len(x):
-        return y
-    return y.new_zeros(int(x.numbers.max()) + 1).index_put((x.numbers,), y)
-
-
-def _in_memory(examples: Examples) -> Examples:
-    return Examples(examples.x[:], examples.y)
 
 
 FLOATS = ("float16", "float32", "float64")

@@ -173,7 +173,7 @@ def train_ensemble(
         if each is not None:
             each.begin(resume=False)
     take_step = OptimizerStep(state, noise, fabric, shared.trainer)
-    record_if_possible(take_step, stage)
+    record_if_possible(take_step, settings, batches)
     saves = SavePoints(stage, shared.saving, None, fabric, step=0)
     title = f"{stage}, {len(modules)} seeds"
     progress = StageProgress(title, settings.epochs, len(batches), module.monitor, is_shown=shared.progress)

@@ -105,6 +105,13 @@ class StackedAutoencoder(nn.Module):
         scaled = self.encoder.preprocess(raw)
         return self.likelihood(scaled, self.outputs(self.encoder.code(scaled) if h is None else h))
 
+    def score(self, raw: Tensor) -> Tensor:
+        """The log-likelihood of raw values ``(B, *in_shape)`` given their codes, in nats, shape ``(B,)``.
+
+        It is minus the :meth:`error`: small for values unlike those that the stack was trained on.
+        """
+        return -self.error(raw)
+
     def threshold(self, contamination: float = CONTAMINATION) -> float:
         """The reconstruction error above which a row is an outlier, in nats, found on the validation rows of the run.
 

@@ -199,7 +199,13 @@ def read_encoder_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     config = read_json(path, "Name the folder that a run calls encoder.", most=CONFIG)
     needed = {"architecture", "in_shape", "code_shape", "sha256"}
-    supported = isinstance(config, dict) and type(config.get("format")) is int and config["format"] in DECISIVE
+    number = config.get("format") if isinstance(config, dict) else None
+    supported = type(number) is int and number in DECISIVE
+    if type(number) is int and number > max(DECISIVE):
+        raise StorageError(
+            f"{path} is of encoder format {number}, but this version reads formats up to {max(DECISIVE)}. "
+            "Update aepretrain."
+        )
     if not supported or not needed <= config.keys():
         raise StorageError(f"{path} is not of encoder format {' or '.join(map(str, DECISIVE))}. Export it again.")
     for name in ("in_shape", "code_shape"):

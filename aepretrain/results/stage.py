@@ -20,6 +20,7 @@ class StageRecord:
         device: The device, such as ``cpu`` or ``cuda:0``.
         processes: Number of processes that trained together.
         skipped_steps: Updates skipped because their gradients were not finite.
+        steps_were: ``launched``, ``recorded`` or ``compiled``; ``None`` if another loop than ours took them.
     """
 
     stage: str
@@ -31,6 +32,7 @@ class StageRecord:
     device: str
     processes: int
     skipped_steps: int = 0
+    steps_were: str | None = absent()
 
     def __post_init__(self) -> None:
         if not 0 <= self.kept_epoch < len(self.history):

@@ -403,7 +403,7 @@ def load_layers(stack: GreedyStack, run: Path) -> None:
     stack.eval()
 
 
-def load_classifier(experiment: Experiment, run: Path) -> Head:
+def load_head(experiment: Experiment, run: Path) -> Head:
     """Load the head of a finished run from its files.
 
     Raises:

@@ -20,6 +20,10 @@ LARGEST = 8 << 30
 """Maximum size in bytes of all arrays of a file."""
 
 
+class SizeError(ValueError):
+    """The arrays of a file are larger than is allowed."""
+
+
 def are_finite_numbers(values: Array) -> bool:
     """Whether all values are real numbers, neither NaN nor infinite.
 
@@ -57,13 +61,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         return {}
     try:
-        with io.BufferedReader(open_regular(path)) as file, zipfile.ZipFile(file) as members:
-            size = sum(member.file_size for member in members.infolist())
-            if size > LARGEST:
-                raise ValueError(f"its arrays have {size:,} bytes, and at most {LARGEST:,} are read")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files if isinstance(arrays[name], np.ndarray)}
+        return unpack_arrays(path)
     except AEPretrainError:
         raise
     # A damaged file makes zipfile and NumPy raise nearly everything: zlib's and struct's errors, EOFError, KeyError.
@@ -71,3 +69,23 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise StorageError(
             f"{path} cannot be read: {reason_of(error)}. Remove it to have the report without it."
         ) from error
+
+
+def unpack_arrays(path: Path, most: int = LARGEST) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file by name, without unpickling.
+
+    Args:
+        path: The file.
+        most: Maximum size in bytes of all arrays together.
+
+    Raises:
+        SizeError: If the arrays are larger.
+        Exception: Of nearly any class, if the file is damaged.
+    """
+    with io.BufferedReader(open_regular(path)) as file, zipfile.ZipFile(file) as members:
+        size = sum(member.file_size for member in members.infolist())
+        if size > most:
+            raise SizeError(f"its arrays have {size:,} bytes, and at most {most:,} are read")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files if isinstance(arrays[name], np.ndarray)}

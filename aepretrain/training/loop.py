@@ -142,6 +142,11 @@ class OptimizerStep:
         self.options = options
         self.skips = skips
 
+    @property
+    def kind(self) -> str:
+        """How steps are taken: ``launched``, ``recorded`` or ``compiled``, but for those of odd shapes."""
+        return "launched" if self.recorded is None else self.recorded.kind
+
     def __call__(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
         """The loss of a batch before the update that it leads to, shape ``()``; of an ensemble ``(S,)``.
 

@@ -9,7 +9,7 @@ from aepretrain.errors import ConfigError
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OnNaN = Literal["stop", "skip"]
 Engine = Literal["loop", "lightning"]
-Steps = Literal["auto", "launched", "recorded"]
+Steps = Literal["auto", "launched", "recorded", "compiled"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 CodeType = Literal["float32", "bfloat16", "float16"]
 
@@ -31,6 +31,9 @@ class TrainerOptions:
             aepretrain. ``recorded`` does the same with classes of your own, which must compute from the batch, the
             weights and ``self.noise`` alone. ``launched`` runs every operation anew. Recorded steps give the bits of
             launched ones, except for matrices of at least 65,536 weights under plain SGD, which differ by rounding.
+            ``compiled`` also compiles the recorded steps of whole batches with a C++ compiler, which takes 5 to 15
+            seconds per stage the first time; they differ by rounding. ``auto`` does so in stages of pretraining of at
+            least 600,000 steps and at most 100,000 weights. Where nothing can be compiled, steps are recorded.
         gradient_clip_val: Largest total norm of the gradients of a step; larger gradients are scaled down to it.
         accumulate: Compute the gradient of a step in this many parts, one after another: less memory, the same step up
             to rounding and noise draws. Validation batches shrink alike. A penalty on the mean of a batch

@@ -119,7 +119,7 @@ def _train_by_loop(
         fuse(state.optimizer)
     noise = KeyedNoise(context.seed, stage, fabric.device, fabric.global_rank)
     take_step = OptimizerStep(state, noise, fabric, options, skips=skips)
-    record_if_possible(take_step, stage)
+    record_if_possible(take_step, settings, batches)
     saves = SavePoints(stage, context.saving, files, fabric, step=state.step, checks=not skips)
     progress = StageProgress(
         stage, settings.epochs, len(batches), module.monitor, first_epoch=state.epoch, is_shown=context.progress
@@ -144,7 +144,7 @@ def _train_by_loop(
     for logger in loggers:
         logger.finalize("success")
     module.cpu().eval()
-    record = state.record(stage, fabric)
+    record = state.record(stage, fabric, take_step.kind)
     if files is not None and is_first_process():
         files.commit(module, record, keep_last=keep_last)
     return record

@@ -61,8 +61,8 @@ class TrainingState:
         """Seconds that the stage has taken, excluding interruptions."""
         return self.seconds_before + time.perf_counter() - self._start
 
-    def record(self, stage: str, fabric: Fabric) -> StageRecord:
-        """The record of the finished stage."""
+    def record(self, stage: str, fabric: Fabric, steps_were: str | None = None) -> StageRecord:
+        """The record of the finished stage, with how its steps were taken."""
         history = self.log.history
         return StageRecord(
             stage=stage,
@@ -74,6 +74,7 @@ class TrainingState:
             device=str(fabric.device),
             processes=fabric.world_size,
             skipped_steps=self.skipped,
+            steps_were=steps_were,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -124,6 +124,10 @@ def test_predictions_are_those_that_the_run_was_tested_with(table_run, tmp_path)
     test = np.array([row.tobytes() in held_out for row in X])
     measured = ae.RunResult.read(table_run / "results.json").classifier.test
     assert (predicted[test] == KINDS[test]).mean() == pytest.approx(measured.accuracy)
+    classifier = ae.load_classifier(table_run)
+    assert not classifier.training
+    assert classifier.class_names == ["fig", "kiwi", "lime"]
+    assert torch.equal(classifier(torch.from_numpy(X).float()), torch.from_numpy(probability))
     words = ["--add", "prediction,probability", "--out", str(tmp_path / "both.csv")]
     assert main(["encode", str(table_run), "--data", data, *words]) == 0
     header = (tmp_path / "both.csv").read_text().splitlines()[0]

@@ -124,7 +124,7 @@ def test_a_data_set_with_a_name_needs_no_file():
 
 WRONG = {
     "--data nope.csv": "--data names nope.csv, which is no file, no folder and none of Digits, MNIST",
-    "--data Digits --target y": "--target y is for tables and .npy files, but Digits has labels of its own. Leave it",
+    "--data Digits --target y": "--target y is for tables and arrays, but Digits has labels of its own. Leave it",
     "--data birds.csv --target age": "birds.csv has no column 'age'. It has species, island,",
     "--data notes.pdf": "notes.pdf is nothing that a source reads.",
     "--data sheet.xlsx": "No source reads .xlsx files. Save it as .csv or .parquet",

@@ -67,9 +67,9 @@ MISTAKES = {
     + "No source reads .xlsx files. Save it as .csv or .parquet, and name that by --data Table --data.root sheet.csv "
     "--data.target COLUMN.",
     "validate --config one.yaml --data table.npz": A_FILE.format("table.npz")
-    + "No source reads .npz files. Save its numbers by np.save('x.npy', np.load('table.npz')['NAME'] or, if it is "
-    + "sparse, scipy.sparse.load_npz('table.npz').toarray()), and name them by --data MappedArray "
-    "--data.x x.npy.",
+    + "Name it by --data MappedArray --data.x table.npz, and its labels by --data.y FILE.",
+    "validate --config one.yaml --data words.mtx.gz": A_FILE.format("words.mtx.gz")
+    + "Name it by --data MappedArray --data.x words.mtx.gz, and its labels by --data.y FILE.",
     "validate --config one.yaml --data Digit": "data: there is no DataModule called 'Digit'. Did you mean Digits?",
     "validate --config one.yaml --data mine.Data": "data: 'mine.Data' is not on the list of what a config may import: "
     "classes of aepretrain, torch, torchvision and Lightning. If you trust its author with your account, add "
@@ -165,8 +165,8 @@ DATA_MISTAKES = {
     "another by data.root.",
     "--data MappedArray --data.x table.csv": "table.csv is no .npy file. Make it so in Python: np.save('x.npy', "
     "np.loadtxt('table.csv', delimiter=',', dtype=np.float32)).",
-    "--data MappedArray --data.x sparse.npz": "sparse.npz is no .npy file. Make it so in Python: np.save('x.npy', "
-    "np.load('sparse.npz')['NAME'] or, if it is sparse, scipy.sparse.load_npz('sparse.npz').toarray()).",
+    "--data MappedArray --data.x sparse.npz": "sparse.npz holds no sparse matrix of SciPy, but the arrays data. "
+    "Save the inputs by np.save('x.npy', np.load('sparse.npz')['data']), and name x.npy.",
     "--data MappedArray --data.x nope.npy": "nope.npy does not exist. Check the path: it must name a .npy file.",
     "--data MNIST --data.root nope": "data.root names the folder nope, which does not exist. Make it, or name another "
     "by --data.root.",

@@ -13,7 +13,7 @@ from aepretrain.compare.arms import ARMS
 from aepretrain.data.examples import Examples
 from aepretrain.evaluation.baselines import measure_baseline
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import load_classifier
+from aepretrain.runs.experiment import load_head
 
 
 class Poisoned(Digits):
@@ -75,7 +75,7 @@ def test_both_figures_of_a_cell_are_those_of_its_saved_weights_on_either_split(d
     row, found, bench = run(data(), tmp_path, rates=(0.03,))
     cell = Cell("random", 0, 100)
     experiment = bench.network(ARMS["random"], cell, bench.trials[0])
-    model, splits = load_classifier(experiment, bench.runs / cell.name), experiment.data.splits(0)
+    model, splits = load_head(experiment, bench.runs / cell.name), experiment.data.splits(0)
     for name, recorded in (("validation", row.validation_accuracy), ("test", row.test_accuracy)):
         x, y = getattr(splits, name).tensors()
         with torch.no_grad():

@@ -1,5 +1,12 @@
 """Data modules and loaders of Lightning users: read once, in order, whatever their loaders do."""
 
+import gc
+import os
+import pickle
+import socket
+import subprocess
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -34,6 +41,7 @@ from aepretrain import (
     finetune,
     from_loaders,
 )
+from aepretrain.data.file_rows import FileRows
 
 QUIET = RunContext(progress=False, trainer=TrainerOptions(accelerator="cpu"))
 CPU = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
@@ -265,7 +273,7 @@ REFUSED = {
     ),
     "splits": (
         lambda: from_loaders(loaders()[0], DataLoader(TensorDataset(X[:9, :3], Y[:9]), 9)),
-        r"\(4,\) torch.float32 in train, \(3,\) torch.float32 in validation",
+        r"validation loader: inputs must have one shape and type, but have \(4,\) torch.float32, \(3,\) torch.float32",
     ),
     "labels of some": (
         lambda: from_loaders(loaders()[0], DataLoader(TensorDataset(X[:9]), 9)),
@@ -298,9 +306,100 @@ def test_rows_beyond_memory_are_refused_before_they_are_read(monkeypatch):
     monkeypatch.setattr("aepretrain.data.loaders.available_memory", lambda: 2000)
     read = []
     rows = Rows(lambda k: read.append(k) or X[k % 60], 1000)
-    with pytest.raises(DataError, match=r"need 32 kB as float32 with their splits, but 2 kB are free\. Save them"):
+    with pytest.raises(
+        DataError, match=r"need 32 kB as float32 with their splits, but 2 kB are free\. Set memory_budget"
+    ):
         from_loaders(DataLoader(rows, 10))
     assert len(read) == 20
+
+
+def on_disk(make, folder, **settings):
+    """The same data within a budget that they exceed, and the files that they went to."""
+    data = make(memory_budget="1600B", cache=folder, **settings)
+    assert isinstance(data.x, FileRows)
+    return data, list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [
+        ((TRAIN, VALIDATION, TEST), {}),
+        ((TRAIN, VALIDATION, TEST), {"transform": "standardize", "labels": 9}),
+        ((TensorDataset(X, Y), VALIDATION), {"transform": "rank_gauss"}),
+        ((TensorDataset((X * 255).byte(), Y),), {}),
+        ((TensorDataset(X.double(), Y.where(Y != 2, -1)),), {"split_seed": 3}),
+        ((TensorDataset(X.bfloat16(), X.sum(1)),), {"unlabelled": 20}),
+        ((TensorDataset(X),), {"transform": "minmax"}),
+    ],
+)
+def test_rows_beyond_the_budget_go_to_a_file_and_give_the_same_bits(tmp_path, given, settings):
+    make = partial(from_loaders, *[DataLoader(rows, 7, shuffle=True) for rows in given])
+    (tight, files), loose = on_disk(make, tmp_path, **settings), make(**settings)
+    assert len(files) == 1
+    assert isinstance(tight.splits().unlabelled, FileRows)
+    assert torch.equal(tight.splits(5).unlabelled[:], loose.splits(5).unlabelled)
+    for split in ("train", "validation", "test"):
+        one, other = getattr(tight.splits(5), split), getattr(loose.splits(5), split)
+        assert torch.equal(one.x[:], other.x)
+        assert (one.y is None) == (other.y is None)
+        assert one.y is None or torch.equal(one.y, other.y)
+    assert tight.fingerprint() == loose.fingerprint()
+    assert tight.source().division == loose.source().division
+    assert tight.warnings == loose.warnings
+    assert any("went to a file" in note for note in tight.notes)
+    del tight, one
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stack_and_a_head_are_the_same_from_a_file(tmp_path):
+    layer, length = lambda shape: DenoisingAutoencoder(shape, Dense(5)), Pretraining(2, 12)
+    stacks, heads = [], []
+    for data in (on_disk(partial(from_loaders, *loaders()), tmp_path / "cache")[0], from_loaders(*loaders())):
+        stacks.append(GreedyStack((4,), [layer]).fit(data, length, QUIET))
+        heads.append(finetune(Classifier(stacks[-1].encoder, 3), data, FineTuning(2, 12), QUIET).head.state_dict())
+    assert torch.equal(weights(stacks[0]), weights(stacks[1]))
+    assert all(torch.equal(heads[0][key], heads[1][key]) for key in heads[0])
+
+
+def test_another_process_opens_the_file_that_only_its_maker_removes(tmp_path):
+    data, (file,) = on_disk(partial(from_loaders, *loaders()), tmp_path)
+    copy = pickle.loads(pickle.dumps(data))
+    assert torch.equal(copy.splits().train.x[:], data.splits().train.x[:])
+    del copy
+    gc.collect()
+    assert file.exists()
+
+
+def test_the_file_of_a_killed_process_is_removed_by_the_next(tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    dead, alive = (
+        tmp_path / f"loaders-{socket.gethostname()}-{process}.rows.00.part" for process in (ended.pid, os.getpid())
+    )
+    dead.touch()
+    alive.touch()
+    _, files = on_disk(partial(from_loaders, *loaders()), tmp_path)
+    assert len(files) == 2
+    assert alive in files
+
+
+def test_what_is_wrong_with_rows_in_a_file_is_told_as_in_memory(tmp_path):
+    broken, clock = X.clone(), X.double() * 0 + torch.arange(60)[:, None] + 1.7e9
+    broken[3, 1] = torch.nan
+    with pytest.raises(DataError, match="row 3 of the validation loader, column 1"):
+        on_disk(partial(from_loaders, loaders()[0], DataLoader(TensorDataset(broken, Y), 8)), tmp_path)
+    with pytest.raises(DataError, match="column 0 has values too close for float32"):
+        on_disk(partial(from_loaders, DataLoader(TensorDataset(clock, Y), 8)), tmp_path)
+    large = TensorDataset(X.double().index_fill(0, torch.tensor(59), 1e300), Y)
+    with pytest.raises(DataError, match=r"train loader: inputs must fit float32.* is 1e\+300 in row 59"):
+        on_disk(partial(from_loaders, DataLoader(large, 8)), tmp_path)
+    with pytest.raises(DataError, match=r"more_inputs: rows must be \(4,\) torch.float32, as those of the"):
+        on_disk(partial(from_loaders, *loaders(), more_inputs=X.double()), tmp_path)
+    with pytest.raises(ConfigError, match="of 400 B is too small: validation and test inputs need 384 B"):
+        from_loaders(*loaders(), memory_budget=400, cache=tmp_path).source()
+    gc.collect()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_value_that_is_not_finite_is_named_by_its_loader_and_row():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from aepretrain import DataError, ParquetFolder
+from aepretrain.data.parquet_files import read_batches
 from tests.support.warned import special_warnings
 
 pa = pytest.importorskip("pyarrow")
@@ -228,3 +229,12 @@ def test_a_target_that_is_missing_is_named_before_the_columns_that_hold_text(tmp
     for role in ("groups", "splits"):
         with pytest.raises(DataError, match=rf"has no column 'Species'.* by data\.{role}"):
             read(tmp_path, **{role: "Species"})
+
+
+def test_decoding_holds_one_row_group_of_a_file(tmp_path):
+    path, x = tmp_path / "x.parquet", np.random.default_rng(0).random((20_000, 10))
+    pq.write_table(pa.table({f"c{k}": x[:, k] for k in range(10)}), path, row_group_size=1000)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in read_batches(path, 500, [f"c{k}" for k in range(10)])]
+    assert len(held) == 40
+    assert max(held) < x.nbytes // 4

@@ -5,8 +5,9 @@ import pytest
 import scipy.sparse
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
 
-from aepretrain import Arrays, DataError, ImageFolder, MappedArray
+from aepretrain import Arrays, DataError, ImageFolder, MappedArray, from_loaders
 from aepretrain.data.file_rows import JoinedFiles, RowFile
 from aepretrain.data.rows import Rows
 
@@ -42,6 +43,20 @@ def mapped(y, folder, more, **settings):
     )
 
 
+def sparse_files(y, folder, more, **settings):
+    np.save(folder / "y.npy", y)
+    for name, values in {"x": X, "more": MORE}.items():
+        scipy.sparse.save_npz(folder / f"{name}.npz", scipy.sparse.csr_array(values))
+    return MappedArray(
+        folder / "x.npz", folder / "y.npy", more_inputs=folder / "more.npz" if more else None, **settings
+    )
+
+
+def loader(y, folder, more, **settings):
+    rows = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), 16)
+    return from_loaders(rows, more_inputs=MORE if more else None, cache=folder / "cache", **settings)
+
+
 def parquet(kind, y, folder, more, **settings):
     import aepretrain
 
@@ -57,6 +72,8 @@ SOURCES = {
     "Arrays": arrays,
     "sparse Arrays": sparse,
     "MappedArray": mapped,
+    "sparse MappedArray": sparse_files,
+    "loaders": loader,
     "ParquetFolder": lambda *args, **settings: parquet("ParquetFolder", *args, **settings),
     "Table": lambda *args, **settings: parquet("Table", *args, **settings),
 }
@@ -81,7 +98,7 @@ def test_rows_without_a_label_are_in_the_pool_alone(name, y, more, tmp_path):
         rows = numbers(part.x)
         known = torch.tensor([rows[k] % 2 if y is MARKED else rows[k] / 7 for k in range(len(rows))])
         torch.testing.assert_close(part.y.float(), known.float())
-    assert "inputs without labels" in data.fingerprint().parts or name in ("Arrays", "sparse Arrays")
+    assert "inputs without labels" in data.fingerprint().parts or name in ("Arrays", "sparse Arrays", "loaders")
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -107,10 +124,11 @@ def test_no_unlabelled_row_belongs_with_a_held_out_one(setting, name, tmp_path):
     assert any("rows without a label left out: they belong with held-out examples" in note for note in data.notes)
 
 
-@pytest.mark.parametrize("name", ["MappedArray", "ParquetFolder"])
+@pytest.mark.parametrize("name", ["MappedArray", "ParquetFolder", "loaders"])
 def test_rows_of_two_files_may_exceed_memory_and_are_the_same_bits(name, tmp_path):
-    whole = SOURCES[name](MARKED, tmp_path, True, validation=6, test=6).splits()
-    pieced = SOURCES[name](MARKED, tmp_path, True, validation=6, test=6, memory_budget="2kB").splits()
+    sizes = {} if name == "loaders" else {"validation": 6, "test": 6}
+    whole = SOURCES[name](MARKED, tmp_path, True, **sizes).splits()
+    pieced = SOURCES[name](MARKED, tmp_path, True, memory_budget="3kB", **sizes).splits()
     assert isinstance(pieced.unlabelled, Rows)
     assert torch.equal(whole.unlabelled, pieced.unlabelled[:])
     order = torch.randperm(len(whole.unlabelled))

@@ -33,6 +33,7 @@ from aepretrain.parts.noise import derive_seed
 from aepretrain.training.context import RunContext
 from aepretrain.training.options import StageSettings, TrainerOptions
 from aepretrain.training.stage import train_stage
+from tests.support.compiling import uncompiled
 from tests.support.variants import CODERS, VARIANTS, make
 
 SEEDS = (0, 1, 7)
@@ -120,6 +121,17 @@ def test_the_length_of_a_chunk_changes_no_bit():
         train_ensemble(layers, [[x]] * 3, [[x]] * 3, STAGE, contexts(trainer=trainer))
         weights.append([tensor for layer in layers for tensor in layer.state_dict().values()])
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize("name", ["denoising-masking", "denoising-swap", "variational"])
+def test_the_steps_of_many_seeds_are_compiled_together(name, monkeypatch):
+    functions, x, ends = uncompiled(monkeypatch), torch.rand(50, 6), []
+    for steps in ("launched", "compiled"):
+        layers = layers_of(lambda: make(name))
+        train_ensemble(layers, [[x]] * 3, [[x]] * 3, STAGE, contexts(trainer=TrainerOptions(steps=steps)))
+        ends.append([layer.state_dict() for layer in layers])
+    assert len(functions) == 1
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=2e-6)
 
 
 class OtherCoder(Dense):

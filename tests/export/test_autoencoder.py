@@ -43,6 +43,7 @@ def test_codes_errors_and_reconstructions_are_those_of_the_stack(likelihood, cod
     y = first.g(second.decode(stack.encode(x)))
     torch.testing.assert_close(saved.encode(raw), stack.encode(x), rtol=0, atol=0)
     torch.testing.assert_close(saved.error(raw), first.L(x, y))
+    assert torch.equal(saved.score(raw), -saved.error(raw))
     torch.testing.assert_close(saved.error_per_feature(raw).sum(dim=1), first.L(x, y))
     torch.testing.assert_close(saved(raw), 255 * first.L.mean(y))
     torch.testing.assert_close(saved.lower(1).error(raw), first.L(x, first.g(first.encode(x))))

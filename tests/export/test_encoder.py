@@ -184,6 +184,9 @@ def test_what_decides_the_codes_is_covered_by_the_digest(saved):
 
 def test_another_format_is_refused(saved):
     (saved / "config.json").write_text('{"format": 99}')
+    with pytest.raises(StorageError, match=r"of encoder format 99, but this version reads formats up to 2\. Update"):
+        load_encoder(saved)
+    (saved / "config.json").write_text('{"format": 0}')
     with pytest.raises(StorageError, match="not of encoder format 1"):
         load_encoder(saved)
 

@@ -11,9 +11,8 @@ from torch import Tensor
 from aepretrain.cli.config import load_experiment
 from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.own_options import parse_own
-from aepretrain.cli.progress import track_rows
 from aepretrain.cli.terminal import print_measurements
-from aepretrain.console import print_line
+from aepretrain.console import counted, print_line
 from aepretrain.data import DataModule
 from aepretrain.data.fingerprint import check_data
 from aepretrain.data.origin import listed
@@ -23,7 +22,7 @@ from aepretrain.layers.diagnostics import ACTIVE_VARIANCE
 from aepretrain.layers.variational import PART, VariationalAutoencoder
 from aepretrain.parts.noise import Noise
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import load_classifier
+from aepretrain.runs.experiment import load_head
 from aepretrain.runs.measuring import measure
 from aepretrain.training.recovery.signals import stop_at_signal
 
@@ -57,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
             _print_likelihood(layer, experiment.data.splits(experiment.seed).test.x[:], parsed.nll_samples, noise)
         return
     with stop_at_signal("while the head was measured"):
-        found = measure(load_classifier(experiment, folder), experiment.data, experiment.seed)
+        found = measure(load_head(experiment, folder), experiment.data, experiment.seed)
     print_measurements(found.validation, found.test, experiment.data.class_names)
 
 
@@ -81,8 +80,12 @@ def _variational(folder: Path, samples: int) -> VariationalAutoencoder:
 @torch.no_grad()
 def _print_likelihood(layer: VariationalAutoencoder, x: Tensor, samples: int, noise: Noise) -> None:
     """Print the likelihood of test rows and what the code uses, of a model without labels."""
-    parts = track_rows(layer.observed(x, noise).split(PART), len(x), len)
-    nll = -torch.cat([layer.log_likelihood(part, samples, noise) for part in parts])
+    found = []
+    with counted(len(x)) as count_on:
+        for part in layer.observed(x, noise).split(PART):
+            found.append(layer.log_likelihood(part, samples, noise))
+            count_on(len(part))
+    nll = -torch.cat(found)
     active = (layer.unit_diagnostics(x)["variance"] > ACTIVE_VARIANCE).sum()
     print_line(
         f"test data  NLL {nll.mean():.2f} ± {nll.std() / math.sqrt(len(x)):.2f} nats per example over {len(x):,} rows "

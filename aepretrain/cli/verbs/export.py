@@ -18,7 +18,6 @@ from aepretrain.export.autoencoder import StackedAutoencoder, encoder_of
 from aepretrain.export.decoders import has_decoders
 from aepretrain.export.encoder import read_encoder_config
 from aepretrain.export.formats import Exported, OutputName, choose_format, export_encoder
-from aepretrain.export.heads import with_outputs
 from aepretrain.export.module import Encoder
 from aepretrain.export.onnx_file import check_packages
 from aepretrain.heads import Classifier
@@ -84,13 +83,7 @@ def _network(finished: FinishedRun, parsed: Namespace) -> tuple[Encoder | Stacke
     if parsed.head:
         if parsed.layer is not None or parsed.encoder != "pretrained":
             raise ConfigError("--head has the layers that it was trained on. Leave --layer and --encoder out.")
-        if finished.classifier is None:
-            raise ConfigError(f"{finished.folder} has no classifier, since the run trained none. Leave --head out.")
-        network = with_outputs(finished.classifier, finished.encoder)
-        is_classifier = isinstance(finished.classifier, Classifier)
-        what = "the probabilities of the classes" if is_classifier else "predicted values"
-        network.provenance["weights"] = f"trained with labels; outputs are {what}"
-        return network, "probability" if is_classifier else "value"
+        return finished.outputs, "probability" if isinstance(finished.classifier, Classifier) else "value"
     tuned = parsed.encoder == "fine-tuned"
     encoder = finished.fine_tuned if tuned else finished.encoder
     assert isinstance(encoder.layers, nn.Sequential)  # as a stack saves it

@@ -17,6 +17,7 @@ from aepretrain.cli.finished_run import FinishedRun
 from aepretrain.cli.own_options import parse_own
 from aepretrain.cli.run_data import raw_validation_rows
 from aepretrain.console import print_line
+from aepretrain.data.rows import Inputs
 from aepretrain.data.table_transform import TableTransform
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.export.row_files import check_format, write_rows
@@ -111,14 +112,13 @@ def _items(finished: FinishedRun, mode: str | None, parsed: Namespace) -> Items:
     stack, noise = finished.stack, Noise(torch.Generator().manual_seed(parsed.seed))
     count = parsed.count or COUNTS.get(mode, 0)
     if mode == "reconstruct":
-        rows = _rows(finished, parsed.data)
-        x = rows[: parsed.reconstruct]
+        x = finished.encoder.preprocess(_rows(finished, parsed.data)[: parsed.reconstruct])
         h = stack.encode(x)
         found = {"original": x, "reconstructed": _decoded(finished, h, noise, draw=parsed.draw)}
         return Items(found, h, len(x), f"{len(x)} rows and their reconstructions")
     if mode == "interpolate":
         first, last = parsed.interpolate
-        ends = stack.encode(_ends(_rows(finished, parsed.data), [first, last]))
+        ends = stack.encode(finished.encoder.preprocess(_ends(_rows(finished, parsed.data), [first, last])))
         h, columns, words = interpolate(ends[0], ends[1], count), count, f"{count} items from row {first} to row {last}"
     elif mode == "manifold":
         columns = math.isqrt(count)
@@ -127,7 +127,7 @@ def _items(finished: FinishedRun, mode: str | None, parsed: Namespace) -> Items:
         h, words = manifold_codes(stack, columns), f"{columns} x {columns} items at the quantiles of the code"
     else:
         chains = starts_from_rows(stack)
-        start = _rows(finished, parsed.data) if chains else None
+        start = finished.encoder.preprocess(_rows(finished, parsed.data)[:count]) if chains else None
         h, columns = draw_codes(stack, count, noise, x=start, steps=parsed.steps), math.ceil(math.sqrt(count))
         words = f"{count} items" + (f" after {parsed.steps} steps of a chain from rows of data" if chains else "")
     return Items({"items": _decoded(finished, h, noise, draw=parsed.draw)}, h, columns, words)
@@ -140,23 +140,21 @@ def _decoded(finished: FinishedRun, h: Tensor, noise: Noise, *, draw: bool) -> T
     return finished.stack.sample(h) if draw else finished.stack.decode(h)
 
 
-def _rows(finished: FinishedRun, path: str | None) -> Tensor:
-    """Scaled rows: of a file, or validation rows of the run."""
+def _rows(finished: FinishedRun, path: str | None) -> Inputs:
+    """Raw rows: of a file, where they stay, or validation rows of the run."""
     if path is not None:
-        raw = finished.open(Path(path)).x[:]
-    else:
-        try:
-            raw = raw_validation_rows(finished).x[:]
-        except (ConfigError, DataError) as error:
-            raise type(error)(f"{error} Or name other rows by --data PATH.") from error
-    return finished.encoder.preprocess(raw)
+        return finished.open(Path(path)).x
+    try:
+        return raw_validation_rows(finished).x
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"{error} Or name other rows by --data PATH.") from error
 
 
-def _ends(rows: Tensor, places: Sequence[int]) -> Tensor:
+def _ends(rows: Inputs, places: Sequence[int]) -> Tensor:
     for place in places:
         if not 0 <= place < len(rows):
             raise ConfigError(f"--interpolate takes two rows out of 0 to {len(rows) - 1}, but got {place}.")
-    return rows[list(places)]
+    return rows[torch.tensor(places)]
 
 
 def _write(finished: FinishedRun, items: Items, out: Path) -> None:

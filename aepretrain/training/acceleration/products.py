@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from aepretrain.training.acceleration.program import Call
 from aepretrain.training.acceleration.tape import Operation, place
 from aepretrain.training.acceleration.updates import group_of
 
@@ -54,12 +53,16 @@ class ProductUpdate:
         self.weights, self.left, self.right, self.group = weights, left, right, group
 
     def __call__(self) -> None:
-        self.weights.addmm_(self.left, self.right, alpha=-self.group["lr"])
+        self.add(self.left, self.right)
+
+    def add(self, left: Tensor, right: Tensor) -> None:
+        """Add the product of these two matrices."""
+        self.weights.addmm_(left, right, alpha=-self.group["lr"])
 
 
 def update_products(
     gradients: Sequence[Operation], update: Sequence[Operation], optimizer: Optimizer
-) -> tuple[list[Operation], list[Call], list[Operation]]:
+) -> tuple[list[Operation], list[ProductUpdate], list[Operation]]:
     """Take the products that plain SGD alone reads out of the gradients, and their weights out of the update.
 
     Args:
@@ -89,7 +92,7 @@ def update_products(
                 products[place(gradient)] = ProductUpdate(weights, left, right, group)
         if kept:
             args = ([weights for weights, _ in kept], [gradient for _, gradient in kept], *operation.args[2:])
-            kept_update.append(Operation(operation.function, args, operation.kwargs, []))
+            kept_update.append(Operation(operation.function, args, operation.kwargs))
     return (
         [each for each in gradients if not any(place(result) in products for result in each.results)],
         list(products.values()),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aepretrain.training.acceleration.tape import Operation, place
-from aepretrain.training.acceleration.torch_internals import arguments_of, tensors_in
+from aepretrain.training.acceleration.torch_internals import arguments_of, kernel_of, tensors_in
 
 Call = Callable[[], Any]
 
@@ -85,7 +85,7 @@ def calls(operations: Sequence[Operation], written: Set[int]) -> Iterator[tuple[
 
 
 def _is_constant(operation: Operation, constant: set[int]) -> bool:
-    if torch.Tag.nondeterministic_seeded in operation.function.tags:
+    if operation.is_random:
         return False
     return operation.name in CONSTANT or (
         bool(operation.inputs) and all(place(tensor) in constant for tensor in operation.inputs)
@@ -96,7 +96,8 @@ def _in_place(operation: Operation) -> Call:
     places = {place(tensor) for tensor in operation.inputs}
     if any(place(result) not in places for result in operation.results):  # such as batch norm, which also counts
         return partial(_copy, operation.function, operation.args, operation.kwargs, operation.results)
-    return partial(IN_PLACE.get(operation.function, operation.function), *operation.args, **operation.kwargs)
+    function = IN_PLACE.get(operation.function) or kernel_of(operation.function)
+    return partial(function, *operation.args, **operation.kwargs)
 
 
 def _into_results(operation: Operation) -> Call:
@@ -107,7 +108,7 @@ def _into_results(operation: Operation) -> Call:
     function, names = _variant_with_out(operation.function)
     if len(names) == len(results):
         kwargs = {name: value for name, value in kwargs.items() if name in {a.name for a in arguments_of(function)}}
-        return partial(function, *args, **kwargs, **dict(zip(names, results, strict=True)))
+        return partial(kernel_of(function), *args, **kwargs, **dict(zip(names, results, strict=True)))
     return partial(_copy, operation.function, args, kwargs, results)
 
 

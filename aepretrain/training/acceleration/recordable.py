@@ -7,12 +7,15 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from aepretrain.console import print_line
+from aepretrain.data.batches import Batches
 from aepretrain.layers.base import StageModule
 from aepretrain.parts.corruptions import Corruption
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.penalties import SparsityPenalty
+from aepretrain.training.acceleration.compiled import RECORDED, pays_off, reason_of_machine
 from aepretrain.training.acceleration.recorded import LAUNCHED, RecordedStep
 from aepretrain.training.acceleration.torch_internals import has_hooks
+from aepretrain.training.options import StageSettings
 
 if TYPE_CHECKING:
     from aepretrain.training.loop import OptimizerStep
@@ -21,22 +24,30 @@ TRUSTED = ("aepretrain", "lightning", "torch", "torchmetrics", "torchvision")
 """Packages whose parts compute from the batch, the weights and the noise alone."""
 
 
-def record_if_possible(step: "OptimizerStep", stage: str) -> None:
-    """Let a step be recorded if ``trainer.steps`` does not forbid it and it can be; print why where it cannot.
+def record_if_possible(step: "OptimizerStep", settings: StageSettings, batches: Batches) -> None:
+    """Let a step be recorded or compiled as ``trainer.steps`` says, if it can be; print why where it cannot.
 
     Args:
         step: The optimizer step.
-        stage: Name of the stage.
+        settings: The stage's name and length.
+        batches: Its training batches.
     """
-    if step.options.steps == "launched":
+    stage, steps = settings.name, step.options.steps
+    if steps == "launched":
         return
-    reason = _reason_of_run(step) or reason_of_module(
-        step.state.module, step.optimizer, trust=step.options.steps == "recorded"
-    )
-    if reason is None:
-        step.recorded = RecordedStep(step.optimizer, stage)
-    else:
+    trust = steps in ("recorded", "compiled")
+    reason = _reason_of_run(step) or reason_of_module(step.state.module, step.optimizer, trust=trust)
+    if reason is not None:
         print_line(LAUNCHED.format(stage=stage, reason=reason))
+        return
+    compiles = None
+    weights = sum(weights.numel() for group in step.optimizer.param_groups for weights in group["params"])
+    if steps == "compiled" or (steps == "auto" and pays_off(settings, len(batches), weights)):
+        if (reason := reason_of_machine()) is None:
+            compiles = batches.is_whole
+        else:
+            print_line(RECORDED.format(stage=stage, reason=reason))
+    step.recorded = RecordedStep(step.optimizer, stage, compiles)
 
 
 def _reason_of_run(step: "OptimizerStep") -> str | None:

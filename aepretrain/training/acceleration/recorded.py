@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from aepretrain.console import print_line
+from aepretrain.training.acceleration.compiled import CompiledStep, compile_step
 from aepretrain.training.acceleration.products import may_update_products, update_products
 from aepretrain.training.acceleration.program import calls
 from aepretrain.training.acceleration.tape import Operation, Tape, place
+from aepretrain.training.acceleration.torch_internals import tensors_in
 from aepretrain.training.acceleration.updates import updates
 
 if TYPE_CHECKING:
@@ -28,19 +30,31 @@ class RecordedStep:
     :mod:`~aepretrain.training.acceleration.products`. Noise comes from generators that are seeded before every step,
     and the optimizer's settings are read from its parameter groups at every step.
 
+    A step that is compiled, see :mod:`~aepretrain.training.acceleration.compiled`, is recorded when its shape first
+    comes up after the first step of the stage, so that a resumed run takes the same steps compiled.
+
     Args:
         optimizer: The optimizer of the step.
         stage: Name of the stage, for the message when a step turns out not to be recordable.
+        compiles: Whether a step is compiled, by its number in its epoch; ``None``: none is.
     """
 
-    def __init__(self, optimizer: Optimizer, stage: str) -> None:
+    def __init__(self, optimizer: Optimizer, stage: str, compiles: Callable[[int], bool] | None = None) -> None:
         self.stage = stage
+        self.compiles = compiles
         self.reason: str | None = None
         """Why steps are launched after all."""
-        self._recordings: dict[Any, Recording] = {}
+        self._recordings: dict[Any, Recording | CompiledStep] = {}
         # Steps that take other kernels are recorded at once: a run that goes on must take them in every step, too.
         self._other_kernels = may_update_products(optimizer)
         self._last: Any = None
+
+    @property
+    def kind(self) -> str:
+        """How steps are taken: ``launched``, ``recorded`` or ``compiled``."""
+        if self.reason is not None:
+            return "launched"
+        return "recorded" if self.compiles is None else "compiled"
 
     def __call__(
         self, step: "OptimizerStep", batch: Sequence[Tensor], epoch: int, position: int, weight: float
@@ -51,16 +65,30 @@ class RecordedStep:
             self._last = kind
             step.noise.key(epoch, position)
             return recording.repeat(batch)
-        is_next, self._last = kind == self._last or self._other_kernels, kind
-        if self.reason is None and is_next:
-            return self._record(step, kind, batch, epoch, position, weight)
+        is_repeated, self._last = kind == self._last, kind
+        compiles = self._compiles(epoch, position)
+        if self.reason is None and (is_repeated or compiles or self._other_kernels):
+            return self._record(step, kind, batch, epoch, position, weight, compiles=compiles)
         return step.launch(batch, epoch, position, weight)
 
+    def _compiles(self, epoch: int, position: int) -> bool:
+        """Whether to compile a step: the first of a stage only if the optimizer has no state, which that step makes."""
+        has_state = (epoch, position) != (0, 0) or self._other_kernels
+        return self.compiles is not None and self.compiles(position) and has_state
+
     def _record(
-        self, step: "OptimizerStep", kind: Any, batch: Sequence[Tensor], epoch: int, position: int, weight: float
+        self,
+        step: "OptimizerStep",
+        kind: Any,
+        batch: Sequence[Tensor],
+        epoch: int,
+        position: int,
+        weight: float,
+        *,
+        compiles: bool,
     ) -> Tensor:
         batch = [tensor.clone() for tensor in batch]
-        undo = _undoing(step.state.module) if self._other_kernels else None
+        undo = _undoing(step.state.module, step.optimizer) if compiles or self._other_kernels else None
         with Tape() as gradients:
             loss = step.gradients(batch, epoch, position, weight)
         with Tape() as update:
@@ -69,8 +97,11 @@ class RecordedStep:
         if self.reason is not None:
             print_line(LAUNCHED.format(stage=self.stage, reason=self.reason))
             return loss
-        recording = Recording(batch, loss, gradients.operations, update.operations, step.optimizer)
-        self._recordings[kind] = recording
+        recorded = (batch, loss, gradients.operations, update.operations, step.optimizer)
+        compiled = compile_step(self.stage, *recorded) if compiles else None
+        if compiles and compiled is None:
+            self.compiles = None
+        recording = self._recordings[kind] = compiled or Recording(*recorded)
         if undo is None:
             return loss.clone()
         undo()
@@ -101,8 +132,8 @@ class Recording:
         self.loss = loss
         gradients, products, update = update_products(gradients, update, optimizer)
         written = {place(tensor) for operation in (*gradients, *update) for tensor in operation.written}
-        self.calls = [call for _, call in calls(gradients, written)] + products
-        self.calls += updates(update, written, optimizer)
+        self.calls = [call for _, call in calls(gradients, written)]
+        self.calls += [*products, *updates(update, written, optimizer)]
 
     def repeat(self, batch: Sequence[Tensor]) -> Tensor:
         """Take the step with another batch of the same shape; return its loss, before the update."""
@@ -113,9 +144,10 @@ class Recording:
         return self.loss.clone()
 
 
-def _undoing(module: torch.nn.Module) -> Callable[[], None]:
-    """Remember the weights and buffers of a module; return the function that restores them."""
-    kept = [(tensor, tensor.detach().clone()) for tensor in (*module.parameters(), *module.buffers())]
+def _undoing(module: torch.nn.Module, optimizer: Optimizer) -> Callable[[], None]:
+    """Remember weights, buffers and the optimizer's state; return the function that restores them."""
+    states = tensors_in([dict(state) for state in optimizer.state.values()])
+    kept = [(tensor, tensor.detach().clone()) for tensor in (*module.parameters(), *module.buffers(), *states)]
 
     def undo() -> None:
         with torch.no_grad():

@@ -29,13 +29,18 @@ class Operation:
         function: The operation, an overload of ``torch.ops``.
         args: Its arguments; tensors share the memory of those that were passed, but carry no gradients.
         kwargs: Its keyword arguments, likewise.
-        results: The tensors that it returned, likewise.
+        returned: What it returned, likewise: a tensor, or several.
     """
 
     function: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    results: list[Tensor]
+    returned: Any = None
+
+    @property
+    def results(self) -> list[Tensor]:
+        """All tensors that it returned."""
+        return tensors_in(self.returned)
 
     @property
     def name(self) -> str:
@@ -57,6 +62,11 @@ class Operation:
         """Whether the results lie in new memory, unlike those of a view or of an operation in place."""
         places = {place(tensor) for tensor in self.inputs} - {0}
         return not self.written and not any(place(result) in places for result in self.results)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the operation draws random numbers."""
+        return torch.Tag.nondeterministic_seeded in self.function.tags
 
 
 class Tape(TorchDispatchMode):
@@ -88,7 +98,7 @@ class Tape(TorchDispatchMode):
         kwargs = kwargs or {}
         results = func(*args, **kwargs)
         if self.reason is None:
-            self._add(Operation(func, _aliases(args), _aliases(kwargs), tensors_in(_aliases(results))))
+            self._add(Operation(func, _aliases(args), _aliases(kwargs), _aliases(results)))
         return results
 
     def _add(self, operation: Operation) -> None:

@@ -1,15 +1,27 @@
-"""What is read of torch's private names: the operations below autograd, their signatures, and registered hooks.
+"""What is read of torch's private names: operations below autograd, their signatures, registered hooks, the compiler.
 
 torch has no public way to see the operations that a step consists of. Nothing here is written to or replaced.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-__all__ = ["TorchDispatchMode", "arguments_of", "has_hooks", "has_memory", "map_tensors", "tensors_in"]
+__all__ = [
+    "TorchDispatchMode",
+    "arguments_of",
+    "compile_graph",
+    "default_cache",
+    "has_hooks",
+    "has_memory",
+    "kernel_of",
+    "map_tensors",
+    "tensors_in",
+    "traced",
+]
 
 HOOKS = (
     "_forward_pre_hooks",
@@ -42,7 +54,37 @@ def arguments_of(operation: Any) -> Any:
     return operation._schema.arguments
 
 
+def kernel_of(operation: Any) -> Any:
+    """What an overload of ``torch.ops`` calls: the same, without a microsecond of Python."""
+    return operation._op
+
+
 def has_hooks(owner: Any) -> bool:
     """Whether a module, a parameter or an optimizer has hooks that are not ours."""
     hooks = [hook for kind in HOOKS for hook in (getattr(owner, kind, None) or {}).values()]
     return any(not str(getattr(hook, "__module__", "")).startswith("aepretrain.") for hook in hooks)
+
+
+def traced(function: Any, inputs: Sequence[Tensor]) -> Any:
+    """The operations of a function as a graph, found on tensors without values."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    return make_fx(function, tracing_mode="fake")(*inputs)
+
+
+def compile_graph(graph: Any, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Any:
+    """Compile a graph, which may change its inputs in place, for tensors of these shapes.
+
+    ``torch.compile`` would check at every call that its inputs are what they were: ours stay where they are, and these
+    checks take as long as a small step.
+    """
+    from torch._inductor import compile as compile_by_inductor
+
+    return compile_by_inductor(graph, list(inputs), dict(options))
+
+
+def default_cache() -> str:
+    """The folder in which torch keeps compiled code; it names it in the environment even if nobody chose it."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    return str(default_cache_dir())

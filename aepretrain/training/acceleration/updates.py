@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from aepretrain.training.acceleration.program import Call, calls
 from aepretrain.training.acceleration.tape import Operation, place
+from aepretrain.training.acceleration.torch_internals import kernel_of
 
 BETAS = ("beta1", "beta2")
 
@@ -53,5 +54,7 @@ class FusedUpdate:
             self.settings = settings
             now = dict(zip(self.names, settings, strict=True))
             now |= zip(BETAS, now.pop("betas", ()), strict=False)
-            self.update = partial(self.operation.function, *self.operation.args, **self.operation.kwargs | now)
+            self.update = partial(
+                kernel_of(self.operation.function), *self.operation.args, **self.operation.kwargs | now
+            )
         self.update()

@@ -24,6 +24,7 @@ from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact,
 from aepretrain.training.recovery.run_state import LAST, PREVIOUS, RunState
 from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.stage import train_stage
+from tests.support.compiling import uncompiled
 from tests.support.variants import LAYERS, make
 from tests.support.watching import before_chunks
 
@@ -170,12 +171,11 @@ def model(seed=0, optimizer=Adam):
     return seeded(partial(DenoisingAutoencoder, (6,), Dense(4), optimizer=optimizer), seed)
 
 
-def train(module, out=None, *, epochs=3, x=None, chunk_steps=1, precision="32-true", **context):
+def train(module, out=None, *, epochs=3, x=None, chunk_steps=1, precision="32-true", steps="auto", **context):
     clean = torch.rand(50, 6, generator=torch.Generator().manual_seed(1))
     x = clean if x is None else x
-    context = RunContext(
-        out=out, progress=False, trainer=TrainerOptions(chunk_steps=chunk_steps, precision=precision), **context
-    )
+    trainer = TrainerOptions(chunk_steps=chunk_steps, precision=precision, steps=steps)
+    context = RunContext(out=out, progress=False, trainer=trainer, **context)
     targets = [clean.sum(dim=1) * 30 + 200] if isinstance(module, Regressor) else []
     targets = [(clean.sum(dim=1) > 3).long()] if isinstance(module, Classifier) else targets
     if targets:
@@ -243,6 +243,26 @@ def test_so_does_plain_sgd_with_updates_by_products(tmp_path, monkeypatch):
     record = train(whole)
     for step in (1, 3, 5):
         check_that_it_goes_on(build, step, (whole, record), tmp_path / f"run-{step}")
+
+
+@pytest.mark.parametrize("optimizer", [Adam, partial(SGD, lr=0.1, momentum=0.9), partial(SGD, lr=0.1)])
+def test_so_do_compiled_steps_at_any_step(optimizer, tmp_path, monkeypatch):
+    uncompiled(monkeypatch)
+    build = partial(model, optimizer=optimizer)
+    whole = build()
+    record = train(whole, steps="compiled")
+    assert record.steps_were == "compiled"
+    for step in (0, 1, 2, 3, 4, 9, 11):
+        check_that_it_goes_on(build, step, (whole, record), tmp_path / f"run-{step}", steps="compiled")
+
+
+@pytest.mark.parametrize("name", ["adversarial", "boltzmann-persistent", "variational-importance"])
+def test_so_do_compiled_steps_of_variants_with_a_state(name, tmp_path, monkeypatch):
+    uncompiled(monkeypatch)
+    build = partial(seeded, partial(make, name))
+    whole = build()
+    record = train(whole, steps="compiled")
+    check_that_it_goes_on(build, 7, (whole, record), tmp_path, steps="compiled")
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,7 +1,7 @@
 """Faults injected into the command, beside a golden run that nothing disturbed: what is left must be equal bit for bit.
 
 ``pytest -m soak -n 0 -s`` kills at random places, 200 times or as often as AEPRETRAIN_SOAK says, from the seed
-AEPRETRAIN_SEED.
+AEPRETRAIN_SEED, with steps taken as AEPRETRAIN_STEPS says.
 """
 
 import json
@@ -42,7 +42,8 @@ def golden(runner, tmp_path_factory):
         if (variant, precision) not in done:
             folder = tmp_path_factory.mktemp(f"golden-{variant}-{precision}")
             mixed = precision != "32-true"
-            trainer = {"accelerator": "cpu", "precision": precision}
+            steps = os.environ.get("AEPRETRAIN_STEPS", "auto")
+            trainer = {"accelerator": "cpu", "precision": precision, "steps": steps}
             file = config(
                 variant, folder, trainer=trainer, report=mixed
             )  # reports must not stand in the way of going on

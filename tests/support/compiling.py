@@ -1,0 +1,16 @@
+"""Compiled steps without a compiler: the function of a step runs as it stands, which takes no seconds."""
+
+from aepretrain.training.acceleration import compiled
+
+
+def uncompiled(monkeypatch):
+    """Have steps run as plain functions where they would be compiled; every function appears in the list."""
+    functions = []
+
+    def keep(function, inputs):
+        functions.append(function)
+        return function
+
+    monkeypatch.setattr(compiled, "compiler", keep)
+    monkeypatch.setattr(compiled, "reason_of_machine", lambda: None)
+    return functions
