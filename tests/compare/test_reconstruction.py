@@ -281,6 +281,7 @@ CONFIG = {
     "finetune": {"epochs": 0},
     "compare": {"arms": ["pretrained", "random", "random-longer"], "seeds": 3},
     "loggers": [],
+    "report": False,
 }
 
 
@@ -294,7 +295,7 @@ def command(tmp_path_factory):
 
 
 def test_the_command_prints_both_metrics(command, capsys):
-    words = ["compare", "--config", str(command.parent / "deep.yaml"), "--out", str(command), "--report", "false"]
+    words = ["compare", "--config", str(command.parent / "deep.yaml"), "--out", str(command)]
     assert main(words) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "test squared error per example: mean ± standard deviation over seeds" in said
@@ -313,7 +314,7 @@ def test_the_config_of_a_pretraining_is_that_of_the_layers_alone(command):
 @pytest.mark.parametrize("arm", ["pretrained", "random", "random-longer"])
 def test_fit_repeats_every_cell(arm, command, tmp_path):
     words = ["fit", "--config", str(cell(command, arm, 1) / "config.yaml"), "--out", str(tmp_path / "run")]
-    assert main([*words, "--report", "false"]) == 0
+    assert main(words) == 0
     again, found = (RunResult.read(path / "results.json") for path in (tmp_path / "run", cell(command, arm, 1)))
     assert again.reconstruction == found.reconstruction
     assert again.stages[-1].steps == found.stages[0].steps
@@ -322,7 +323,7 @@ def test_fit_repeats_every_cell(arm, command, tmp_path):
 def test_a_finished_run_is_read_with_all_layers_as_they_were_trained_together(command, tmp_path):
     """Its samples are those of the whole, as its codes are."""
     words = ["fit", "--config", str(cell(command, "pretrained") / "config.yaml"), "--out", str(tmp_path / "run")]
-    assert main([*words, "--report", "false"]) == 0
+    assert main(words) == 0
     assert main(["sample", str(tmp_path / "run"), "--reconstruct", "4", "--out", str(tmp_path / "rows.npz")]) == 0
     with np.load(tmp_path / "rows.npz") as rows:
         expected = ae.load_autoencoder(tmp_path / "run" / "encoder").reconstruct(torch.from_numpy(rows["original"]))

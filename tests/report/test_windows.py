@@ -17,6 +17,7 @@ from aepretrain.report.reconstructions import reconstructions
 from aepretrain.report.run_report import write_run_report
 from aepretrain.report.windows import are_windows, draw_windows
 from aepretrain.results.run import RunResult
+from tests.conftest import quicken_embeddings
 
 LENGTH = 24
 T = np.linspace(0, 1, LENGTH)
@@ -104,6 +105,7 @@ def test_a_stage_on_the_data_keeps_windows_and_what_comes_back(run):
         assert (run / "stages" / stage / "reconstructions.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("quick_embeddings")
 def test_the_report_draws_them_as_lines(run):
     first = reconstructions(arrays_of(run, "00-denoising"))
     assert "<svg" in first
@@ -139,9 +141,13 @@ def comparison(tmp_path_factory):
     out = tmp_path_factory.mktemp("comparison")
     layers = [lambda s: ae.PlainAutoencoder(s, ae.Dense(8)), lambda s: ae.PlainAutoencoder(s, ae.Dense(3))]
     experiment = ae.Experiment(layers, ae.Arrays(X), pretrain=ae.Pretraining(1, 32, unroll=2), report=False)
-    compare(experiment, Comparison(arms=["pretrained", "random", "random-longer"], seeds=3), out)
-    (out / "config.yaml").write_text("compare: {seeds: 3}\n")
-    return write_comparison_report(out)
+    with pytest.MonkeyPatch.context() as patch:
+        quicken_embeddings(patch)
+        for module in ("report.comparison_report", "runs.artifacts"):
+            patch.setattr(f"aepretrain.{module}.write_picture", lambda path, *_, **__: path.touch())
+        compare(experiment, Comparison(arms=["pretrained", "random", "random-longer"], seeds=2), out)
+        (out / "config.yaml").write_text("compare: {seeds: 2}\n")
+        return write_comparison_report(out)
 
 
 def test_the_report_of_a_comparison_shows_both_errors_and_what_comes_back_in_each_arm(comparison):
