@@ -61,7 +61,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         return {}
     try:
-        return unpack_arrays(path)
+        return unpack_arrays(path, LARGEST)
     except AEPretrainError:
         raise
     # A damaged file makes zipfile and NumPy raise nearly everything: zlib's and struct's errors, EOFError, KeyError.
@@ -71,7 +71,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def unpack_arrays(path: Path, most: int = LARGEST) -> dict[str, NDArray[Any]]:
+def unpack_arrays(path: Path, most: int) -> dict[str, NDArray[Any]]:
     """The arrays of an ``.npz`` file by name, without unpickling.
 
     Args:
