@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.columns import Column
@@ -46,8 +47,7 @@ class Imputed(Transform):
     def fit(self, x: Inputs) -> Self:
         rows = torch.linspace(0, len(x) - 1, min(len(x), SAMPLED), dtype=torch.float64).round().long()
         sample = choose(x, rows)[:][:, self.places].double().numpy()
-        known = [column[~np.isnan(column)] for column in sample.T]
-        self.median = torch.tensor([np.median(column) if len(column) else 0.0 for column in known], dtype=torch.float32)
+        self.median = torch.from_numpy(_medians(sample)).float()
         return self
 
     def scale_(self, x: Tensor) -> Tensor:
@@ -216,6 +216,16 @@ class TableTransform(Transform):
 
     def _fitted_shape(self) -> torch.Size:
         return torch.Size((len(self.columns),))
+
+
+def _medians(sample: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of each column without its missing values, shape ``(C,)``; 0 where all are missing."""
+    if not sample.shape[1]:
+        return np.zeros(0)
+    from sklearn.impute import SimpleImputer  # here, since a loaded encoder fits nothing
+
+    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+    return imputer.fit(sample).statistics_
 
 
 def _build_scaling(described: Mapping[str, Any]) -> Transform:

@@ -5,12 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from aepretrain.data.rows import Inputs, pieces
 from aepretrain.errors import DataError
-from aepretrain.parts.moments import Moments
 
 
 class Transform(nn.Module, ABC):
@@ -175,10 +175,7 @@ class Standardize(Transform):
     .. math:: x_j = \frac{r_j - \mu_j}{\sigma_j}, \qquad \sigma_j^2 = \frac{1}{N} \sum_n (r_{nj} - \mu_j)^2
 
     A feature that is constant on the training rows has :math:`\sigma_j = 1`, so it becomes 0. Mean and variance are
-    accumulated in float64, piece by piece, as deviations from the mean to avoid cancellation.
-
-    Reference:
-        Chan, Golub, LeVeque: Algorithms for Computing the Sample Variance (1983).
+    those of scikit-learn's ``StandardScaler``, accumulated in float64, piece by piece.
 
     Example:
         >>> x = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
@@ -273,24 +270,26 @@ class Statistics(NamedTuple):
 def _statistics(x: Inputs, name: str) -> Statistics:
     if len(x) == 0:
         raise DataError(f"{name} cannot be fitted: there are no training rows. Check the split.")
-    shape = x.shape[1:]
-    zeros = torch.zeros(shape, dtype=torch.float64)
-    moments = Moments(torch.tensor(0), zeros, zeros)
-    low, high = torch.full(shape, math.inf), torch.full(shape, -math.inf)
-    wide = torch.empty(0, *shape, dtype=torch.float64)  # one for all pieces: freed and allocated anew, memory fragments
+    from sklearn.preprocessing import MinMaxScaler, StandardScaler  # here, since a loaded encoder fits nothing
+
+    ranges, moments = MinMaxScaler(copy=False), StandardScaler(copy=False)
+    wide = np.empty(0)  # one for all pieces: freed and allocated anew, memory fragments
     for part in pieces(x):
-        part = part.detach().float().cpu()
-        low, high = low.minimum(part.amin(dim=0)), high.maximum(part.amax(dim=0))
-        if len(wide) < len(part):
-            wide = torch.empty(part.shape, dtype=torch.float64)
-        moments = moments.combine(Moments.of(wide[: len(part)].copy_(part)))
-    broken = ~(low.isfinite() & high.isfinite())
-    if broken.any():
-        raise DataError(
-            f"{name} cannot be fitted: inputs must be finite, but feature {_first(broken)} has NaN or infinity in the "
-            "training rows. Impute or drop them."
-        )
-    return Statistics(moments.mean, moments.variance, low, high)
+        flat = part.detach().float().cpu().flatten(1)
+        wide = wide if wide.size >= flat.numel() else np.empty(flat.numel())
+        values = wide[: flat.numel()].reshape(flat.shape)
+        values[:] = flat
+        if not np.isfinite(values).all():
+            first = int(np.isfinite(values).all(axis=0).argmin())
+            raise DataError(
+                f"{name} cannot be fitted: inputs must be finite, but feature {first} has NaN or infinity in the "
+                "training rows. Impute or drop them."
+            )
+        ranges.partial_fit(values)
+        moments.partial_fit(values)
+    found = (moments.mean_, moments.var_, ranges.data_min_, ranges.data_max_)
+    mean, variance, low, high = (torch.from_numpy(each).reshape(x.shape[1:]) for each in found)
+    return Statistics(mean, variance, low.float(), high.float())
 
 
 def _first(found: Tensor) -> int:
