@@ -123,7 +123,7 @@ class Batches:
         return min(self.batch_size, self.count - batch * self.batch_size)
 
     def is_whole(self, batch: int) -> bool:
-        """Whether a batch of a shuffled epoch is as large as the first: all are but an odd last one."""
+        """Whether a batch is as large as the first of its epoch: all batches but a smaller last one."""
         return self.size(batch) == self.size(0)
 
     def own_examples(self, batch: int) -> int:

@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from aepretrain.results.records import absent, check_counts, check_name
+
+StepMode = Literal["launched", "recorded", "compiled"]
+"""How an optimizer step is taken: operation by operation, from a recording, or in compiled code."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class StageRecord:
         device: The device, such as ``cpu`` or ``cuda:0``.
         processes: Number of processes that trained together.
         skipped_steps: Updates skipped because their gradients were not finite.
-        steps_were: ``launched``, ``recorded`` or ``compiled``; ``None`` if another loop than ours took them.
+        step_modes: Number of steps that were ``launched``, ``recorded`` and ``compiled``, without zeros; ``None`` if
+            Lightning's loop took them, or those of many seeds at once.
     """
 
     stage: str
@@ -32,7 +37,7 @@ class StageRecord:
     device: str
     processes: int
     skipped_steps: int = 0
-    steps_were: str | None = absent()
+    step_modes: Mapping[StepMode, int] | None = absent()
 
     def __post_init__(self) -> None:
         if not 0 <= self.kept_epoch < len(self.history):

@@ -142,11 +142,6 @@ class OptimizerStep:
         self.options = options
         self.skips = skips
 
-    @property
-    def kind(self) -> str:
-        """How steps are taken: ``launched``, ``recorded`` or ``compiled``, but for those of odd shapes."""
-        return "launched" if self.recorded is None else self.recorded.kind
-
     def __call__(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
         """The loss of a batch before the update that it leads to, shape ``()``; of an ensemble ``(S,)``.
 
@@ -162,6 +157,7 @@ class OptimizerStep:
 
     def launch(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
         """Take the step operation by operation, with autograd."""
+        self.state.step_modes["launched"] += 1
         gradients = partial(self.gradients, batch, epoch, position, weight)
         if self.state.scaler is None:
             # Optimizers call the closure with gradients enabled; some, such as LBFGS, more than once.

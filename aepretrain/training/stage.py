@@ -144,7 +144,7 @@ def _train_by_loop(
     for logger in loggers:
         logger.finalize("success")
     module.cpu().eval()
-    record = state.record(stage, fabric, take_step.kind)
+    record = state.record(stage, fabric)
     if files is not None and is_first_process():
         files.commit(module, record, keep_last=keep_last)
     return record

@@ -1,20 +1,24 @@
 """The training state of a stage: everything that determines how it continues."""
 
 import time
-from typing import Any
+from collections import Counter
+from typing import Any, cast, get_args
 
 from lightning.fabric import Fabric
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from aepretrain.console import print_line
 from aepretrain.layers.base import StageModule
 from aepretrain.results.records import shown
-from aepretrain.results.stage import StageRecord
+from aepretrain.results.stage import StageRecord, StepMode
 from aepretrain.storage.plain_values import plain
 from aepretrain.training.best_weights import BestWeights
 from aepretrain.training.epoch_log import EpochLog
 from aepretrain.training.recovery.saved_states import check_optimizer_state, check_state
+
+CHANGED = "{stage}  steps were {before} until step {step} and are {mode} from here on: they may round in another way"
 
 
 class TrainingState:
@@ -52,6 +56,10 @@ class TrainingState:
         """Completed steps in total."""
         self.skipped = 0
         """Updates that were skipped because their gradients were not finite."""
+        self.step_mode: StepMode | None = None
+        """How the stage takes the steps of whole batches but the first; ``None`` before it begins."""
+        self.step_modes: Counter[StepMode] = Counter()
+        """Number of steps taken in each mode."""
         self.seconds_before = 0.0
         """Seconds that the stage took before it was interrupted."""
         self._start = time.perf_counter()
@@ -61,8 +69,15 @@ class TrainingState:
         """Seconds that the stage has taken, excluding interruptions."""
         return self.seconds_before + time.perf_counter() - self._start
 
-    def record(self, stage: str, fabric: Fabric, steps_were: str | None = None) -> StageRecord:
-        """The record of the finished stage, with how its steps were taken."""
+    def change_mode(self, stage: str, mode: StepMode) -> None:
+        """Take steps in this mode from now on; print a line if earlier steps were taken in another."""
+        before = self.step_mode
+        if before not in (None, mode) and self.step_modes[before]:
+            print_line(CHANGED.format(stage=stage, before=before, mode=mode, step=self.step_modes.total()))
+        self.step_mode = mode
+
+    def record(self, stage: str, fabric: Fabric) -> StageRecord:
+        """The record of the finished stage."""
         history = self.log.history
         return StageRecord(
             stage=stage,
@@ -74,7 +89,7 @@ class TrainingState:
             device=str(fabric.device),
             processes=fabric.world_size,
             skipped_steps=self.skipped,
-            steps_were=steps_were,
+            step_modes=dict(self.step_modes),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -90,6 +105,8 @@ class TrainingState:
             "position": self.position,
             "global_step": self.step,
             "skipped": self.skipped,
+            "step_mode": self.step_mode,
+            "step_modes": dict(self.step_modes),
             "seconds": self.seconds,
         }
 
@@ -112,12 +129,31 @@ class TrainingState:
         self.best.load_state_dict(state["best"])
         names = ("epoch", "position", "global_step", "skipped")
         self.epoch, self.position, self.step, self.skipped = (check_count(name, state[name]) for name in names)
+        # Checkpoints of earlier versions hold neither.
+        self.step_mode = None if (mode := state.get("step_mode")) is None else check_mode(mode)
+        taken = state.get("step_modes", {})
+        self.step_modes = Counter({check_mode(mode): check_count(mode, steps) for mode, steps in taken.items()})
         self.seconds_before = float(state["seconds"])
         shapes, kept = (
             {name: x.shape for name, x in each.items()} for each in (state["state_dict"], self.best.weights)
         )
         if kept and kept != shapes:
             raise ValueError("the weights of the best epoch are those of another module")
+
+
+def check_mode(value: Any) -> StepMode:
+    """Return the mode of steps in a checkpoint.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> check_mode("recorded")
+        'recorded'
+    """
+    if value not in get_args(StepMode):
+        raise ValueError(f"a mode of steps must be {', '.join(get_args(StepMode))}, but is {shown(value)}")
+    return cast(StepMode, value)
 
 
 def check_count(name: str, value: Any) -> int:

@@ -50,6 +50,7 @@ def advanced(found):
     found.log.close_epoch(0, 0, validated)
     found.best.update(found.module, validated, 0)
     found.log.add(torch.tensor([3.0]), [8], 0.5)
+    found.step_mode, found.step_modes["recorded"] = "recorded", 5
     found.epoch, found.position, found.step, found.skipped, found.seconds_before = 1, 2, 5, 3, 100.0
     return found
 
@@ -65,7 +66,8 @@ def test_a_state_goes_on_from_its_checkpoint(fabric, scheduled, scaled):
     assert (again.epoch, again.position, again.step, again.skipped) == (1, 2, 5, 3)
     assert again.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 if scheduled else 0.1)
     assert len(again.optimizer.state) == 4
-    for key in saved.keys() - {"seconds"}:
+    assert found["step_mode"] == "recorded"
+    for key in saved.keys() - {"seconds", "step_mode"}:
         torch.testing.assert_close(found[key], saved[key], rtol=0, atol=0, msg=key)
     assert (found["scheduler"] is None, found["scaler"] is None) == (not scheduled, not scaled)
 
@@ -97,6 +99,20 @@ def test_counts_of_a_checkpoint_must_count(fabric, name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be a whole number >= 0, but is"):
         state(fabric).load_state_dict(saved)
     assert check_count(name, 0) == 0
+
+
+@pytest.mark.parametrize("values", [{"step_mode": "guessed"}, {"step_modes": {"guessed": 1}}])
+def test_modes_of_steps_in_a_checkpoint_must_be_known(fabric, values):
+    saved = advanced(state(fabric)).state_dict()
+    with pytest.raises(ValueError, match="a mode of steps must be launched, recorded, compiled, but is 'guessed'"):
+        state(fabric).load_state_dict({**saved, **values})
+
+
+@pytest.mark.parametrize("count", [-1, 1.5])
+def test_so_must_be_their_counts(fabric, count):
+    saved = advanced(state(fabric)).state_dict()
+    with pytest.raises(ValueError, match="recorded must be a whole number"):
+        state(fabric).load_state_dict({**saved, "step_modes": {"recorded": count}})
 
 
 def test_the_best_weights_must_be_those_of_the_module(fabric):

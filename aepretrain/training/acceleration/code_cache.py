@@ -38,7 +38,8 @@ def code_folder(cache: Path, name: str) -> Iterator[Path]:
 
     Args:
         cache: The folder of all compiled code.
-        name: The name of the folder, from :func:`digest_of`.
+        name: The name of the folder, from :func:`digest_of`. If it exists, the block works in a copy: a process that
+            is killed while it adds code leaves the folder as it is.
 
     Example:
         >>> cache = Path(tempfile.mkdtemp())
@@ -47,18 +48,18 @@ def code_folder(cache: Path, name: str) -> Iterator[Path]:
         >>> [path.relative_to(cache).as_posix() for path in cache.rglob("*.so")]
         ['step/code.so']
     """
-    if (cache / name).is_dir():
-        with _naming(cache / name):
-            yield cache / name
-        return
     _sweep(cache)
     part = Path(tempfile.mkdtemp(prefix=PART, dir=cache))
+    is_new = not (cache / name).is_dir()
     try:
+        if not is_new:
+            shutil.copytree(cache / name, part, dirs_exist_ok=True)
         with _naming(part):
             yield part
-        _flush(part)
-        with contextlib.suppress(OSError):  # another process was faster
-            part.rename(cache / name)
+        if is_new:
+            _flush(part)
+            with contextlib.suppress(OSError):  # another process was faster
+                part.rename(cache / name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -88,5 +89,6 @@ def _flush(folder: Path) -> None:
 def _sweep(cache: Path) -> None:
     """Remove the folders of processes that were killed while they compiled."""
     for part in cache.glob(f"{PART}*"):
-        if time.time() - part.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process renames or removes its own
+            if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(part, ignore_errors=True)

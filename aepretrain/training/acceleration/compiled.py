@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from aepretrain.console import print_line
 from aepretrain.errors import StorageError
+from aepretrain.results.stage import StepMode
 from aepretrain.storage.files import make_folder, storing
 from aepretrain.training.acceleration.code_cache import CACHE, VARIABLE, code_folder, digest_of
 from aepretrain.training.acceleration.step_function import StepFunction
@@ -33,12 +34,14 @@ OPTIONS = {
 """A step is one function of C++, compiled in this process, without the 10 s that torch takes to try the compiler and to
 compile its headers."""
 LEAST_STEPS = 600_000
-"""Twice as many as make up for the time of compiling."""
+"""Twice the number of steps after which compiling has paid off."""
 MOST_WEIGHTS = 100_000
 """With more, a step is bound by its matrix products, which are the same in compiled code."""
 BEGUN = "{stage}  compiles steps, in 5 to 15 s the first time; they then take about 0.7 of the time of recorded ones"
 DONE = "{stage}  steps are compiled, after {seconds:.0f} s"
 RECORDED = "{stage}  steps are recorded and not compiled: {reason}"
+FLAGS = ("CFLAGS", "CPATH", "CPPFLAGS", "CXXFLAGS", "LDFLAGS")
+"""Variables that change what the C++ compiler makes."""
 
 Compiler = Callable[[StepFunction, Sequence[Tensor]], Callable[..., Sequence[Tensor]]]
 
@@ -51,6 +54,8 @@ class CompiledStep:
         function: The step as a function.
         code: The function, compiled.
     """
+
+    mode: StepMode = "compiled"
 
     def __init__(self, batch: Sequence[Tensor], function: StepFunction, code: Callable[..., Sequence[Tensor]]) -> None:
         self.batch = batch
@@ -91,7 +96,7 @@ def pays_off(settings: StageSettings, steps: int, weights: int) -> bool:
 
 def reason_of_machine() -> str | None:
     """Why nothing can be compiled here; ``None`` if it can."""
-    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    name = compiler_name()
     if shutil.which(name) is None:
         return f"there is no C++ compiler {name}. Install it, or name another by the environment variable CXX"
     try:
@@ -128,10 +133,16 @@ def _quiet() -> Iterator[None]:
 def by_inductor(function: StepFunction, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
     """Compile a function with torch's compiler, or load the code that it made before."""
     graph = traced(function, inputs)
-    machine = (torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), compiler_name())
     kinds = [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in inputs]
-    with _quiet(), code_folder(cache_folder(), digest_of(str(graph.graph), kinds, machine, OPTIONS)):
+    with _quiet(), code_folder(cache_folder(), digest_of(str(graph.graph), kinds, _machine(), OPTIONS)):
         return compile_graph(graph, inputs, OPTIONS)
+
+
+def _machine() -> tuple[object, ...]:
+    """What compiled code depends on beside the step: libraries and their place, the CPU, the compiler and its flags."""
+    versions = (torch.__version__, sys.version_info[:2], sys.prefix)
+    flags = [os.environ.get(name) for name in FLAGS]
+    return *versions, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), compiler_name(), flags
 
 
 compiler: Compiler = by_inductor

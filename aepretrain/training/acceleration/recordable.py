@@ -12,6 +12,7 @@ from aepretrain.layers.base import StageModule
 from aepretrain.parts.corruptions import Corruption
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.penalties import SparsityPenalty
+from aepretrain.results.stage import StepMode
 from aepretrain.training.acceleration.compiled import RECORDED, pays_off, reason_of_machine
 from aepretrain.training.acceleration.recorded import LAUNCHED, RecordedStep
 from aepretrain.training.acceleration.torch_internals import has_hooks
@@ -22,32 +23,44 @@ if TYPE_CHECKING:
 
 TRUSTED = ("aepretrain", "lightning", "torch", "torchmetrics", "torchvision")
 """Packages whose parts compute from the batch, the weights and the noise alone."""
+KEPT = "the stage goes on as its checkpoint was saved, with {mode} steps"
 
 
 def record_if_possible(step: "OptimizerStep", settings: StageSettings, batches: Batches) -> None:
     """Let a step be recorded or compiled as ``trainer.steps`` says, if it can be; print why where it cannot.
+
+    A stage that resumes from a checkpoint keeps its mode. Where it cannot, as without a compiler, a line says so.
 
     Args:
         step: The optimizer step.
         settings: The stage's name and length.
         batches: Its training batches.
     """
-    stage, steps = settings.name, step.options.steps
+    mode = _mode(step, settings, batches)
+    if mode != "launched":
+        step.recorded = RecordedStep(step.optimizer, settings.name, batches.is_whole if mode == "compiled" else None)
+    step.state.change_mode(settings.name, mode)
+
+
+def _mode(step: "OptimizerStep", settings: StageSettings, batches: Batches) -> StepMode:
+    stage, steps, before = settings.name, step.options.steps, step.state.step_mode
     if steps == "launched":
-        return
+        return "launched"
     trust = steps in ("recorded", "compiled")
     reason = _reason_of_run(step) or reason_of_module(step.state.module, step.optimizer, trust=trust)
+    if before == "launched":
+        reason = KEPT.format(mode=before)
     if reason is not None:
         print_line(LAUNCHED.format(stage=stage, reason=reason))
-        return
-    compiles = None
+        return "launched"
     weights = sum(weights.numel() for group in step.optimizer.param_groups for weights in group["params"])
-    if steps == "compiled" or (steps == "auto" and pays_off(settings, len(batches), weights)):
-        if (reason := reason_of_machine()) is None:
-            compiles = batches.is_whole
-        else:
-            print_line(RECORDED.format(stage=stage, reason=reason))
-    step.recorded = RecordedStep(step.optimizer, stage, compiles)
+    pays = before == "compiled" or pays_off(settings, len(batches), weights)
+    if steps == "recorded" or (steps == "auto" and not pays):
+        return "recorded"
+    reason = KEPT.format(mode=before) if before == "recorded" else reason_of_machine()
+    if reason is not None:
+        print_line(RECORDED.format(stage=stage, reason=reason))
+    return "compiled" if reason is None else "recorded"
 
 
 def _reason_of_run(step: "OptimizerStep") -> str | None:

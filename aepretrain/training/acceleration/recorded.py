@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from aepretrain.console import print_line
+from aepretrain.results.stage import StepMode
 from aepretrain.training.acceleration.compiled import CompiledStep, compile_step
 from aepretrain.training.acceleration.products import may_update_products, update_products
 from aepretrain.training.acceleration.program import calls
@@ -49,13 +50,6 @@ class RecordedStep:
         self._other_kernels = may_update_products(optimizer)
         self._last: Any = None
 
-    @property
-    def kind(self) -> str:
-        """How steps are taken: ``launched``, ``recorded`` or ``compiled``."""
-        if self.reason is not None:
-            return "launched"
-        return "recorded" if self.compiles is None else "compiled"
-
     def __call__(
         self, step: "OptimizerStep", batch: Sequence[Tensor], epoch: int, position: int, weight: float
     ) -> Tensor:
@@ -64,6 +58,7 @@ class RecordedStep:
         if (recording := self._recordings.get(kind)) is not None:
             self._last = kind
             step.noise.key(epoch, position)
+            step.state.step_modes[recording.mode] += 1
             return recording.repeat(batch)
         is_repeated, self._last = kind == self._last, kind
         compiles = self._compiles(epoch, position)
@@ -96,12 +91,17 @@ class RecordedStep:
         self.reason = gradients.reason or update.reason
         if self.reason is not None:
             print_line(LAUNCHED.format(stage=self.stage, reason=self.reason))
+            if not self._recordings:  # those of other shapes are still repeated
+                step.state.change_mode(self.stage, "launched")
+            step.state.step_modes["launched"] += 1
             return loss
         recorded = (batch, loss, gradients.operations, update.operations, step.optimizer)
         compiled = compile_step(self.stage, *recorded) if compiles else None
         if compiles and compiled is None:
             self.compiles = None
+            step.state.change_mode(self.stage, "recorded")
         recording = self._recordings[kind] = compiled or Recording(*recorded)
+        step.state.step_modes["launched" if undo is None else recording.mode] += 1
         if undo is None:
             return loss.clone()
         undo()
@@ -119,6 +119,8 @@ class Recording:
         update: The operations of the update.
         optimizer: The optimizer, whose settings are read at every step.
     """
+
+    mode: StepMode = "recorded"
 
     def __init__(
         self,

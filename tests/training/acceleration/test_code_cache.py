@@ -58,3 +58,19 @@ def test_torchs_variable_names_the_folder_within_the_block_alone(before, tmp_pat
         with code_folder(tmp_path, "step") as folder:
             assert os.environ[VARIABLE] == str(folder)
         assert os.environ.get(VARIABLE) == before
+
+
+def test_what_is_added_to_a_whole_folder_never_lies_in_it_half(tmp_path):
+    with code_folder(tmp_path, "step") as folder:
+        write(folder)
+    with code_folder(tmp_path, "step") as folder:
+        (folder / "other.so").write_text("half")  # a kill here leaves no such file
+        assert [path.name for path in (tmp_path / "step").iterdir()] == ["code.so"]
+    assert [path.name for path in tmp_path.rglob("*.so")] == ["code.so"]
+
+
+def test_a_folder_that_another_process_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tmp_path), "glob", lambda *_: [tmp_path / f"{PART}gone"])
+    with code_folder(tmp_path, "step") as folder:
+        write(folder)
+    assert (tmp_path / "step" / "code.so").exists()

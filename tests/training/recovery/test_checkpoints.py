@@ -17,14 +17,14 @@ from aepretrain import Classifier, ConfigError, Conv, DenoisingAutoencoder, Dens
 from aepretrain.errors import DivergedError, StoppedError, StorageError
 from aepretrain.storage import files as storage
 from aepretrain.storage.plain_values import plain
-from aepretrain.training.acceleration import products
+from aepretrain.training.acceleration import compiled, products, recordable
 from aepretrain.training.options import Saving, StageSettings
 from aepretrain.training.recovery import checkpoints, signals
 from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact, read_checkpoint
 from aepretrain.training.recovery.run_state import LAST, PREVIOUS, RunState
 from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.stage import train_stage
-from tests.support.compiling import uncompiled
+from tests.support.compiling import most_steps, uncompiled
 from tests.support.variants import LAYERS, make
 from tests.support.watching import before_chunks
 
@@ -251,7 +251,7 @@ def test_so_do_compiled_steps_at_any_step(optimizer, tmp_path, monkeypatch):
     build = partial(model, optimizer=optimizer)
     whole = build()
     record = train(whole, steps="compiled")
-    assert record.steps_were == "compiled"
+    assert most_steps(record) == "compiled"
     for step in (0, 1, 2, 3, 4, 9, 11):
         check_that_it_goes_on(build, step, (whole, record), tmp_path / f"run-{step}", steps="compiled")
 
@@ -263,6 +263,70 @@ def test_so_do_compiled_steps_of_variants_with_a_state(name, tmp_path, monkeypat
     whole = build()
     record = train(whole, steps="compiled")
     check_that_it_goes_on(build, 7, (whole, record), tmp_path, steps="compiled")
+
+
+def fail_to_compile(patch):
+    def fails(function, inputs):
+        raise RuntimeError("no room")
+
+    patch.setattr(compiled, "compiler", fails)
+
+
+def stop_and_resume(build, folder, between, step=5, *, first="compiled", then="compiled"):
+    """Stop a stage before a step, change something, resume; return module and record."""
+    with pytest.MonkeyPatch.context() as patch:
+        before_chunks(patch, lambda state: state.step == step and patch.setattr(signals, "_received", 15))
+        with pytest.raises(StoppedError):
+            train(build(), folder, steps=first)
+    between()
+    resumed = build(seed=7)
+    return resumed, train(resumed, folder, resume=True, steps=then)
+
+
+def told(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_stage_whose_compiler_failed_goes_on_with_recorded_steps(tmp_path, monkeypatch, capsys):
+    functions = []
+    uncompiled(monkeypatch)
+    with monkeypatch.context() as patch:
+        fail_to_compile(patch)
+        whole = model()
+        train(whole, steps="compiled")
+        resumed, record = stop_and_resume(model, tmp_path, lambda: functions.append(uncompiled(patch)))
+    assert functions == [[]]
+    assert set(record.step_modes) == {"launched", "recorded"}
+    assert torch.equal(whole.f.affine.weight, resumed.f.affine.weight)
+    assert "not compiled: the stage goes on as its checkpoint was saved, with recorded steps" in told(capsys)
+
+
+@pytest.mark.parametrize("machine", ["without a compiler", "whose compiler fails"])
+def test_a_compiled_stage_that_goes_on_where_none_can_be_says_so(machine, tmp_path, monkeypatch, capsys):
+    uncompiled(monkeypatch)
+
+    def between():
+        if machine == "without a compiler":
+            monkeypatch.setattr(recordable, "reason_of_machine", lambda: "there is no compiler")
+        else:
+            fail_to_compile(monkeypatch)
+
+    _, record = stop_and_resume(model, tmp_path, between)
+    assert record.step_modes["compiled"] == 3  # steps 1, 2 and 4
+    assert sum(record.step_modes.values()) == record.steps == 12
+    assert told(capsys).count("steps were compiled until step 5 and are recorded from here on: they may round") == 1
+
+
+def test_a_stage_that_auto_compiled_is_compiled_when_it_goes_on(tmp_path, monkeypatch):
+    uncompiled(monkeypatch)
+    _, record = stop_and_resume(model, tmp_path, lambda: None, then="auto")
+    assert most_steps(record) == "compiled"
+
+
+def test_a_launched_stage_goes_on_launched(tmp_path, capsys):
+    _, record = stop_and_resume(model, tmp_path, lambda: None, first="launched", then="recorded")
+    assert record.step_modes == {"launched": 12}
+    assert "not recorded: the stage goes on as its checkpoint was saved, with launched steps" in told(capsys)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
