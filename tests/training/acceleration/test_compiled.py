@@ -53,7 +53,7 @@ def check_close(build, *, rtol=1e-4, atol=2e-6, **options):
     modules, histories = [build(), build()], []
     for module, steps in zip(modules, ("launched", "compiled"), strict=True):
         record = train(module, steps=steps, **options)
-        assert set(record.step_modes) <= {"launched", steps}
+        assert steps in record.step_modes
         histories.append([{**row, "epoch_seconds": 0} for row in record.history])
     for one, other in zip(modules[0].state_dict().values(), modules[1].state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
