@@ -23,7 +23,8 @@ from aepretrain.heads import Classifier, Head
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import Experiment, load_head, load_layers
+from aepretrain.runs.experiment import Experiment
+from aepretrain.runs.loading import load_head, load_layers
 from aepretrain.runs.row_outputs import RowOutputs
 from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.training.recovery.signals import stop_at_signal

@@ -155,9 +155,8 @@ def print_comparison(summary: ComparisonResult, out: Path) -> None:
     for each in metrics:
         _print_figures(each)
     chosen = f"{summary.combinations} settings and the epoch" if summary.combinations > 1 else "the epoch"
-    of = "labels" if summary.measures.counted == "labels" else "examples"
     console.print(
-        f"{chosen} chosen on {summary.validation_examples:,} validation {of}; "
+        f"{chosen} chosen on {summary.validation_examples:,} validation {summary.measures.counted}; "
         f"tested once per cell on {summary.test_examples:,} examples",
         markup=False,
     )

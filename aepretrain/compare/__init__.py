@@ -24,7 +24,6 @@ from aepretrain.report.drawing import draw_report
 from aepretrain.results.cell import SPLITS, CellResult, write_rows
 from aepretrain.results.comparison import ComparisonResult
 from aepretrain.results.metric import METRICS
-from aepretrain.results.row_errors import RowErrors
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder
@@ -267,7 +266,7 @@ def _may_vectorize(bench: Bench, missing: Sequence[Cell], workers: Workers, vect
     """
     timed = bench.comparison.longer_by == "seconds" and any(_is_longer(cell) for cell in missing)
     for forbidden, words in (
-        (bench.task.rows is RowErrors, "all layers together are trained one seed after another. Leave it out"),
+        (not bench.task.may_batch_seeds, "all layers together are trained one seed after another. Leave it out"),
         (workers.is_parallel, "several workers share the seeds. Use one worker"),
         (bench.tunes_every_seed, "with compare.grid every seed chooses its own settings. Use compare.splits fixed"),
         (timed, "compare.longer_by seconds needs the time of each seed by itself. Use steps"),

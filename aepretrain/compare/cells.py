@@ -92,6 +92,11 @@ class Bench:
         row = CellResult.read(path)
         if (row.arm, row.seed, row.labels) != (cell.arm, cell.seed, cell.budget):
             raise StorageError(f"{path} is the row of another cell. {AGAIN}")
+        if row.metric.name != self.task.metric:
+            raise StorageError(
+                f"{path} holds the {row.metric.word} of a network that was trained for something else, but "
+                f"this comparison is of {self.task.metric}. Name a new folder."
+            )
         return row
 
     def folder(self, name: str) -> Path:

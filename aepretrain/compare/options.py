@@ -87,7 +87,10 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 100:
-            raise ConfigError(f"compare.margin must be points of accuracy or R² from 0 to 100, but got {self.margin}.")
+            raise ConfigError(
+                "compare.margin must be points of accuracy or R², or % of an error, from 0 to 100, but got "
+                f"{self.margin}."
+            )
         for name in ("arms", "labels"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):

@@ -19,10 +19,12 @@ from aepretrain.pretraining.stage_results import CLOSING_EXAMPLES, closing_diagn
 from aepretrain.pretraining.unroll import unroll
 from aepretrain.results.cell import reconstruction_scores
 from aepretrain.results.findings import stage_findings
+from aepretrain.results.metric import MetricName
 from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.row_errors import RowErrors
 from aepretrain.results.stage import StageRecord, StageResult
-from aepretrain.runs.experiment import Experiment, load_layers
+from aepretrain.runs.experiment import Experiment
+from aepretrain.runs.loading import load_layers
 from aepretrain.training.options import StageSettings
 from aepretrain.training.stage import train_stage
 
@@ -50,6 +52,8 @@ class Whole:
 class Reconstructing(Task):
     """Trains the unrolled stack, as ``pretrain.unroll`` does. The probe is the stack as its layers were pretrained."""
 
+    metric: MetricName = "squared_error"
+    may_batch_seeds = False
     rows = RowErrors
 
     def check(self, experiment: Experiment) -> None:

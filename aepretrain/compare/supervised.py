@@ -13,6 +13,7 @@ from aepretrain.errors import ConfigError
 from aepretrain.evaluation.baselines import measure_baseline
 from aepretrain.finetuning.finetune import FineTuned
 from aepretrain.results.cell import scores_of
+from aepretrain.results.metric import MetricName
 from aepretrain.results.predictions import Predictions
 from aepretrain.runs.experiment import Experiment
 from aepretrain.runs.measuring import measure, with_head
@@ -20,6 +21,8 @@ from aepretrain.runs.measuring import measure, with_head
 
 class Supervised(Task):
     """Trains the head on the encoder, as :meth:`Experiment.train_classifier` does."""
+
+    may_batch_seeds = True
 
     def check(self, experiment: Experiment) -> None:
         if not experiment.has_classifier:
@@ -69,12 +72,14 @@ class Supervised(Task):
 class Classifying(Supervised):
     """Classes: the error of an accuracy follows from the number of test examples."""
 
+    metric: MetricName = "accuracy"
     rows = None
 
 
 class Regressing(Supervised):
     """A real target."""
 
+    metric: MetricName = "r2"
     rows = Predictions
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aepretrain.compare.arms import Arm
+from aepretrain.results.metric import MetricName
 from aepretrain.results.row_values import RowValues
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageRecord
@@ -43,6 +44,10 @@ class Tested:
 class Task(ABC):
     """Base class of what the arms of a comparison are trained for."""
 
+    metric: MetricName
+    """What the networks are trained for."""
+    may_batch_seeds: bool
+    """Whether many seeds may train at once."""
     rows: type[RowValues] | None
     """The values of single test examples that a cell keeps; ``None``: none."""
 

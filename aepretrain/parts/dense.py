@@ -79,6 +79,8 @@ class Dense(MirroredCoder):
             raise ValueError(f"threshold must be > 0 and finite, but got {self.threshold}. A usual value is 0.001.")
         if not 0 < self.bandwidth < math.inf:
             raise ValueError(f"bandwidth must be > 0 and finite, but got {self.bandwidth}. A usual value is 0.001.")
+        if self.threshold is None and self.bandwidth != BANDWIDTH:
+            raise ValueError(f"bandwidth {self.bandwidth} is that of a threshold, but threshold is None. Set both.")
         if self.k is not None and self.threshold is not None:
             raise ValueError(f"k {self.k} and threshold {self.threshold} both choose the active units. Leave one out.")
         if self.unit_norm and self.tied:

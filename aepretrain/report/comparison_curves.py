@@ -18,8 +18,8 @@ from aepretrain.results.metric import MetricName
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The curve of a metric.
+class CurveOf:
+    """The learning curve of a metric.
 
     Args:
         word: What the values are.
@@ -27,6 +27,7 @@ class Shown:
         form: Their format in a sentence.
         factor: What the axis multiplies them by.
         key: Name of the curve in ``metrics.jsonl``.
+        training: The training whose epochs are counted.
         is_share: Whether 1 minus the values is shown.
     """
 
@@ -35,13 +36,14 @@ class Shown:
     form: str
     factor: float
     key: str
+    training: str = "fine-tuning"
     is_share: bool = False
 
 
-CURVES: Mapping[MetricName, Shown] = {
-    "accuracy": Shown("Validation error", " in %", ".1%", 100, "val/error"),
-    "r2": Shown("Unexplained variance (1 - R²)", " in %", ".1%", 100, "val/r2", is_share=True),
-    "squared_error": Shown("Validation loss", " in nats", ".4g", 1, "val/reconstruction"),
+CURVES: Mapping[MetricName, CurveOf] = {
+    "accuracy": CurveOf("Validation error", " in %", ".1%", 100, "val/error"),
+    "r2": CurveOf("Unexplained variance (1 - R²)", " in %", ".1%", 100, "val/r2", is_share=True),
+    "squared_error": CurveOf("Validation loss", " in nats", ".4g", 1, "val/reconstruction", "training together"),
 }
 """The curve of each metric that networks are trained for."""
 
@@ -59,27 +61,27 @@ def learning_curves(files: ComparisonFiles) -> Markup:
     return row(figures) + paragraph("Thin lines are seeds; a thick line is their mean until the first seed stopped.")
 
 
-def _errors(files: ComparisonFiles, arm: str, labels: Labels, shown: Shown) -> list[Curve]:
+def _errors(files: ComparisonFiles, arm: str, labels: Labels, shown: CurveOf) -> list[Curve]:
     found = files.curves(arm, labels, shown.key)
     return [{epoch: 1 - value for epoch, value in curve.items()} for curve in found] if shown.is_share else found
 
 
 def _curve(
-    files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves: Mapping[str, Sequence[Curve]], shown: Shown
+    files: ComparisonFiles, pair: tuple[str, str], labels: Labels, curves: Mapping[str, Sequence[Curve]], shown: CurveOf
 ) -> Markup:
     at = f"{labels} {files.metric.counted}"
     words = f"{' and '.join(pair)} at {at}"
 
     def draw() -> Markup:
         name = f"{shown.word[0].lower()}{shown.word[1:]}{shown.unit}"
-        chart = draw_overlaid_curves(curves, PLACEHOLDERS, files.arms, name, factor=shown.factor)
+        chart = draw_overlaid_curves(curves, PLACEHOLDERS, files.arms, name, factor=shown.factor, of=shown.training)
         svg = inline_svg(chart, f"curves-{pair[0]}-{labels}", f"{shown.word} of {words}")
         return figure(svg, f"{at}.", _curve_words(curves, shown))
 
     return draw_or_explain(f"the learning curves of {words}", draw)
 
 
-def _curve_words(curves: Mapping[str, Sequence[Curve]], shown: Shown) -> str:
+def _curve_words(curves: Mapping[str, Sequence[Curve]], shown: CurveOf) -> str:
     words = [
         f"{arm} goes from {_mean(next(iter(curve.values())) for curve in found):{shown.form}} "
         f"to {_mean(min(curve.values()) for curve in found):{shown.form}}"

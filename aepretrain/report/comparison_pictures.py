@@ -131,6 +131,7 @@ def draw_overlaid_curves(
     name: str = "validation error in %",
     *,
     factor: float = 100,
+    of: str = "fine-tuning",
 ) -> Figure:
     """Plot validation error over epochs: a thin line per seed, and a thick line for the mean of each arm.
 
@@ -142,6 +143,7 @@ def draw_overlaid_curves(
         arms: All arms of the comparison, which determine the colours; empty: those with curves.
         name: What the values are, times the factor.
         factor: What the values are multiplied by.
+        of: The training whose epochs are counted.
 
     Example:
         >>> from aepretrain.report.colours import LIGHT
@@ -160,7 +162,7 @@ def draw_overlaid_curves(
         mean = factor * np.array([[curve[epoch] for epoch in common] for curve in curves[arm]]).mean(axis=0)
         marker = "o" if len(common) == 1 else None
         axes.plot(common, mean, color=colour, linewidth=2.2, label=arm, marker=marker)
-    count_epochs(axes, "epoch of fine-tuning")
+    count_epochs(axes, f"epoch of {of}")
     axes.set_ylabel(name)
     chart.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL, labelcolor=colours.ink)
     return chart

@@ -1,5 +1,6 @@
 """Windows of one dimension, such as those of sensors and spectra, drawn as lines."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,7 +68,8 @@ def draw_windows(lines: Mapping[str, NDArray[np.floating]], colours: Colours = L
     rows, legend = -(-len(places) // columns), LEGEND if len(given) > 1 else 0
     width, height = columns * WIDTH, rows * HEIGHT + legend
     figure = Figure(figsize=(width, height), facecolor=colours.ground)
-    paint = dict(zip((name for name in given if name != CORRUPTED), (colours.ink, *colours.series), strict=False))
+    series = itertools.chain([colours.ink], itertools.cycle(colours.series))
+    paint = dict(zip((name for name in given if name != CORRUPTED), series, strict=False))
     for number, (window, channel) in enumerate(places):
         row, column = divmod(number, columns)
         left, bottom = column * WIDTH + MARGIN, height - (row + 1) * HEIGHT + MARGIN / 2

@@ -16,7 +16,7 @@ from aepretrain import __version__
 from aepretrain.console import print_line
 from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.data.lightning_data import as_source
-from aepretrain.errors import ConfigError, StorageError
+from aepretrain.errors import ConfigError
 from aepretrain.evaluation.reconstruction import measure_reconstruction
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
@@ -43,14 +43,12 @@ from aepretrain.runs.warm_start import WarmStart
 from aepretrain.storage.files import make_folder
 from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import finite
-from aepretrain.storage.weight_files import read_weights
 from aepretrain.tracking.options import Tracking
 from aepretrain.tracking.run import TrackedRun, open_run
 from aepretrain.training.context import CallbackFactory, EpochEnd, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
-from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.stage import check_training
 
 HeadFactory = Callable[..., Head]
@@ -384,37 +382,6 @@ def close_finetuning(tuned: FineTuned, context: RunContext) -> None:
     assert folder is not None
     save_curves(tuned.record, folder)
     context.finish(tuned.record.stage)
-
-
-def load_layers(stack: GreedyStack, run: Path) -> None:
-    """Give the layers of a stack the weights of a run: those of the whole, if all layers were trained together there.
-
-    Raises:
-        StorageError: If the weights of a layer are missing, damaged, or those of another layer.
-    """
-    stages: dict[str, StageModule] = dict(zip(stack.stages, stack, strict=True))
-    if (run / "stages" / UNROLLED).exists():
-        stages[UNROLLED] = unroll(list(stack))
-    for stage, module in stages.items():
-        try:
-            StageFiles(run, stage).read(module)
-        except ValueError as error:
-            raise StorageError(f"{run}: the weights of {stage} do not fit the config: {error}") from error
-    stack.eval()
-
-
-def load_head(experiment: Experiment, run: Path) -> Head:
-    """Load the head of a finished run from its files.
-
-    Raises:
-        StorageError: If its weights are missing or damaged.
-    """
-    classifier = experiment.build_classifier(experiment.build_stack().encoder)
-    path = run / "stages" / classifier.stage / "model.safetensors"
-    if not path.is_file():
-        raise StorageError(f"{path} is missing: the run has no {classifier.stage}, or did not finish. Run fit again.")
-    read_weights(path, classifier)
-    return classifier.eval()
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,10 @@
 """Our steps against those of a loop written by hand."""
 
 import importlib.util
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,20 +12,18 @@ import torch
 from torch.optim import SGD, Adam
 
 import aepretrain as ae
-from tests.benchmarks.loops import (
+from tests.benchmarks.by_hand import (
     RATES,
-    classifier,
     classifier_by_hand,
     data,
-    denoising,
     denoising_by_hand,
     denoising_written_out,
-    regressor,
-    stock_lightning,
-    train,
 )
 from tests.benchmarks.many_seeds import measure, measure_finetuning
+from tests.benchmarks.ours import classifier, denoising, train
+from tests.benchmarks.peers import regressor, stock_lightning
 
+ROOT = Path(__file__).parents[2]
 STEPS = [
     (64, 32, 20, SGD, 20_000, {"recorded": 0.40, "compiled": 0.25}),
     (64, 256, 32, Adam, 16_000, {"recorded": 0.50, "compiled": 0.40}),
@@ -87,6 +88,19 @@ def test_step_against_stock_lightning(side_by_side):
         "the same 64-32, batch 20, SGD, against a stock Trainer with a DataLoader",
         lambda: denoising(x, 32, 20, 3),
         lambda: stock_lightning(x, 32, 20, 3),
+    )
+
+
+@pytest.mark.parametrize("who", ["by hand", "gradients by hand", "jax", "scikit-learn", "lightning"])
+def test_whole_process(who, side_by_side):
+    if who == "jax" and importlib.util.find_spec("jax") is None:
+        pytest.skip("pip install jax")
+    run = lambda who: subprocess.run([sys.executable, "-m", "tests.benchmarks.whole", who, "20"], check=True, cwd=ROOT)  # noqa: E731
+    side_by_side(
+        f"64-32, batch 20, SGD, 20 epochs of 1000 steps: whole process from start to prompt, against {who}",
+        lambda: run("ours"),
+        lambda: run(who),
+        rounds=3,
     )
 
 

@@ -13,7 +13,7 @@ from aepretrain.compare.arms import ARMS
 from aepretrain.data.examples import Examples
 from aepretrain.evaluation.baselines import measure_baseline
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import load_head
+from aepretrain.runs.loading import load_head
 
 
 class Poisoned(Digits):

@@ -22,7 +22,8 @@ from aepretrain.results.comparison import ComparisonResult
 from aepretrain.results.row_errors import RowErrors
 from aepretrain.results.run import RunResult
 from aepretrain.results.statistics import mean_error, root_mean_square
-from aepretrain.runs.experiment import Experiment, load_layers
+from aepretrain.runs.experiment import Experiment
+from aepretrain.runs.loading import load_layers
 from aepretrain.tracking.comparison import scalar_metrics
 from aepretrain.tracking.run import summary_of
 
@@ -195,6 +196,13 @@ def test_named_again_it_trains_nothing_and_says_the_same(done, tmp_path):
     (cell(tmp_path / "again", "probe", 1) / "errors.npz").unlink()
     with pytest.raises(StorageError, match="probe-all-seed1 lacks the errors of its test examples"):
         compare(experiment(), Comparison(arms=ARMS, seeds=3), tmp_path / "again")
+
+
+def test_the_folder_of_reconstructions_takes_no_comparison_with_a_head(tmp_path):
+    data, options = Arrays(X, np.arange(len(X)) % 2), Comparison(arms=["random"], seeds=1, baselines=[])
+    compare(experiment(data=data), options, tmp_path)
+    with pytest.raises(StorageError, match=r"row\.json holds the squared error of a network .* Name a new folder"):
+        compare(experiment(data=data, finetune=FineTuning(epochs=1)), options, tmp_path)
 
 
 def test_loggers_get_squared_error_and_nats(done):

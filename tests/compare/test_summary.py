@@ -163,7 +163,10 @@ def test_the_defaults_are_those_of_the_documentation():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"margin": -0.1}, "compare.margin must be points of accuracy or R² from 0 to 100, but got -0.1"),
+        (
+            {"margin": -0.1},
+            "compare.margin must be points of accuracy or R², or % of an error, from 0 to 100, but got -0.1",
+        ),
         ({"margin": 100}, "compare.margin .* but got 100"),
         (
             {"baselines": ["forest"]},

@@ -151,6 +151,7 @@ def test_thresholds_learn():
         ({"k": 9}, "k must lie between 1 and features 8, but got 9"),
         ({"threshold": 0.0}, "threshold must be > 0 and finite, but got 0.0"),
         ({"bandwidth": 0.0}, "bandwidth must be > 0 and finite, but got 0.0"),
+        ({"bandwidth": 0.1}, "bandwidth 0.1 is that of a threshold, but threshold is None"),
         ({"k": 2, "threshold": 0.1}, "k 2 and threshold 0.1 both choose the active units"),
         ({"k": 2, "stochastic": True}, "a stochastic code is 0 or 1 by chance, but k or threshold is set"),
         ({"unit_norm": True, "tied": True}, "unit_norm is for a decoder with weights of its own, but tied is set"),

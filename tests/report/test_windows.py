@@ -170,3 +170,8 @@ def test_the_report_of_a_comparison_shows_both_errors_and_what_comes_back_in_eac
     assert "could not be drawn" not in report
     pictures = {path.name for path in (comparison.parent / "pictures").glob("*.png")}
     assert {"squared_error-by-examples.png", "nats-by-examples.png", "differences-nats.png"} <= pictures
+
+
+def test_more_lines_than_colours_are_drawn():
+    lines = {f"epoch {k}": np.zeros((1, 20)) for k in range(14)}
+    assert len(draw_windows(lines).axes[0].lines) == 14

@@ -22,7 +22,7 @@ from aepretrain.layers.diagnostics import ACTIVE_VARIANCE
 from aepretrain.layers.variational import PART, VariationalAutoencoder
 from aepretrain.parts.noise import Noise
 from aepretrain.results.run import RunResult
-from aepretrain.runs.experiment import load_head
+from aepretrain.runs.loading import load_head
 from aepretrain.runs.measuring import measure
 from aepretrain.training.recovery.signals import stop_at_signal
 
