@@ -18,13 +18,13 @@ from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
 from aepretrain.data.checks import check_inputs
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.examples import Examples, Source
-from aepretrain.data.file_rows import FileRows, by_row, in_memory, join, scaled
+from aepretrain.data.file_rows import FileRows, RowFile, by_row, in_memory, join, scaled
 from aepretrain.data.float32 import check_digits, check_real, numpy_type, sampled_rows, to_float32
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.named_transforms import TransformName
 from aepretrain.data.origin import Origin
 from aepretrain.data.row_values import is_missing
-from aepretrain.data.rows import Inputs, choose, pieces
+from aepretrain.data.rows import Inputs, choose, complement, pieces
 from aepretrain.data.sparse import densify
 from aepretrain.data.targets import TargetType, read_targets
 from aepretrain.data.unlabelled_rows import left_out_words, usable_rows
@@ -137,7 +137,7 @@ class Arrays(DataModule):
         division, examples = self.division.subset(self._labelled), Examples(choose(self.x, self._labelled), self.y)
         parts = division.parts(examples, self.validation, self.test, self.split_seed)
         numbers = [self._labelled[part] for part in parts]
-        others = _complement(self._labelled, len(self.x))
+        others = complement(self._labelled, len(self.x))
         usable = usable_rows(self.division, others, numbers[1:])
         self.notes += [note for note in left_out_words(len(others) - len(usable)) if note not in self.notes]
         if not self.transform.is_fitted:
@@ -166,6 +166,7 @@ class Arrays(DataModule):
         """Inputs as float32, and whether they were bytes."""
         if isinstance(values, FileRows):
             sample = values.numbers[sampled_rows(len(values))]
+            assert isinstance(values.file, RowFile)
             check_digits(values.file.read_stored(sample).numpy(), origin)
             return values, values.file.dtype == torch.uint8
         if isinstance(values, Tensor):
@@ -187,16 +188,10 @@ class Arrays(DataModule):
         array = _array(values, origin)
         _check_rows(array, origin)
         narrow = to_float32(array, origin)
-        if len(array):
-            check_digits(array[sampled_rows(len(array))], origin)
+        check_digits(array[sampled_rows(len(array))], origin)
         # torch warns of arrays that cannot be written, and takes none that runs backwards.
         usable = narrow.flags.writeable and min(narrow.strides) >= 0
         return torch.from_numpy(narrow if usable else narrow.copy()), array.dtype == np.uint8
-
-
-def _complement(rows: Tensor, count: int) -> Tensor:
-    """The numbers below ``count`` that are not among the rows."""
-    return torch.ones(count, dtype=torch.bool).index_fill(0, rows, False).nonzero().flatten()
 
 
 def _check_holds_values(x: Tensor, origin: Origin) -> None:
