@@ -104,7 +104,7 @@ class Arrays(DataModule):
     ) -> None:
         super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
         self.x: Inputs
-        self.x, is_bytes = self._inputs(x, self.origin)
+        self.x, is_bytes = self.to_inputs(x, self.origin)
         self.more_inputs: Inputs | None = None
         self.validation = validation
         self.test = test
@@ -113,7 +113,7 @@ class Arrays(DataModule):
         self.notes.append(f"{self.origin.name}: {len(self.x):,} rows of shape {self.in_shape}.")
         largest = _largest(self.x) if is_bytes else None
         if more_inputs is not None:
-            self.more_inputs, more_are_bytes = self._inputs(more_inputs, MORE)
+            self.more_inputs, more_are_bytes = self.to_inputs(more_inputs, MORE)
             check_inputs(self.more_inputs, self.in_shape, MORE)
             if scale == "auto" and transform == "none" and is_bytes != more_are_bytes:
                 _check_same_scale(self.x if is_bytes else self.more_inputs, MORE)
@@ -162,8 +162,16 @@ class Arrays(DataModule):
         unlabelled = reduce(join, pool) if pool else None
         return Source(train, validation, test, unlabelled=unlabelled, content=content, **remarks)
 
-    def _inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
-        """Inputs as float32, and whether they were bytes."""
+    def to_inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
+        """Inputs as float32, and whether they were bytes.
+
+        Args:
+            values: Shape ``(N, ...)``, of any type that :class:`Arrays` takes.
+            origin: Names rows and columns in messages.
+
+        Raises:
+            DataError: If they are no real numbers that fit float32.
+        """
         if isinstance(values, FileRows):
             sample = values.numbers[sampled_rows(len(values))]
             assert isinstance(values.file, RowFile)

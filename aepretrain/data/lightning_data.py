@@ -97,9 +97,9 @@ class LightningData(Arrays):
         self.division = replace(self.division, giver=f"the loaders of {name}")
         self.add_warnings([warning for rows in loaded.values() for warning in rows.warnings])
 
-    def _inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
+    def to_inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
         """As for arrays, but ``more_inputs`` go to a file of their own where the rows of the loaders went to one."""
-        x, is_bytes = super()._inputs(values, origin)
+        x, is_bytes = super().to_inputs(values, origin)
         if self._folder is None or not isinstance(x, Tensor):
             return x, is_bytes
         store = RowStore(0, self._folder)
