@@ -18,13 +18,13 @@ from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
 from aepretrain.data.checks import check_inputs
 from aepretrain.data.division import Division, OrderName
 from aepretrain.data.examples import Examples, Source
-from aepretrain.data.file_rows import FileRows, by_row, in_memory, join, scaled
+from aepretrain.data.file_rows import FileRows, RowFile, by_row, in_memory, join, scaled
 from aepretrain.data.float32 import check_digits, check_real, numpy_type, sampled_rows, to_float32
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.named_transforms import TransformName
 from aepretrain.data.origin import Origin
 from aepretrain.data.row_values import is_missing
-from aepretrain.data.rows import Inputs, choose, pieces
+from aepretrain.data.rows import Inputs, choose, complement, pieces
 from aepretrain.data.sparse import densify
 from aepretrain.data.targets import TargetType, read_targets
 from aepretrain.data.unlabelled_rows import left_out_words, usable_rows
@@ -104,7 +104,7 @@ class Arrays(DataModule):
     ) -> None:
         super().__init__(labels=labels, unlabelled=unlabelled, split_seed=split_seed)
         self.x: Inputs
-        self.x, is_bytes = self._inputs(x, self.origin)
+        self.x, is_bytes = self.to_inputs(x, self.origin)
         self.more_inputs: Inputs | None = None
         self.validation = validation
         self.test = test
@@ -113,7 +113,7 @@ class Arrays(DataModule):
         self.notes.append(f"{self.origin.name}: {len(self.x):,} rows of shape {self.in_shape}.")
         largest = _largest(self.x) if is_bytes else None
         if more_inputs is not None:
-            self.more_inputs, more_are_bytes = self._inputs(more_inputs, MORE)
+            self.more_inputs, more_are_bytes = self.to_inputs(more_inputs, MORE)
             check_inputs(self.more_inputs, self.in_shape, MORE)
             if scale == "auto" and transform == "none" and is_bytes != more_are_bytes:
                 _check_same_scale(self.x if is_bytes else self.more_inputs, MORE)
@@ -137,7 +137,7 @@ class Arrays(DataModule):
         division, examples = self.division.subset(self._labelled), Examples(choose(self.x, self._labelled), self.y)
         parts = division.parts(examples, self.validation, self.test, self.split_seed)
         numbers = [self._labelled[part] for part in parts]
-        others = _complement(self._labelled, len(self.x))
+        others = complement(self._labelled, len(self.x))
         usable = usable_rows(self.division, others, numbers[1:])
         self.notes += [note for note in left_out_words(len(others) - len(usable)) if note not in self.notes]
         if not self.transform.is_fitted:
@@ -162,10 +162,19 @@ class Arrays(DataModule):
         unlabelled = reduce(join, pool) if pool else None
         return Source(train, validation, test, unlabelled=unlabelled, content=content, **remarks)
 
-    def _inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
-        """Inputs as float32, and whether they were bytes."""
+    def to_inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
+        """Inputs as float32, and whether they were bytes.
+
+        Args:
+            values: Shape ``(N, ...)``, of any type that :class:`Arrays` takes.
+            origin: Names rows and columns in messages.
+
+        Raises:
+            DataError: If they are no real numbers that fit float32.
+        """
         if isinstance(values, FileRows):
             sample = values.numbers[sampled_rows(len(values))]
+            assert isinstance(values.file, RowFile)
             check_digits(values.file.read_stored(sample).numpy(), origin)
             return values, values.file.dtype == torch.uint8
         if isinstance(values, Tensor):
@@ -187,16 +196,10 @@ class Arrays(DataModule):
         array = _array(values, origin)
         _check_rows(array, origin)
         narrow = to_float32(array, origin)
-        if len(array):
-            check_digits(array[sampled_rows(len(array))], origin)
+        check_digits(array[sampled_rows(len(array))], origin)
         # torch warns of arrays that cannot be written, and takes none that runs backwards.
         usable = narrow.flags.writeable and min(narrow.strides) >= 0
         return torch.from_numpy(narrow if usable else narrow.copy()), array.dtype == np.uint8
-
-
-def _complement(rows: Tensor, count: int) -> Tensor:
-    """The numbers below ``count`` that are not among the rows."""
-    return torch.ones(count, dtype=torch.bool).index_fill(0, rows, False).nonzero().flatten()
 
 
 def _check_holds_values(x: Tensor, origin: Origin) -> None:

@@ -5,6 +5,7 @@ import mmap
 import os
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +29,30 @@ WINDOW = 32 << 20
 """Largest window of the read-ahead, in bytes."""
 
 
-class RowFile:
+class RowSource(ABC):
+    """Rows of equal size that are read by index."""
+
+    path: Path
+    """The file that they come from."""
+    row_shape: tuple[int, ...]
+    """Shape of one row."""
+    dtype: torch.dtype
+    """Type in which they are kept."""
+    offset: int
+    """Offset of the first row in the file, in bytes."""
+    row_bytes: int
+    """Size of one row while it is read, in bytes."""
+
+    @abstractmethod
+    def read(self, numbers: Tensor) -> Tensor:
+        """The rows with these indices, in this order, as float32: shape ``(len(numbers), *row_shape)``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file, which may be removed then, on Windows too; nothing is read any more."""
+
+
+class RowFile(RowSource):
     """Rows of equal size in one file, read by index.
 
     Rows are read into buffers, because the pages of a memory mapping would count as memory of this process. Several
@@ -62,11 +86,9 @@ class RowFile:
         return type(self), (self.path, self.row_shape, self.dtype, self.offset)
 
     def close(self) -> None:
-        """Close the file, which may be removed then, on Windows too; nothing is read any more."""
         self._file.close()
 
     def read(self, numbers: Tensor) -> Tensor:
-        """The rows with these indices, in this order, as float32: shape ``(len(numbers), *row_shape)``."""
         values = self.read_stored(numbers)
         if self.dtype == torch.float32 or not len(numbers):
             return values.float()
@@ -122,7 +144,7 @@ def allocate(size: int) -> NDArray[np.uint8]:
     return np.frombuffer(mmap.mmap(-1, size), np.uint8)
 
 
-class JoinedFiles(RowFile):
+class JoinedFiles(RowSource):
     """The rows of a file, followed by those of another one of the same shape of rows.
 
     Args:
@@ -131,7 +153,7 @@ class JoinedFiles(RowFile):
         second: The second file.
     """
 
-    def __init__(self, first: RowFile, count: int, second: RowFile) -> None:
+    def __init__(self, first: RowSource, count: int, second: RowSource) -> None:
         self.path = first.path
         self.row_shape = first.row_shape
         self.dtype = torch.float32
@@ -177,7 +199,7 @@ class FileRows(Rows):
 
     def __init__(
         self,
-        file: RowFile,
+        file: RowSource,
         numbers: Tensor,
         identity: str,
         *,
@@ -296,11 +318,15 @@ class FileRows(Rows):
 
 
 def join(x: Inputs, y: Inputs) -> Inputs:
-    """The rows of one after those of the other: without reading them if both are rows of one file."""
-    if isinstance(x, FileRows) and isinstance(y, FileRows) and x.file is y.file:
-        numbers = torch.cat([x.numbers, y.numbers])
-        return FileRows(x.file, numbers, x.identity, transform=x.transform, budget=x.budget, device=x.device)
-    return torch.cat([x[:], y[:]])
+    """The rows of one after those of the other: without reading them if both are rows of files."""
+    if not isinstance(x, FileRows) or not isinstance(y, FileRows):
+        return torch.cat([x[:], y[:]])
+    file, count, identity = x.file, 0, x.identity
+    if y.file is not x.file:
+        count = int(x.numbers.max()) + 1 if len(x) else 0
+        file, identity = JoinedFiles(x.file, count, y.file), f"{x.identity} {y.identity}"
+    numbers = torch.cat([x.numbers, y.numbers + count])
+    return FileRows(file, numbers, identity, transform=x.transform, budget=x.budget, device=x.device)
 
 
 def by_row(x: Inputs, y: Tensor | None) -> Tensor | None:
@@ -320,6 +346,6 @@ def scaled(x: Inputs, transform: Transform) -> Inputs:
     return x.scaled_by(transform) if isinstance(x, FileRows) else transform(x)
 
 
-def _read(file: RowFile, numbers: Tensor, transform: Transform | None) -> Tensor:
+def _read(file: RowSource, numbers: Tensor, transform: Transform | None) -> Tensor:
     rows = file.read(numbers)
     return rows if transform is None else transform.scale_(rows)

@@ -123,7 +123,7 @@ def check_digits(sample: NDArray[Any], origin: Origin, way_out: str = SUBTRACT) 
         Traceback (most recent call last):
         DataError: x: column 0 has values too close for float32
     """
-    if not _may_collapse(sample):
+    if not len(sample) or not _may_collapse(sample):
         return
     flat = sample.reshape(len(sample), -1)
     step = max(1, AT_ONCE // len(flat))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -22,8 +21,8 @@ from aepretrain.data.loaders import Key, Labels, LoadedRows, read_loader, seed_g
 from aepretrain.data.lock import locked
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
-from aepretrain.data.row_store import RowStore, kind_of
-from aepretrain.data.rows import Inputs, choose
+from aepretrain.data.row_store import RowStore
+from aepretrain.data.rows import Inputs
 from aepretrain.data.words import list_of
 from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.storage.files import make_folder
@@ -53,13 +52,13 @@ class LightningData(Arrays):
         x: Where the inputs stand in a batch that is no tensor: a position, or a key of a dictionary.
         y: Where the labels stand; null, or a position beyond the end: there are none.
         memory_budget: Memory for inputs and codes, such as 500MB, 2GB or a number of bytes; ``None`` is no limit.
-        cache: Folder for the file, which is removed when the process ends; ``None`` is
-            ``~/.cache/aepretrain/decoded``.
+        cache: Folder for the file, which is removed when the process ends, and for the lock of ``prepare_data``;
+            ``None`` is ``~/.cache/aepretrain/decoded``.
         kwargs: Passed to :class:`Arrays`.
 
     Raises:
         DataError: If a loader cannot be read as :func:`~aepretrain.data.loaders.read_loader` says, only some of the
-            loaders give labels, ``more_inputs`` are of another type than rows in a file, or as for :class:`Arrays`.
+            loaders give labels, or as for :class:`Arrays`.
         ConfigError: If the data module is a source of this package, validation and test inputs take more than half of
             the budget, or as for :class:`Arrays`.
         StorageError: If the file cannot be written.
@@ -89,18 +88,23 @@ class LightningData(Arrays):
         counts = {split: rows.count for split, rows in loaded.items()}
         self.origin = Origin(name, [(f"the {split} loader", count) for split, count in counts.items()])
         splits = np.repeat(list(counts), list(counts.values())) if len(counts) > 1 else None
-        if store.is_on_disk and kwargs.get("more_inputs") is not None:
-            _append(store, kwargs["more_inputs"], f"{name}, more_inputs")
+        self._folder = store.folder if store.is_on_disk else None
         inputs: Inputs = store.rows(self.read_ahead)
-        own, more = torch.arange(len(inputs)).tensor_split([sum(counts.values())])
-        if len(more):
-            inputs, kwargs["more_inputs"] = choose(inputs, own), choose(inputs, more)
         super().__init__(inputs, _labels(loaded, name), splits=splits, **kwargs)
         if not isinstance(inputs, Tensor):
             self.notes.append(f"{name}: inputs of {format_bytes(inputs.nbytes)} went to a file in {store.folder}.")
         self.name = name
         self.division = replace(self.division, giver=f"the loaders of {name}")
         self.add_warnings([warning for rows in loaded.values() for warning in rows.warnings])
+
+    def to_inputs(self, values: Any, origin: Origin) -> tuple[Inputs, bool]:
+        """As for arrays, but ``more_inputs`` go to a file of their own where the rows of the loaders went to one."""
+        x, is_bytes = super().to_inputs(values, origin)
+        if self._folder is None or not isinstance(x, Tensor):
+            return x, is_bytes
+        store = RowStore(0, self._folder)
+        store.append(x.byte() if is_bytes else x, origin)
+        return store.rows(self.read_ahead), is_bytes
 
 
 def from_loaders(
@@ -178,9 +182,8 @@ def _read_splits(
     datamodule: LightningDataModule, name: str, store: RowStore, x: Key, y: Key | None
 ) -> Iterator[tuple[str, LoadedRows]]:
     """The splits in the order in which a Trainer sets them up."""
-    folder = DEFAULT_CACHE.expanduser()
-    make_folder(folder)
-    with locked(folder / f".{name}.lock"):  # one process downloads, the others wait for it
+    make_folder(store.folder)
+    with locked(store.folder / f".{name}.lock"):  # one process downloads, the others wait for it
         datamodule.prepare_data()
     for stage, splits in (("fit", ORDER[:2]), ("test", ORDER[2:])):
         given = [split for split in splits if is_overridden(HOOKS[split], datamodule)]
@@ -192,16 +195,6 @@ def _read_splits(
             yield split, read_loader(loader, f"{name}, {split} loader", store, x=x, y=y)
         if given:
             datamodule.teardown(stage)
-
-
-def _append(store: RowStore, more: Any, name: str) -> None:
-    """Append inputs without labels to a store, which must be of the kind that it holds."""
-    rows = more if isinstance(more, Tensor) else torch.from_numpy(np.array(more))
-    if kind_of(rows) != store.kind:
-        raise DataError(
-            f"{name}: rows must be {store.kind}, as those of the loaders, but are {kind_of(rows)}. Cast them."
-        )
-    store.append(rows.detach().cpu(), Origin(name))
 
 
 def _labels(loaded: Mapping[str, LoadedRows], name: str) -> Labels:

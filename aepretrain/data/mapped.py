@@ -12,7 +12,7 @@ from torch import Tensor
 from aepretrain.data.budget import available_memory
 from aepretrain.data.byte_scale import COUNTS, ScaleName, choose_transform
 from aepretrain.data.division import Division, OrderName
-from aepretrain.data.file_rows import FileRows, JoinedFiles, identity_of
+from aepretrain.data.file_rows import FileRows, JoinedFiles, RowSource, identity_of
 from aepretrain.data.float32 import check_real
 from aepretrain.data.named_transforms import TransformName
 from aepretrain.data.npy import NpyHeader, read_labels
@@ -115,7 +115,8 @@ class MappedArray(StoredData):
         self.x = self._open(x)
         self._files = [user_path(path) for path in (x, y, more_inputs) if path is not None]
         _check_header(self.x, str(x))
-        self.more = None if more_inputs is None else self._open(more_inputs)
+        taken = self.x.nbytes if isinstance(self.x, SparseFile) else 0
+        self.more = None if more_inputs is None else self._open(more_inputs, taken)
         if self.more is not None:
             _check_more(self.more, self.x, str(more_inputs))
         self.in_shape = tuple(self.x.shape[1:])
@@ -155,13 +156,16 @@ class MappedArray(StoredData):
     def count(self) -> int:
         return self.own_count + (0 if self.more is None else self.more.shape[0])
 
-    def _open(self, path: str | Path) -> ArrayFile:
+    def _open(self, path: str | Path, taken: int = 0) -> ArrayFile:
+        """Open a file, where so many bytes of the budget are taken."""
         if is_sparse(path):
-            return SparseFile.read(path, available_memory() if self.memory_limit is None else self.memory_limit)
+            left = available_memory() if self.memory_limit is None else self.memory_limit - taken
+            return SparseFile.read(path, left)
         return NpyHeader.read(path)
 
     def _rows(self) -> FileRows:
-        file, identity = self.x.rows(), identity_of(self.x.path)
+        file: RowSource = self.x.rows()
+        identity = identity_of(self.x.path)
         if self.more is not None:
             file = JoinedFiles(file, self.own_count, self.more.rows())
             identity = f"{identity} {identity_of(self.more.path)}"

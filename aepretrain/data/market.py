@@ -117,7 +117,7 @@ def _read_entries(lines: Iterator[str], header: MarketHeader) -> scipy.sparse.co
             )
         places[:, done:end] = _places(found[:, :2], header.shape, done).T
         if header.has_values:
-            values[done:end] = found[:, 2]
+            values[done:end] = _numbers(found[:, 2], header.dtype, done)
         done = end
     if done < header.entries:
         raise ValueError(f"it ends after {done:,} of {header.entries:,} entries")
@@ -126,6 +126,17 @@ def _read_entries(lines: Iterator[str], header: MarketHeader) -> scipy.sparse.co
         values = np.concatenate([values, MIRRORED[header.symmetry] * values[others]])
         places = np.concatenate([places, places[::-1, others]], axis=1)
     return scipy.sparse.coo_array((values, tuple(places)), shape=header.shape)
+
+
+def _numbers(found: NDArray[np.float64], dtype: np.dtype, first: int) -> NDArray[np.float64]:
+    """The values, shape ``(n,)``, which must be whole where the header says so."""
+    if dtype.kind != "i":
+        return found
+    is_right = (np.abs(found) < 2**63) & (found == np.floor(found))
+    if not is_right.all():
+        wrong = int(is_right.argmin())
+        raise ValueError(f"entry {first + wrong + 1:,} must be a whole number of 64 bits, but is {found[wrong]:g}")
+    return found
 
 
 def _places(found: NDArray[np.float64], shape: tuple[int, int], first: int) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from aepretrain.data.file_rows import RowFile
 from aepretrain.data.float32 import check_digits, sampled_rows, sampled_within, to_float32
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
+from aepretrain.data.rows import PIECE
 from aepretrain.data.stored import TYPES
 from aepretrain.errors import DataError
 from aepretrain.storage.guard import open_regular
@@ -21,8 +22,6 @@ from aepretrain.storage.json_files import reason_of
 
 WRITE = "Write it with np.save(path, array)."
 
-PIECE = 4 << 20
-"""Bytes that are checked at once."""
 EXACT_TYPES = ("float16", "float32", "uint8", "int8", "uint16", "int16", "bool")
 """Types whose values are exact in float32."""
 

@@ -18,12 +18,11 @@ from aepretrain.data.origin import Origin, listed
 from aepretrain.data.parquet_columns import describe_columns, read_column
 from aepretrain.data.parquet_files import find_files, read_batches, read_files
 from aepretrain.data.paths import user_path
+from aepretrain.data.rows import PIECE
 from aepretrain.data.targets import TargetType, read_targets
 from aepretrain.data.words import count_of
 from aepretrain.errors import DataError
 
-PIECE = 4 << 20
-"""Bytes decoded at once."""
 CHECKS = 2
 """Version of what is checked while decoding: a cache that was checked for less is decoded again."""
 

@@ -43,7 +43,8 @@ class RowStore:
         self.count = 0
         self.kind: str | None = None
         """Shape and type of a row in words; ``None``: there are no rows yet."""
-        self._batches: list[Tensor] = []
+        self._batches: list[tuple[Tensor, Origin, int]] = []
+        """Rows in memory, their origin, and the number of the first of them there."""
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
 
@@ -69,35 +70,36 @@ class RowStore:
         rows = rows.float() if rows.dtype == torch.bfloat16 else rows
         needed = 4 * (self.count + max(len(rows), coming)) * rows.shape[1:].numel()
         self.count += len(rows)
-        self._batches.append(rows)
+        self._batches.append((rows, origin, first))
         if self._file is None and self.limit is not None and 2 * needed > self.limit:
             make_folder(self.folder)
             _sweep(self.folder)
-            probe(self.folder, needed)
+            probe(self.folder, needed // 4 * rows.dtype.itemsize)
             self._path, self._file = open_part(self.folder / f"{_owner()}{os.getpid()}.rows")
             self._removal = weakref.finalize(self, _remove, self._file, self._path, os.getpid())
         if self._file is not None:
-            self._write(origin, first)
+            self._write()
 
-    def _write(self, origin: Origin, first: int) -> None:
+    def _write(self) -> None:
         """Move the batches to the file, but for an empty one, which keeps shape and type."""
         assert self._file is not None
-        with storing(self._path, sum(rows.nbytes for rows in self._batches)):
-            for rows in self._batches:
+        with storing(self._path, sum(rows.nbytes for rows, _, _ in self._batches)):
+            for rows, origin, first in self._batches:
                 numpy_type(rows, origin)
                 to_float32(rows.numpy(), origin, first)
                 values = byte_view(rows).numpy().data
                 self._file.write(values)
                 self._digest.update(values)
-        self._batches = [self._batches[-1][:0].clone()]
+        self._batches = [(rows[:0].clone(), origin, first)]
 
     def rows(self, budget: int = 1 << 20) -> Tensor | FileRows:
         """All rows, where they are; from a file with so many bytes for reading ahead."""
         if self._file is None:
-            return torch.cat(self._batches)
+            return torch.cat([rows for rows, _, _ in self._batches])
         with storing(self._path, 0):
             self._file.close()
-        file = RowFile(self._path, tuple(self._batches[0].shape[1:]), self._batches[0].dtype)
+        ((empty, _, _),) = self._batches
+        file = RowFile(self._path, tuple(empty.shape[1:]), empty.dtype)
         if self._removal.detach():
             weakref.finalize(file, _remove, self._file, self._path, os.getpid())
         return FileRows(file, torch.arange(self.count), self._digest.hexdigest(), budget=budget)

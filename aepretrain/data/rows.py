@@ -73,6 +73,16 @@ def choose(x: Inputs, rows: Tensor) -> Inputs:
     return x.subset(rows) if isinstance(x, Rows) else x[rows]
 
 
+def complement(rows: Tensor, count: int) -> Tensor:
+    """The numbers below ``count`` that are not among the rows, in order.
+
+    Example:
+        >>> complement(torch.tensor([3, 0]), 5).tolist()
+        [1, 2, 4]
+    """
+    return torch.ones(count, dtype=torch.bool).index_fill(0, rows, False).nonzero().flatten()
+
+
 def announce(inputs: Sequence[Inputs], order: Tensor, shares: Sequence[tuple[int, int]]) -> None:
     """Announce the rows that a loader will request to all inputs that can read ahead.
 

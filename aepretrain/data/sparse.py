@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aepretrain.data.budget import available_memory
-from aepretrain.data.file_rows import RowFile, allocate
+from aepretrain.data.file_rows import RowSource, allocate
 from aepretrain.data.float32 import check_digits, check_real, numpy_type, sampled_rows, to_float32
 from aepretrain.data.origin import Origin
+from aepretrain.data.rows import PIECE
 from aepretrain.errors import DataError
 
-PIECE = 4 << 20
-"""Bytes of dense float32 rows that are made at once."""
 
-
-class SparseRows(RowFile):
+class SparseRows(RowSource):
     """Rows of a sparse matrix in memory, which are made dense when they are read.
 
     Args:

@@ -17,7 +17,7 @@ from aepretrain.data.paths import user_path
 from aepretrain.data.sparse import SparseRows, check_fits_float32
 from aepretrain.data.stored import TYPES
 from aepretrain.errors import DataError
-from aepretrain.storage.array_files import SizeError, unpack_arrays
+from aepretrain.storage.array_files import SizeError, array_names, unpack_arrays
 from aepretrain.storage.json_files import reason_of
 
 MARKET = (".mtx", ".mtx.gz")
@@ -25,7 +25,7 @@ MOST_COLUMNS = 1 << 24
 """Maximum number of columns: a dense row then takes 64 MiB."""
 INDEX = 24
 """Bytes that a stored value may need beside itself while the matrix is brought into the order of rows."""
-MORE_ROOM = "Raise data.memory_budget, or save fewer rows."
+MORE_ROOM = "A sparse matrix stays in memory: save fewer rows, or raise data.memory_budget where it is set."
 PARTS = {
     "csr": ("data", "indices", "indptr"),
     "csc": ("data", "indices", "indptr"),
@@ -91,10 +91,12 @@ class SparseFile:
             raise DataError(f"{path} does not exist. Check the path: it must name a file of an array.") from error
         except DataError:
             raise
-        except SizeError as error:
-            raise DataError(f"{path} is too large: {error}. {MORE_ROOM}") from error
+        except (SizeError, MemoryError) as error:
+            raise DataError(f"{path} is too large: {reason_of(error)}. {MORE_ROOM}") from error
         # A damaged file makes zipfile, zlib, NumPy and SciPy raise nearly everything.
         except Exception as error:
+            if isinstance(error, OSError) and error.errno:  # the system's own, not that of a damaged .gz
+                raise DataError(f"{path} cannot be read: {reason_of(error)}. Name a file that can be read.") from error
             raise DataError(
                 f"{path} holds no sparse matrix that can be read: {reason_of(error)}. Write it by "
                 f"{'scipy.io.mmwrite' if read is _read_market else 'scipy.sparse.save_npz'}."
@@ -111,6 +113,11 @@ class SparseFile:
         """Type of the values in the file."""
         return self.matrix.dtype
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the compressed matrix takes, in bytes."""
+        return sum(part.nbytes for part in (self.matrix.data, self.matrix.indices, self.matrix.indptr))
+
     def rows(self) -> SparseRows:
         """The rows, made dense when they are read."""
         return SparseRows(self.path, self.matrix)
@@ -121,13 +128,15 @@ class SparseFile:
 
 
 def _read_npz(path: Path, most: int) -> scipy.sparse.csr_array:
-    arrays = unpack_arrays(path, most)
-    if "format" not in arrays:
-        first = next(iter(arrays), "NAME")
+    if "format" not in (names := array_names(path)):
         raise DataError(
-            f"{path} holds no sparse matrix of SciPy, but the arrays {listed(list(arrays)) or 'of nothing'}. Save the "
-            f"inputs by np.save('x.npy', np.load('{path.name}')['{first}']), and name x.npy."
+            f"{path} holds no sparse matrix of SciPy, but the arrays {listed(names) or 'of nothing'}. Save the "
+            f"inputs by np.save('x.npy', np.load('{path.name}')['{names[0] if names else 'NAME'}']), and name x.npy."
         )
+    try:
+        arrays = unpack_arrays(path, most)
+    except MemoryError as error:  # what the archive holds fits: the header of an array claims more
+        raise ValueError(reason_of(error)) from error
     kind = arrays["format"].item()
     kind = kind.decode("ascii") if isinstance(kind, bytes) else kind
     if kind not in PARTS:

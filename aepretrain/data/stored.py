@@ -16,7 +16,7 @@ from aepretrain.data.examples import Examples, Source
 from aepretrain.data.file_rows import FileRows, by_row, in_memory, join
 from aepretrain.data.leaks import find_leaks
 from aepretrain.data.origin import Origin
-from aepretrain.data.rows import Inputs
+from aepretrain.data.rows import Inputs, complement
 from aepretrain.data.targets import Targets
 from aepretrain.data.unlabelled_rows import left_out_words, usable_rows
 from aepretrain.errors import ConfigError, DataError
@@ -106,7 +106,7 @@ class StoredData(DataModule):
 
     def without_labels(self, x: FileRows) -> Tensor:
         """Numbers of the own rows without a label, ``x`` being the examples."""
-        return torch.ones(self.own_count, dtype=torch.bool).index_fill(0, x.numbers, False).nonzero().flatten()
+        return complement(x.numbers, self.own_count)
 
     def more_rows(self) -> Tensor:
         """Numbers of the rows of a second file."""

@@ -11,6 +11,9 @@ from aepretrain.storage.array_files import Array, are_finite_numbers, read_array
 from aepretrain.storage.files import make_folder
 from aepretrain.storage.json_files import reason_of
 
+AGAIN = "Remove its folder to run again."
+"""The way out for damaged values, without which there is no result."""
+
 
 @dataclass(frozen=True)
 class RowValues(ABC):
@@ -54,7 +57,7 @@ class RowValues(ABC):
         Raises:
             StorageError: If it is damaged.
         """
-        arrays, names = read_arrays(folder / cls.file), [each.name for each in fields(cls)]
+        arrays, names = read_arrays(folder / cls.file, AGAIN), [each.name for each in fields(cls)]
         if not arrays:
             return None
         try:
@@ -62,9 +65,7 @@ class RowValues(ABC):
                 raise ValueError(f"it lacks {' and '.join(sorted(missing))}")
             return cls(*(arrays[name] for name in names))
         except ValueError as error:
-            raise StorageError(
-                f"{folder / cls.file} cannot be read: {reason_of(error)}. Remove its folder to run again."
-            ) from error
+            raise StorageError(f"{folder / cls.file} cannot be read: {reason_of(error)}. {AGAIN}") from error
 
     def write(self, folder: Path) -> None:
         """Write the file into a folder atomically.

@@ -18,6 +18,8 @@ Array = NDArray[Any]
 """Values of any type in an array."""
 LARGEST = 8 << 30
 """Maximum size in bytes of all arrays of a file."""
+UNNEEDED = "Remove it to have the report without it."
+"""The way out for files that only a report needs."""
 
 
 class SizeError(ValueError):
@@ -52,8 +54,12 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, way_out: str = UNNEEDED) -> dict[str, NDArray[Any]]:
     """Read the arrays of an ``.npz`` file, without unpickling; empty if it is missing.
+
+    Args:
+        path: The file.
+        way_out: What to do if it is damaged, the end of the message.
 
     Raises:
         StorageError: If the file is damaged, or its arrays are too large.
@@ -66,9 +72,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise
     # A damaged file makes zipfile and NumPy raise nearly everything: zlib's and struct's errors, EOFError, KeyError.
     except Exception as error:
-        raise StorageError(
-            f"{path} cannot be read: {reason_of(error)}. Remove it to have the report without it."
-        ) from error
+        raise StorageError(f"{path} cannot be read: {reason_of(error)}. {way_out}") from error
 
 
 def unpack_arrays(path: Path, most: int) -> dict[str, NDArray[Any]]:
@@ -88,4 +92,14 @@ def unpack_arrays(path: Path, most: int) -> dict[str, NDArray[Any]]:
             raise SizeError(f"its arrays have {size:,} bytes, and at most {most:,} are read")
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files if isinstance(arrays[name], np.ndarray)}
+            return {name: array for name in arrays.files if isinstance(array := arrays[name], np.ndarray)}
+
+
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays of an ``.npz`` file, which are not unpacked.
+
+    Raises:
+        Exception: Of nearly any class, if the file is damaged.
+    """
+    with io.BufferedReader(open_regular(path)) as file, zipfile.ZipFile(file) as members:
+        return [name.removesuffix(".npy") for name in members.namelist()]

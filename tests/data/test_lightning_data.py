@@ -3,11 +3,13 @@
 import gc
 import os
 import pickle
+import re
 import socket
 import subprocess
 from functools import partial
 
 import pytest
+import scipy.sparse
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
@@ -41,6 +43,7 @@ from aepretrain import (
     finetune,
     from_loaders,
 )
+from aepretrain.data import fingerprint, lightning_data, row_store
 from aepretrain.data.file_rows import FileRows
 
 QUIET = RunContext(progress=False, trainer=TrainerOptions(accelerator="cpu"))
@@ -352,6 +355,59 @@ def test_rows_beyond_the_budget_go_to_a_file_and_give_the_same_bits(tmp_path, gi
     assert not list(tmp_path.iterdir())
 
 
+MORE = (X * 200).byte()
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.uint8])
+@pytest.mark.parametrize(
+    "more",
+    [scipy.sparse.csr_array(MORE.float() / 7), X.double(), X.tolist(), MORE.long() % 2, MORE % 2, MORE.to_sparse()],
+    ids=["scipy", "float64", "list", "int64", "uint8", "sparse tensor"],
+)
+def test_more_inputs_of_any_type_are_taken_beyond_the_budget_as_in_memory(tmp_path, more, kind):
+    rows = TensorDataset((X * 200).to(kind), Y.where(Y != 2, -1))
+    make = partial(from_loaders, DataLoader(rows, 8), more_inputs=more)
+    try:
+        loose = make()
+    except DataError as error:  # bytes beside floats
+        with pytest.raises(DataError, match=re.escape(str(error))):
+            on_disk(make, tmp_path)
+        return
+    tight, files = on_disk(make, tmp_path)
+    assert len(files) == 2
+    pool = tight.splits().unlabelled
+    assert isinstance(pool, FileRows)
+    assert torch.equal(pool[:], loose.splits().unlabelled)
+    assert torch.equal(torch.cat(list(pool.batches(7))), loose.splits().unlabelled)
+    assert tight.fingerprint() == loose.fingerprint()
+    assert pickle.loads(pickle.dumps(tight)).fingerprint() == loose.fingerprint()
+    del tight, pool
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("kind", "size"), [(torch.uint8, 1), (torch.float32, 4), (torch.float64, 8)])
+def test_the_room_for_a_file_is_that_of_its_type(tmp_path, monkeypatch, kind, size):
+    asked = []
+    monkeypatch.setattr(row_store, "probe", lambda folder, needed: asked.append(needed))
+    data, (file,) = on_disk(partial(from_loaders, DataLoader(TensorDataset((X * 9).to(kind), Y), 8)), tmp_path)
+    assert asked == [60 * 4 * size] == [file.stat().st_size]
+    del data
+
+
+def test_a_lock_is_made_in_the_folder_that_is_named(tmp_path, monkeypatch):
+    (tmp_path / "home").touch()  # no folder can be made below it
+    monkeypatch.setattr(lightning_data, "DEFAULT_CACHE", tmp_path / "home" / "cache")
+    assert len(LightningData(Pictures(), cache=tmp_path / "cache").splits().train) == 36
+
+
+def test_rows_beyond_the_size_that_is_sampled_have_one_fingerprint_in_memory_and_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "WHOLE", 100)
+    monkeypatch.setattr(fingerprint, "SAMPLES", 5)
+    make = partial(from_loaders, *loaders())
+    assert on_disk(make, tmp_path)[0].fingerprint() == make().fingerprint()
+
+
 def test_a_stack_and_a_head_are_the_same_from_a_file(tmp_path):
     layer, length = lambda shape: DenoisingAutoencoder(shape, Dense(5)), Pretraining(2, 12)
     stacks, heads = [], []
@@ -394,8 +450,11 @@ def test_what_is_wrong_with_rows_in_a_file_is_told_as_in_memory(tmp_path):
     large = TensorDataset(X.double().index_fill(0, torch.tensor(59), 1e300), Y)
     with pytest.raises(DataError, match=r"train loader: inputs must fit float32.* is 1e\+300 in row 59"):
         on_disk(partial(from_loaders, DataLoader(large, 8)), tmp_path)
-    with pytest.raises(DataError, match=r"more_inputs: rows must be \(4,\) torch.float32, as those of the"):
-        on_disk(partial(from_loaders, *loaders(), more_inputs=X.double()), tmp_path)
+    early = TensorDataset(X[:36].double().index_fill(0, torch.tensor(1), 1e300), Y[:36])
+    with pytest.raises(DataError, match=r"train loader: inputs must fit float32.* is 1e\+300 in row 1 "):
+        on_disk(partial(from_loaders, DataLoader(early, 8), DataLoader(TensorDataset(X.double(), Y), 8)), tmp_path)
+    with pytest.raises(DataError, match=r"more_inputs.*shape"):
+        on_disk(partial(from_loaders, *loaders(), more_inputs=X[:, :3]), tmp_path)
     with pytest.raises(ConfigError, match="of 400 B is too small: validation and test inputs need 384 B"):
         from_loaders(*loaders(), memory_budget=400, cache=tmp_path).source()
     gc.collect()

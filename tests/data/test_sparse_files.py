@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import zipfile
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 
 from aepretrain import Arrays, DataError, MappedArray
 from aepretrain.cli.main import main
-from aepretrain.data.file_rows import FileRows
+from aepretrain.data import sparse_files
+from aepretrain.data.file_rows import FileRows, JoinedFiles, RowSource
 from aepretrain.data.new_rows import open_new_rows
+from aepretrain.data.sparse import SparseRows
 from aepretrain.data.sparse_files import SparseFile
 from tests.support.fuzzing import damaged, fuzz, refusal
 
@@ -160,12 +163,23 @@ HOSTILE = {
     ),
     "coo out of range": (npz(**COO), "exceeds matrix dim"),
     "dense": (npz(format=None), r"np\.load\('x\.npz'\)\['shape'\]"),
+    "large and dense": (
+        npz(format=None, shape=None, data=np.zeros(10**6)),
+        r"holds no sparse matrix of SciPy, but the arrays data, indices, indptr",
+    ),
     "bomb": (npz(data=np.zeros(10**6)), "arrays have .* bytes, and at most 1,000,000 are read"),
     "truncated": (npz()[:700], "not a zip file"),
     "lying header": (lying_header(), "holds no sparse matrix that can be read"),
     "empty": (b"", "not a zip file"),
     "market: out of range": (f"{HEAD}3 3 1\n4 1 1.0\n".encode(), "out of bounds"),
     "market: too few": (f"{HEAD}3 3 2\n1 1 1.0\n".encode(), "ends after 1 of 2 entries"),
+    **{
+        f"market: integer {value}": (
+            HEAD.replace("real", "integer").encode() + f"3 3 2\n1 1 2\n2 1 {value}\n".encode(),
+            f"entry 2 must be a whole number of 64 bits, but is {re.escape(shown)}",
+        )
+        for value, shown in (("0.5", "0.5"), ("nan", "nan"), ("inf", "inf"), ("1e30", "1e+30"))
+    },
     "market: 10^12 entries": (f"{HEAD}3 3 1000000000000\n1 1 1.0\n".encode(), "needs 40 TB"),
     "market: complex": (HEAD.replace("real", "complex").encode() + b"3 3 1\n1 1 1 2\n", "must be real numbers"),
     "market: no numbers": (f"{HEAD}3 3 1\n1 1 one\n".encode(), "holds no sparse matrix that can be read"),
@@ -202,6 +216,34 @@ def test_neither_a_missing_file_nor_a_pipe_is_read(tmp_path, name):
         MappedArray(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["x.npz", "x.mtx", "x.mtx.gz"])
+def test_what_the_system_refuses_is_told_as_such(tmp_path, name, monkeypatch):
+    (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=r"it is a folder and not a regular file\. Name a file that can be read\."):
+        MappedArray(tmp_path / name)
+
+    def fail(*_):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(sparse_files, "_read_market" if "mtx" in name else "_read_npz", fail)
+    with pytest.raises(DataError, match=r"is too large: Unable to allocate 9 GiB\. .*save fewer rows, or raise data"):
+        MappedArray(tmp_path / name)
+
+
+def test_two_sparse_files_share_the_budget(tmp_path):
+    x, more = saved(tmp_path, "csr"), saved(tmp_path, "csr", name="more.npz")
+    assert MappedArray(x, memory_budget=8000).count() == 60
+    with pytest.raises(DataError, match=r"more\.npz: the matrix needs 5\.29 kB in memory, and may take 4\.32 kB"):
+        MappedArray(x, more_inputs=more, memory_budget=6000)
+
+
+@pytest.mark.parametrize("kind", ["scipy", "torch"])
+def test_an_empty_matrix_is_refused_as_an_empty_array_is(kind):
+    empty = scipy.sparse.csr_array((0, 3)) if kind == "scipy" else torch.zeros(0, 3).double().to_sparse()
+    with pytest.raises(DataError, match=re.escape(str(refusal(lambda: Arrays(np.zeros((0, 3))))))):
+        Arrays(empty)
+
+
 @pytest.mark.parametrize("kind", ["csr", "coo", "bsr", "dia", "mtx", "mtx.gz"])
 def test_damaged_files_are_read_or_refused(tmp_path, kind):
     path = tmp_path / f"x.{kind if 'mtx' in kind else 'npz'}"
@@ -219,6 +261,12 @@ def test_damaged_files_are_read_or_refused(tmp_path, kind):
             assert path.name in str(error)
 
     fuzz(damaged(valid), check)
+
+
+@pytest.mark.parametrize("kind", [SparseRows, JoinedFiles])
+def test_rows_that_are_not_stored_as_such_offer_no_reading_as_stored(kind):
+    assert issubclass(kind, RowSource)
+    assert not hasattr(kind, "read_stored")
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.mtx"])

@@ -13,6 +13,7 @@ from aepretrain.results.cell import CellResult, read_rows, write_rows
 from aepretrain.results.classifier import PerClass
 from aepretrain.results.comparison import ArmResult
 from aepretrain.results.predictions import Predictions
+from aepretrain.results.row_errors import RowErrors
 from aepretrain.results.stage import StageLosses
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -167,6 +168,13 @@ def test_a_comparison_of_reconstructions_without_nats_or_with_negative_errors_is
     found = ComparisonResult.read(EARLIER / "reconstruction-summary.json")
     with pytest.raises(ValueError, match=words):
         replace(found, budgets=(replace(found.budgets[0], **change),))
+
+
+@pytest.mark.parametrize("kind", [Predictions, RowErrors])
+def test_damaged_values_of_a_result_name_the_folder_and_not_the_report_as_the_way_out(kind, tmp_path):
+    (tmp_path / kind.file).write_bytes(b"PK")
+    with pytest.raises(StorageError, match=rf"{kind.file} cannot be read: .*\. Remove its folder to run again\.$"):
+        kind.read(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from aepretrain.export.encoder import save_encoder
 from aepretrain.report.run_files import read_commands
 from aepretrain.results.cell import read_rows
 from aepretrain.results.run import RunResult
-from aepretrain.storage.array_files import write_arrays
+from aepretrain.storage.array_files import read_arrays, write_arrays
 from aepretrain.storage.files import append_atomically, remove_folder, sweep, write_atomically, write_together
 from aepretrain.storage.guard import inside, open_regular, read_bytes, truncate
 from aepretrain.storage.json_files import read_json
@@ -105,6 +105,15 @@ def test_arrays_that_unpack_to_too_much_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(array_files, "LARGEST", 1000)
     with pytest.raises(StorageError, match=r"its arrays have 80,128 bytes, and at most 1,000 are read"):
         array_files.read_arrays(tmp_path / "a.npz")
+
+
+def test_every_array_is_unpacked_once(tmp_path, monkeypatch):
+    unpack, names = np.lib.npyio.NpzFile.__getitem__, []
+    monkeypatch.setattr(
+        np.lib.npyio.NpzFile, "__getitem__", lambda self, name: names.append(name) or unpack(self, name)
+    )
+    write_arrays(tmp_path / "a.npz", {"x": np.zeros(2), "y": np.ones(1)})
+    assert list(read_arrays(tmp_path / "a.npz")) == names == ["x", "y"]
 
 
 BOMB = (
