@@ -24,8 +24,8 @@ class StageRecord:
         device: The device, such as ``cpu`` or ``cuda:0``.
         processes: Number of processes that trained together.
         skipped_steps: Updates skipped because their gradients were not finite.
-        step_modes: Number of steps that were ``launched``, ``recorded`` and ``compiled``, without zeros; ``None`` if
-            Lightning's loop took them, or those of many seeds at once.
+        step_mode: How the steps of whole batches were taken after the first; ``None`` if Lightning's loop took them, or
+            those of many seeds at once.
     """
 
     stage: str
@@ -37,7 +37,7 @@ class StageRecord:
     device: str
     processes: int
     skipped_steps: int = 0
-    step_modes: Mapping[StepMode, int] | None = absent()
+    step_mode: StepMode | None = absent()
 
     def __post_init__(self) -> None:
         if not 0 <= self.kept_epoch < len(self.history):

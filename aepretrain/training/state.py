@@ -89,7 +89,7 @@ class TrainingState:
             device=str(fabric.device),
             processes=fabric.world_size,
             skipped_steps=self.skipped,
-            step_modes=dict(self.step_modes),
+            step_mode=self.step_mode,
         )
 
     def state_dict(self) -> dict[str, Any]:

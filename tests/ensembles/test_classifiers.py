@@ -244,7 +244,7 @@ def test_cells_that_were_stopped_together_begin_again_together(tmp_path, monkeyp
 def test_a_cell_that_was_trained_together_goes_on_alone(tmp_path, monkeypatch):
     """Stopped when its classifier was trained, but before its row was written."""
     golden, out = leave_in(tmp_path, "on"), tmp_path / "stopped"
-    monkeypatch.setattr("aepretrain.compare.cells.measure", None)
+    monkeypatch.setattr("aepretrain.compare.supervised.measure", None)
     with pytest.raises(TypeError):
         compare(experiment(), COMPARISON, out, vectorize="on")
     monkeypatch.undo()

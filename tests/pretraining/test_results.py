@@ -6,7 +6,7 @@ from torch import nn
 
 from aepretrain import Arrays, Dense, GreedyStack, PlainAutoencoder, Pretraining, RunContext, VariationalAutoencoder
 from aepretrain.layers.diagnostics import StageDiagnostics
-from aepretrain.pretraining.stack import IDENTITY_EXAMPLES
+from aepretrain.pretraining.stage_results import CLOSING_EXAMPLES
 from aepretrain.results.stage import StageLosses, StageRecord, StageResult
 from tests.layers.test_measures import Encodes
 
@@ -121,7 +121,7 @@ def test_a_stage_ends_with_its_first_thousand_validation_inputs(capsys):
     ((layer, record, examples),) = seen
     assert (layer, record) == (stack.layers[0], stack.records[0])
     assert torch.equal(examples, data.splits().validation.x[:1000])
-    assert IDENTITY_EXAMPLES == 1000
+    assert CLOSING_EXAMPLES == 1000
     said = capsys.readouterr().out
     assert stack.summary(0) in said
     assert all(f"warning: {sentence}" in said for sentence in stack.findings(0))

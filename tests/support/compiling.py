@@ -14,8 +14,3 @@ def uncompiled(monkeypatch):
     monkeypatch.setattr(compiled, "compiler", keep)
     monkeypatch.setattr(compiled, "reason_of_machine", lambda: None)
     return functions
-
-
-def most_steps(record):
-    """How most of the steps of a stage were taken."""
-    return max(record.step_modes, key=record.step_modes.get)
