@@ -32,7 +32,7 @@ def start(words, port):
     return answer.stdout
 
 
-@pytest.mark.parametrize("launcher", [pytest.param("lightning", marks=pytest.mark.soak), "torchrun"])
+@pytest.mark.parametrize("launcher", ["lightning", pytest.param("torchrun", marks=pytest.mark.soak)])
 def test_ranks_see_disjoint_shares_and_end_every_stage_with_equal_weights(launcher, tmp_path):
     program = [ROOT / "tests" / "support" / "shares.py", tmp_path]
     start([*TORCHRUN, "--master-port=29511", *program] if launcher == "torchrun" else program, 29512)
