@@ -21,7 +21,10 @@ rows = []
 
 @pytest.fixture(autouse=True, scope="session")
 def threads():
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+    count = int(os.environ.get("OMP_NUM_THREADS", 2))
+    torch.set_num_threads(count)
+    if hasattr(os, "sched_setaffinity"):  # other packages have settings of their own, or none
+        os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:count]))
 
 
 def seconds(function):

@@ -17,8 +17,8 @@ def regressor(x, features, batch_size, epochs, optimizer=SGD):
 
     solver = {"solver": "sgd", "momentum": 0, "nesterovs_momentum": False} if optimizer is SGD else {"solver": "adam"}
     model = MLPRegressor(
-        (features,), activation="logistic", learning_rate_init=RATES[optimizer], batch_size=batch_size,
-        max_iter=epochs, n_iter_no_change=10**6, alpha=0, **solver,
+        hidden_layer_sizes=(features,), activation="logistic", learning_rate_init=RATES[optimizer],
+        batch_size=batch_size, max_iter=epochs, n_iter_no_change=10**6, alpha=0, **solver,
     )  # fmt: skip
     rows = x.numpy()
     with warnings.catch_warnings():
@@ -41,6 +41,7 @@ def stock_lightning(x, features, batch_size, epochs):
     clock = LambdaCallback(on_train_epoch_end=lambda *_: stamps.append(time.perf_counter()))
     off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     trainer = Trainer(max_epochs=epochs, accelerator="cpu", callbacks=[clock], **dict.fromkeys(off, False))
-    with quiet_lightning():
+    with quiet_lightning(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a stock Trainer warns of what it misses: validation data, workers
         trainer.fit(layer(x.shape[1], features, SGD), DataLoader(TensorDataset(x), batch_size, shuffle=True))
     return statistics.median(b - a for a, b in itertools.pairwise(stamps))
