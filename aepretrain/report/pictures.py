@@ -1,6 +1,6 @@
 """Figures of filters, reconstructions and learning curves.
 
-Places are computed here, not by a layout engine of matplotlib: a figure is drawn once, in a third of the time.
+Places are computed here, not by a layout engine of matplotlib: a figure is drawn once, in about two thirds of the time.
 """
 
 import io

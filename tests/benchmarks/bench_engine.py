@@ -101,6 +101,7 @@ def test_whole_process(who, side_by_side):
         lambda: run("ours"),
         lambda: run(who),
         rounds=3,
+        note="3 pairs, each a process of its own",
     )
 
 
