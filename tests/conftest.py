@@ -1,7 +1,11 @@
 """What every test gets: a seed, a quiet W&B, and the folder with real data where there is one."""
 
+import gc
 import os
 from pathlib import Path
+
+# What is imported and collected stays: the collector looks at it neither now nor in the tests.
+gc.disable()
 
 # Models of a few units are slower on two threads than on one; set before torch reads it, and inherited by subprocesses.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -10,12 +14,18 @@ for name in [name for name in os.environ if name.startswith("WANDB_")]:
     del os.environ[name]
 os.environ["WANDB_MODE"] = "disabled"
 
+import hypothesis  # noqa: F401  asks the collector for what was imported before it, which is frozen later
 import pytest
 import torch
 
 from tests.support.runs import Runner
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -32,20 +42,26 @@ def no_run_directory(monkeypatch):
 
 def quicken_embeddings(patch):
     """Put the first two features in place of t-SNE, which takes seconds in a process of its own."""
-    patch.setattr("aepretrain.report.pretraining.NeighbourEmbeddings", FirstFeatures)
+    for module in ("report.pretraining", "runs.experiment"):
+        patch.setattr(f"aepretrain.{module}.NeighbourEmbeddings", FirstFeatures)
 
 
 class FirstFeatures:
     """The first two features of arrays, in place of t-SNE."""
 
-    def __init__(self, spaces):
-        self.spaces = spaces
+    has_begun = is_loaded = False
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         pass
+
+    def load(self):
+        pass
+
+    def begin(self, spaces):
+        self.has_begun, self.spaces = True, spaces
 
     def points(self):
         return [x[:, :2] for x in self.spaces]

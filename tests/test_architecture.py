@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "aepretrain"
 
 FLOORS = (
     "errors",
+    "loading",
     "stopping",
     "processes",
     "console",

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from aepretrain import __version__
 from aepretrain.cli.streams import outlive_readers
 from aepretrain.errors import AEPretrainError, ConfigError, StoppedError, StorageError, one_line
+from aepretrain.loading import load
 from aepretrain.stopping import answering, ignore_signals, leave_at_once, take_signals
 
 VERBS = {
@@ -69,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         take_signals(leave_at_once)
         atexit.register(ignore_signals)  # the first to be registered is the last to be called
         outlive_readers()
-        return _run(sys.argv[1:])
+        return _run(sys.argv[1:], is_program=True)
     with answering(leave_at_once):
         return _run(arguments)
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], *, is_program: bool = False) -> int:
     words = list(arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -100,7 +101,7 @@ def _run(arguments: Sequence[str]) -> int:
         from aepretrain.cli.import_allowlist import trust
 
         trust(trusted)
-        run_verb(words[0], words[1:])
+        run_verb(words[0], words[1:], is_program=is_program)
     except StoppedError as error:
         return _report_stop(error)
     except AEPretrainError as error:
@@ -132,8 +133,13 @@ def _take_values(words: Iterable[str], option: str) -> tuple[list[str], list[str
     return rest, [*values, *([""] if pending else [])]
 
 
-def run_verb(verb: str, arguments: Sequence[str]) -> None:
+def run_verb(verb: str, arguments: Sequence[str], *, is_program: bool = False) -> None:
     """Load and run one verb.
+
+    Args:
+        verb: One of ``VERBS``.
+        arguments: The words after it.
+        is_program: Whether nothing else runs in this process.
 
     Raises:
         ConfigError: If there is no such verb.
@@ -147,7 +153,8 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
     # Users of the command cannot fix deprecations inside torch and Lightning.
     for category in (FutureWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module="torch|lightning")
-    importlib.import_module(f"aepretrain.cli.verbs.{verb}").run(list(arguments))
+    module = (load if is_program else importlib.import_module)(f"aepretrain.cli.verbs.{verb}")
+    module.run(list(arguments))
 
 
 def _disk_error(error: OSError) -> StorageError:

@@ -20,6 +20,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from aepretrain.console import console
 from aepretrain.errors import ConfigError, LostProcessError, OutOfMemoryError, StoppedError
+from aepretrain.loading import load
 from aepretrain.processes import exit_with_parent
 from aepretrain.stopping import killing_signal
 from aepretrain.training.options import TrainerOptions
@@ -134,7 +135,7 @@ class Workers:
     def _backend(self) -> Iterator[None]:
         if self.backend == "local":
             threads = max(1, (os.cpu_count() or 1) // self.count)
-            with parallel_config("loky", inner_max_num_threads=threads):
+            with parallel_config("loky", inner_max_num_threads=threads, initializer=load, initargs=[__name__]):
                 yield
         else:
             with _dask_client(self.address) as client, parallel_config("dask", client=client):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -82,7 +83,8 @@ def numpy_type(x: Tensor, origin: Origin) -> np.dtype:
         dtype('float32')
     """
     try:
-        return np.dtype(str(x.dtype).removeprefix("torch."))
+        # Not by its name, by which NumPy knows float8 as soon as some package has imported ml_dtypes.
+        return torch.empty(0, dtype=x.dtype).numpy().dtype
     except TypeError as error:
         way = "x.dequantize()" if x.is_quantized else "x.float()"
         raise DataError(f"{origin.name}: inputs must be plain numbers, but are {x.dtype}. Give {way}.") from error

@@ -1,8 +1,7 @@
-"""Report sections on pretraining: stages, curves, filters, reconstructions, units, embeddings."""
+"""Report sections on pretraining: stages, curves, filters, reconstructions, units, two dimensions."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,7 @@ from matplotlib.figure import Figure
 
 from aepretrain.report.charts import SMALL, count_epochs, new_chart
 from aepretrain.report.colours import PLACEHOLDERS, Colours
-from aepretrain.report.drawing import draw_or_explain, explain
-from aepretrain.report.embeddings import (
-    MIN_POINTS,
-    neighbours_agree,
-    principal_components,
-    reason_not_embedded,
-    scatter,
-)
+from aepretrain.report.drawing import draw_or_explain
 from aepretrain.report.epochs import epoch_pictures
 from aepretrain.report.inline import inline_png, inline_svg
 from aepretrain.report.markup import join
@@ -28,8 +20,8 @@ from aepretrain.report.patterns import pattern_codes
 from aepretrain.report.reconstructions import reconstructions, whole_section
 from aepretrain.report.run_files import Curve, read_curves, read_results
 from aepretrain.report.tsne import NeighbourEmbeddings
+from aepretrain.report.two_dimensions import begin_embeddings, embeddings
 from aepretrain.results import figures
-from aepretrain.results.figures import short_name
 from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
@@ -37,8 +29,6 @@ from aepretrain.storage.array_files import read_arrays
 
 LOSSES = {"train/loss": "training loss", "val/loss": "validation loss", "val/reconstruction": "reconstruction"}
 FILTER_COLUMNS = 16
-QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
-"""Labels of real targets, by rank from the lowest."""
 FREE_ENERGY = (
     " The loss of a Boltzmann machine is a difference of free energies, whose value says nothing about progress. Its "
     "free energy is -log p(x) - log Z; that of validation rows exceeds that of training rows by the gap, 0 without "
@@ -47,18 +37,20 @@ FREE_ENERGY = (
 NO_BREAK = "\u00a0"
 
 
-def pretraining_sections(folder: Path) -> list[Markup]:
+def pretraining_sections(folder: Path, neighbours: NeighbourEmbeddings | None = None) -> list[Markup]:
     """Build the report sections on the pretraining of a run from its files.
 
     Args:
         folder: Run directory, finished or not.
+        neighbours: t-SNE of its codes, if it was loaded or has begun already.
     """
     results = read_results(folder)
     stages = () if results is None else results.stages
     curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name not in HEADS}
     kept = {stage.stage: stage.kept_epoch for stage in stages}
-    spaces, labels = read_spaces(folder)
-    with NeighbourEmbeddings(list(embeddable(spaces).values())) as neighbours:  # it embeds while the others are drawn
+    with neighbours or NeighbourEmbeddings() as neighbours:
+        if not neighbours.has_begun:  # it embeds while the others are drawn
+            begin_embeddings(folder, neighbours)
         return [
             section("Stages", stage_table(stages)),
             section("Learning curves of pretraining", stage_curves(curves, kept)),
@@ -70,7 +62,7 @@ def pretraining_sections(folder: Path) -> list[Markup]:
             *epoch_pictures(folder),
             *whole_section(folder, results),
             section("How the codes use their units", draw_or_explain("the use of the units", lambda: units(stages))),
-            section("Inputs and codes in two dimensions", *embeddings(spaces, labels, neighbours)),
+            section("Inputs and codes in two dimensions", *embeddings(folder, neighbours)),
         ]
 
 
@@ -256,106 +248,3 @@ def _share(stage: StageResult, name: str) -> float:
     if name == "active":
         return stage.diagnostics.get("active_share") or 0.0
     return (stage.diagnostics.get(f"{name}_units") or 0.0) / math.prod(stage.code_shape)
-
-
-Spaces = Mapping[str, np.ndarray]
-"""Data of shape ``(N, D)`` by name."""
-
-
-def read_spaces(folder: Path) -> tuple[Spaces, np.ndarray | None]:
-    """The raw inputs and the codes of each layer that a run kept, with their labels; empty without any."""
-    inputs = read_arrays(folder / "stages" / "inputs.npz")
-    if "inputs" not in inputs:
-        return {}, None
-    spaces = {"raw inputs": inputs["inputs"]}
-    for path in sorted(folder.glob("stages/*/samples.npz")):
-        if (codes := read_arrays(path).get("codes")) is not None:
-            spaces[f"codes of {path.parent.name}"] = codes
-    return spaces, _named(inputs.get("labels"), read_results(folder))
-
-
-def embeddable(spaces: Spaces) -> Spaces:
-    """The data that t-SNE can embed."""
-    if not spaces or len(spaces["raw inputs"]) < MIN_POINTS:
-        return {}
-    return {name: x for name, x in spaces.items() if reason_not_embedded(x, _kind(name)) is None}
-
-
-def embeddings(spaces: Spaces, labels: np.ndarray | None, neighbours: NeighbourEmbeddings) -> list[Markup]:
-    """Figures of PCA and t-SNE of the raw inputs and of the codes of each layer.
-
-    Args:
-        spaces: The data.
-        labels: Their labels, as they are shown; ``None`` if there are none.
-        neighbours: t-SNE of those that are :func:`embeddable`, begun.
-    """
-    if not spaces:
-        return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
-    words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
-    pictures = draw_or_explain("t-SNE", lambda: _neighbours(spaces, labels, neighbours))
-    return [words, row(_principal_components(spaces, labels), "small"), pictures]
-
-
-def _named(labels: np.ndarray | None, results: RunResult | None) -> np.ndarray | None:
-    """Labels as the names of their classes, if these have names; real targets as their quarters."""
-    if labels is not None and labels.dtype.kind == "f":
-        quarters = np.searchsorted(np.quantile(labels, (0.25, 0.5, 0.75)), labels)
-        return np.array(QUARTERS, object)[quarters]
-    if labels is None or results is None or results.data.class_names is None or labels.dtype.kind not in "iu":
-        return labels
-    names = [short_name(name) for name in results.data.class_names]
-    are_known = not len(labels) or (labels.min() >= 0 and labels.max() < len(names))
-    return np.array(names, object)[labels] if are_known else labels
-
-
-def _principal_components(spaces: Spaces, labels: np.ndarray | None) -> list[Markup]:
-    return [draw_or_explain(f"PCA of the {name}", partial(_scatter, name, x, labels)) for name, x in spaces.items()]
-
-
-def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None) -> Markup:
-    """Figure of data by PCA; if they have no picture, the reason."""
-    if (reason := reason_not_embedded(x, _kind(name))) is not None:
-        return figure(Markup(""), f"PCA, {name}.", f"Left out: {reason}.")
-    return _figure(name, "PCA", principal_components(x), labels)
-
-
-def _neighbours(spaces: Spaces, labels: np.ndarray | None, begun: NeighbourEmbeddings) -> Markup:
-    """Figures of data by t-SNE; if they have no picture, the reason."""
-    if len(spaces["raw inputs"]) < MIN_POINTS:
-        return missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")
-    reasons = {name: reason_not_embedded(x, _kind(name)) for name, x in spaces.items()}
-    shown = [name for name, reason in reasons.items() if reason is None]
-    found = dict(zip(shown, begun.points(), strict=True))
-    parts = []
-    for name, reason in reasons.items():
-        points = found.get(name)
-        if reason is not None or points is None:
-            parts.append(figure(Markup(""), f"t-SNE, {name}.", f"Left out: {reason}."))
-        elif isinstance(points, str):
-            parts.append(explain(f"t-SNE of the {name} could not be drawn: {points}."))
-        else:
-            draw = partial(_figure, name, "t-SNE", points, labels)
-            parts.append(draw_or_explain(f"t-SNE of the {name}", draw))
-    return row(parts, "small")
-
-
-def _figure(name: str, method: str, points: np.ndarray, labels: np.ndarray | None) -> Markup:
-    return figure(scatter(points, labels, f"{method} of {name}"), method, name)
-
-
-def _kind(name: str) -> str:
-    """What data of this name are: codes or raw inputs."""
-    return name.split(" of ")[0]
-
-
-def _embedding_words(spaces: Spaces, labels: np.ndarray | None) -> Markup:
-    count = len(spaces["raw inputs"])
-    if labels is None:
-        return paragraph(f"{count} validation examples. The data have no labels, so the points have one colour.")
-    agree = [f"{neighbours_agree(x, labels):.0%} in the {name}" for name, x in spaces.items() if len(x) > 1]
-    by = "the quarter of their target" if set(labels.tolist()) <= set(QUARTERS) else "their label"
-    return paragraph(
-        f"{count} validation examples, coloured by {by}, which pretraining never saw. The nearest other "
-        f"example, in all dimensions, has the same label for {', '.join(agree)}. In t-SNE, distances between clusters "
-        "mean nothing."
-    )

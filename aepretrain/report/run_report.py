@@ -30,6 +30,7 @@ from aepretrain.report.predictions import predictions_figure
 from aepretrain.report.pretraining import draw_losses, pretraining_sections
 from aepretrain.report.provenance import provenance_section
 from aepretrain.report.run_files import Curve, last_curves, read_results
+from aepretrain.report.tsne import NeighbourEmbeddings
 from aepretrain.results import figures
 from aepretrain.results.classifier import Measurement
 from aepretrain.results.head import HeadResult
@@ -51,11 +52,12 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("results.json", "metrics.jsonl"))
 
 
-def write_run_report(folder: Path) -> Path:
+def write_run_report(folder: Path, neighbours: NeighbourEmbeddings | None = None) -> Path:
     """Write ``report.html`` of a run from its files; missing parts are left out, and the report gives the reason.
 
     Args:
         folder: Run directory.
+        neighbours: t-SNE of its codes, if it has begun.
 
     Returns:
         The path of the report.
@@ -71,7 +73,7 @@ def write_run_report(folder: Path) -> Path:
         paragraph(_facts(results), "facts"),
         warnings_list(() if results is None else results.warnings or ()),
         *_answer(results),
-        *pretraining_sections(folder),
+        *pretraining_sections(folder, neighbours),
         *_head(folder, results, curves),
         provenance_section(folder, results),
         fill("<footer>{}</footer>", _which_data(results)),

@@ -9,10 +9,9 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from typing import IO, Self
 
 import numpy as np
@@ -47,87 +46,115 @@ def neighbour_embedding(x: NDArray[np.floating]) -> Points:
 
 
 class NeighbourEmbeddings:
-    """t-SNE of several arrays in another process, which begins at once; one that fails does not keep the others.
+    """t-SNE of several arrays in another process; one that fails does not keep the others.
+
+    The process takes a second to load scikit-learn: ``load`` starts it while something else is done.
 
     Args:
-        spaces: Arrays as for :func:`neighbour_embedding`.
-        seconds: Time limit of all together, from now on.
+        seconds: Time limit of all together, from :meth:`begin` on.
 
     Example:
-        >>> with NeighbourEmbeddings([np.random.default_rng(0).random((12, 4))]) as begun:
-        ...     [points.shape for points in begun.points()]
+        >>> with NeighbourEmbeddings() as embeddings:
+        ...     embeddings.begin([np.random.default_rng(0).random((12, 4))])
+        ...     [points.shape for points in embeddings.points()]
         [(12, 2)]
     """
 
-    def __init__(self, spaces: Sequence[NDArray[np.floating]], seconds: float = SECONDS) -> None:
-        self.spaces = spaces
-        self.end = time.monotonic() + seconds
-        self.program = _Program(spaces)
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.seconds = seconds
+        self.spaces: Sequence[NDArray[np.floating]] | None = None
+        self.program: _Program | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.program.end()
+        if self.program is not None:
+            self.program.end()
+
+    def load(self) -> None:
+        """Start the process."""
+        if self.program is None:
+            self.program = _Program()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the process was started."""
+        return self.program is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it was told what to embed."""
+        return self.spaces is not None
+
+    def begin(self, spaces: Sequence[NDArray[np.floating]]) -> None:
+        """Embed arrays as for :func:`neighbour_embedding`, and return at once."""
+        self.spaces, self.end = spaces, time.monotonic() + self.seconds
+        if len(spaces):
+            self.program = self.program or _Program()
+            self.program.begin(spaces)
 
     def points(self) -> list[Points | str]:
         """Wait for the points of each array, or the reason why there are none."""
-        found = list[Points | str]()
-        while len(found) < len(self.spaces):
+        spaces, found = self.spaces or [], list[Points | str]()
+        while len(found) < len(spaces):
+            assert self.program is not None
             points, reason = self.program.wait(self.end - time.monotonic())
             found += points
-            if len(found) < len(self.spaces):
+            if reason == LATE:
+                found += [LATE] * (len(spaces) - len(found))
+            elif len(found) < len(spaces):
                 found.append(reason)
-                self.program.end()
-                self.program = _Program(self.spaces[len(found) :] if reason != LATE else [])
+                self.program = _Program()
+                self.program.begin(spaces[len(found) :])
         return found
 
 
 class _Program:
     """A process that embeds arrays until one fails."""
 
-    def __init__(self, spaces: Sequence[NDArray[np.floating]]) -> None:
+    def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.reason = LATE
-        self.files = ExitStack()
-        if not len(spaces):
-            return
+        self.talk: threading.Thread | None = None
+        self.answer = self.errors = b""
+        command = [sys.executable or "python3", "-P", "-W", "ignore", __file__]
+        pipe = subprocess.PIPE
         try:
-            # Files, not pipes, which somebody would have to feed while the process starts.
-            sent, self.answer, self.errors = (self.files.enter_context(tempfile.TemporaryFile()) for _ in range(3))  # noqa: SIM115
-            for x in spaces:
-                np.save(sent, x, allow_pickle=False)
-            sent.seek(0)
-            command = [sys.executable or "python3", "-P", "-W", "ignore", __file__]
-            self.process = subprocess.Popen(command, stdin=sent, stdout=self.answer, stderr=self.errors)  # noqa: S603
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603
         except OSError as error:
             self.reason = f"its process could not be started ({error})"
 
+    def begin(self, spaces: Sequence[NDArray[np.floating]]) -> None:
+        """Send it arrays. A thread does so: the process reads them once it has loaded scikit-learn."""
+        sent = io.BytesIO()
+        for x in spaces:
+            np.save(sent, x, allow_pickle=False)
+        self.talk = threading.Thread(target=self._talk, args=[sent.getvalue()], daemon=True)
+        self.talk.start()
+
+    def _talk(self, sent: bytes) -> None:
+        if self.process is not None:
+            self.answer, self.errors = self.process.communicate(sent)
+
     def wait(self, seconds: float) -> tuple[list[Points], str]:
         """The points so far when the process has ended, or time is up, and the reason why there are no more."""
-        if self.process is None:
-            return [], self.reason
-        try:
-            code = self.process.wait(max(seconds, 0))
-        except subprocess.TimeoutExpired:
-            self.kill()
-            reason = LATE
-        else:
-            self.errors.seek(0)
-            reason = _reason(code, self.errors.read())
-        self.answer.seek(0)
-        return list(_arrays(self.answer)), reason
+        assert self.talk is not None
+        self.talk.join(max(seconds, 0))
+        is_late = self.talk.is_alive()
+        self.end()
+        if self.process is not None and not is_late:
+            self.reason = _reason(self.process.returncode, self.errors)
+        return list(_arrays(io.BytesIO(self.answer))), self.reason
 
-    def kill(self) -> None:
+    def end(self) -> None:
         """End the process, if it has not ended."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
-
-    def end(self) -> None:
-        """End the process, if it has not ended, and remove its files."""
-        self.kill()
-        self.files.close()
+            if self.talk is None:
+                self.process.communicate()  # closes the pipes
+        if self.talk is not None:
+            self.talk.join()
 
 
 def _reason(code: int, errors: bytes) -> str:

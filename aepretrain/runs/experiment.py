@@ -1,5 +1,6 @@
 """One run from data to results: pretrain the stack, save its encoder, fine-tune a head, test it once."""
 
+import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from aepretrain import __version__
 from aepretrain.console import print_line
 from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.data.lightning_data import as_source
-from aepretrain.errors import ConfigError
+from aepretrain.errors import ConfigError, StorageError
 from aepretrain.evaluation.reconstruction import measure_reconstruction
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
@@ -30,6 +31,8 @@ from aepretrain.pretraining.unroll import unroll
 from aepretrain.processes import is_first_process
 from aepretrain.report.drawing import draw_report
 from aepretrain.report.run_report import write_run_report
+from aepretrain.report.tsne import NeighbourEmbeddings
+from aepretrain.report.two_dimensions import begin_embeddings
 from aepretrain.results.reconstruction import UNROLLED
 from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
@@ -205,20 +208,29 @@ class Experiment:
         """
         if not resume:
             _make_unused(out)
-        with RunState(out).recording_outcome(), open_run(self.tracking, out, job_type="fit") as run:
-            results = self._run(out, stack, run, resume=resume)
-            if on_results is not None:
-                on_results(results)
-            run.log_outcome(results, encoder=out / "encoder")
-            run.publish_report()
-            run.print_wandb_links()
-        if self.report and is_first_process():
-            with drawing_report(out):
-                draw_report(write_run_report, out)
+        is_drawn = self.report and is_first_process()
+        with NeighbourEmbeddings() as neighbours:
+            if is_drawn:
+                neighbours.load()
+            with RunState(out).recording_outcome(), open_run(self.tracking, out, job_type="fit") as run:
+                results = self._run(out, stack, run, neighbours, resume=resume)
+                if on_results is not None:
+                    on_results(results)
+                run.log_outcome(results, encoder=out / "encoder")
+                run.publish_report()
+                run.print_wandb_links()
+            if is_drawn:
+                with drawing_report(out):
+                    draw_report(partial(write_run_report, neighbours=neighbours), out)
         return results
 
-    def _run(self, out: Path, stack: GreedyStack | None, run: TrackedRun, *, resume: bool) -> RunResult:
+    def _run(
+        self, out: Path, stack: GreedyStack | None, run: TrackedRun, neighbours: NeighbourEmbeddings, *, resume: bool
+    ) -> RunResult:
         stack, results = self.pretrain_stack(out, stack, resume=resume, run=run, on_epoch=self._save_epoch(out))
+        if neighbours.is_loaded:
+            with contextlib.suppress(StorageError):  # a damaged file is named when the report is drawn
+                begin_embeddings(out, neighbours)
         if stack.is_unrolled:
             reconstruction = measure_reconstruction(stack, self.data, self.seed).result
             results = replace(results, reconstruction=reconstruction)

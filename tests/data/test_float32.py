@@ -123,3 +123,11 @@ def test_a_value_of_a_series_or_picture_is_named_by_its_position():
     data = Arrays(x)
     data.source()
     assert any("far from unit scale: position [1, 2] (mean 500, deviation 0)" in each for each in data.warnings)
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e5m2, torch.float8_e4m3fn])
+def test_numbers_that_numpy_knows_by_name_alone_are_refused(kind):
+    pytest.importorskip("ml_dtypes")  # gives NumPy their names
+    x = torch.zeros(60, 4).to(kind)
+    with pytest.raises(DataError, match=rf"inputs must be plain numbers, but are {kind}\. Give x\.float\(\)\."):
+        Arrays(x, torch.arange(60) % 3)

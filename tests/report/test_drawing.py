@@ -17,7 +17,7 @@ from aepretrain.report.run_report import write_run_report
 from aepretrain.report.tsne import NeighbourEmbeddings
 from tests.support import programs
 from tests.support.records import make
-from tests.support.runs import ROOT
+from tests.support.runs import ROOT, all_left, members
 
 CONSTANT = np.ones((300, 16), dtype=np.float32)
 CLOUD = np.random.default_rng(0).random((20, 4))
@@ -30,20 +30,43 @@ def shown(capsys):
 
 
 def neighbour_embeddings(spaces, **settings):
-    with NeighbourEmbeddings(spaces, **settings) as begun:
-        return begun.points()
+    with NeighbourEmbeddings(**settings) as embeddings:
+        embeddings.begin(spaces)
+        return embeddings.points()
 
 
 def test_tsne_that_is_not_waited_for_is_ended():
-    with NeighbourEmbeddings([CLOUD] * 500) as begun:
-        assert begun.program.process.poll() is None
-    assert begun.program.process.returncode == -signal.SIGKILL
+    with NeighbourEmbeddings() as embeddings:
+        embeddings.begin([CLOUD] * 500)
+        assert embeddings.program.process.poll() is None
+    assert embeddings.program.process.returncode == -signal.SIGKILL
+
+
+def test_tsne_that_was_loaded_and_never_begun_is_ended():
+    with NeighbourEmbeddings() as embeddings:
+        embeddings.load()
+        assert (embeddings.is_loaded, embeddings.has_begun) == (True, False)
+    assert embeddings.program.process.returncode == -signal.SIGKILL
+    assert all(pipe.closed for pipe in (embeddings.program.process.stdin, embeddings.program.process.stdout))
+
+
+def test_tsne_leaves_with_a_program_that_is_killed():
+    owner = programs.call(
+        "tests.support.programs:execute", LOADED, [], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    assert owner.stdout.readline() == "loaded\n"
+    assert len(members(owner)) == 2
+    owner.send_signal(signal.SIGKILL)
+    owner.communicate(30)
+    assert all_left(owner)
 
 
 def test_nothing_to_embed_starts_no_process():
-    with NeighbourEmbeddings([]) as begun:
-        assert begun.points() == []
-        assert begun.program.process is None
+    with NeighbourEmbeddings() as embeddings:
+        embeddings.begin([])
+        assert embeddings.points() == []
+        assert (embeddings.is_loaded, embeddings.has_begun) == (False, True)
 
 
 def test_tsne_that_ends_its_process_costs_its_own_picture_only():
@@ -72,8 +95,17 @@ def test_tsne_that_cannot_be_started_says_why(monkeypatch):
 PROGRAM = """
 import numpy as np
 from aepretrain.report.tsne import NeighbourEmbeddings
-with NeighbourEmbeddings([np.random.default_rng(0).random((12, 4))]) as begun:
-    print([points.shape for points in begun.points()])
+with NeighbourEmbeddings() as embeddings:
+    embeddings.begin([np.random.default_rng(0).random((12, 4))])
+    print([points.shape for points in embeddings.points()])
+"""
+LOADED = """
+import time
+from aepretrain.report.tsne import NeighbourEmbeddings
+with NeighbourEmbeddings() as embeddings:
+    embeddings.load()
+    print("loaded", flush=True)
+    time.sleep(60)
 """
 
 

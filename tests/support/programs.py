@@ -8,6 +8,7 @@ while Python loads start Python anew.
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -230,5 +231,8 @@ def _prepare(job, stdout, stderr):
 if __name__ == "__main__":
     from tests.support.loading import load_everything
 
+    gc.disable()
     load_everything()
+    gc.freeze()  # a collection in a fork would look at all of it, and copy it
+    gc.enable()
     sys.exit(serve(socket.socket(fileno=int(sys.argv[1])))())
