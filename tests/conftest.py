@@ -42,7 +42,7 @@ def no_run_directory(monkeypatch):
 
 def quicken_embeddings(patch):
     """Put the first two features in place of t-SNE, which takes seconds in a process of its own."""
-    for module in ("report.pretraining", "runs.experiment"):
+    for module in ("report.pretraining", "runs.experiment", "compare"):
         patch.setattr(f"aepretrain.{module}.NeighbourEmbeddings", FirstFeatures)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
@@ -18,9 +19,11 @@ from aepretrain.data import DataModule
 from aepretrain.data.words import count_of, list_of
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DataError
-from aepretrain.report.comparison_files import run_warnings
+from aepretrain.report.comparison_files import first_pretraining, run_warnings
 from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.drawing import draw_report
+from aepretrain.report.tsne import NeighbourEmbeddings
+from aepretrain.report.two_dimensions import begin_embeddings
 from aepretrain.results.cell import SPLITS, CellResult, write_rows
 from aepretrain.results.comparison import ComparisonResult
 from aepretrain.results.metric import METRICS
@@ -81,8 +84,8 @@ def compare(
         'cannot tell at all labels: 1 seed is too few, at least 3 are needed'
     """
     bench = _set_up(experiment, complete(comparison, experiment), out, control, trials)
-    with name_offline_runs(bench.tracking, out):
-        return _run_missing(bench, out, workers, vectorize, on_summary)
+    with name_offline_runs(bench.tracking, out), NeighbourEmbeddings() as neighbours:
+        return _run_missing(bench, out, workers, vectorize, on_summary, neighbours)
 
 
 def complete(comparison: Comparison, experiment: Experiment) -> Comparison:
@@ -101,8 +104,10 @@ def _run_missing(
     workers: Workers,
     vectorize: Vectorize,
     on_summary: Callable[[ComparisonResult], None] | None,
+    neighbours: NeighbourEmbeddings,
 ) -> ComparisonResult:
     comparison, cells = bench.comparison, list(bench.comparison.cells())
+    is_drawn = bench.trials[0].experiment.report
     rows = {cell: row for cell in cells if (row := bench.finished(cell)) is not None}
     missing = [cell for cell in cells if cell not in rows]
     _tell_left_out(out, cells)
@@ -113,6 +118,8 @@ def _run_missing(
             bench.pretrain_job, _pretrainings(bench, needing), bench.name_of_pretraining
         ):
             print_line(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
+        if is_drawn and (first := first_pretraining(out)) is not None:
+            begin_embeddings(first, neighbours)  # for the report, while cells are trained
 
     def close(cell: Cell, row: CellResult) -> None:
         rows[cell] = row
@@ -147,9 +154,9 @@ def _run_missing(
         on_summary(summary)
 
     def draw() -> None:
-        if bench.trials[0].experiment.report:
+        if is_drawn:
             with drawing_report(out):
-                draw_report(write_comparison_report, out)
+                draw_report(partial(write_comparison_report, neighbours=neighbours), out)
 
     # Results are printed and logged before anything is drawn: pictures cannot cost them.
     log_comparison(bench.tracking, out, summary, [rows[cell] for cell in cells], draw=draw)

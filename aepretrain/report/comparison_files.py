@@ -136,8 +136,12 @@ class ComparisonFiles:
 
     def pretraining(self) -> Path | None:
         """Directory of the first pretraining of the main network; None if there is none."""
-        paths = sorted((self.folder / "runs").glob("pretraining-seed*"))
-        return paths[0] if paths else None
+        return first_pretraining(self.folder)
+
+
+def first_pretraining(folder: Path) -> Path | None:
+    """Directory of the first pretraining of a comparison's main network; None if there is none."""
+    return min((folder / "runs").glob("pretraining-seed*"), default=None)
 
 
 def read_comparison(folder: Path) -> ComparisonFiles:

@@ -34,6 +34,7 @@ from aepretrain.report.pictures import write_picture
 from aepretrain.report.pretraining import pretraining_sections
 from aepretrain.report.provenance import provenance_section
 from aepretrain.report.run_files import read_results
+from aepretrain.report.tsne import NeighbourEmbeddings
 from aepretrain.results.cell import Labels
 from aepretrain.results.comparison import BudgetResult
 from aepretrain.results.run import RunResult
@@ -48,13 +49,14 @@ def is_comparison(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and (folder / "runs").is_dir()
 
 
-def write_comparison_report(folder: Path) -> Path:
+def write_comparison_report(folder: Path, neighbours: NeighbourEmbeddings | None = None) -> Path:
     """Write ``report.html`` and ``pictures/`` of a comparison from its files.
 
     Missing parts are left out, and the report gives the reason.
 
     Args:
         folder: Directory of a comparison, finished or not.
+        neighbours: t-SNE of the codes of its first pretraining, if it has begun.
 
     Returns:
         The path of the report.
@@ -74,7 +76,7 @@ def write_comparison_report(folder: Path) -> Path:
         *(section(_capital(f"{each.metric.word} by {each.metric.counted}"), *_scores(each)) for each in views),
         section("Learning curves: pretrained and random overlaid", learning_curves(files)),
         answers_section(files, facts),
-        *_pretraining(files),
+        *_pretraining(files, neighbours),
         section("Every seed", *_seeds(files)),
         provenance_section(folder, facts, seeds=files.seeds),
         paragraph(WHICH_DATA, "facts"),
@@ -225,13 +227,13 @@ DIFFERENCES = {
 """The caption of the charts of differences, by whether the metric is an error."""
 
 
-def _pretraining(files: ComparisonFiles) -> list[Markup]:
+def _pretraining(files: ComparisonFiles, neighbours: NeighbourEmbeddings | None) -> list[Markup]:
     folder = files.pretraining()
     if folder is None:
         return [section("What pretraining learnt", missing("Nothing was pretrained: no arm that needs it has run."))]
     seed = folder.name.removeprefix("pretraining-seed")
     words = paragraph(f"Of seed {seed}; label budgets and arms share the encoder of a seed.")
-    first, *others = pretraining_sections(folder)
+    first, *others = pretraining_sections(folder, neighbours)
     title = heading("What pretraining learnt: stages", 2) + words
     return [first.replace(heading("Stages", 2), title), *others]
 

@@ -49,8 +49,7 @@ def pretraining_sections(folder: Path, neighbours: NeighbourEmbeddings | None = 
     curves = {name: found for name, found in read_curves(folder / "metrics.jsonl").items() if name not in HEADS}
     kept = {stage.stage: stage.kept_epoch for stage in stages}
     with neighbours or NeighbourEmbeddings() as neighbours:
-        if not neighbours.has_begun:  # it embeds while the others are drawn
-            begin_embeddings(folder, neighbours)
+        begin_embeddings(folder, neighbours)  # while the others are drawn
         return [
             section("Stages", stage_table(stages)),
             section("Learning curves of pretraining", stage_curves(curves, kept)),

@@ -1,5 +1,6 @@
 """The report's section on inputs and codes in two dimensions, by PCA and t-SNE."""
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from aepretrain.errors import StorageError
 from aepretrain.report.drawing import draw_or_explain, explain
 from aepretrain.report.embeddings import (
     MIN_POINTS,
@@ -30,8 +32,10 @@ Spaces = Mapping[str, np.ndarray]
 
 
 def begin_embeddings(folder: Path, neighbours: NeighbourEmbeddings) -> None:
-    """Begin with t-SNE of the raw inputs and of the codes of each layer that a run kept."""
-    neighbours.begin(list(_embeddable(_read_spaces(folder)).values()))
+    """Begin with t-SNE of the raw inputs and of the codes of each layer that a run kept, unless it has begun."""
+    if not neighbours.has_begun:
+        with contextlib.suppress(StorageError):  # embeddings(folder) finds the damaged file again, and names it
+            neighbours.begin(list(_embeddable(_read_spaces(folder)).values()))
 
 
 def embeddings(folder: Path, neighbours: NeighbourEmbeddings) -> list[Markup]:

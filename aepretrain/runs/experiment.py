@@ -1,6 +1,5 @@
 """One run from data to results: pretrain the stack, save its encoder, fine-tune a head, test it once."""
 
-import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from aepretrain import __version__
 from aepretrain.console import print_line
 from aepretrain.data import DataModule, OneHotPatterns
 from aepretrain.data.lightning_data import as_source
-from aepretrain.errors import ConfigError, StorageError
+from aepretrain.errors import ConfigError
 from aepretrain.evaluation.reconstruction import measure_reconstruction
 from aepretrain.export.architecture import describe
 from aepretrain.export.encoder import load_encoder, save_encoder
@@ -229,8 +228,7 @@ class Experiment:
     ) -> RunResult:
         stack, results = self.pretrain_stack(out, stack, resume=resume, run=run, on_epoch=self._save_epoch(out))
         if neighbours.is_loaded:
-            with contextlib.suppress(StorageError):  # a damaged file is named when the report is drawn
-                begin_embeddings(out, neighbours)
+            begin_embeddings(out, neighbours)
         if stack.is_unrolled:
             reconstruction = measure_reconstruction(stack, self.data, self.seed).result
             results = replace(results, reconstruction=reconstruction)

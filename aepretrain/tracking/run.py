@@ -60,7 +60,9 @@ class TrackedRun:
         followers: dict[str, list[Logger]] = {}
         for (stage, epoch, step), group in places:
             values = {row.name: row.value for row in group if not math.isnan(row.value)}
-            for logger in followers.setdefault(stage, self.loggers(stage)[1:]):
+            if stage not in followers:
+                followers[stage] = self.loggers(stage)[1:]
+            for logger in followers[stage]:
                 logger.log_metrics({**values, "epoch": epoch}, step)
         for logger in chain(*followers.values()):
             logger.finalize("success")

@@ -11,6 +11,7 @@ import pytest
 
 import aepretrain.compare as module
 from aepretrain.compare import Bench, Comparison, Trial, Workers
+from aepretrain.report.tsne import NeighbourEmbeddings
 from aepretrain.results.cell import CellResult
 from aepretrain.results.comparison import ComparisonResult
 from tests.support.comparisons import small_experiment, wide_layer
@@ -73,7 +74,7 @@ def bench(tmp_path, monkeypatch):
 
 def compare(bench, capsys, workers=Workers(), vectorize="off"):
     """Run what is missing; the matches of the lines of cells, all lines, and the table."""
-    module._run_missing(bench, bench.runs.parent, workers, vectorize, None)
+    module._run_missing(bench, bench.runs.parent, workers, vectorize, None, NeighbourEmbeddings())
     said = capsys.readouterr().out.splitlines()
     with (bench.runs.parent / "results.csv").open(newline="") as file:
         table = [f"{row['arm']}-{row['labels']}-seed{row['seed']}" for row in csv.DictReader(file)]
@@ -125,7 +126,7 @@ def test_the_table_and_the_summary_hold_what_is_known(bench, capsys, monkeypatch
     (quick.runs / "together.json").touch()
     monkeypatch.setattr(module, "run_warnings", lambda out: [f"of {out.name}"])
     told, out = [], quick.runs.parent
-    found = module._run_missing(quick, out, Workers(), "off", told.append)
+    found = module._run_missing(quick, out, Workers(), "off", told.append, NeighbourEmbeddings())
     assert told == [found]
     assert found.warnings == (f"of {out.name}",)
     assert ComparisonResult.read(out / "summary.json") == found
@@ -142,7 +143,8 @@ def test_the_report_is_drawn_at_the_end_if_it_is_asked_for(bench, capsys, monkey
     for report in (False, True):
         quick = replace(bench({"arms": ["random"], "seeds": 1}), trials=[Trial(small_experiment(report=report))])
         compare(quick, capsys)
-    assert drawn == [(module.write_comparison_report, quick.runs.parent)]
+    ((write, folder),) = drawn
+    assert (write.func, folder) == (module.write_comparison_report, quick.runs.parent)
 
 
 @pytest.mark.parametrize("given", [True, False])

@@ -1,5 +1,6 @@
 """Recorded steps: an optimizer step is traced once and then repeated without Python's and autograd's overhead."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,15 @@ from aepretrain.training.acceleration.updates import updates
 if TYPE_CHECKING:
     from aepretrain.training.loop import OptimizerStep
 
+OFTEN = 20
+"""A recording takes the time that it spares in about so many steps, and the memory of one."""
 LAUNCHED = "{stage}  steps are not recorded: {reason}"
 
 
 class RecordedStep:
-    """An optimizer step that is recorded when a shape of batches comes up twice in a row, and repeated from then on.
+    """An optimizer step that is recorded when a shape of batches comes up often, and repeated from then on.
+
+    Often is twice in a row or ``OFTEN`` times in all, as that of the last batch of an epoch may.
 
     The recording holds the tensor operations of forward pass, backward pass, clipping and update, on the memory of the
     weights, the optimizer's state and a batch. Repeating them runs the same kernels in the same order, hence gives the
@@ -49,6 +54,7 @@ class RecordedStep:
         # Steps that take other kernels are recorded at once: a run that goes on must take them in every step, too.
         self._other_kernels = may_update_products(optimizer)
         self._last: Any = None
+        self._launched = Counter[Any]()
 
     def __call__(
         self, step: "OptimizerStep", batch: Sequence[Tensor], epoch: int, position: int, weight: float
@@ -60,10 +66,12 @@ class RecordedStep:
             step.noise.key(epoch, position)
             step.state.step_modes[recording.mode] += 1
             return recording.repeat(batch)
-        is_repeated, self._last = kind == self._last, kind
+        is_often = kind == self._last or self._launched[kind] == OFTEN
+        self._last = kind
         compiles = self._compiles(epoch, position)
-        if self.reason is None and (is_repeated or compiles or self._other_kernels):
+        if self.reason is None and (is_often or compiles or self._other_kernels):
             return self._record(step, kind, batch, epoch, position, weight, compiles=compiles)
+        self._launched[kind] += 1
         return step.launch(batch, epoch, position, weight)
 
     def _compiles(self, epoch: int, position: int) -> bool:

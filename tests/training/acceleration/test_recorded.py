@@ -52,9 +52,21 @@ def check_bits(build, repeated, *, count=None, **options):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", MODULES)
 def test_recorded_steps_have_the_bits_of_launched_ones(name, optimizer, repeated):
-    # 90 examples in batches of 16: the second of five whole ones is recorded, the one of ten is always launched.
+    # 90 examples in batches of 16: the second of five whole ones is recorded, the one of ten comes up too rarely.
     build = lambda: make(name, optimizer=OPTIMIZERS[optimizer])  # noqa: E731
     check_bits(build, repeated, epochs=3, count=3 + 5 + 5)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "count"),
+    [
+        (60, (25 - 21) + (25 - 21)),  # whole and odd batches alternate: after 20 of a kind the next is recorded
+        (30, 1 + 24 * 3),  # the second of an epoch's three whole ones
+        (40, 24 * 2 + (25 - 21)),  # two whole ones, of which the second is recorded, and an odd one
+    ],
+)
+def test_a_shape_that_comes_up_often_is_recorded_although_none_follows_another(batch_size, count, repeated):
+    check_bits(lambda: make("denoising"), repeated, batch_size=batch_size, epochs=25, count=count)
 
 
 @pytest.mark.parametrize("name", MODULES)
