@@ -217,7 +217,7 @@ def test_a_damaged_array_costs_a_finished_run_its_report_alone(tmp_path, capsys,
     out = make("fit", tmp_path, finetune={"epochs": 0})
     text = shown(capsys)
     assert (out / "results.json").is_file()
-    assert f"warning: the report could not be drawn: {out}/stages/inputs.npz cannot be read" in text
+    assert f"warning: the report could not be drawn: {out}/stages/00-denoising/samples.npz cannot be read" in text
     assert f"aepretrain report {out} draws it again" in text
     assert not (out / "report.html").exists()
 
