@@ -18,7 +18,7 @@ MAX_STEPS = 1024
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive batches of one epoch, each gathered when it is requested.
+    """Consecutive batches of one epoch, gathered when they are requested.
 
     Args:
         batches: Source of the batches.
@@ -37,8 +37,7 @@ class Chunk:
 
     def __iter__(self) -> Iterator[tuple[int, list[Tensor]]]:
         """Yield every batch with its index in the epoch."""
-        for position, (begin, end) in enumerate(self.shares, self.start):
-            yield position, self.batches.gather(self.order[begin:end])
+        yield from enumerate(self.batches.gather_each(self.order, self.shares), self.start)
 
     @property
     def sizes(self) -> list[int]:
@@ -66,7 +65,7 @@ class ChunkLength:
 
     def adapt(self, steps: int, seconds: float) -> None:
         """Adapt to the duration of a chunk; ignore one cut short by the end of an epoch or by a checkpoint."""
-        if self.is_fixed or steps != self.steps:
+        if self.is_fixed or steps < self.steps:
             return
         if seconds < TARGET_SECONDS:
             self.steps = min(2 * self.steps, MAX_STEPS)
@@ -82,7 +81,7 @@ class ChunkLength:
 
 
 def chunks(
-    batches: Batches, epoch: int, first: int, length: ChunkLength, stop_every: int | None = None
+    batches: Batches, epoch: int, first: int, length: ChunkLength, stop_every: int | None = None, block: int = 1
 ) -> Iterator[Chunk]:
     """Yield the batches of an epoch in chunks, which end with the epoch and where a checkpoint is due.
 
@@ -92,6 +91,7 @@ def chunks(
         first: Index of the first batch.
         length: Number of batches in a chunk.
         stop_every: Chunks end at multiples of this many steps, counted from the first epoch; ``None``: no such limit.
+        block: Chunks that would end within a block of so many batches, counted in each epoch, end with the block.
 
     Example:
         >>> from torch import arange
@@ -107,5 +107,6 @@ def chunks(
         stop = min(first + length.steps, len(shares))
         if stop_every is not None:
             stop = min(stop, first + stop_every - (before + first) % stop_every)
+        stop = min(-(-stop // block) * block, len(shares))
         yield Chunk(batches, order, first, shares[first:stop])
         first = stop

@@ -57,7 +57,7 @@ def run_epochs(
     disable_nvml_check()
     module, fabric, noise = state.module, take_step.fabric, take_step.noise
     while state.epoch < settings.epochs and not state.best.is_patience_over:
-        for chunk in chunks(batches, state.epoch, state.position, chunk_length, saves.every_steps):
+        for chunk in chunks(batches, state.epoch, state.position, chunk_length, saves.every_steps, take_step.block):
             saves.save_or_stop(state)
             start = time.perf_counter()
             step_losses = []
@@ -141,6 +141,11 @@ class OptimizerStep:
         self.fabric = fabric
         self.options = options
         self.skips = skips
+
+    @property
+    def block(self) -> int:
+        """The number of steps that are taken together; a chunk ends with the last one."""
+        return 1 if self.recorded is None else self.recorded.block
 
     def __call__(self, batch: Sequence[Tensor], epoch: int, position: int, weight: float) -> Tensor:
         """The loss of a batch before the update that it leads to, shape ``()``; of an ensemble ``(S,)``.

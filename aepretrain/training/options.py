@@ -31,7 +31,7 @@ class TrainerOptions:
             aepretrain. ``recorded`` does the same with classes of your own, which must compute from the batch, the
             weights and ``self.noise`` alone. ``launched`` runs every operation anew. Recorded steps give the bits of
             launched ones, except for matrices of at least 65,536 weights under plain SGD, which differ by rounding.
-            ``compiled`` also compiles the recorded steps of whole batches with a C++ compiler, which takes 5 to 15
+            ``compiled`` also compiles the recorded steps of whole batches with a C++ compiler, which takes 10 to 30
             seconds per stage the first time; they differ by rounding. ``auto`` does so in stages of pretraining of at
             least 600,000 steps and at most 100,000 weights. Where nothing can be compiled, steps are recorded.
         gradient_clip_val: Largest total norm of the gradients of a step; larger gradients are scaled down to it.
@@ -126,7 +126,8 @@ class Saving:
 
     Args:
         every_minutes: Minutes from one checkpoint to the next; ``None``: not by time.
-        every_steps: Steps from one checkpoint to the next; ``None``: not by steps.
+        every_steps: Steps from one checkpoint to the next; ``None``: not by steps. Compiled steps are saved at the end
+            of their block of 8.
         keep_last: Keep the last checkpoint of fine-tuning, four times the size of the network: ``fit --resume RUN
             --more-epochs N`` then goes on from it, instead of repeating the epochs before. ``compare`` keeps none.
 

@@ -50,18 +50,21 @@ def test_step(inputs, features, batch_size, optimizer, rows, most, steps, side_b
 def test_step_against_gradients_written_out(inputs, features, batch_size, optimizer, rows, side_by_side):
     what = (data(inputs, rows), features, batch_size, 3, optimizer)
     side_by_side(
-        f"the same {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against gradients derived by hand",
-        lambda: denoising(*what),
+        f"recorded step of {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against gradients derived by "
+        "hand",
+        lambda: denoising(*what, steps="recorded"),
         lambda: denoising_written_out(*what),
     )
 
 
+@pytest.mark.parametrize("steps", ["recorded", "compiled"])
 @pytest.mark.parametrize(("inputs", "features", "batch_size", "optimizer", "rows"), [row[:5] for row in STEPS[:2]])
-def test_step_against_scikit_learn(inputs, features, batch_size, optimizer, rows, side_by_side):
+def test_step_against_scikit_learn(inputs, features, batch_size, optimizer, rows, steps, side_by_side):
     what = (data(inputs, rows), features, batch_size, 3, optimizer)
     side_by_side(
-        f"the same {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against scikit-learn's MLPRegressor",
-        lambda: denoising(*what),
+        f"{steps} step of {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against scikit-learn's "
+        "MLPRegressor",
+        lambda: denoising(*what, steps=steps),
         lambda: regressor(*what),
         least=2,
         note="squared error and no noise there",
@@ -69,14 +72,15 @@ def test_step_against_scikit_learn(inputs, features, batch_size, optimizer, rows
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="pip install jax")
+@pytest.mark.parametrize("steps", ["recorded", "compiled"])
 @pytest.mark.parametrize(("inputs", "features", "batch_size", "optimizer", "rows"), [row[:5] for row in STEPS])
-def test_step_against_jax(inputs, features, batch_size, optimizer, rows, side_by_side):
+def test_step_against_jax(inputs, features, batch_size, optimizer, rows, steps, side_by_side):
     from tests.benchmarks.jax_loop import denoising_scanned
 
     x = data(inputs, rows)
     side_by_side(
-        f"the same {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against jax.lax.scan",
-        lambda: denoising(x, features, batch_size, 3, optimizer),
+        f"{steps} step of {inputs}-{features}, batch {batch_size}, {optimizer.__name__}, against jax.lax.scan",
+        lambda: denoising(x, features, batch_size, 3, optimizer, steps=steps),
         lambda: denoising_scanned(x.numpy(), features, batch_size, 3, optimizer.__name__.lower(), RATES[optimizer]),
         note="an epoch is one compiled scan there",
     )
@@ -85,7 +89,7 @@ def test_step_against_jax(inputs, features, batch_size, optimizer, rows, side_by
 def test_step_against_stock_lightning(side_by_side):
     x = data(64, 20_000)
     side_by_side(
-        "the same 64-32, batch 20, SGD, against a stock Trainer with a DataLoader",
+        "recorded step of 64-32, batch 20, SGD, against a stock Trainer with a DataLoader",
         lambda: denoising(x, 32, 20, 3),
         lambda: stock_lightning(x, 32, 20, 3),
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import distributed
 
 from aepretrain import ConfigError, DataError
-from aepretrain.data import Batches
+from aepretrain.data import Batches, batches
 
 
 def pretend(patch, rank, size):
@@ -35,6 +35,31 @@ def test_an_epoch_holds_every_example_once(count, batch_size, shuffle):
     assert len(seen) == len(loader)
     assert sorted(chain(*seen)) == list(range(count))
     assert all(len(batch) <= batch_size for batch in seen)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    count=st.integers(1, 90), batch_size=st.integers(1, 40), width=st.sampled_from([1, 4, 13, 16]),
+    bytes_together=st.sampled_from([0, 1000, 5000, batches.GATHERED]),
+)  # fmt: skip
+def test_batches_that_are_gathered_together_are_those_that_are_gathered_alone(count, batch_size, width, bytes_together):
+    loader = Batches([torch.rand(count, width), torch.arange(count)], batch_size)
+    order, shares = loader.order(), loader.shares()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "GATHERED", bytes_together)
+        found = list(loader.gather_each(order, shares))
+    for (begin, end), batch in zip(shares, found, strict=True):
+        for one, other in zip(batch, loader.gather(order[begin:end]), strict=True):
+            assert torch.equal(one, other)
+            assert one.data_ptr() % batches.ALIGNED == 0
+
+
+def test_small_batches_are_gathered_together(monkeypatch):
+    loader, gathered, gather = Batches([torch.rand(100, 16)], 8), [], Batches.gather
+    monkeypatch.setattr(Batches, "gather", lambda batches, rows: gathered.append(len(rows)) or gather(batches, rows))
+    monkeypatch.setattr(batches, "GATHERED", 3 * 8 * 16 * 4)
+    assert [len(x) for (x,) in loader] == [8] * 12 + [4]
+    assert gathered == [24] * 4 + [4]
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():

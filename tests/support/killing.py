@@ -14,7 +14,7 @@ import aepretrain.training.recovery.checkpoints
 import aepretrain.training.stage
 from aepretrain.cli.main import main
 from aepretrain.training import loop
-from aepretrain.training.acceleration.step_function import StepFunction
+from aepretrain.training.acceleration.step_function import BlockFunction
 from aepretrain.training.acceleration.updates import FusedUpdate
 from aepretrain.training.epoch_log import EpochLog
 from aepretrain.training.recovery.checkpoints import SavePoints
@@ -52,7 +52,7 @@ class Strike:
         loop.OptimizerStep.__call__, loop.validate = counted, validated
         self.before(loop.OptimizerStep, "unscale_and_clip", "in_step")
         self.before(FusedUpdate, "__call__", "in_step")  # of a recorded step
-        self.before(StepFunction, "prepare", "in_step")  # of a compiled step
+        self.before(BlockFunction, "prepare", "in_step")  # of a compiled step
         self.before(SavePoints, "save_or_stop", "before_chunk")
         self.after(EpochLog, "close_epoch", "after_epoch")
 

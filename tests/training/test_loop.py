@@ -137,20 +137,22 @@ def test_the_loop_is_the_one_written_by_hand(precision, monkeypatch):
 @settings(max_examples=40, deadline=None)
 @given(
     count=st.integers(1, 60), batch_size=st.integers(1, 20), steps=st.integers(1, 30),
-    stop=st.none() | st.integers(1, 9), epoch=st.integers(0, 3), start=st.integers(0, 5),
+    stop=st.none() | st.integers(1, 9), epoch=st.integers(0, 3), start=st.integers(0, 5), block=st.integers(1, 5),
 )  # fmt: skip
-def test_chunks_are_the_batches_in_order_and_end_where_they_should(count, batch_size, steps, stop, epoch, start):
+def test_chunks_are_the_batches_in_order_and_end_where_they_should(count, batch_size, steps, stop, epoch, start, block):
     batches = Batches([torch.arange(count)], batch_size, seed=3)
     per_epoch = len(batches)
     start = min(start, per_epoch - 1)
-    found = list(chunks(batches, epoch, start, ChunkLength(steps), stop))
+    found = list(chunks(batches, epoch, start, ChunkLength(steps), stop, block))
     seen = [(position, x.tolist()) for position, (x,) in chain(*found)]
     assert seen == list(enumerate(x.tolist() for (x,) in batches))[start:]
     assert [len(x) for _, x in seen] == list(chain(*(chunk.sizes for chunk in found)))
     ends = [epoch * per_epoch + chunk.start + len(chunk) for chunk in found]
-    assert all(1 <= len(chunk) <= steps for chunk in found)
-    if stop:
-        assert {step for step in range(epoch * per_epoch + start + 1, ends[-1]) if step % stop == 0} <= set(ends)
+    assert all(1 <= len(chunk) < steps + block for chunk in found)
+    positions = [end - epoch * per_epoch for end in ends]
+    assert all(position % block == 0 for position in positions[:-1])
+    due = [step for step in range(epoch * per_epoch + start + 1, ends[-1]) if stop and step % stop == 0]
+    assert all(min(end for end in ends if end >= step) < step + block for step in due)
 
 
 def test_the_length_of_a_chunk_follows_the_time_of_a_step():
@@ -164,9 +166,14 @@ def test_the_length_of_a_chunk_follows_the_time_of_a_step():
     for _ in range(30):
         length.adapt(length.steps, 0.0)
     assert length.steps == MAX_STEPS
+    length.adapt(10, 100.0)  # cut short by the end of the epoch
+    assert length.steps == MAX_STEPS
     fixed = ChunkLength(5)
     fixed.adapt(5, 100.0)
     assert fixed.steps == 5
+    short = ChunkLength()
+    short.adapt(8, 0.001)  # longer, to end with a block
+    assert short.steps == 2
 
 
 def test_gradients_are_clipped_at_every_step(monkeypatch):

@@ -1,4 +1,4 @@
-"""Compiled steps: a recorded step as machine code, which a C++ compiler makes of its operations."""
+"""Compiled steps: blocks of recorded steps as machine code, which a C++ compiler makes of their operations."""
 
 import contextlib
 import logging
@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 
 from aepretrain.console import print_line
 from aepretrain.errors import StorageError
-from aepretrain.results.stage import StepMode
 from aepretrain.storage.files import make_folder, storing
 from aepretrain.training.acceleration.code_cache import CACHE, VARIABLE, code_folder, digest_of
-from aepretrain.training.acceleration.step_function import StepFunction
+from aepretrain.training.acceleration.products import may_update_products
+from aepretrain.training.acceleration.step_function import BlockFunction
 from aepretrain.training.acceleration.tape import Operation
 from aepretrain.training.acceleration.torch_internals import compile_graph, default_cache, traced
 from aepretrain.training.options import StageSettings
@@ -33,52 +33,76 @@ OPTIONS = {
 }
 """A step is one function of C++, compiled in this process, without the 10 s that torch takes to try the compiler and to
 compile its headers."""
+BLOCK = 8
+"""Steps of a block. They share the overhead of a call; more of them would take longer to compile."""
 LEAST_STEPS = 600_000
 """Twice the number of steps after which compiling has paid off."""
 MOST_WEIGHTS = 100_000
 """With more, a step is bound by its matrix products, which are the same in compiled code."""
-BEGUN = "{stage}  compiles steps, in 5 to 15 s the first time; they then take about 0.7 of the time of recorded ones"
+BEGUN = "{stage}  compiles steps, in 10 to 30 s the first time; they then take about 0.6 of the time of recorded ones"
 DONE = "{stage}  steps are compiled, after {seconds:.0f} s"
 RECORDED = "{stage}  steps are recorded and not compiled: {reason}"
 FLAGS = ("CFLAGS", "CPATH", "CPPFLAGS", "CXXFLAGS", "LDFLAGS")
 """Variables that change what the C++ compiler makes."""
 
-Compiler = Callable[[StepFunction, Sequence[Tensor]], Callable[..., Sequence[Tensor]]]
+Compiler = Callable[[BlockFunction, Sequence[Tensor]], Callable[..., Sequence[Tensor]]]
 
 
-class CompiledStep:
-    """A step in compiled code, in place of a :class:`~aepretrain.training.acceleration.recorded.Recording`.
+class CompiledBlock:
+    """A block of steps in compiled code.
+
+    A step is prepared when its turn comes, and taken with the last one of its block: :meth:`take` returns a loss that
+    is filled in by then.
 
     Args:
-        batch: The recorded batch.
-        function: The step as a function.
+        function: The block as a function.
         code: The function, compiled.
+
+    Attributes:
+        prepared: How many steps of the present block are prepared.
     """
 
-    mode: StepMode = "compiled"
-
-    def __init__(self, batch: Sequence[Tensor], function: StepFunction, code: Callable[..., Sequence[Tensor]]) -> None:
-        self.batch = batch
+    def __init__(self, function: BlockFunction, code: Callable[..., Sequence[Tensor]]) -> None:
         self.function = function
         self.code = code
+        self.prepared = 0
+        self._losses = torch.empty(0)
 
-    def repeat(self, batch: Sequence[Tensor]) -> Tensor:
-        """Take the step with another batch of the same shape; return its loss, before the update."""
-        for recorded, tensor in zip(self.batch, batch, strict=True):
-            recorded.copy_(tensor)
-        self.function.prepare()
-        loss, *factors = self.code(*self.function.inputs)
-        for place, product in enumerate(self.function.products):
-            product.add(factors[2 * place], factors[2 * place + 1])
-        return loss
+    def take(self, batch: Sequence[Tensor]) -> Tensor:
+        """Take the next step of the block with a batch of the recorded shape.
+
+        Returns:
+            Its loss, before its update, once the block is complete.
+        """
+        function, step = self.function, self.prepared
+        if step == 0:
+            self._losses = torch.empty(function.steps, *function.loss.shape, dtype=function.loss.dtype)
+        function.prepare(batch, step)
+        self.prepared = (step + 1) % function.steps
+        if self.prepared == 0:
+            losses, *factors = self.code(*function.inputs)
+            self._losses.copy_(losses)
+            for place, product in enumerate(function.products):
+                product.add(factors[2 * place], factors[2 * place + 1])
+        return self._losses[step]
+
+
+def block_length(optimizer: Optimizer) -> int:
+    """The number of steps of a compiled block.
+
+    Example:
+        >>> block_length(torch.optim.Adam([torch.zeros(2)]))
+        8
+    """
+    return 1 if may_update_products(optimizer) else BLOCK
 
 
 def pays_off(settings: StageSettings, steps: int, weights: int) -> bool:
     """Whether the steps of a stage are so small and so many that compiling them clearly pays off.
 
-    Compiling takes about ten seconds, and a compiled step of a small layer about 30 microseconds less than a recorded
-    one. Both were measured once; the rule counts, so that a config decides alike on every machine. Fine-tuning is not
-    compiled by this rule: epochs may be added later, and must not change those before.
+    Compiling takes about fifteen seconds, and a compiled step of a small layer about 50 microseconds less than a
+    recorded one. Both were measured once; the rule counts, so that a config decides alike on every machine. Fine-tuning
+    is not compiled by this rule: epochs may be added later, and must not change those before.
 
     Args:
         settings: The length of the stage.
@@ -130,7 +154,7 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def by_inductor(function: StepFunction, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+def by_inductor(function: BlockFunction, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
     """Compile a function with torch's compiler, or load the code that it made before."""
     graph = traced(function, inputs)
     kinds = [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in inputs]
@@ -149,15 +173,15 @@ compiler: Compiler = by_inductor
 """What compiles a step."""
 
 
-def compile_step(
+def compile_block(
     stage: str,
     batch: Sequence[Tensor],
     loss: Tensor,
     gradients: Sequence[Operation],
     update: Sequence[Operation],
     optimizer: Optimizer,
-) -> CompiledStep | None:
-    """Compile a recorded step, and print that it takes a while; if it cannot be, print why and return ``None``.
+) -> CompiledBlock | None:
+    """Compile a block of recorded steps, and print that it takes a while, or why it cannot be done.
 
     Args:
         stage: Name of the stage.
@@ -167,10 +191,13 @@ def compile_step(
         update: The operations of the update.
         optimizer: The optimizer.
 
+    Returns:
+        The block; ``None`` if it could not be compiled.
+
     Raises:
         StoppedError: If a signal ended the compiler and asks the run to stop.
     """
-    function = StepFunction(loss, gradients, update, optimizer)
+    function = BlockFunction(batch, loss, gradients, update, optimizer, block_length(optimizer))
     if function.reason is not None:
         print_line(RECORDED.format(stage=stage, reason=function.reason))
         return None
@@ -184,4 +211,4 @@ def compile_step(
         print_line(RECORDED.format(stage=stage, reason=f"{type(error).__name__}: {error}".splitlines()[0]))
         return None
     print_line(DONE.format(stage=stage, seconds=time.perf_counter() - start))
-    return CompiledStep(batch, function, code)
+    return CompiledBlock(function, code)

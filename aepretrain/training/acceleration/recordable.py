@@ -13,7 +13,7 @@ from aepretrain.parts.corruptions import Corruption
 from aepretrain.parts.likelihoods import Likelihood
 from aepretrain.parts.penalties import SparsityPenalty
 from aepretrain.results.stage import StepMode
-from aepretrain.training.acceleration.compiled import RECORDED, pays_off, reason_of_machine
+from aepretrain.training.acceleration.compiled import RECORDED, block_length, pays_off, reason_of_machine
 from aepretrain.training.acceleration.recorded import LAUNCHED, RecordedStep
 from aepretrain.training.acceleration.torch_internals import has_hooks
 from aepretrain.training.options import StageSettings
@@ -57,7 +57,13 @@ def _mode(step: "OptimizerStep", settings: StageSettings, batches: Batches) -> S
     pays = before == "compiled" or pays_off(settings, len(batches), weights)
     if steps == "recorded" or (steps == "auto" and not pays):
         return "recorded"
-    reason = KEPT.format(mode=before) if before == "recorded" else reason_of_machine()
+    block = block_length(step.optimizer)
+    if before == "recorded":
+        reason = KEPT.format(mode=before)
+    elif not batches.is_whole(block - 1):
+        reason = f"an epoch has fewer than {block} whole batches"
+    else:
+        reason = reason_of_machine()
     if reason is not None:
         print_line(RECORDED.format(stage=stage, reason=reason))
     return "compiled" if reason is None else "recorded"

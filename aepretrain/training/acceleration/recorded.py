@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from aepretrain.console import print_line
-from aepretrain.results.stage import StepMode
-from aepretrain.training.acceleration.compiled import CompiledStep, compile_step
+from aepretrain.training.acceleration.compiled import CompiledBlock, block_length, compile_block
 from aepretrain.training.acceleration.products import may_update_products, update_products
 from aepretrain.training.acceleration.program import calls
 from aepretrain.training.acceleration.tape import Operation, Tape, place
@@ -36,21 +35,27 @@ class RecordedStep:
     :mod:`~aepretrain.training.acceleration.products`. Noise comes from generators that are seeded before every step,
     and the optimizer's settings are read from its parameter groups at every step.
 
-    A step that is compiled, see :mod:`~aepretrain.training.acceleration.compiled`, is recorded when its shape first
-    comes up after the first step of the stage, so that a resumed run takes the same steps compiled.
+    Steps that are compiled, see :mod:`~aepretrain.training.acceleration.compiled`, come in blocks: the whole batches of
+    an epoch in groups, from the first on, without the group in which the optimizer's state is made. So a resumed run
+    takes the same steps compiled, if it was saved between two blocks: chunks end with a block.
 
     Args:
         optimizer: The optimizer of the step.
         stage: Name of the stage, for the message when a step turns out not to be recordable.
-        compiles: Whether a step is compiled, by its number in its epoch; ``None``: none is.
+        is_whole: Whether a batch is whole, by its number in its epoch, if whole ones are compiled; ``None``: none is.
+
+    Attributes:
+        block: Steps in a compiled block; 1 without any.
     """
 
-    def __init__(self, optimizer: Optimizer, stage: str, compiles: Callable[[int], bool] | None = None) -> None:
+    def __init__(self, optimizer: Optimizer, stage: str, is_whole: Callable[[int], bool] | None = None) -> None:
         self.stage = stage
-        self.compiles = compiles
+        self.is_whole = is_whole
+        self.block = 1 if is_whole is None else block_length(optimizer)
         self.reason: str | None = None
         """Why steps are launched after all."""
-        self._recordings: dict[Any, Recording | CompiledStep] = {}
+        self._recordings: dict[Any, Recording] = {}
+        self._compiled: CompiledBlock | None = None
         # Steps that take other kernels are recorded at once: a run that goes on must take them in every step, too.
         self._other_kernels = may_update_products(optimizer)
         self._last: Any = None
@@ -60,24 +65,33 @@ class RecordedStep:
         self, step: "OptimizerStep", batch: Sequence[Tensor], epoch: int, position: int, weight: float
     ) -> Tensor:
         """Take a step, as :class:`~aepretrain.training.loop.OptimizerStep` does."""
+        compiles = self._compiles(epoch, position)
+        if compiles and self._compiled is not None:
+            step.noise.key(epoch, position)
+            step.state.step_modes["compiled"] += 1
+            return self._compiled.take(batch)
         kind = (weight, *((tensor.shape, tensor.dtype) for tensor in batch))
-        if (recording := self._recordings.get(kind)) is not None:
+        if not compiles and (recording := self._recordings.get(kind)) is not None:
             self._last = kind
             step.noise.key(epoch, position)
-            step.state.step_modes[recording.mode] += 1
+            step.state.step_modes["recorded"] += 1
             return recording.repeat(batch)
         is_often = kind == self._last or self._launched[kind] == OFTEN
         self._last = kind
-        compiles = self._compiles(epoch, position)
         if self.reason is None and (is_often or compiles or self._other_kernels):
             return self._record(step, kind, batch, epoch, position, weight, compiles=compiles)
         self._launched[kind] += 1
         return step.launch(batch, epoch, position, weight)
 
     def _compiles(self, epoch: int, position: int) -> bool:
-        """Whether to compile a step: the first of a stage only if the optimizer has no state, which that step makes."""
-        has_state = (epoch, position) != (0, 0) or self._other_kernels
-        return self.compiles is not None and self.compiles(position) and has_state
+        """Whether a step belongs to a compiled block, which was not begun by other steps."""
+        if self.is_whole is None:
+            return False
+        place = position % self.block
+        first = position - place
+        has_state = (epoch, first) != (0, 0) or self._other_kernels
+        is_next = place == (0 if self._compiled is None else self._compiled.prepared)
+        return is_next and has_state and self.is_whole(first + self.block - 1)
 
     def _record(
         self,
@@ -99,22 +113,24 @@ class RecordedStep:
         self.reason = gradients.reason or update.reason
         if self.reason is not None:
             print_line(LAUNCHED.format(stage=self.stage, reason=self.reason))
+            self.is_whole = None
             if not self._recordings:  # those of other shapes are still repeated
                 step.state.change_mode(self.stage, "launched")
             step.state.step_modes["launched"] += 1
             return loss
         recorded = (batch, loss, gradients.operations, update.operations, step.optimizer)
-        compiled = compile_step(self.stage, *recorded) if compiles else None
-        if compiles and compiled is None:
-            self.compiles = None
-            step.state.change_mode(self.stage, "recorded")
-        recording = self._recordings[kind] = compiled or Recording(*recorded)
-        step.state.step_modes["launched" if undo is None else recording.mode] += 1
+        if compiles:
+            self._compiled = compile_block(self.stage, *recorded)
+            if self._compiled is None:
+                self.is_whole = None
+                step.state.change_mode(self.stage, "recorded")
+        if self._compiled is None or not compiles:
+            self._recordings[kind] = Recording(*recorded)
         if undo is None:
+            step.state.step_modes["launched"] += 1
             return loss.clone()
         undo()
-        step.noise.key(epoch, position)
-        return recording.repeat(batch)
+        return self(step, batch, epoch, position, weight)
 
 
 class Recording:
@@ -127,8 +143,6 @@ class Recording:
         update: The operations of the update.
         optimizer: The optimizer, whose settings are read at every step.
     """
-
-    mode: StepMode = "recorded"
 
     def __init__(
         self,

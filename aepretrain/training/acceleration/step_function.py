@@ -1,4 +1,4 @@
-"""A recorded step as a function of the tensors that it reads, so that a compiler can trace it."""
+"""A block of recorded steps as a function of the tensors that they read, so that a compiler can trace it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,73 +19,100 @@ View = tuple[Any, ...]
 Values = dict[View, Tensor]
 
 
-class StepFunction:
-    r"""The operations of a step as a function; it changes weights, buffers and the optimizer's state in place.
+class BlockFunction:
+    r"""The operations of K steps as a function; it changes weights, buffers and the optimizer's state in place.
 
-    .. math:: (\theta, x, \epsilon, \eta) \mapsto \ell(\theta; x, \epsilon), \qquad
-              \theta \leftarrow \theta - \eta \, u(\nabla_\theta \ell)
+    .. math:: (\theta, x_{1:K}, \epsilon_{1:K}, \eta_{1:K}) \mapsto \ell_{1:K}, \qquad
+              \ell_k = \ell(\theta; x_k, \epsilon_k), \quad \theta \leftarrow \theta - \eta_k \, u(\nabla_\theta \ell_k)
 
-    The noise :math:`\epsilon` and the optimizer's settings :math:`\eta` are inputs: :meth:`prepare` computes them.
+    Batches :math:`x`, noise :math:`\epsilon` and the optimizer's settings :math:`\eta` of every step are inputs:
+    :meth:`prepare` gathers them, one step at a time.
 
     Args:
+        batch: The recorded batch.
         loss: The recorded loss.
         gradients: The operations of the forward and backward pass.
         update: The operations of the update.
         optimizer: The optimizer, fused.
+        steps: Number of steps K.
 
     Attributes:
         inputs: The tensors that the function takes, always on the same memory.
-        products: Updates of large matrices by plain SGD: the function returns their factors and leaves the rest to
-            :mod:`~aepretrain.training.acceleration.products`.
+        products: Updates of large matrices by plain SGD, for blocks of one step: the function returns their factors and
+            leaves the rest to :mod:`~aepretrain.training.acceleration.products`.
         reason: Why the operations are no such function; ``None`` if they are.
     """
 
     def __init__(
-        self, loss: Tensor, gradients: Sequence[Operation], update: Sequence[Operation], optimizer: Optimizer
+        self,
+        batch: Sequence[Tensor],
+        loss: Tensor,
+        gradients: Sequence[Operation],
+        update: Sequence[Operation],
+        optimizer: Optimizer,
+        steps: int = 1,
     ) -> None:
+        self.batch = batch
         self.loss = loss
+        self.steps = steps
         gradients, self.products, update = update_products(gradients, update, optimizer)
         self._gradients = without_draws(gradients)
         self._update = [WrittenUpdate(each, optimizer) if each.name in RULES else each for each in update]
+        self._written_out = [each for each in self._update if isinstance(each, WrittenUpdate)]
         self._drawn = places_drawn(gradients)
         self._draws = [call for each, call in calls(gradients, self._drawn) if each.is_random]
-        settings = torch.tensor(self._present_settings())
+        settings = torch.tensor([self._present_settings()] * steps)
         self._settings = settings.numpy()
         self._read = list(self._views_read().values())
-        self.inputs = [*self._read, settings]
+        changing = {place(tensor) for tensor in batch} | self._drawn
+        self._changes = [place(tensor) in changing for tensor in self._read]
+        blocks = [
+            torch.stack([tensor] * steps) if changes else tensor
+            for tensor, changes in zip(self._read, self._changes, strict=True)
+        ]
+        pairs = [pair for *pair, changes in zip(self._read, blocks, self._changes, strict=True) if changes]
+        self._copies = [[(block[step], recorded) for recorded, block in pairs] for step in range(steps)]
+        self.inputs = [*blocks, settings]
         self.reason = reason_not_drawn_before(gradients) or self._reason()
 
-    def prepare(self) -> None:
-        """Draw the noise of the next step, and read the optimizer's settings."""
+    def prepare(self, batch: Sequence[Tensor], step: int) -> None:
+        """Gather what a step of the block takes: its batch, its noise, and the optimizer's present settings."""
+        for recorded, tensor in zip(self.batch, batch, strict=True):
+            recorded.copy_(tensor)
         for draw in self._draws:
             draw()
-        self._settings[:] = self._present_settings()
+        for own, recorded in self._copies[step]:
+            own.copy_(recorded)
+        self._settings[step] = self._present_settings(ahead=step)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """The loss before the update, then the factors of the products, two for each."""
+        """The losses before each update, shape ``(K,)``, then the factors of the products, two for each."""
         *read, settings = inputs
         values = {view(recorded): value for recorded, value in zip(self._read, read, strict=True)}
-        for recorded in self._read:
-            if place(recorded) in self._drawn:  # or noise that is changed in place would be written back
-                values[view(recorded)] = values[view(recorded)].clone()
+        losses = []
+        for step in range(self.steps):
+            for recorded, changes, value in zip(self._read, self._changes, read, strict=True):
+                if changes:
+                    # A clone, or noise that is changed in place would be written back.
+                    values[view(recorded)] = value[step].clone() if place(recorded) in self._drawn else value[step]
+            losses.append(self._step(values, settings[step]))
+        factors = [factor for product in self.products for factor in (product.left, product.right)]
+        return [torch.stack(losses), *(_look_up(factor, values) for factor in factors)]
+
+    def _step(self, values: Values, settings: Tensor) -> Tensor:
         for operation in self._gradients:
             _repeat(operation, values)
-        factors = [factor for product in self.products for factor in (product.left, product.right)]
-        results = [_look_up(tensor, values) for tensor in (self.loss, *factors)]
+        loss = _look_up(self.loss, values)
         numbers = iter(settings.unbind())
         for each in self._update:
             if isinstance(each, WrittenUpdate):
                 each.apply(lambda tensor: _look_up(tensor, values), numbers)
             else:
                 _repeat(each, values)
-        return results
+        return loss
 
-    @property
-    def _written_out(self) -> list[WrittenUpdate]:
-        return [each for each in self._update if isinstance(each, WrittenUpdate)]
-
-    def _present_settings(self) -> list[float]:
-        return [value for each in self._written_out for value in each.settings().values()]
+    def _present_settings(self, ahead: int = 0) -> list[float]:
+        return [value for each in self._written_out for value in each.settings(ahead).values()]
 
     @property
     def _operations(self) -> list[Operation]:

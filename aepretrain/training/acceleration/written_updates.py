@@ -186,9 +186,9 @@ class WrittenUpdate:
             return "the optimizer counts the steps of weights separately"
         return None
 
-    def settings(self) -> dict[str, float]:
-        """The numbers of the next step, from the settings that the parameter group has now."""
-        return self.rule.settings(self.group, self.counts[0].item() + 1 if self.counts else 1)
+    def settings(self, ahead: int = 0) -> dict[str, float]:
+        """The numbers of the next step, or of one so many steps ahead, by the settings that the group has now."""
+        return self.rule.settings(self.group, self.counts[0].item() + 1 + ahead if self.counts else 1)
 
     def apply(self, look_up: Callable[[Tensor], Tensor], settings: Iterator[Tensor]) -> None:
         """Change the weights and states in place.

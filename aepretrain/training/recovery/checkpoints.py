@@ -94,7 +94,8 @@ class SavePoints:
         every_steps, every_minutes = self.every_steps, self.saving.every_minutes
         if self.files is None or step == self._saved_step:
             return False
-        if every_steps is not None and step % every_steps == 0:
+        # Chunks end there, or a few steps later, with a block.
+        if every_steps is not None and step // every_steps > self._saved_step // every_steps:
             return True
         return every_minutes is not None and time.monotonic() - self._saved_at >= 60 * every_minutes
 

@@ -16,12 +16,13 @@ from aepretrain.errors import StoppedError
 from aepretrain.training.acceleration import compiled, products
 from aepretrain.training.acceleration.compiled import LEAST_STEPS, MOST_WEIGHTS, pays_off, reason_of_machine
 from aepretrain.training.acceleration.draws import reason_not_drawn_before
-from aepretrain.training.acceleration.step_function import StepFunction
+from aepretrain.training.acceleration.step_function import BlockFunction
 from aepretrain.training.acceleration.tape import Tape
 from aepretrain.training.acceleration.written_updates import WrittenUpdate
 from aepretrain.training.options import StageSettings
 from aepretrain.training.recovery import signals
-from tests.support.compiling import uncompiled
+from aepretrain.training.state import TrainingState
+from tests.support.compiling import BLOCK, uncompiled
 from tests.training.acceleration.test_recorded import OPTIMIZERS, SCHEDULERS, Curious, build_plain
 from tests.training.test_loop import MODULES, make, same_bits, train
 
@@ -35,16 +36,21 @@ def functions(monkeypatch):
     return uncompiled(monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch):
+    monkeypatch.setattr(compiled, "BLOCK", BLOCK)
+
+
 @pytest.fixture
 def prepared(monkeypatch):
     """The functions of compiled steps, each time that one is taken."""
-    calls, prepare = [], StepFunction.prepare
+    calls, prepare = [], BlockFunction.prepare
 
-    def counted(function):
+    def counted(function, *args):
         calls.append(function)
-        prepare(function)
+        prepare(function, *args)
 
-    monkeypatch.setattr(StepFunction, "prepare", counted)
+    monkeypatch.setattr(BlockFunction, "prepare", counted)
     return calls
 
 
@@ -64,14 +70,14 @@ def check_close(build, *, rtol=1e-4, atol=2e-6, **options):
 @pytest.mark.parametrize("name", MODULES)
 def test_compiled_steps_are_launched_ones_up_to_rounding(name, functions, prepared):
     check_close(lambda: make(name, optimizer=OPTIMIZERS["nesterov"]))
-    # Odd batches are launched, and so is the first step, which makes the optimizer's state.
-    assert (len(functions), len(prepared)) == (1, 3 * 5 - 1)
+    # Batches beyond a block are recorded, and so is the first block, in which the optimizer's state is made.
+    assert (len(functions), len(prepared)) == (1, 3 * 4 - BLOCK)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_fused_optimizer_is_written_out(optimizer, functions, prepared):
     check_close(lambda: make("classifier", optimizer=OPTIMIZERS[optimizer]))
-    assert (len(functions), len(prepared)) == (1, 3 * 5 - 1)
+    assert (len(functions), len(prepared)) == (1, 3 * 4 - BLOCK)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -102,12 +108,21 @@ def test_so_they_are_with_options_of_the_trainer(name, options, functions):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_length_of_chunks_does_not_matter(optimizer, functions):
-    modules = [make(optimizer=OPTIMIZERS[optimizer]) for _ in range(3)]
-    for module, steps in zip(modules, (1, 3, None), strict=True):
-        train(module, steps="compiled", chunk_steps=steps)
-    assert len(functions) == 3
-    assert same_bits(modules[0], modules[1])
-    assert same_bits(modules[0], modules[2])
+    modules = [make(optimizer=OPTIMIZERS[optimizer]) for _ in range(4)]
+    for module, steps in zip(modules, (1, 3, 5, None), strict=True):
+        train(module, steps="compiled", chunk_steps=steps, batch_size=8)
+    assert len(functions) == 4
+    assert all(same_bits(modules[0], module) for module in modules)
+
+
+def test_the_length_of_blocks_does_not_matter_but_for_rounding(functions, monkeypatch):
+    modules = [make(optimizer=OPTIMIZERS["adam"]) for _ in range(3)]
+    for module, steps in zip(modules, (1, 2, 4), strict=True):
+        monkeypatch.setattr(compiled, "BLOCK", steps)
+        train(module, steps="compiled", batch_size=8)
+    assert [function.steps for function in functions] == [1, 2, 4]
+    for module in modules[1:]:
+        torch.testing.assert_close(modules[0].state_dict(), module.state_dict(), rtol=1e-4, atol=2e-6)
 
 
 @pytest.mark.parametrize("scheduler", [None, lambda o: StepLR(o, 1, 0.5)])
@@ -125,8 +140,27 @@ def test_large_matrices_of_plain_sgd_are_updated_by_their_product(scheduler, fun
 
 
 def test_only_whole_batches_are_compiled(functions, prepared):
-    check_close(make, batch_size=60)  # 60 and 30 of 90 examples, in turn
-    assert (len(functions), len(prepared)) == (1, 2)
+    check_close(make, batch_size=20)  # four of 20 and one of 10 of 90 examples
+    assert (len(functions), len(prepared)) == (1, 3 * 4 - BLOCK)
+
+
+def test_epochs_without_a_block_of_whole_batches_are_recorded(functions, capsys):
+    assert train(make(), batch_size=60, steps="compiled").step_mode == "recorded"  # of 60 and 30 examples
+    assert "not compiled: an epoch has fewer than 2 whole batches" in told(capsys)
+    assert not functions
+
+
+@pytest.mark.parametrize(("position", "count"), [(1, 2 + 4), (2, 2 + 4), (3, 4)])
+def test_a_block_that_was_begun_otherwise_is_ended_otherwise(position, count, functions, prepared, monkeypatch):
+    started = TrainingState.__init__
+
+    def start(state, *arguments, **options):
+        started(state, *arguments, **options)
+        state.epoch, state.position = 1, position  # as the checkpoint of a version without blocks may have it
+
+    monkeypatch.setattr(TrainingState, "__init__", start)
+    train(make(), steps="compiled")
+    assert len(prepared) == count  # of the second and third epoch
 
 
 # What is not compiled
@@ -158,7 +192,7 @@ def test_memory_that_is_read_in_several_views_must_not_change():
     x = torch.zeros(4)
     halves = x[:2], x[1:3]
     operations = tape_of(lambda: (halves[0].add_(1), halves[1].mul(2)))
-    function = StepFunction(x, operations, [], SGD([x], lr=0.1))
+    function = BlockFunction([x], x, operations, [], SGD([x], lr=0.1))
     assert function.reason == "it changes memory that it reads in several views"
 
 
@@ -182,7 +216,7 @@ def told(capsys):
 def test_it_says_that_it_compiles_and_how_long_it_took(functions, capsys):
     train(make(), steps="compiled")
     said = told(capsys)
-    assert said.count("00-test compiles steps, in 5 to 15 s the first time") == 1
+    assert said.count("00-test compiles steps, in 10 to 30 s the first time") == 1
     assert said.count("00-test steps are compiled, after 0 s") == 1
 
 
@@ -305,7 +339,7 @@ def test_torchs_compiler_takes_a_step_and_gives_the_same_bits_twice(cache, monke
     modules = [seeded(build), seeded(build), seeded(build)]
     for module, steps in zip(modules, ("launched", "compiled", "compiled"), strict=True):
         assert train(module, steps=steps, epochs=2).step_mode == steps
-    assert len(prepared) == 2 * (2 * 5 - 1)
+    assert len(prepared) == 2 * (2 * 4 - BLOCK)
     assert any(path.suffix == ".so" for path in cache.rglob("*"))
     assert same_bits(modules[1], modules[2])
     torch.testing.assert_close(modules[0].state_dict(), modules[1].state_dict(), rtol=1e-4, atol=2e-6)
@@ -323,7 +357,7 @@ def seeded(build):
 def test_torchs_compiler_takes_the_steps_of_every_module(name, cache, monkeypatch, prepared):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     check_close(lambda: make(name, optimizer=OPTIMIZERS["nesterov"]))
-    assert len(prepared) == 3 * 5 - 1
+    assert len(prepared) == 3 * 4 - BLOCK
 
 
 @needs_a_compiler
@@ -333,4 +367,4 @@ def test_torchs_compiler_takes_the_steps_of_every_module(name, cache, monkeypatc
 def test_and_every_optimizer(optimizer, cache, monkeypatch, prepared):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     check_close(lambda: make("classifier", optimizer=OPTIMIZERS[optimizer]), gradient_clip_val=0.05)
-    assert len(prepared) == 3 * 5 - 1
+    assert len(prepared) == 3 * 4 - BLOCK

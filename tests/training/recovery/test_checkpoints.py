@@ -24,7 +24,7 @@ from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact,
 from aepretrain.training.recovery.run_state import LAST, PREVIOUS, RunState
 from aepretrain.training.recovery.stage_files import StageFiles
 from aepretrain.training.stage import train_stage
-from tests.support.compiling import uncompiled
+from tests.support.compiling import BLOCK, uncompiled
 from tests.support.variants import LAYERS, make
 from tests.support.watching import before_chunks
 
@@ -246,13 +246,13 @@ def test_so_does_plain_sgd_with_updates_by_products(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("optimizer", [Adam, partial(SGD, lr=0.1, momentum=0.9), partial(SGD, lr=0.1)])
-def test_so_do_compiled_steps_at_any_step(optimizer, tmp_path, monkeypatch):
+def test_so_do_compiled_steps_at_every_end_of_a_block(optimizer, tmp_path, monkeypatch):
     uncompiled(monkeypatch)
     build = partial(model, optimizer=optimizer)
     whole = build()
     record = train(whole, steps="compiled")
     assert record.step_mode == "compiled"
-    for step in (0, 1, 2, 3, 4, 9, 11):
+    for step in range(0, 12, BLOCK):
         check_that_it_goes_on(build, step, (whole, record), tmp_path / f"run-{step}", steps="compiled")
 
 
@@ -262,7 +262,7 @@ def test_so_do_compiled_steps_of_variants_with_a_state(name, tmp_path, monkeypat
     build = partial(seeded, partial(make, name))
     whole = build()
     record = train(whole, steps="compiled")
-    check_that_it_goes_on(build, 7, (whole, record), tmp_path, steps="compiled")
+    check_that_it_goes_on(build, 6, (whole, record), tmp_path, steps="compiled")
 
 
 def fail_to_compile(patch):
@@ -272,7 +272,7 @@ def fail_to_compile(patch):
     patch.setattr(compiled, "compiler", fails)
 
 
-def stop_and_resume(build, folder, between, step=5, *, first="compiled", then="compiled"):
+def stop_and_resume(build, folder, between, step=8, *, first="compiled", then="compiled"):
     """Stop a stage before a step, change something, resume; return module and record."""
     with pytest.MonkeyPatch.context() as patch:
         before_chunks(patch, lambda state: state.step == step and patch.setattr(signals, "_received", 15))
@@ -313,7 +313,7 @@ def test_a_compiled_stage_that_goes_on_where_none_can_be_says_so(machine, tmp_pa
 
     _, record = stop_and_resume(model, tmp_path, between)
     assert (record.step_mode, record.steps) == ("recorded", 12)
-    assert told(capsys).count("steps were compiled until step 5 and are recorded from here on: they may round") == 1
+    assert told(capsys).count("steps were compiled until step 8 and are recorded from here on: they may round") == 1
 
 
 def test_a_stage_that_auto_compiled_is_compiled_when_it_goes_on(tmp_path, monkeypatch):
@@ -367,6 +367,10 @@ def test_saves_follow_steps_and_the_clock(tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoints, "save", watched)
     train(model(), tmp_path / "steps", saving=Saving(every_minutes=None, every_steps=5))
     assert saved == [5, 10]
+    saved.clear()
+    uncompiled(monkeypatch)
+    train(model(), tmp_path / "blocks", saving=Saving(every_minutes=None, every_steps=5), steps="compiled")
+    assert saved == [6, 10]  # the ends of their blocks
     saved.clear()
     train(model(), tmp_path / "clock", saving=Saving(every_minutes=1e-9))
     assert saved == list(range(1, 12))
