@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from aepretrain.errors import printable
 from aepretrain.processes import is_first_process
@@ -43,6 +44,22 @@ def counted(total: int | None) -> Iterator[Callable[[int], None]]:
     ) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Show a text with the time that this block takes, on a terminal and in the first process only.
+
+    Example:
+        >>> with busy("counting"):
+        ...     sum(range(10))
+        45
+    """
+    is_shown = console.is_terminal and is_first_process()
+    columns = (SpinnerColumn(), "{task.description}", TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
+        bar.add_task(escape(text), total=None)
+        yield
 
 
 def format_duration(seconds: float) -> str:

@@ -23,7 +23,8 @@ from tests.support.runs import Runner
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-def pytest_collection_finish():
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop():
     gc.freeze()
     gc.enable()
 
@@ -49,7 +50,7 @@ def quicken_embeddings(patch):
 class FirstFeatures:
     """The first two features of arrays, in place of t-SNE."""
 
-    has_begun = is_loaded = False
+    spaces = ()
 
     def __enter__(self):
         return self
@@ -61,7 +62,7 @@ class FirstFeatures:
         pass
 
     def begin(self, spaces):
-        self.has_begun, self.spaces = True, spaces
+        self.spaces = spaces
 
     def points(self):
         return [x[:, :2] for x in self.spaces]

@@ -118,8 +118,10 @@ def _run_missing(
             bench.pretrain_job, _pretrainings(bench, needing), bench.name_of_pretraining
         ):
             print_line(f"pretraining{' of the control' if control_network else ''} seed {seed} finished")
-        if is_drawn and (first := first_pretraining(out)) is not None:
-            begin_embeddings(first, neighbours)  # for the report, while cells are trained
+        # t-SNE for the report, while cells are trained; but not while their seconds decide something.
+        first = first_pretraining(out)
+        if is_drawn and first is not None and comparison.longer_by == "steps":
+            begin_embeddings(first, neighbours)
 
     def close(cell: Cell, row: CellResult) -> None:
         rows[cell] = row

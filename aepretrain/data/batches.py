@@ -118,22 +118,25 @@ class Batches:
 
     def gather_each(self, order: Tensor, shares: Sequence[tuple[int, int]]) -> Iterator[list[Tensor]]:
         """The batches of these shares of an order. Small ones are gathered together, which spares time."""
-        together = self._gathered_together()
+        together, row_bytes = self._gathered_together(), self._row_bytes()
         for first in range(0, len(shares), together):
             group = shares[first : first + together]
-            if together == 1 or any(end != begin for (_, end), (begin, _) in pairwise(group)):
-                yield from (self.gather(order[begin:end]) for begin, end in group)
-            else:
-                sizes = [end - begin for begin, end in group]
+            sizes = [end - begin for begin, end in group]
+            follow = all(end == begin for (_, end), (begin, _) in pairwise(group))
+            if follow and not any(size * each % ALIGNED for size in sizes[:-1] for each in row_bytes):
                 rows = self.gather(order[group[0][0] : group[-1][1]])
                 yield from map(list, zip(*(tensor.split(sizes) for tensor in rows), strict=True))
+            else:
+                yield from (self.gather(order[begin:end]) for begin, end in group)
 
     def _gathered_together(self) -> int:
-        """How many batches are gathered together; those of a file come one by one, as they are read ahead."""
-        sizes = [tensor[0].nbytes * self.batch_size for tensor in self.tensors if isinstance(tensor, Tensor)]
-        if len(sizes) < len(self.tensors) or any(size % ALIGNED for size in sizes):
+        """How many batches are gathered together at most; those of a file come one by one, as they are read ahead."""
+        if any(isinstance(tensor, Rows) for tensor in self.tensors):
             return 1
-        return max(1, GATHERED // max(sum(sizes), 1))
+        return max(1, GATHERED // max(sum(self._row_bytes()) * self.batch_size, 1))
+
+    def _row_bytes(self) -> list[int]:
+        return [tensor[0].nbytes for tensor in self.tensors if isinstance(tensor, Tensor)]
 
     def rows(self, epoch: int, batch: int) -> Tensor:
         """Indices of the examples in a batch, over all processes, in the order of ``epoch``."""

@@ -134,10 +134,6 @@ class ComparisonFiles:
                 return found.data.labelled if self.metric.counted == "labels" else found.data.unlabelled
         return None
 
-    def pretraining(self) -> Path | None:
-        """Directory of the first pretraining of the main network; None if there is none."""
-        return first_pretraining(self.folder)
-
 
 def first_pretraining(folder: Path) -> Path | None:
     """Directory of the first pretraining of a comparison's main network; None if there is none."""

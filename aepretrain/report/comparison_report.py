@@ -12,7 +12,7 @@ from aepretrain.evaluation.baselines import BASELINES
 from aepretrain.report.colours import LIGHT, PLACEHOLDERS, Colours
 from aepretrain.report.comparison_answers import answers_section
 from aepretrain.report.comparison_curves import learning_curves
-from aepretrain.report.comparison_files import ComparisonFiles, read_comparison, run_warnings
+from aepretrain.report.comparison_files import ComparisonFiles, first_pretraining, read_comparison, run_warnings
 from aepretrain.report.comparison_pictures import draw_differences, draw_metric_by_labels
 from aepretrain.report.comparison_tables import differences_table, errors_table, means_table, seeds_table
 from aepretrain.report.drawing import attempt_picture, draw_or_explain
@@ -99,7 +99,7 @@ def _capital(words: str) -> str:
 
 def _facts(files: ComparisonFiles) -> RunResult | None:
     """Results of the first pretraining, else of the first cell, for data, versions and device."""
-    pretraining = files.pretraining()
+    pretraining = first_pretraining(files.folder)
     found = read_results(pretraining) if pretraining else None
     if found is None:
         paths = sorted((files.folder / "runs").glob("*/results.json"))
@@ -228,7 +228,7 @@ DIFFERENCES = {
 
 
 def _pretraining(files: ComparisonFiles, neighbours: NeighbourEmbeddings | None) -> list[Markup]:
-    folder = files.pretraining()
+    folder = first_pretraining(files.folder)
     if folder is None:
         return [section("What pretraining learnt", missing("Nothing was pretrained: no arm that needs it has run."))]
     seed = folder.name.removeprefix("pretraining-seed")

@@ -5,6 +5,7 @@ that it starts fast, and it is started by its path, so that it needs no ``__main
 """
 
 import io
+import os
 import re
 import signal
 import subprocess
@@ -51,12 +52,12 @@ class NeighbourEmbeddings:
     The process takes a second to load scikit-learn: ``load`` starts it while something else is done.
 
     Args:
-        seconds: Time limit of all together, from :meth:`begin` on.
+        seconds: Time limit of all together, from the moment at which somebody waits for them.
 
     Example:
-        >>> with NeighbourEmbeddings() as embeddings:
-        ...     embeddings.begin([np.random.default_rng(0).random((12, 4))])
-        ...     [points.shape for points in embeddings.points()]
+        >>> with NeighbourEmbeddings() as neighbours:
+        ...     neighbours.begin([np.random.default_rng(0).random((12, 4))])
+        ...     [points.shape for points in neighbours.points()]
         [(12, 2)]
     """
 
@@ -69,37 +70,30 @@ class NeighbourEmbeddings:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self.program is not None:
-            self.program.end()
+        self._end()
 
     def load(self) -> None:
         """Start the process."""
         if self.program is None:
             self.program = _Program()
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the process was started."""
-        return self.program is not None
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether it was told what to embed."""
-        return self.spaces is not None
-
     def begin(self, spaces: Sequence[NDArray[np.floating]]) -> None:
-        """Embed arrays as for :func:`neighbour_embedding`, and return at once."""
-        self.spaces, self.end = spaces, time.monotonic() + self.seconds
+        """Embed arrays as for :func:`neighbour_embedding`, and return at once; those that have begun go on."""
+        if self.spaces is not None and _are_equal(self.spaces, spaces):
+            return
+        if self.spaces is not None or (self.program is not None and self.program.has_left):
+            self._end()
+        self.spaces = spaces
         if len(spaces):
             self.program = self.program or _Program()
             self.program.begin(spaces)
 
     def points(self) -> list[Points | str]:
         """Wait for the points of each array, or the reason why there are none."""
-        spaces, found = self.spaces or [], list[Points | str]()
+        spaces, found, deadline = self.spaces or [], list[Points | str](), time.monotonic() + self.seconds
         while len(found) < len(spaces):
             assert self.program is not None
-            points, reason = self.program.wait(self.end - time.monotonic())
+            points, reason = self.program.wait(deadline - time.monotonic())
             found += points
             if reason == LATE:
                 found += [LATE] * (len(spaces) - len(found))
@@ -109,6 +103,15 @@ class NeighbourEmbeddings:
                 self.program.begin(spaces[len(found) :])
         return found
 
+    def _end(self) -> None:
+        if self.program is not None:
+            self.program.end()
+        self.program = None
+
+
+def _are_equal(some: Sequence[NDArray[np.floating]], others: Sequence[NDArray[np.floating]]) -> bool:
+    return len(some) == len(others) and all(map(np.array_equal, some, others))
+
 
 class _Program:
     """A process that embeds arrays until one fails."""
@@ -116,32 +119,39 @@ class _Program:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.reason = LATE
-        self.talk: threading.Thread | None = None
+        self.sender: threading.Thread | None = None
         self.answer = self.errors = b""
         command = [sys.executable or "python3", "-P", "-W", "ignore", __file__]
         pipe = subprocess.PIPE
         try:
-            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603
+            # One thread: the others are for the training that may still go on.
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)  # noqa: S603
         except OSError as error:
             self.reason = f"its process could not be started ({error})"
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the process was never started, or has ended."""
+        return self.process is None or self.process.poll() is not None
 
     def begin(self, spaces: Sequence[NDArray[np.floating]]) -> None:
         """Send it arrays. A thread does so: the process reads them once it has loaded scikit-learn."""
         sent = io.BytesIO()
         for x in spaces:
             np.save(sent, x, allow_pickle=False)
-        self.talk = threading.Thread(target=self._talk, args=[sent.getvalue()], daemon=True)
-        self.talk.start()
+        self.sender = threading.Thread(target=self._send, args=[sent.getvalue()], daemon=True)
+        self.sender.start()
 
-    def _talk(self, sent: bytes) -> None:
+    def _send(self, sent: bytes) -> None:
         if self.process is not None:
             self.answer, self.errors = self.process.communicate(sent)
 
     def wait(self, seconds: float) -> tuple[list[Points], str]:
         """The points so far when the process has ended, or time is up, and the reason why there are no more."""
-        assert self.talk is not None
-        self.talk.join(max(seconds, 0))
-        is_late = self.talk.is_alive()
+        assert self.sender is not None
+        self.sender.join(max(seconds, 0))
+        is_late = self.sender.is_alive()
         self.end()
         if self.process is not None and not is_late:
             self.reason = _reason(self.process.returncode, self.errors)
@@ -151,10 +161,10 @@ class _Program:
         """End the process, if it has not ended."""
         if self.process is not None:
             self.process.kill()
-            if self.talk is None:
+            if self.sender is None:
                 self.process.communicate()  # closes the pipes
-        if self.talk is not None:
-            self.talk.join()
+        if self.sender is not None:
+            self.sender.join()
 
 
 def _reason(code: int, errors: bytes) -> str:

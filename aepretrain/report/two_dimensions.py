@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from aepretrain.errors import StorageError
 from aepretrain.report.drawing import draw_or_explain, explain
 from aepretrain.report.embeddings import (
     MIN_POINTS,
@@ -32,10 +31,13 @@ Spaces = Mapping[str, np.ndarray]
 
 
 def begin_embeddings(folder: Path, neighbours: NeighbourEmbeddings) -> None:
-    """Begin with t-SNE of the raw inputs and of the codes of each layer that a run kept, unless it has begun."""
-    if not neighbours.has_begun:
-        with contextlib.suppress(StorageError):  # embeddings(folder) finds the damaged file again, and names it
-            neighbours.begin(list(_embeddable(_read_spaces(folder)).values()))
+    """Begin with t-SNE of the raw inputs and of the codes of each layer that a run kept, unless it has begun.
+
+    What fails here fails again in :func:`embeddings`, which explains it: a picture costs no run.
+    """
+    with contextlib.suppress(Exception):
+        spaces, _ = _read_spaces(folder)
+        neighbours.begin(list(_embeddable(spaces).values()))
 
 
 def embeddings(folder: Path, neighbours: NeighbourEmbeddings) -> list[Markup]:
@@ -45,8 +47,8 @@ def embeddings(folder: Path, neighbours: NeighbourEmbeddings) -> list[Markup]:
         folder: Run directory.
         neighbours: t-SNE, by :func:`begin_embeddings`.
     """
-    spaces = _read_spaces(folder)
-    labels = _named(_read_inputs(folder).get("labels"), read_results(folder))
+    spaces, labels = _read_spaces(folder)
+    labels = _named(labels, read_results(folder))
     if not spaces:
         return [missing("No validation inputs were kept: the run has not come that far, or is an older one.")]
     words = draw_or_explain("the neighbours in the codes", lambda: _embedding_words(spaces, labels))
@@ -54,20 +56,16 @@ def embeddings(folder: Path, neighbours: NeighbourEmbeddings) -> list[Markup]:
     return [words, row(_principal_components(spaces, labels), "small"), pictures]
 
 
-def _read_inputs(folder: Path) -> Spaces:
-    return read_arrays(folder / "stages" / "inputs.npz")
-
-
-def _read_spaces(folder: Path) -> Spaces:
-    """The raw inputs and the codes of each layer that a run kept; empty without any."""
-    inputs = _read_inputs(folder)
+def _read_spaces(folder: Path) -> tuple[Spaces, np.ndarray | None]:
+    """The raw inputs and the codes of each layer that a run kept, with their labels; empty without any."""
+    inputs = read_arrays(folder / "stages" / "inputs.npz")
     if "inputs" not in inputs:
-        return {}
+        return {}, None
     spaces = {"raw inputs": inputs["inputs"]}
     for path in sorted(folder.glob("stages/*/samples.npz")):
         if (codes := read_arrays(path).get("codes")) is not None:
             spaces[f"codes of {path.parent.name}"] = codes
-    return spaces
+    return spaces, inputs.get("labels")
 
 
 def _embeddable(spaces: Spaces) -> Spaces:
@@ -100,13 +98,13 @@ def _scatter(name: str, x: np.ndarray, labels: np.ndarray | None) -> Markup:
     return _figure(name, "PCA", principal_components(x), labels)
 
 
-def _neighbours(spaces: Spaces, labels: np.ndarray | None, begun: NeighbourEmbeddings) -> Markup:
+def _neighbours(spaces: Spaces, labels: np.ndarray | None, neighbours: NeighbourEmbeddings) -> Markup:
     """Figures of data by t-SNE; if they have no picture, the reason."""
     if len(spaces["raw inputs"]) < MIN_POINTS:
         return missing(f"t-SNE is left out: it needs at least {MIN_POINTS} examples.")
     reasons = {name: reason_not_embedded(x, _kind(name)) for name, x in spaces.items()}
     shown = [name for name, reason in reasons.items() if reason is None]
-    found = dict(zip(shown, begun.points(), strict=True))
+    found = dict(zip(shown, neighbours.points(), strict=True))
     parts = []
     for name, reason in reasons.items():
         points = found.get(name)

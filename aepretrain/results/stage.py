@@ -24,8 +24,8 @@ class StageRecord:
         device: The device, such as ``cpu`` or ``cuda:0``.
         processes: Number of processes that trained together.
         skipped_steps: Updates skipped because their gradients were not finite.
-        step_mode: How the steps of whole batches were taken after the first; ``None`` if Lightning's loop took them, or
-            those of many seeds at once.
+        step_mode: How most steps were taken, those of whole batches or blocks of them; ``None`` if Lightning's loop
+            took them, or those of many seeds at once.
     """
 
     stage: str

@@ -1,5 +1,6 @@
 """One run from data to results: pretrain the stack, save its encoder, fine-tune a head, test it once."""
 
+import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
@@ -207,9 +208,9 @@ class Experiment:
         """
         if not resume:
             _make_unused(out)
-        is_drawn = self.report and is_first_process()
-        with NeighbourEmbeddings() as neighbours:
-            if is_drawn:
+        neighbours = NeighbourEmbeddings() if self.report and is_first_process() else None
+        with neighbours or contextlib.nullcontext():
+            if neighbours is not None:
                 neighbours.load()
             with RunState(out).recording_outcome(), open_run(self.tracking, out, job_type="fit") as run:
                 results = self._run(out, stack, run, neighbours, resume=resume)
@@ -218,16 +219,22 @@ class Experiment:
                 run.log_outcome(results, encoder=out / "encoder")
                 run.publish_report()
                 run.print_wandb_links()
-            if is_drawn:
+            if neighbours is not None:
                 with drawing_report(out):
                     draw_report(partial(write_run_report, neighbours=neighbours), out)
         return results
 
     def _run(
-        self, out: Path, stack: GreedyStack | None, run: TrackedRun, neighbours: NeighbourEmbeddings, *, resume: bool
+        self,
+        out: Path,
+        stack: GreedyStack | None,
+        run: TrackedRun,
+        neighbours: NeighbourEmbeddings | None,
+        *,
+        resume: bool,
     ) -> RunResult:
         stack, results = self.pretrain_stack(out, stack, resume=resume, run=run, on_epoch=self._save_epoch(out))
-        if neighbours.is_loaded:
+        if neighbours is not None:
             begin_embeddings(out, neighbours)
         if stack.is_unrolled:
             reconstruction = measure_reconstruction(stack, self.data, self.seed).result

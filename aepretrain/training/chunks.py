@@ -83,7 +83,7 @@ class ChunkLength:
 def chunks(
     batches: Batches, epoch: int, first: int, length: ChunkLength, stop_every: int | None = None, block: int = 1
 ) -> Iterator[Chunk]:
-    """Yield the batches of an epoch in chunks, which end with the epoch and where a checkpoint is due.
+    """Yield the batches of an epoch in chunks, which end with the epoch and where a checkpoint is due or a block ends.
 
     Args:
         batches: The batches.

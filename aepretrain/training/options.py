@@ -38,8 +38,8 @@ class TrainerOptions:
         accumulate: Compute the gradient of a step in this many parts, one after another: less memory, the same step up
             to rounding and noise draws. Validation batches shrink alike. A penalty on the mean of a batch
             (``KLSparsity``) uses the means of the parts.
-        chunk_steps: Optimizer steps between checks of signals, clocks and losses; ``None``: as many as take 0.05 to 0.2
-            seconds. Results do not depend on it.
+        chunk_steps: Optimizer steps between checks of signals, clocks and losses, or up to the end of a compiled block;
+            ``None``: as many as take 0.05 to 0.2 seconds. Results do not depend on it.
         float32_matmul: Precision of float32 matrix products in training, on devices that support several: ``highest``
             is float32; ``high`` is TF32 on a GPU, with 10 bits of mantissa instead of 23, and several times as fast;
             ``medium`` is bfloat16. ``None`` keeps torch's setting, which is ``highest``.
@@ -127,7 +127,7 @@ class Saving:
     Args:
         every_minutes: Minutes from one checkpoint to the next; ``None``: not by time.
         every_steps: Steps from one checkpoint to the next; ``None``: not by steps. Compiled steps are saved at the end
-            of their block of 8.
+            of their block.
         keep_last: Keep the last checkpoint of fine-tuning, four times the size of the network: ``fit --resume RUN
             --more-epochs N`` then goes on from it, instead of repeating the epochs before. ``compare`` keeps none.
 

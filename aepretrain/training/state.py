@@ -57,7 +57,7 @@ class TrainingState:
         self.skipped = 0
         """Updates that were skipped because their gradients were not finite."""
         self.step_mode: StepMode | None = None
-        """How the stage takes the steps of whole batches but the first; ``None`` before it begins."""
+        """How the stage takes most steps, those of whole batches or blocks of them; ``None`` before it begins."""
         self.step_modes: Counter[StepMode] = Counter()
         """Number of steps taken in each mode."""
         self.seconds_before = 0.0

@@ -145,6 +145,7 @@ def test_the_report_is_drawn_at_the_end_if_it_is_asked_for(bench, capsys, monkey
         compare(quick, capsys)
     ((write, folder),) = drawn
     assert (write.func, folder) == (module.write_comparison_report, quick.runs.parent)
+    assert type(write.keywords["neighbours"]) is NeighbourEmbeddings
 
 
 @pytest.mark.parametrize("given", [True, False])

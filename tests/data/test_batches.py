@@ -40,10 +40,10 @@ def test_an_epoch_holds_every_example_once(count, batch_size, shuffle):
 @settings(max_examples=50, deadline=None)
 @given(
     count=st.integers(1, 90), batch_size=st.integers(1, 40), width=st.sampled_from([1, 4, 13, 16]),
-    bytes_together=st.sampled_from([0, 1000, 5000, batches.GATHERED]),
+    bytes_together=st.sampled_from([0, 1000, 5000, batches.GATHERED]), shuffle=st.booleans(),
 )  # fmt: skip
-def test_batches_that_are_gathered_together_are_those_that_are_gathered_alone(count, batch_size, width, bytes_together):
-    loader = Batches([torch.rand(count, width), torch.arange(count)], batch_size)
+def test_batches_gathered_together_are_those_gathered_alone(count, batch_size, width, bytes_together, shuffle):
+    loader = Batches([torch.rand(count, width), torch.arange(count)], batch_size, shuffle=shuffle)
     order, shares = loader.order(), loader.shares()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "GATHERED", bytes_together)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from aepretrain.report.comparison_report import write_comparison_report
 from aepretrain.report.embeddings import reason_not_embedded
 from aepretrain.report.run_report import write_run_report
 from aepretrain.report.tsne import NeighbourEmbeddings
+from aepretrain.report.two_dimensions import begin_embeddings
 from tests.support import programs
 from tests.support.records import make
 from tests.support.runs import ROOT, all_left, members
@@ -38,16 +40,64 @@ def neighbour_embeddings(spaces, **settings):
 def test_tsne_that_is_not_waited_for_is_ended():
     with NeighbourEmbeddings() as embeddings:
         embeddings.begin([CLOUD] * 500)
-        assert embeddings.program.process.poll() is None
-    assert embeddings.program.process.returncode == -signal.SIGKILL
+        process = embeddings.program.process
+        assert process.poll() is None
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_tsne_that_was_loaded_and_never_begun_is_ended():
     with NeighbourEmbeddings() as embeddings:
         embeddings.load()
-        assert (embeddings.is_loaded, embeddings.has_begun) == (True, False)
-    assert embeddings.program.process.returncode == -signal.SIGKILL
-    assert all(pipe.closed for pipe in (embeddings.program.process.stdin, embeddings.program.process.stdout))
+        process = embeddings.program.process
+        assert process.poll() is None
+    assert process.returncode == -signal.SIGKILL
+    assert all(pipe.closed for pipe in (process.stdin, process.stdout, process.stderr))
+
+
+@pytest.mark.usefixtures("quick_embeddings")
+@pytest.mark.parametrize(("verb", "module"), [("fit", "runs.experiment"), ("compare", "compare")])
+def test_tsne_begins_before_anything_is_trained_with_labels(verb, module, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(folder, neighbours):
+        begin_embeddings(folder, neighbours)
+        seen.append(([space.shape for space in neighbours.spaces], len(list(tmp_path.rglob("classifier")))))
+
+    monkeypatch.setattr(f"aepretrain.{module}.begin_embeddings", watched)
+    make(verb, tmp_path, compare={"seeds": 1, "labels": [50], "arms": ["random", "pretrained"], "baselines": []})
+    assert seen[0] == ([(300, 64), (300, 16), (300, 16)], 0)
+
+
+def test_tsne_that_died_while_it_was_not_needed_costs_nothing():
+    with NeighbourEmbeddings() as embeddings:
+        embeddings.load()
+        embeddings.program.process.kill()
+        embeddings.program.process.wait()
+        embeddings.begin([CLOUD])
+        (points,) = embeddings.points()
+    assert points.shape == (20, 2)
+
+
+def test_tsne_of_something_else_begins_anew_and_of_the_same_does_not():
+    with NeighbourEmbeddings() as embeddings:
+        embeddings.begin([CONSTANT])
+        embeddings.begin([CLOUD, 2 * CLOUD])
+        process = embeddings.program.process
+        embeddings.begin([CLOUD.copy(), 2 * CLOUD])
+        assert embeddings.program.process is process
+        assert [points.shape for points in embeddings.points()] == [(20, 2)] * 2
+
+
+def test_the_time_limit_of_tsne_begins_when_it_is_waited_for():
+    with NeighbourEmbeddings(seconds=60) as embeddings:
+        embeddings.begin([CLOUD, CONSTANT, CLOUD])
+        embeddings.program.sender.join()
+        with pytest.MonkeyPatch.context() as patch:
+            now = time.monotonic()
+            patch.setattr("aepretrain.report.tsne.time.monotonic", lambda: now + 1000)
+            before, dead, after = embeddings.points()
+    assert dead == "its process was ended by SIGSEGV"
+    assert np.array_equal(before, after)
 
 
 def test_tsne_leaves_with_a_program_that_is_killed():
@@ -66,7 +116,7 @@ def test_nothing_to_embed_starts_no_process():
     with NeighbourEmbeddings() as embeddings:
         embeddings.begin([])
         assert embeddings.points() == []
-        assert (embeddings.is_loaded, embeddings.has_begun) == (False, True)
+        assert embeddings.program is None
 
 
 def test_tsne_that_ends_its_process_costs_its_own_picture_only():

@@ -1,4 +1,4 @@
-"""Compiled steps without a compiler: the function of a step runs as it stands, which takes no seconds."""
+"""Compiled steps without a compiler: the function of a block runs as it stands, which takes no seconds."""
 
 from aepretrain.training.acceleration import compiled
 

@@ -14,7 +14,7 @@ import aepretrain.training.recovery.checkpoints
 import aepretrain.training.stage
 from aepretrain.cli.main import main
 from aepretrain.training import loop
-from aepretrain.training.acceleration.step_function import BlockFunction
+from aepretrain.training.acceleration.block_function import BlockFunction
 from aepretrain.training.acceleration.updates import FusedUpdate
 from aepretrain.training.epoch_log import EpochLog
 from aepretrain.training.recovery.checkpoints import SavePoints

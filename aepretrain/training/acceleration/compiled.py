@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from aepretrain.console import print_line
+from aepretrain.console import busy, print_line
 from aepretrain.errors import StorageError
 from aepretrain.storage.files import make_folder, storing
+from aepretrain.training.acceleration.block_function import BlockFunction
 from aepretrain.training.acceleration.code_cache import CACHE, VARIABLE, code_folder, digest_of
 from aepretrain.training.acceleration.products import may_update_products
-from aepretrain.training.acceleration.step_function import BlockFunction
 from aepretrain.training.acceleration.tape import Operation
 from aepretrain.training.acceleration.torch_internals import compile_graph, default_cache, traced
 from aepretrain.training.options import StageSettings
@@ -31,12 +31,12 @@ OPTIONS = {
     "cpp.vec_isa_ok": True,
     "cpp_cache_precompile_headers": False,
 }
-"""A step is one function of C++, compiled in this process, without the 10 s that torch takes to try the compiler and to
-compile its headers."""
+"""A block is one function of C++, compiled in this process, without the 10 s that torch takes to try the compiler and
+to compile its headers."""
 BLOCK = 8
 """Steps of a block. They share the overhead of a call; more of them would take longer to compile."""
 LEAST_STEPS = 600_000
-"""Twice the number of steps after which compiling has paid off."""
+"""Twice the number of steps after which compiling for fifteen seconds has paid off."""
 MOST_WEIGHTS = 100_000
 """With more, a step is bound by its matrix products, which are the same in compiled code."""
 BEGUN = "{stage}  compiles steps, in 10 to 30 s the first time; they then take about 0.6 of the time of recorded ones"
@@ -82,8 +82,8 @@ class CompiledBlock:
         if self.prepared == 0:
             losses, *factors = self.code(*function.inputs)
             self._losses.copy_(losses)
-            for place, product in enumerate(function.products):
-                product.add(factors[2 * place], factors[2 * place + 1])
+            for number, product in enumerate(function.products):
+                product.add(factors[2 * number], factors[2 * number + 1])
         return self._losses[step]
 
 
@@ -170,7 +170,7 @@ def _machine() -> tuple[object, ...]:
 
 
 compiler: Compiler = by_inductor
-"""What compiles a step."""
+"""What compiles a block."""
 
 
 def compile_block(
@@ -204,7 +204,8 @@ def compile_block(
     print_line(BEGUN.format(stage=stage))
     start = time.perf_counter()
     try:
-        code = compiler(function, function.inputs)
+        with busy(f"{stage}  compiling"):
+            code = compiler(function, function.inputs)
     # Whatever torch's compiler raises, the recorded step remains.
     except Exception as error:
         stop_if_asked(f"while {stage} compiled its steps")

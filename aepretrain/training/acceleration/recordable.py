@@ -62,6 +62,8 @@ def _mode(step: "OptimizerStep", settings: StageSettings, batches: Batches) -> S
         reason = KEPT.format(mode=before)
     elif not batches.is_whole(block - 1):
         reason = f"an epoch has fewer than {block} whole batches"
+    elif block > 1 and settings.epochs == 1 and not batches.is_whole(2 * block - 1):
+        reason = f"its only epoch has fewer than {2 * block} whole batches"
     else:
         reason = reason_of_machine()
     if reason is not None:

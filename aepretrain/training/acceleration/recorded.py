@@ -27,7 +27,7 @@ LAUNCHED = "{stage}  steps are not recorded: {reason}"
 class RecordedStep:
     """An optimizer step that is recorded when a shape of batches comes up often, and repeated from then on.
 
-    Often is twice in a row or ``OFTEN`` times in all, as that of the last batch of an epoch may.
+    Often is twice in a row, or more than ``OFTEN`` times in all, as that of the last batch of an epoch may.
 
     The recording holds the tensor operations of forward pass, backward pass, clipping and update, on the memory of the
     weights, the optimizer's state and a batch. Repeating them runs the same kernels in the same order, hence gives the
@@ -43,15 +43,12 @@ class RecordedStep:
         optimizer: The optimizer of the step.
         stage: Name of the stage, for the message when a step turns out not to be recordable.
         is_whole: Whether a batch is whole, by its number in its epoch, if whole ones are compiled; ``None``: none is.
-
-    Attributes:
-        block: Steps in a compiled block; 1 without any.
     """
 
     def __init__(self, optimizer: Optimizer, stage: str, is_whole: Callable[[int], bool] | None = None) -> None:
         self.stage = stage
         self.is_whole = is_whole
-        self.block = 1 if is_whole is None else block_length(optimizer)
+        self._length = block_length(optimizer)
         self.reason: str | None = None
         """Why steps are launched after all."""
         self._recordings: dict[Any, Recording] = {}
@@ -61,12 +58,18 @@ class RecordedStep:
         self._last: Any = None
         self._launched = Counter[Any]()
 
+    @property
+    def block(self) -> int:
+        """Steps in a compiled block; 1 if none is compiled."""
+        return 1 if self.is_whole is None else self._length
+
     def __call__(
         self, step: "OptimizerStep", batch: Sequence[Tensor], epoch: int, position: int, weight: float
     ) -> Tensor:
         """Take a step, as :class:`~aepretrain.training.loop.OptimizerStep` does."""
         compiles = self._compiles(epoch, position)
         if compiles and self._compiled is not None:
+            self._last = None
             step.noise.key(epoch, position)
             step.state.step_modes["compiled"] += 1
             return self._compiled.take(batch)
@@ -87,11 +90,11 @@ class RecordedStep:
         """Whether a step belongs to a compiled block, which was not begun by other steps."""
         if self.is_whole is None:
             return False
-        place = position % self.block
-        first = position - place
+        number = position % self._length
+        first = position - number
         has_state = (epoch, first) != (0, 0) or self._other_kernels
-        is_next = place == (0 if self._compiled is None else self._compiled.prepared)
-        return is_next and has_state and self.is_whole(first + self.block - 1)
+        is_next = number == (0 if self._compiled is None else self._compiled.prepared)
+        return is_next and has_state and self.is_whole(first + self._length - 1)
 
     def _record(
         self,
@@ -113,8 +116,9 @@ class RecordedStep:
         self.reason = gradients.reason or update.reason
         if self.reason is not None:
             print_line(LAUNCHED.format(stage=self.stage, reason=self.reason))
-            self.is_whole = None
-            if not self._recordings:  # those of other shapes are still repeated
+            if compiles:
+                self.is_whole = None
+            if not self._recordings and self._compiled is None:  # those of other shapes are still repeated
                 step.state.change_mode(self.stage, "launched")
             step.state.step_modes["launched"] += 1
             return loss

@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import StepLR
 
 from aepretrain import Dense, PlainAutoencoder
 from aepretrain.errors import StoppedError
-from aepretrain.training.acceleration import compiled, products
+from aepretrain.training.acceleration import compiled, products, recorded
+from aepretrain.training.acceleration.block_function import BlockFunction
 from aepretrain.training.acceleration.compiled import LEAST_STEPS, MOST_WEIGHTS, pays_off, reason_of_machine
 from aepretrain.training.acceleration.draws import reason_not_drawn_before
-from aepretrain.training.acceleration.step_function import BlockFunction
 from aepretrain.training.acceleration.tape import Tape
 from aepretrain.training.acceleration.written_updates import WrittenUpdate
 from aepretrain.training.options import StageSettings
@@ -142,6 +142,36 @@ def test_large_matrices_of_plain_sgd_are_updated_by_their_product(scheduler, fun
 def test_only_whole_batches_are_compiled(functions, prepared):
     check_close(make, batch_size=20)  # four of 20 and one of 10 of 90 examples
     assert (len(functions), len(prepared)) == (1, 3 * 4 - BLOCK)
+
+
+def test_a_stage_whose_only_block_makes_the_optimizers_state_is_recorded(functions, capsys):
+    assert train(make(), batch_size=30, epochs=1, steps="compiled").step_mode == "recorded"  # three batches
+    assert "not compiled: its only epoch has fewer than 4 whole batches" in told(capsys)
+    assert train(make(), batch_size=30, epochs=2, steps="compiled").step_mode == "compiled"
+    assert len(functions) == 1
+
+
+def test_an_odd_batch_that_cannot_be_recorded_leaves_the_others_compiled(prepared, functions, monkeypatch, capsys):
+    monkeypatch.setattr(recorded, "OFTEN", 1)
+    record = train(CuriousOfOddOnes((6,), Dense(4)), steps="compiled", epochs=4)
+    assert told(capsys).count("not recorded: it reads a value") == 1
+    assert record.step_mode == "compiled"
+    assert len(prepared) == 4 * 4 - BLOCK
+
+
+class CuriousOfOddOnes(PlainAutoencoder):
+    """Reads a value in batches that are not whole."""
+
+    def energy(self, x):
+        energies = self.L(x, self.g(self.f(x)))
+        return energies if len(x) == 16 or energies.mean().item() > 0 else energies * 2
+
+
+def test_noise_that_does_not_lie_in_one_piece_is_not_gathered():
+    x = torch.zeros(3, 2)
+    operations = tape_of(lambda: torch.empty(2, 3).t().uniform_().add(x))
+    function = BlockFunction([x], x, operations, [], SGD([x], lr=0.1))
+    assert function.reason == "its batch or its noise does not lie in memory in one piece"
 
 
 def test_epochs_without_a_block_of_whole_batches_are_recorded(functions, capsys):
@@ -348,6 +378,16 @@ def test_torchs_compiler_takes_a_step_and_gives_the_same_bits_twice(cache, monke
 def seeded(build):
     torch.manual_seed(0)
     return build()
+
+
+@needs_a_compiler
+@pytest.mark.soak
+@pytest.mark.filterwarnings("default")
+def test_torchs_compiler_takes_blocks_as_long_as_they_are(cache, monkeypatch, prepared):
+    monkeypatch.undo()  # of short_blocks
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    check_close(lambda: make(optimizer=OPTIMIZERS["adam"]), batch_size=8)
+    assert compiled.BLOCK == 8
 
 
 @needs_a_compiler

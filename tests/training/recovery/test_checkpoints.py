@@ -18,6 +18,7 @@ from aepretrain.errors import DivergedError, StoppedError, StorageError
 from aepretrain.storage import files as storage
 from aepretrain.storage.plain_values import plain
 from aepretrain.training.acceleration import compiled, products, recordable
+from aepretrain.training.acceleration.block_function import BlockFunction
 from aepretrain.training.options import Saving, StageSettings
 from aepretrain.training.recovery import checkpoints, signals
 from aepretrain.training.recovery.checkpoints import Checkpoints, newest_intact, read_checkpoint
@@ -254,6 +255,28 @@ def test_so_do_compiled_steps_at_every_end_of_a_block(optimizer, tmp_path, monke
     assert record.step_mode == "compiled"
     for step in range(0, 12, BLOCK):
         check_that_it_goes_on(build, step, (whole, record), tmp_path / f"run-{step}", steps="compiled")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_signal_within_a_block_stops_at_its_end(number, tmp_path, monkeypatch):
+    uncompiled(monkeypatch)
+    whole = model()
+    record, prepare = train(whole, steps="compiled"), BlockFunction.prepare
+
+    def signalled(function, batch, step):
+        if step == number:
+            patch.setattr(signals, "_received", 15)
+        prepare(function, batch, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BlockFunction, "prepare", signalled)
+        # Steps 4 and 5 are the first block: that of the first epoch makes the optimizer's state.
+        with pytest.raises(StoppedError, match="before step 6, which is saved"):
+            train(model(), tmp_path, steps="compiled")
+    resumed = model(seed=7)
+    again = train(resumed, tmp_path, resume=True, steps="compiled")
+    assert torch.equal(whole.f.affine.weight, resumed.f.affine.weight)
+    assert again.steps == record.steps
 
 
 @pytest.mark.parametrize("name", ["adversarial", "boltzmann-persistent", "variational-importance"])

@@ -132,6 +132,9 @@ class BlockFunction:
 
     def _reason(self) -> str | None:
         written = {place(tensor) for operation in self._operations for tensor in operation.written}
+        changing = [tensor for tensor, changes in zip(self._read, self._changes, strict=True) if changes]
+        if not all(tensor.is_contiguous() for tensor in changing):
+            return "its batch or its noise does not lie in memory in one piece"
         times = Counter(place(tensor) for tensor in self._read)
         if any(times[where] > 1 for where in written):
             return "it changes memory that it reads in several views"
