@@ -122,7 +122,7 @@ class Batches:
         for first in range(0, len(shares), together):
             group = shares[first : first + together]
             sizes = [end - begin for begin, end in group]
-            follow = all(end == begin for (_, end), (begin, _) in pairwise(group))
+            follow = len(group) > 1 and all(end == begin for (_, end), (begin, _) in pairwise(group))
             if follow and not any(size * each % ALIGNED for size in sizes[:-1] for each in row_bytes):
                 rows = self.gather(order[group[0][0] : group[-1][1]])
                 yield from map(list, zip(*(tensor.split(sizes) for tensor in rows), strict=True))

@@ -61,11 +61,13 @@ def test_tsne_begins_before_anything_is_trained_with_labels(verb, module, tmp_pa
 
     def watched(folder, neighbours):
         begin_embeddings(folder, neighbours)
-        seen.append(([space.shape for space in neighbours.spaces], len(list(tmp_path.rglob("classifier")))))
+        seen.append(
+            ([space.shape for space in neighbours.spaces], len(list(tmp_path.rglob("classifier/model.safetensors"))))
+        )
 
     monkeypatch.setattr(f"aepretrain.{module}.begin_embeddings", watched)
     make(verb, tmp_path, compare={"seeds": 1, "labels": [50], "arms": ["random", "pretrained"], "baselines": []})
-    assert seen[0] == ([(300, 64), (300, 16), (300, 16)], 0)
+    assert seen[0] == ([(300, 64), (300, 16), (300, 16)], [])
 
 
 def test_tsne_that_died_while_it_was_not_needed_costs_nothing():

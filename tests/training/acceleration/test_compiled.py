@@ -168,8 +168,8 @@ class CuriousOfOddOnes(PlainAutoencoder):
 
 
 def test_noise_that_does_not_lie_in_one_piece_is_not_gathered():
-    x = torch.zeros(3, 2)
-    operations = tape_of(lambda: torch.empty(2, 3).t().uniform_().add(x))
+    x = torch.zeros(2, 3).t()
+    operations = tape_of(lambda: torch.empty_like(x).uniform_().add(1))
     function = BlockFunction([x], x, operations, [], SGD([x], lr=0.1))
     assert function.reason == "its batch or its noise does not lie in memory in one piece"
 
