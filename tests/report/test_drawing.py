@@ -61,9 +61,8 @@ def test_tsne_begins_before_anything_is_trained_with_labels(verb, module, tmp_pa
 
     def watched(folder, neighbours):
         begin_embeddings(folder, neighbours)
-        seen.append(
-            ([space.shape for space in neighbours.spaces], len(list(tmp_path.rglob("classifier/model.safetensors"))))
-        )
+        trained = list(tmp_path.rglob("classifier/model.safetensors"))
+        seen.append(([space.shape for space in neighbours.spaces], trained))
 
     monkeypatch.setattr(f"aepretrain.{module}.begin_embeddings", watched)
     make(verb, tmp_path, compare={"seeds": 1, "labels": [50], "arms": ["random", "pretrained"], "baselines": []})
