@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Self
 
 import numpy as np
@@ -137,10 +137,7 @@ class _Program:
 
     def begin(self, spaces: Sequence[NDArray[np.floating]]) -> None:
         """Send it arrays. A thread does so: the process reads them once it has loaded scikit-learn."""
-        sent = io.BytesIO()
-        for x in spaces:
-            np.save(sent, x, allow_pickle=False)
-        self.sender = threading.Thread(target=self._send, args=[sent.getvalue()], daemon=True)
+        self.sender = threading.Thread(target=self._send, args=[_packed(spaces)], daemon=True)
         self.sender.start()
 
     def _send(self, sent: bytes) -> None:
@@ -176,6 +173,14 @@ def _reason(code: int, errors: bytes) -> str:
     return f"its process failed ({next(told, lines[-1] if lines else f'exit code {code}')})"
 
 
+def _packed(arrays: Iterable[NDArray[np.floating]]) -> bytes:
+    """Arrays as bytes; some versions of NumPy cannot write them into a pipe."""
+    packed = io.BytesIO()
+    for array in arrays:
+        np.save(packed, array, allow_pickle=False)
+    return packed.getvalue()
+
+
 def _arrays(stream: IO[bytes]) -> Iterator[NDArray[np.floating]]:
     """The whole arrays of a stream; one that was cut off ends it."""
     while True:
@@ -188,7 +193,7 @@ def _arrays(stream: IO[bytes]) -> Iterator[NDArray[np.floating]]:
 def _embed_stdin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the process that waits for this one
     for x in _arrays(io.BytesIO(sys.stdin.buffer.read())):
-        np.save(sys.stdout.buffer, neighbour_embedding(x), allow_pickle=False)
+        sys.stdout.buffer.write(_packed([neighbour_embedding(x)]))
         sys.stdout.buffer.flush()
 
 
