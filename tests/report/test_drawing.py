@@ -209,11 +209,13 @@ def test_a_run_on_rows_that_are_all_alike_ends_with_its_results_and_its_report(t
     assert report.count("the raw inputs are all alike") == 2
 
 
+@pytest.mark.usefixtures("quick_embeddings")
 @pytest.mark.parametrize(
     ("name", "write"),
     [("run", write_run_report), pytest.param("comparison", write_comparison_report, marks=pytest.mark.soak)],
 )
 def test_the_same_files_give_the_same_report_byte_for_byte(name, write, request):
+    # That two processes of t-SNE find the same points is tested above.
     folder = request.getfixturevalue(name)
     first = write(folder).read_bytes()
     pictures = {path: path.read_bytes() for path in folder.glob("pictures/*")}

@@ -213,7 +213,8 @@ for name in ("disabled", "dies", "after"):
 def run(name, mode):
     layer = lambda shape: DenoisingAutoencoder(shape, Dense(16))
     tracking = Tracking(["wandb"], WandbOptions(mode=mode))
-    Experiment([layer], Digits(labels=50), Pretraining(2), finetune=FineTuning(2), tracking=tracking).run(out / name)
+    lengths = {"pretrain": Pretraining(2), "finetune": FineTuning(2)}
+    Experiment([layer], Digits(labels=50), **lengths, tracking=tracking, report=False).run(out / name)
 run("disabled", "disabled")
 assert "wandb" not in sys.modules
 close_epoch = EpochLog.close_epoch
