@@ -174,7 +174,7 @@ def _reason(code: int, errors: bytes) -> str:
 
 
 def _packed(arrays: Iterable[NDArray[np.floating]]) -> bytes:
-    """Arrays as bytes; some versions of NumPy cannot write them into a pipe."""
+    """Arrays as bytes: NumPy writes none into a buffered pipe, whose position it asks for."""
     packed = io.BytesIO()
     for array in arrays:
         np.save(packed, array, allow_pickle=False)
