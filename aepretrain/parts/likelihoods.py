@@ -110,10 +110,13 @@ class Gaussian(Likelihood):
     """
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        return 0.5 * (at_least_float32(x) - at_least_float32(y)).square().flatten(1).sum(dim=1)
+        return 0.5 * self._squares(x, y).sum(dim=1)
 
     def per_feature(self, x: Tensor, y: Tensor) -> Tensor:
-        return 0.5 * (at_least_float32(x) - at_least_float32(y)).square().flatten(1)
+        return 0.5 * self._squares(x, y)
+
+    def _squares(self, x: Tensor, y: Tensor) -> Tensor:
+        return F.mse_loss(at_least_float32(y), at_least_float32(x), reduction="none").flatten(1)
 
     def mean(self, y: Tensor) -> Tensor:
         return y

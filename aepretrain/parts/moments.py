@@ -29,9 +29,11 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor) -> "Moments":
-        """The moments of ``x``, shape ``(N, ...)``, over its first dimension."""
-        variance, mean = torch.var_mean(x, dim=0, correction=0)
-        return cls(torch.tensor(len(x), device=x.device), mean, variance * len(x))
+        """The moments of ``x``, shape ``(N, ...)``, over its first dimension, summed in float64."""
+        deviations = x.to(torch.float64, copy=True)
+        mean = deviations.mean(dim=0)
+        squares = deviations.sub_(mean).square_().sum(dim=0)
+        return cls(torch.tensor(len(x), device=x.device), mean.to(x.dtype), squares.to(x.dtype))
 
     @property
     def variance(self) -> Tensor:

@@ -160,8 +160,9 @@ class Pretraining:
     Args:
         epochs: Passes over the unlabelled examples.
         batch_size: Examples per optimizer step, over all processes.
-        patience: Stop after this many epochs without a better reconstruction on validation data, and keep the best
-            epoch. ``None``: train all epochs and keep the last.
+        patience: Stop after this many validations without a better reconstruction, and keep the best validated epoch.
+            ``None``: train all epochs and keep the last.
+        validate_every: Epochs from one validation to the next, for all layers.
         codes: Type in which the codes of all finished layers are kept: ``bfloat16`` and ``float16`` take half the
             memory or disk space, and round the codes.
         freeze_layers: Leave the lowest so many layers as ``warm_start`` gives them: their stages are not trained, but
@@ -181,6 +182,7 @@ class Pretraining:
     epochs: int | list[int] = 20
     batch_size: int | list[int] = 128
     patience: int | list[int | None] | None = None
+    validate_every: int = 1
     codes: CodeType = "float32"
     freeze_layers: int = 0
     picture_epochs: tuple[int, ...] = (1, 9)
@@ -194,6 +196,7 @@ class Pretraining:
             )
         if self.unroll < 0:
             raise ConfigError(f"pretrain.unroll must be >= 0, but got {self.unroll}. 0 is none.")
+        _check_validations("pretrain", self.validate_every, self.unroll, "epochs of unroll")
         if self.unroll and self.freeze_layers:
             raise ConfigError(
                 f"pretrain.unroll trains all layers, but pretrain.freeze_layers {self.freeze_layers} keeps some of "
@@ -222,18 +225,21 @@ class Pretraining:
         check_length("pretrain", epochs, batch_size, patience)
         if epochs == 0 and not self.unroll:
             raise ConfigError("pretrain.epochs must be >= 1, but got 0. A layer that never trains passes on noise.")
+        _check_validations("pretrain", self.validate_every, epochs, f"epochs of layer {k}")
         return epochs, batch_size, patience
 
     def stage_settings(self, k: int, stages: Sequence[str]) -> StageSettings:
         """The stage settings of layer ``k``: its best epoch is kept if patience is set, else its last."""
         epochs, batch_size, patience = self.of_layer(k, len(stages))
-        keep_best, frozen = patience is not None, k < self.freeze_layers or epochs == 0
-        return StageSettings(stages[k], max(epochs, 1), batch_size, patience, keep_best=keep_best, frozen=frozen)
+        lengths = (max(epochs, 1), batch_size, patience, self.validate_every)
+        frozen = k < self.freeze_layers or epochs == 0
+        return StageSettings(stages[k], *lengths, keep_best=patience is not None, frozen=frozen)
 
     def unrolled_settings(self, stage: str, layers: int) -> StageSettings:
         """The settings of the stage that trains all ``layers`` together."""
         _, batch_size, patience = self.of_layer(layers - 1, layers)
-        return StageSettings(stage, self.unroll, batch_size, patience, keep_best=patience is not None)
+        lengths = (self.unroll, batch_size, patience, self.validate_every)
+        return StageSettings(stage, *lengths, keep_best=patience is not None)
 
 
 @dataclass(frozen=True)
@@ -265,11 +271,7 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         check_length("finetune", self.epochs, self.batch_size, self.patience)
-        if self.validate_every < 1 or (self.epochs and self.epochs % self.validate_every):
-            raise ConfigError(
-                f"finetune.validate_every must divide the {self.epochs} epochs, but got {self.validate_every}. "
-                "1 validates after every epoch."
-            )
+        _check_validations("finetune", self.validate_every, self.epochs, "epochs")
 
     def stage_settings(self, stage: str) -> StageSettings:
         """The stage settings: the best epoch is kept."""
@@ -285,6 +287,16 @@ def _entry(value: Any, name: str, k: int, layers: int) -> Any:
             f"pretrain.{name} must be one value or one per layer: {len(value)} values for {layers} layers."
         )
     return value[k]
+
+
+def _check_validations(group: str, every: int, epochs: int, of: str) -> None:
+    """Raise a ConfigError unless the last epoch is validated."""
+    if every < 1:
+        raise ConfigError(f"{group}.validate_every must be >= 1, but got {every}. 1 validates after every epoch.")
+    if epochs % every:
+        raise ConfigError(
+            f"{group}.validate_every must divide the {epochs} {of}, but got {every}. 1 validates after every epoch."
+        )
 
 
 def check_length(group: str, epochs: int, batch_size: int, patience: int | None) -> None:

@@ -132,6 +132,38 @@ def test_patience_keeps_the_best_epoch_of_each_layer():
     assert stack.records[0].epochs == stack.records[0].kept_epoch + 3 < 30
 
 
+def test_rarer_validations_change_no_weight_and_leave_the_last_epoch_measured():
+    stacks = [two_layers(), two_layers()]
+    for stack, every in zip(stacks, (1, 3), strict=True):
+        stack.fit(Digits(), Pretraining(epochs=[6, 3], validate_every=every), QUIET)
+    often, rare = ([record.history for record in stack.records] for stack in stacks)
+    assert [[k for k, row in enumerate(rows) if "val/reconstruction" in row] for rows in rare] == [[2, 5], [2]]
+    assert [rows[-1]["val/loss"] for rows in rare] == [rows[-1]["val/loss"] for rows in often]
+    assert all(map(torch.equal, stacks[0].state_dict().values(), stacks[1].state_dict().values()))
+
+
+def test_patience_counts_validations():
+    def steep(parameters):
+        return torch.optim.SGD(parameters, lr=1e-3, maximize=True)
+
+    stack = GreedyStack((1, 8, 8), [lambda shape: PlainAutoencoder(shape, Dense(5), optimizer=steep)])
+    stack.fit(Digits(), Pretraining(epochs=30, patience=2, validate_every=3), QUIET)
+    assert stack.records[0].epochs == stack.records[0].kept_epoch + 7 < 30
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": [6, 4], "validate_every": 3}, "must divide the 4 epochs of layer 1, but got 3. 1 validates after"),
+        ({"epochs": 6, "validate_every": 0}, "pretrain.validate_every must be >= 1, but got 0. 1 validates after"),
+        ({"epochs": 6, "validate_every": 3, "unroll": 2}, "must divide the 2 epochs of unroll, but got 3"),
+    ],
+)
+def test_validations_end_with_the_last_epoch(values, message):
+    with pytest.raises(ConfigError, match=message):
+        two_layers().fit(Digits(), Pretraining(**values), QUIET)
+
+
 def test_pretraining_never_sees_validation_or_test_examples():
     data, seen = Digits(labels=100), []
     layer = DenoisingAutoencoder((1, 8, 8), Dense(4))

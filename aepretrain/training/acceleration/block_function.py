@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from aepretrain.training.acceleration.draws import places_drawn, reason_not_drawn_before, without_draws
 from aepretrain.training.acceleration.products import update_products
 from aepretrain.training.acceleration.program import calls
-from aepretrain.training.acceleration.tape import Operation, place
-from aepretrain.training.acceleration.torch_internals import has_memory, map_tensors
+from aepretrain.training.acceleration.tape import Operation, map_tensors, place
+from aepretrain.training.acceleration.torch_internals import has_memory
 from aepretrain.training.acceleration.written_updates import RULES, WrittenUpdate
 
 View = tuple[Any, ...]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aepretrain.training.acceleration.tape import Operation, place
-from aepretrain.training.acceleration.torch_internals import arguments_of, kernel_of, tensors_in
+from aepretrain.training.acceleration.tape import Operation, place, tensors_in
+from aepretrain.training.acceleration.torch_internals import arguments_of, kernel_of
 
 Call = Callable[[], Any]
 
@@ -25,18 +25,26 @@ ops = torch.ops.aten
 WITH_OUT: dict[Any, Callable[..., Any]] = {
     ops.mm.default: torch.mm,
     ops.addmm.default: torch.addmm,
+    ops.mv.default: torch.mv,
     ops.bmm.default: torch.bmm,
     ops.baddbmm.default: torch.baddbmm,
     ops.sigmoid.default: torch.sigmoid,
     ops.tanh.default: torch.tanh,
     ops.exp.default: torch.exp,
     ops.log.default: torch.log,
+    ops.abs.default: torch.abs,
+    ops.sgn.default: torch.sgn,
     ops.neg.default: torch.neg,
+    ops.pow.Tensor_Scalar: torch.pow,
     ops.add.Tensor: torch.add,
     ops.sub.Tensor: torch.sub,
     ops.mul.Tensor: torch.mul,
+    ops.mul.Scalar: torch.mul,
     ops.div.Tensor: torch.div,
+    ops.div.Scalar: torch.div,
+    ops.lt.Tensor: torch.lt,
     ops.sum.dim_IntList: torch.sum,
+    ops.mean.default: torch.mean,
     ops.mean.dim: torch.mean,
     ops.where.self: torch.where,
 }
@@ -50,6 +58,11 @@ IN_PLACE: dict[Any, Callable[..., Any]] = {
     ops.copy_.default: Tensor.copy_,
 }
 """The same for operations in place."""
+WITH_NUMBER = (
+    *(ops.add.Tensor, ops.sub.Tensor, ops.mul.Tensor, ops.mul.Scalar, ops.div.Tensor, ops.div.Scalar),
+    *(ops.add_.Tensor, ops.mul_.Tensor, ops.ge_.Scalar),
+)
+"""Operations whose second argument may be a number, which torch makes a tensor at every call."""
 
 
 def calls(operations: Sequence[Operation], written: Set[int]) -> Iterator[tuple[Operation, Call]]:
@@ -74,7 +87,9 @@ def calls(operations: Sequence[Operation], written: Set[int]) -> Iterator[tuple[
     """
     constant: set[int] = set()
     for operation in operations:
-        if operation.written:
+        if operation.function == ops._foreach_add_.Scalar:
+            yield from ((operation, _in_place(each)) for each in _one_by_one(operation))
+        elif operation.written:
             yield operation, _in_place(operation)
         elif operation.creates and operation.name not in EMPTY:
             places = {place(result) for result in operation.results}
@@ -97,14 +112,31 @@ def _in_place(operation: Operation) -> Call:
     if any(place(result) not in places for result in operation.results):  # such as batch norm, which also counts
         return partial(_copy, operation.function, operation.args, operation.kwargs, operation.results)
     function = IN_PLACE.get(operation.function) or kernel_of(operation.function)
-    return partial(function, *operation.args, **operation.kwargs)
+    return partial(function, *_with_tensor(operation), **operation.kwargs)
+
+
+def _one_by_one(operation: Operation) -> Iterator[Operation]:
+    """The additions of one number to several tensors, such as Adam's counts: few of them take longer together."""
+    tensors, number = operation.args
+    for tensor in tensors:
+        yield Operation(ops.add_.Tensor, (tensor, number), {}, tensor)
+
+
+def _with_tensor(operation: Operation) -> tuple[Any, ...]:
+    """The arguments of an operation, with a number as a tensor where the kernel gets the same value."""
+    args = operation.args
+    if operation.function not in WITH_NUMBER or isinstance(args[1], Tensor):
+        return args
+    if args[0].dtype not in (torch.float32, torch.float64) or isinstance(args[1], complex):
+        return args
+    return (args[0], torch.tensor(args[1], dtype=args[0].dtype), *args[2:])
 
 
 def _into_results(operation: Operation) -> Call:
     """Repeat an operation that creates its results, into the memory of the recorded ones."""
     args, kwargs, results = operation.args, operation.kwargs, operation.results
     if operation.function in WITH_OUT:
-        return partial(WITH_OUT[operation.function], *args, **kwargs, out=results[0])
+        return partial(WITH_OUT[operation.function], *_with_tensor(operation), **kwargs, out=results[0])
     function, names = _variant_with_out(operation.function)
     if len(names) == len(results):
         kwargs = {name: value for name, value in kwargs.items() if name in {a.name for a in arguments_of(function)}}

@@ -12,14 +12,13 @@ from aepretrain.console import print_line
 from aepretrain.training.acceleration.compiled import CompiledBlock, block_length, compile_block
 from aepretrain.training.acceleration.products import may_update_products, update_products
 from aepretrain.training.acceleration.program import calls
-from aepretrain.training.acceleration.tape import Operation, Tape, place
-from aepretrain.training.acceleration.torch_internals import tensors_in
+from aepretrain.training.acceleration.tape import Operation, Tape, place, tensors_in
 from aepretrain.training.acceleration.updates import updates
 
 if TYPE_CHECKING:
     from aepretrain.training.loop import OptimizerStep
 
-OFTEN = 20
+OFTEN = 6
 """A recording takes the time that it spares in about so many steps, and the memory of one."""
 LAUNCHED = "{stage}  steps are not recorded: {reason}"
 
@@ -76,7 +75,8 @@ class RecordedStep:
         kind = (weight, *((tensor.shape, tensor.dtype) for tensor in batch))
         if not compiles and (recording := self._recordings.get(kind)) is not None:
             self._last = kind
-            step.noise.key(epoch, position)
+            if recording.draws:
+                step.noise.key(epoch, position)
             step.state.step_modes["recorded"] += 1
             return recording.repeat(batch)
         is_often = kind == self._last or self._launched[kind] == OFTEN
@@ -146,6 +146,9 @@ class Recording:
         gradients: The operations of the forward and backward pass.
         update: The operations of the update.
         optimizer: The optimizer, whose settings are read at every step.
+
+    Attributes:
+        draws: Whether the step draws random numbers.
     """
 
     def __init__(
@@ -158,6 +161,7 @@ class Recording:
     ) -> None:
         self.batch = batch
         self.loss = loss
+        self.draws = any(operation.is_random for operation in (*gradients, *update))
         gradients, products, update = update_products(gradients, update, optimizer)
         written = {place(tensor) for operation in (*gradients, *update) for tensor in operation.written}
         self.calls = [call for _, call in calls(gradients, written)]

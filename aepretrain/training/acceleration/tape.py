@@ -2,18 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from aepretrain.training.acceleration.torch_internals import (
-    TorchDispatchMode,
-    arguments_of,
-    has_memory,
-    map_tensors,
-    tensors_in,
-)
+from aepretrain.training.acceleration.torch_internals import TorchDispatchMode, arguments_of, has_memory
 
 MAX_BYTES = 64 * 2**20
 """Largest size of the results of a recording, which all stay in memory. Larger steps are bound by their kernels."""
@@ -37,33 +32,33 @@ class Operation:
     kwargs: dict[str, Any]
     returned: Any = None
 
-    @property
+    @cached_property
     def results(self) -> list[Tensor]:
         """All tensors that it returned."""
         return tensors_in(self.returned)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name without the overload, such as ``aten::mm``."""
         return str(self.function.name()).partition(".")[0]
 
-    @property
+    @cached_property
     def inputs(self) -> list[Tensor]:
         """All tensors among the arguments."""
         return tensors_in((self.args, self.kwargs))
 
-    @property
+    @cached_property
     def written(self) -> list[Tensor]:
         """The tensors among the arguments that the operation writes to."""
         return list(_written(self.function, self.args, self.kwargs))
 
-    @property
+    @cached_property
     def creates(self) -> bool:
         """Whether the results lie in new memory, unlike those of a view or of an operation in place."""
         places = {place(tensor) for tensor in self.inputs} - {0}
         return not self.written and not any(place(result) in places for result in self.results)
 
-    @property
+    @cached_property
     def is_random(self) -> bool:
         """Whether the operation draws random numbers."""
         return torch.Tag.nondeterministic_seeded in self.function.tags
@@ -119,6 +114,28 @@ class Tape(TorchDispatchMode):
 def place(tensor: Tensor) -> int:
     """The address of the memory that a tensor lies in; it tells memory apart as long as all of it is kept. 0: none."""
     return tensor.untyped_storage().data_ptr() if has_memory(tensor) else 0
+
+
+def tensors_in(values: Any) -> list[Tensor]:
+    """All tensors in nested lists, tuples and dictionaries."""
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, list | tuple):
+        return []
+    return [tensor for value in values for tensor in tensors_in(value)]
+
+
+def map_tensors(function: Any, values: Any) -> Any:
+    """Nested lists, tuples and dictionaries with a function applied to every tensor."""
+    if isinstance(values, Tensor):
+        return function(values)
+    if isinstance(values, dict):
+        return {name: map_tensors(function, value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return type(values)([map_tensors(function, value) for value in values])
+    return values
 
 
 def _aliases(values: Any) -> Any:

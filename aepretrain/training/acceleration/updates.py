@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from aepretrain.training.acceleration.program import Call, calls
 from aepretrain.training.acceleration.tape import Operation, place
-from aepretrain.training.acceleration.torch_internals import kernel_of
+from aepretrain.training.acceleration.torch_internals import fused_update
 
 BETAS = ("beta1", "beta2")
 
@@ -55,6 +55,6 @@ class FusedUpdate:
             now = dict(zip(self.names, settings, strict=True))
             now |= zip(BETAS, now.pop("betas", ()), strict=False)
             self.update = partial(
-                kernel_of(self.operation.function), *self.operation.args, **self.operation.kwargs | now
+                fused_update(self.operation.function), *self.operation.args, **self.operation.kwargs | now
             )
         self.update()

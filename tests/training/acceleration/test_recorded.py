@@ -60,9 +60,9 @@ def test_recorded_steps_have_the_bits_of_launched_ones(name, optimizer, repeated
 @pytest.mark.parametrize(
     ("batch_size", "count"),
     [
-        (60, (25 - 21) + (25 - 21)),  # whole and odd batches alternate: after 20 of a kind the next is recorded
+        (60, 2 * (24 - recorded.OFTEN)),  # whole and odd batches alternate: both come up often in the end
         (30, 1 + 24 * 3),  # the second of an epoch's three whole ones
-        (40, 24 * 2 + (25 - 21)),  # two whole ones, of which the second is recorded, and an odd one
+        (40, 24 * 2 + (24 - recorded.OFTEN)),  # two whole ones, of which the second is recorded, and an odd one
     ],
 )
 def test_a_shape_that_comes_up_often_is_recorded_although_none_follows_another(batch_size, count, repeated):
