@@ -29,7 +29,7 @@ from aepretrain.results.records import read_record, shown
 from aepretrain.results.row_values import RowValues
 from aepretrain.results.run import RunResult
 from aepretrain.results.stage import StageResult
-from aepretrain.runs.directory import holds_files
+from aepretrain.runs.directory import holds_files, note_steps
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.files import make_folder, remove_folder, storing
 from aepretrain.storage.guard import inside
@@ -182,12 +182,13 @@ class Bench:
             cell = Cell("pretrained", seed, None)
             experiment = self.task.layers_alone(self.network(Arm(control=control), cell, self.trials[0]))
             with open_pretraining(self.tracking, folder, seed) as run:
-                _, results = experiment.pretrain_stack(folder, resume=resume, run=run)
+                stack, results = experiment.pretrain_stack(folder, resume=resume, run=run)
                 if resume and self._was_together(seed, control):
                     run.replay()
                 run.log_outcome(results, encoder=folder / "encoder")
             arm = Arm(control=control, pretrained=True)
             self._write_config(folder, cell, arm, {}, self.task.settings(experiment, arm))
+            note_steps(folder, stack.records)
             results.write(folder / "results.json")
         return folder / "encoder"
 
@@ -324,6 +325,7 @@ class Bench:
         assert tested.results is not None
         results = replace(tested.results, hyperparameters=settings)
         self._write_config(folder, cell, arm, settings, self.task.settings(experiment, arm))
+        note_steps(folder, [tuned.record])
         results.write(folder / "results.json")
         with open_cell(
             self.tracking, folder, arm=cell.arm, seed=cell.seed, labels=cell.labels, encoder=encoder_folder

@@ -9,12 +9,14 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from filelock import FileLock, Timeout
 
 from aepretrain.console import console
 from aepretrain.errors import ConfigError, StorageError
 from aepretrain.processes import is_first_process
+from aepretrain.results.stage import StageRecord, StepMode
 from aepretrain.storage.files import PART, PROBE, append_atomically, make_folder, storing, write_atomically
 from aepretrain.storage.guard import inside
 from aepretrain.storage.json_files import read_json
@@ -24,6 +26,8 @@ from aepretrain.training.recovery.run_state import METRICS, RunState
 # Processes launched by the first one read the directory here, since their own time stamps would differ.
 VARIABLE = "AEPRETRAIN_RUN_DIR"
 RESULTS = "results.json"
+CONFIG = "config.yaml"
+STEPS = "# {stage} took {mode} steps\n"
 LOCK, OWNER = ".lock", ".lock-owner.json"
 LOCK_PROBE = ".filelock-probe"
 """What filelock makes for a moment to see what the disk can do."""
@@ -83,6 +87,32 @@ def record_command(folder: Path, verb: str, arguments: Sequence[str]) -> None:
     if is_first_process():
         place = shlex.join(redact_words(["cd", os.getcwd()]))
         append_atomically(folder / "commands.txt", f"{place} && {command_line(verb, arguments)}\n".encode())
+
+
+def note_steps(folder: Path, records: Sequence[StageRecord]) -> None:
+    """Tell in the last lines of ``config.yaml`` how the steps of stages were taken; without the file, do nothing.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "config.yaml").write_text("seed: 0")
+        >>> row = {"val/loss": 1.0}
+        >>> note_steps(folder, [StageRecord("00-plain", 1, 0, 5, 0.1, [row], "cpu", 1, step_mode="recorded")])
+        >>> (folder / "config.yaml").read_text().splitlines()
+        ['seed: 0', '# 00-plain took recorded steps']
+    """
+    path = folder / CONFIG
+    if not is_first_process() or not path.is_file():
+        return
+    text = before = path.read_text(encoding="utf-8")
+    for record in records:
+        notes = [STEPS.format(stage=record.stage, mode=mode) for mode in get_args(StepMode)]
+        text = "".join(line for line in text.splitlines(keepends=True) if line not in notes)
+        if record.step_mode is not None:
+            text += "" if text.endswith("\n") else "\n"
+            text += STEPS.format(stage=record.stage, mode=record.step_mode)
+    if text != before:
+        write_atomically(path, text.encode())
 
 
 def command_line(verb: str, arguments: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ from aepretrain.results.records import to_plain
 from aepretrain.results.run import DataFacts, PatternCode, RunResult
 from aepretrain.results.stage import StageRecord
 from aepretrain.runs.artifacts import save_curves, save_epoch, save_inputs, save_samples
-from aepretrain.runs.directory import check_unused
+from aepretrain.runs.directory import check_unused, note_steps
 from aepretrain.runs.drawing import drawing_report
 from aepretrain.runs.measuring import head_summary, measure, with_head
 from aepretrain.runs.row_outputs import validation_errors
@@ -297,6 +297,7 @@ class Experiment:
         record_or_check_data(out, self.data, resume=resume)
         save_inputs(self.data.splits(self.seed).validation, out)
         stack.fit(self.data, self.pretrain, context, on_stage_end=self.on_stage_end(context))
+        note_steps(out, stack.records)
         return stack, self.close_pretraining(stack, out)
 
     def close_pretraining(self, stack: GreedyStack, out: Path) -> RunResult:
@@ -340,6 +341,7 @@ class Experiment:
         """
         classifier, context = self.build_classifier(encoder), self.context(out, resume=resume, run=run)
         tuned = finetune(classifier, self.data, self.finetune, context, pretrained=pretrained)
+        note_steps(out, [tuned.record])
         if not context.is_finished(tuned.record.stage):
             close_finetuning(tuned, context)
         return tuned

@@ -162,7 +162,7 @@ class Pretraining:
         batch_size: Examples per optimizer step, over all processes.
         patience: Stop after this many validations without a better reconstruction, and keep the best validated epoch.
             ``None``: train all epochs and keep the last.
-        validate_every: Epochs from one validation to the next, for all layers.
+        validate_every: Epochs from one validation to the next.
         codes: Type in which the codes of all finished layers are kept: ``bfloat16`` and ``float16`` take half the
             memory or disk space, and round the codes.
         freeze_layers: Leave the lowest so many layers as ``warm_start`` gives them: their stages are not trained, but

@@ -90,7 +90,7 @@ def test_the_arms_of_a_seed_differ_in_the_weights_of_the_encoder_alone(tmp_path)
     for arm in ("pretrained", "random", "probe"):
         with pytest.MonkeyPatch.context() as patch:
             seen[arm] = Watch(patch)
-            bench(experiment(), tmp_path).run(Cell(arm, 3, 50))
+            bench(experiment(classifier=partial(Classifier, dropout=0.5)), tmp_path).run(Cell(arm, 3, 50))
     for arm in ("random", "probe"):
         one, other = seen["pretrained"], seen[arm]
         assert len(one.batches) == len(other.batches) == 3 * 4

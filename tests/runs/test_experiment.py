@@ -1,8 +1,12 @@
 """One run per directory, from Python as from the command."""
 
+from dataclasses import replace
+
 import pytest
 
 import aepretrain as ae
+from aepretrain.results.stage import StageRecord
+from aepretrain.runs.directory import note_steps
 from aepretrain.training.recovery.run_state import METRICS
 
 
@@ -83,3 +87,18 @@ def test_a_stack_and_two_heads_of_one_run_share_a_directory(tmp_path):
         head = ae.Classifier(stack.encoder, 10, freeze_encoder=stage == "probe")
         ae.finetune(head, data, ae.FineTuning(1), context, pretrained=stack.encoder, stage=stage)
     assert {path.name for path in (tmp_path / "stages").iterdir()} == {"00-plain", "classifier", "probe"}
+
+
+@pytest.mark.parametrize("steps", ["launched", "recorded"])
+def test_the_config_tells_how_the_steps_of_each_stage_were_taken(steps, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("seed: 0")
+    experiment(trainer=ae.TrainerOptions(steps=steps)).run(tmp_path)
+    expected = ["seed: 0", f"# 00-plain took {steps} steps", f"# classifier took {steps} steps"]
+    assert config.read_text().splitlines() == expected
+    before = config.stat().st_mtime_ns
+    record = StageRecord("classifier", 1, 0, 2, 0.1, [{}], "cpu", 1, step_mode=steps)
+    note_steps(tmp_path, [record])
+    assert config.stat().st_mtime_ns == before
+    note_steps(tmp_path, [replace(record, step_mode="compiled")])
+    assert config.read_text().splitlines() == [*expected[:2], "# classifier took compiled steps"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aepretrain.training.acceleration.tape import Operation, place, tensors_in
-from aepretrain.training.acceleration.torch_internals import arguments_of, kernel_of
+from aepretrain.training.acceleration.torch_internals import ADD_TO_EACH, arguments_of, kernel_of
 
 Call = Callable[[], Any]
 
@@ -87,7 +87,7 @@ def calls(operations: Sequence[Operation], written: Set[int]) -> Iterator[tuple[
     """
     constant: set[int] = set()
     for operation in operations:
-        if operation.function == ops._foreach_add_.Scalar:
+        if operation.function == ADD_TO_EACH:
             yield from ((operation, _in_place(each)) for each in _one_by_one(operation))
         elif operation.written:
             yield operation, _in_place(operation)

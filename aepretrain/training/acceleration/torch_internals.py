@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
+    "ADD_TO_EACH",
     "TorchDispatchMode",
     "arguments_of",
     "compile_graph",
@@ -22,6 +23,8 @@ __all__ = [
     "traced",
 ]
 
+ADD_TO_EACH = torch.ops.aten._foreach_add_.Scalar
+"""Adds a number to each of several tensors in place."""
 HOOKS = (
     "_forward_pre_hooks",
     "_forward_hooks",
