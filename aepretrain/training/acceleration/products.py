@@ -2,13 +2,14 @@ r"""Updates inside a matrix product: plain SGD on a large matrix needs no gradie
 
 .. math:: W \leftarrow W - \eta \, \delta^\top h
 
-The gradient of an affine map is a product of two thin matrices. Where plain SGD is all that reads it, the product is
-added to the weights directly, which saves writing and reading a matrix of their size. Sums are rounded in another
-order than in a product that is subtracted afterwards.
+The gradient of an affine map is a product of two thin matrices, and that of tied weights the sum of two. Where plain
+SGD is all that reads it, each product is added to the weights directly, which saves writing and reading matrices of
+their size. Sums are rounded in another order than in a product that is subtracted afterwards.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Set
+from itertools import chain
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.optim import SGD, Optimizer
@@ -60,6 +61,28 @@ class ProductUpdate:
         self.weights.addmm_(left, right, alpha=-self.group["lr"])
 
 
+class Factors(NamedTuple):
+    """A product of two matrices.
+
+    Args:
+        left: Shape ``(M, B)``.
+        right: Shape ``(B, N)``.
+        made: The places of the results that only lead to the update.
+    """
+
+    left: Tensor
+    right: Tensor
+    made: frozenset[int]
+
+    def as_in(self, matrix: Tensor, result: Tensor) -> "Factors | None":
+        """The factors of a matrix that is the result of their product, or a view of it; ``None`` for other views."""
+        if (matrix.shape, matrix.stride()) == (result.shape, result.stride()):
+            return self
+        if (matrix.shape, matrix.stride()) == (result.t().shape, result.t().stride()):
+            return Factors(self.right.t(), self.left.t(), self.made)
+        return None
+
+
 def update_products(
     gradients: Sequence[Operation], update: Sequence[Operation], optimizer: Optimizer
 ) -> tuple[list[Operation], list[ProductUpdate], list[Operation]]:
@@ -75,7 +98,9 @@ def update_products(
     """
     if not may_update_products(optimizer):
         return list(gradients), [], list(update)
-    products: dict[int, ProductUpdate] = {}
+    changing = {place(weights) for group in optimizer.param_groups for weights in group["params"]}
+    products: list[ProductUpdate] = []
+    made: set[int] = set()
     kept_update: list[Operation] = []
     for operation in update:
         if operation.name != "aten::_fused_sgd_":
@@ -84,46 +109,68 @@ def update_products(
         group = group_of(operation, optimizer)
         kept = []
         for weights, gradient in zip(*operation.args[:2], strict=True):
-            product = _product(gradient, gradients, update) if weights.numel() >= SMALLEST else None
-            if product is None:
+            is_read_once = sum(place(gradient) in _places(each) for each in update) == 1
+            is_large = weights.numel() >= SMALLEST
+            terms = _terms(gradient, gradients, changing) if is_large and is_read_once else []
+            products += [ProductUpdate(weights, each.left, each.right, group) for each in terms]
+            made = made.union(*(each.made for each in terms))
+            if not terms:
                 kept.append((weights, gradient))
-            else:
-                left, right = product
-                products[place(gradient)] = ProductUpdate(weights, left, right, group)
         if kept:
             args = ([weights for weights, _ in kept], [gradient for _, gradient in kept], *operation.args[2:])
             kept_update.append(Operation(operation.function, args, operation.kwargs))
     return (
-        [each for each in gradients if not any(place(result) in products for result in each.results)],
-        list(products.values()),
+        [each for each in gradients if not any(place(result) in made for result in each.results)],
+        products,
         kept_update,
     )
 
 
-def _product(
-    gradient: Tensor, gradients: Sequence[Operation], update: Sequence[Operation]
-) -> tuple[Tensor, Tensor] | None:
-    """The two matrices whose product a gradient is, if nothing but its update reads it; else ``None``."""
-    where = place(gradient)
-    uses = [
+def _terms(
+    matrix: Tensor, operations: Sequence[Operation], changing: Set[int], reader: Operation | None = None
+) -> list[Factors]:
+    """The products that add up to a matrix which nothing but ``reader`` reads; none if it is no such sum.
+
+    Args:
+        matrix: A gradient, or one of the summands of a weight that is used twice.
+        operations: The operations of the gradients.
+        changing: The places that the update changes: no factor may lie there.
+        reader: What adds the matrix to another.
+    """
+    where = place(matrix)
+    users = [
         index
-        for index, operation in enumerate(gradients)
-        if (operation.creates or operation.written) and where in _places(operation)
+        for index, operation in enumerate(operations)
+        if operation is not reader and (operation.creates or operation.written) and where in _places(operation)
     ]
-    if len(uses) != 1 or gradients[uses[0]].name != "aten::mm":
-        return None
-    if sum(where in _places(operation) for operation in update) != 1:
-        return None
-    left, right = gradients[uses[0]].args
-    operands = {place(left), place(right)}
-    if any(place(tensor) in operands for operation in gradients[uses[0] :] for tensor in operation.written):
-        return None
-    result = gradients[uses[0]].results[0]
-    if (gradient.shape, gradient.stride()) == (result.shape, result.stride()):
-        return left, right
-    if (gradient.shape, gradient.stride()) == (result.t().shape, result.t().stride()):
-        return right.t(), left.t()
-    return None
+    if len(users) != 1:
+        return []
+    maker, later = operations[users[0]], operations[users[0] :]
+    if maker.name == "aten::mm":
+        left, right = maker.args
+        factors = {place(left), place(right)}
+        if factors & changing or any(place(tensor) in factors for each in later for tensor in each.written):
+            return []
+        terms = [Factors(left, right, frozenset([where]))]
+    elif _is_sum(maker):
+        summands = [_terms(each, operations, changing, maker) for each in maker.inputs]
+        if not all(summands):
+            return []
+        terms = [Factors(each.left, each.right, each.made | {where}) for each in chain(*summands)]
+    else:
+        return []
+    oriented = [each.as_in(matrix, maker.results[0]) for each in terms]
+    return [each for each in oriented if each is not None]
+
+
+def _is_sum(operation: Operation) -> bool:
+    """Whether an operation adds two tensors of one shape, as autograd does for a weight that is used twice."""
+    return (
+        operation.name == "aten::add"
+        and operation.creates
+        and operation.kwargs.get("alpha", 1) == 1
+        and [tensor.shape for tensor in operation.inputs] == [operation.results[0].shape] * 2
+    )
 
 
 def _places(operation: Operation) -> set[int]:

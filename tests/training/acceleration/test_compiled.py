@@ -125,12 +125,13 @@ def test_the_length_of_blocks_does_not_matter_but_for_rounding(functions, monkey
         torch.testing.assert_close(modules[0].state_dict(), module.state_dict(), rtol=1e-4, atol=2e-6)
 
 
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("scheduler", [None, lambda o: StepLR(o, 1, 0.5)])
-def test_large_matrices_of_plain_sgd_are_updated_by_their_product(scheduler, functions, prepared, monkeypatch):
+def test_large_matrices_of_plain_sgd_are_updated_by_their_product(scheduler, tied, functions, prepared, monkeypatch):
     monkeypatch.setattr(products, "SMALLEST", 24)
 
     def build():
-        module = build_plain(OPTIMIZERS["sgd"])
+        module = build_plain(OPTIMIZERS["sgd"], tied)
         module.scheduler = scheduler
         return module
 

@@ -221,10 +221,11 @@ def product_updates(repeated):
     return [call for call in repeated[-1].calls if isinstance(call, products.ProductUpdate)]
 
 
+@pytest.mark.parametrize("tied", [False, True])  # two weights, or one whose gradient is the sum of two products
 @pytest.mark.parametrize("scheduler", [None, lambda o: StepLR(o, 1, 0.5)])
-def test_large_matrices_of_plain_sgd_are_updated_by_their_product(scheduler, repeated, monkeypatch):
+def test_large_matrices_of_plain_sgd_are_updated_by_their_product(scheduler, tied, repeated, monkeypatch):
     monkeypatch.setattr(products, "SMALLEST", 24)
-    modules = [build_plain(OPTIMIZERS["sgd"]) for _ in range(2)]
+    modules = [build_plain(OPTIMIZERS["sgd"], tied) for _ in range(2)]
     for module, steps in zip(modules, ("launched", "auto"), strict=True):
         module.scheduler = scheduler
         train(module, steps=steps)
@@ -238,11 +239,31 @@ def test_large_matrices_of_plain_sgd_are_updated_by_their_product(scheduler, rep
     [
         ("nesterov", False, {}),
         ("decayed", False, {}),
-        ("sgd", True, {}),  # two products make a gradient
+        ("decayed", True, {}),
         ("sgd", False, {"gradient_clip_val": 0.1}),
+        ("sgd", True, {"gradient_clip_val": 0.1}),
     ],
 )
 def test_gradients_that_something_else_reads_are_computed(optimizer, tied, options, repeated, monkeypatch):
     monkeypatch.setattr(products, "SMALLEST", 24)
     check_bits(lambda: build_plain(OPTIMIZERS[optimizer], tied), repeated, **options)
     assert not product_updates(repeated)
+
+
+class Orthogonal(Autoencoder):
+    """Penalizes the products of the units' weights: their gradient is a product with the weights themselves."""
+
+    def energy(self, x):
+        (weights,) = (weights for weights in self.f.parameters() if weights.ndim == 2)
+        return 0.01 * (weights @ weights.t()).square().sum().expand(len(x))
+
+
+def test_a_product_with_weights_that_change_is_not_put_off(repeated, monkeypatch):
+    monkeypatch.setattr(products, "SMALLEST", 24)
+    build = lambda: seeded(lambda: Orthogonal((6,), Dense(4), optimizer=OPTIMIZERS["sgd"]))  # noqa: E731
+    modules = [build(), build()]
+    for module, steps in zip(modules, ("launched", "recorded"), strict=True):
+        train(module, steps=steps)
+    assert repeated
+    assert not product_updates(repeated)
+    assert same_bits(*modules)
