@@ -31,8 +31,8 @@ class RecordedStep:
     The recording holds the tensor operations of forward pass, backward pass, clipping and update, on the memory of the
     weights, the optimizer's state and a batch. Repeating them runs the same kernels in the same order, hence gives the
     same bits; only the large matrices of plain SGD are updated by other kernels, see
-    :mod:`~aepretrain.training.acceleration.products`. Noise comes from generators that are seeded before every step,
-    and the optimizer's settings are read from its parameter groups at every step.
+    :mod:`~aepretrain.training.acceleration.products`. Noise comes from generators that are seeded before every step
+    that draws any, and the optimizer's settings are read from its parameter groups at every step.
 
     Steps that are compiled, see :mod:`~aepretrain.training.acceleration.compiled`, come in blocks: the whole batches of
     an epoch in groups, from the first on, without the group in which the optimizer's state is made. So a resumed run
