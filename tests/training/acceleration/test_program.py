@@ -50,9 +50,16 @@ def test_numbers_have_the_bits_that_the_operation_gives_them(name, dtype, number
         expected = function(other, number)
     except RuntimeError as error:  # such as an integer that float16 does not hold
         with pytest.raises(RuntimeError, match=str(error)[:20]):
-            function(x, number)
+            repeated(lambda x: function(x, number), x, other)
         return
     assert torch.equal(repeated(lambda x: function(x, number), x, other).nan_to_num(7.0), expected.nan_to_num(7.0))
+
+
+@pytest.mark.parametrize("number", [0.1, 0.7])  # which float32 rounds up and down
+@pytest.mark.parametrize("name", ["ge", "mask"])
+def test_a_value_is_compared_with_a_number_as_the_operation_does(name, number):
+    x, other, function = torch.zeros(3), torch.full((3,), number), ARITHMETIC[name]
+    assert torch.equal(repeated(lambda x: function(x, number), x, other), function(other, number))
 
 
 UNARY = {
