@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from aepretrain.errors import StorageError
 from aepretrain.results.classifier import ClassifierResult
 from aepretrain.results.head import HeadResult
 from aepretrain.results.metric import METRICS, Metric, MetricName
 from aepretrain.results.reconstruction import ReconstructionMeasurement
-from aepretrain.results.records import absent, check_counts, check_name, from_plain, read_record, to_plain, write_record
+from aepretrain.results.records import FileRecord, absent, check_name, check_range, from_plain, to_plain
 from aepretrain.results.regressor import RegressionMeasurement
 from aepretrain.storage.files import write_atomically
 from aepretrain.storage.guard import read_text
@@ -28,8 +28,8 @@ Labels = int | Literal["all"]
 
 
 @dataclass(frozen=True)
-class CellResult:
-    """The result of an arm or a baseline with one seed and one label budget.
+class CellResult(FileRecord):
+    """The result of an arm or a baseline with one seed and one label budget: ``row.json``.
 
     Args:
         arm: Name of the arm or baseline.
@@ -78,7 +78,7 @@ class CellResult:
 
     def __post_init__(self) -> None:
         check_name("arm", self.arm)
-        check_counts(self, "seed", "epochs", "steps")
+        check_range(self, "seed", "epochs", "steps")
         for name, metric in METRICS.items():
             metric.check(self, f"validation_{name}", f"test_{name}")
         names = [f"{split}_{name}" for name in (self.metric.name, *self.metric.also) for split in SPLITS]
@@ -105,23 +105,6 @@ class CellResult:
     def settings(self) -> str:
         """The hyperparameters as written to ``results.csv``: ``name=value``, separated by spaces."""
         return " ".join(f"{name}={value}" for name, value in self.hyperparameters.items())
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read ``row.json``.
-
-        Raises:
-            StorageError: If it is missing, damaged or lacks a key.
-        """
-        return read_record(cls, path)
-
-    def write(self, path: Path) -> None:
-        """Write ``row.json`` atomically.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
-        write_record(path, self)
 
 
 SCORES: Mapping[MetricName, tuple[str, ...]] = {

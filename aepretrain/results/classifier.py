@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from aepretrain.results.head import HeadResult
-from aepretrain.results.records import absent, check_shares
+from aepretrain.results.records import absent, check_range
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ class Measurement:
     balanced_accuracy: float | None = absent()
 
     def __post_init__(self) -> None:
-        check_shares(self, "accuracy", "error", "balanced_accuracy")
-        if self.examples < 1:
-            raise ValueError(f"examples must be >= 1, but is {self.examples}")
+        check_range(self, "accuracy", "error", "balanced_accuracy", most=1)
+        check_range(self, "examples", least=1)
         counts = {len(self.confusion_matrix), *map(len, self.confusion_matrix)}
         counts |= {len(values) for values in (self.per_class.recall, self.per_class.precision, self.per_class.f1)}
         if len(counts) != 1:

@@ -2,12 +2,10 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Self
 
 from aepretrain.results.cell import Labels
 from aepretrain.results.metric import METRICS, Metric, MetricName
-from aepretrain.results.records import absent, check_counts, read_record, write_record
+from aepretrain.results.records import FileRecord, absent, check_range
 from aepretrain.results.statistics import PairedDifference
 
 
@@ -36,7 +34,7 @@ class ArmResult:
     mae: float | None = absent()
 
     def __post_init__(self) -> None:
-        check_counts(self, "seeds")
+        check_range(self, "seeds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ class BudgetResult(MetricResult):
 
 
 @dataclass(frozen=True)
-class ComparisonResult:
+class ComparisonResult(FileRecord):
     """Means, differences and verdicts of a comparison: ``summary.json``.
 
     Args:
@@ -164,23 +162,6 @@ class ComparisonResult:
                     f"{budget.best} at {budget.labels} {metric.counted} ({best:{form}} against {network:{form}})"
                 )
         return f"{metric.simple} is better than every network: {'; '.join(found)}." if found else None
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read ``summary.json``.
-
-        Raises:
-            StorageError: If it is missing, damaged or lacks a key.
-        """
-        return read_record(cls, path)
-
-    def write(self, path: Path) -> None:
-        """Write ``summary.json`` atomically, with NaN and infinite interval bounds as null.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
-        write_record(path, self)
 
 
 def _alone(found: MetricResult) -> BudgetResult:

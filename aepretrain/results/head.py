@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from aepretrain.results.records import check_counts
+from aepretrain.results.records import check_range
 
 HEADS = ("classifier", "regressor")
 """Names of the stages that train a head."""
@@ -37,4 +37,4 @@ class HeadResult:
     skipped_steps: int = 0
 
     def __post_init__(self) -> None:
-        check_counts(self, "epochs", "kept_epoch", "steps", "skipped_steps")
+        check_range(self, "epochs", "kept_epoch", "steps", "skipped_steps")

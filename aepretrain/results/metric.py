@@ -1,10 +1,10 @@
 """What a comparison compares: accuracy, R² of real targets, or the errors of a reconstruction."""
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from aepretrain.results.records import check_at_most_one, check_counts, check_shares
+from aepretrain.results.records import check_range
 
 MetricName = Literal["accuracy", "r2", "squared_error", "nats"]
 
@@ -26,7 +26,8 @@ class Metric:
         counted: What a budget counts.
         examples: The examples that a network of the comparison trains on, in words.
         also: Metrics of the same networks that are compared, too.
-        check: Raises a ValueError if one of the named fields of a record cannot be a value of it.
+        least: The least value that it can have.
+        most: The largest.
 
     Example:
         >>> f"{0.01234:{METRICS['nats'].form(0.01234)}}", f"{12.345:{METRICS['nats'].form(12.345)}}"
@@ -45,13 +46,18 @@ class Metric:
     counted: str = "labels"
     examples: str = "labelled examples"
     also: tuple[MetricName, ...] = ()
-    check: Callable[..., None] = check_shares
+    least: float = 0
+    most: float = math.inf
 
     def form(self, value: float, decimals: int = 2) -> str:
         """The format of a value times the factor: so many decimals of a share, two of an error, or its two digits."""
         if not self.is_error:
             return f".{decimals}f"
         return ".2g" if 0 < abs(value) < 0.1 else ".2f"
+
+    def check(self, record: Any, *names: str) -> None:
+        """Raise a ValueError if one of these fields of a record cannot be a value of this metric."""
+        check_range(record, *names, least=self.least, most=self.most)
 
     @property
     def single(self) -> str:
@@ -70,7 +76,7 @@ class Metric:
 
 METRICS: dict[MetricName, Metric] = {
     "accuracy": Metric(
-        "accuracy", "accuracy", "accuracy in %", "points", "points", "A simple classifier on the raw input"
+        "accuracy", "accuracy", "accuracy in %", "points", "points", "A simple classifier on the raw input", most=1
     ),
     "r2": Metric(
         "r2",
@@ -81,7 +87,8 @@ METRICS: dict[MetricName, Metric] = {
         "A simple regression on the raw input",
         "R² is the share of the target's variance that predictions explain, and an R² point is 1 % of this variance: 0 "
         "is as good as the mean, and below is worse.",
-        check=check_at_most_one,
+        least=-math.inf,
+        most=1,
     ),
     "squared_error": Metric(
         "squared_error",
@@ -96,7 +103,6 @@ METRICS: dict[MetricName, Metric] = {
         counted="examples",
         examples="unlabelled examples",
         also=("nats",),
-        check=check_counts,
     ),
     "nats": Metric(
         "nats",
@@ -110,6 +116,5 @@ METRICS: dict[MetricName, Metric] = {
         is_error=True,
         counted="examples",
         examples="unlabelled examples",
-        check=check_counts,
     ),
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aepretrain.results.records import absent
+from aepretrain.results.records import absent, check_range
 
 UNROLLED = "unrolled"
 """Name of the stage that trains all layers together."""
@@ -31,11 +31,8 @@ class ReconstructionMeasurement:
     pca_nats: float | None = absent()
 
     def __post_init__(self) -> None:
-        for name in ("squared_error", "pca_squared_error"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, but is {getattr(self, name)}")
-        if self.examples < 1:
-            raise ValueError(f"examples must be >= 1, but is {self.examples}")
+        check_range(self, "squared_error", "pca_squared_error")
+        check_range(self, "examples", least=1)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from aepretrain.errors import StorageError
 from aepretrain.storage.json_files import read_json, write_json
@@ -66,6 +66,27 @@ def from_plain(kind: type[Record], values: Any) -> Record:
     return cast(Record, _build(kind, values, ""))
 
 
+class FileRecord:
+    """A record with a file of its own, such as ``results.json``."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file.
+
+        Raises:
+            StorageError: If it is missing, damaged or lacks a key.
+        """
+        return read_record(cls, path)
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically, with NaN and infinity as null, from the first process only.
+
+        Raises:
+            StorageError: If it cannot be written; the previous file is unchanged.
+        """
+        write_record(path, self)
+
+
 def read_record(kind: type[Record], path: Path) -> Record:
     """Read a record from its JSON file.
 
@@ -87,29 +108,15 @@ def write_record(path: Path, record: Any) -> None:
     write_json(path, to_plain(record))
 
 
-def check_counts(record: Any, *names: str) -> None:
-    """Raise a ValueError if one of these fields, each a whole number, several or ``None``, is negative."""
+def check_range(record: Any, *names: str, least: float = 0, most: float = math.inf) -> None:
+    """Raise a ValueError if one of these fields, each a number, NaN, ``None`` or several of them, is out of range."""
     for name in names:
         value = getattr(record, name)
         for each in value if isinstance(value, list | tuple) else (value,):
-            if each is not None and each < 0:
-                raise ValueError(f"{name} must be >= 0, but is {each}")
-
-
-def check_shares(record: Any, *names: str) -> None:
-    """Raise a ValueError if one of these fields, each a number or NaN, lies outside [0, 1]."""
-    for name in names:
-        value = getattr(record, name)
-        if value is not None and (value < 0 or value > 1):
-            raise ValueError(f"{name} must lie in [0, 1], but is {value}")
-
-
-def check_at_most_one(record: Any, *names: str) -> None:
-    """Raise a ValueError if one of these fields, each a number, NaN or ``None``, is above 1, as no R² is."""
-    for name in names:
-        value = getattr(record, name)
-        if value is not None and value > 1:
-            raise ValueError(f"{name} must be <= 1, but is {value}")
+            if each is not None and not math.isnan(each) and not least <= each <= most:
+                rule = f"be >= {least}" if most == math.inf else f"be <= {most}"
+                rule = rule if math.inf in (-least, most) else f"lie in [{least}, {most}]"
+                raise ValueError(f"{name} must {rule}, but is {each}")
 
 
 def check_name(key: str, name: str) -> None:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from aepretrain.results.head import HeadResult
-from aepretrain.results.records import check_at_most_one
+from aepretrain.results.metric import METRICS
+from aepretrain.results.records import check_range
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,9 @@ class RegressionMeasurement:
     sampling_error: float
 
     def __post_init__(self) -> None:
-        check_at_most_one(self, "r2")
-        for name in ("rmse", "mae", "loss", "sampling_error"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, but is {getattr(self, name)}")
-        if self.examples < 1:
-            raise ValueError(f"examples must be >= 1, but is {self.examples}")
+        METRICS["r2"].check(self, "r2")
+        check_range(self, "rmse", "mae", "loss", "sampling_error")
+        check_range(self, "examples", least=1)
 
 
 @dataclass(frozen=True)

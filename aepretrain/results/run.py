@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from aepretrain.results.classifier import ClassifierResult
 from aepretrain.results.fingerprint import Fingerprint
 from aepretrain.results.head import HeadResult
 from aepretrain.results.reconstruction import ReconstructionResult
-from aepretrain.results.records import absent, check_counts, read_record, write_record
+from aepretrain.results.records import FileRecord, absent, check_range
 from aepretrain.results.regressor import RegressorResult
 from aepretrain.results.stage import StageResult
 
@@ -47,7 +46,7 @@ class DataFacts:
     targets: int | None = absent()
 
     def __post_init__(self) -> None:
-        check_counts(self, "in_shape", "classes", "unlabelled", "labelled", "validation", "test", "targets")
+        check_range(self, "in_shape", "classes", "unlabelled", "labelled", "validation", "test", "targets")
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,11 @@ class WarmStarted:
     frozen: int = 0
 
     def __post_init__(self) -> None:
-        check_counts(self, "layers", "frozen")
+        check_range(self, "layers", "frozen")
 
 
 @dataclass(frozen=True)
-class RunResult:
+class RunResult(FileRecord):
     """The results of a run and the conditions that produced them: ``results.json``.
 
     Args:
@@ -142,20 +141,3 @@ class RunResult:
     def head(self) -> HeadResult | None:
         """The result of fine-tuning, with classes or real targets; ``None`` if the run only pretrained."""
         return self.classifier or self.regressor
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read ``results.json``.
-
-        Raises:
-            StorageError: If it is missing, damaged or lacks a key.
-        """
-        return read_record(cls, path)
-
-    def write(self, path: Path) -> None:
-        """Write ``results.json`` atomically, from the first process only.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
-        write_record(path, self)

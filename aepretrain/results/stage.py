@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from aepretrain.results.records import absent, check_counts, check_name
+from aepretrain.results.records import absent, check_name, check_range
 
 StepMode = Literal["launched", "recorded", "compiled"]
 """How an optimizer step is taken: operation by operation, from a recording, or in compiled code."""
@@ -111,7 +111,5 @@ class StageResult:
 
     def __post_init__(self) -> None:
         check_name("stage", self.stage)
-        check_counts(self, "epochs", "kept_epoch", "steps", "skipped_steps")
-        for name in ("in_shape", "code_shape"):
-            if any(size < 1 for size in getattr(self, name)):
-                raise ValueError(f"{name} must have sizes >= 1, but is {getattr(self, name)}")
+        check_range(self, "epochs", "kept_epoch", "steps", "skipped_steps")
+        check_range(self, "in_shape", "code_shape", least=1)
