@@ -1,15 +1,10 @@
 """The abstract autoencoder: everything that the variants share, that is, all but the energy."""
 
 from abc import ABC
-from collections.abc import Sequence
 
 import torch
-from torch.optim import Adam
 
-from aepretrain.layers.base import OptimizerFactory, SchedulerFactory
 from aepretrain.layers.coding import CodingLayer
-from aepretrain.parts.coders import Coder
-from aepretrain.parts.likelihoods import Gaussian, Likelihood
 
 
 class Autoencoder(CodingLayer, ABC):
@@ -17,26 +12,8 @@ class Autoencoder(CodingLayer, ABC):
 
     .. math:: \min_{f, g} \; \mathbb E_x \, E(x), \qquad E(x) = L(x, g(f(x))) + \ldots
 
-    What validation measures is told in :class:`~aepretrain.layers.coding.CodingLayer`.
-
-    Args:
-        in_shape: Shape of one example, without the batch dimension.
-        coder: Builds the encoder :math:`f` and the decoder :math:`g`.
-        likelihood: :math:`L(x, y) = -\log p(x \mid y)`, in nats.
-        optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the learning-rate scheduler from the optimizer.
+    Its arguments, and what validation measures, are those of :class:`~aepretrain.layers.coding.CodingLayer`.
     """
-
-    def __init__(
-        self,
-        in_shape: Sequence[int],
-        coder: Coder,
-        *,
-        likelihood: Likelihood = Gaussian(),
-        optimizer: OptimizerFactory = Adam,
-        scheduler: SchedulerFactory | None = None,
-    ) -> None:
-        super().__init__(in_shape, coder, likelihood, optimizer, scheduler)
 
     @property
     def can_copy(self) -> bool:

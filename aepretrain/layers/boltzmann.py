@@ -81,7 +81,7 @@ class RestrictedBoltzmannMachine(CodingLayer):
         optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.05, momentum=0.5),
         scheduler: SchedulerFactory | None = None,
     ) -> None:
-        super().__init__(in_shape, _tied(coder), likelihood, optimizer, scheduler)
+        super().__init__(in_shape, _tied(coder), likelihood=likelihood, optimizer=optimizer, scheduler=scheduler)
         if cd_steps < 1:
             raise ValueError(f"cd_steps must be at least 1, but got {cd_steps}. Usual are 1 to 25.")
         if persistent < 0:

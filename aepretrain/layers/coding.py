@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from aepretrain.layers.base import Layer, OptimizerFactory, SchedulerFactory
 from aepretrain.layers.diagnostics import CodeStatistics, mean_reconstruction
 from aepretrain.parts.coders import Coder, flatten_encoder
-from aepretrain.parts.likelihoods import Likelihood
+from aepretrain.parts.likelihoods import Gaussian, Likelihood
 from aepretrain.parts.noise import Noise
 
 
@@ -36,9 +36,10 @@ class CodingLayer(Layer, ABC):
         self,
         in_shape: Sequence[int],
         coder: Coder,
-        likelihood: Likelihood,
-        optimizer: OptimizerFactory,
-        scheduler: SchedulerFactory | None,
+        *,
+        likelihood: Likelihood = Gaussian(),
+        optimizer: OptimizerFactory = Adam,
+        scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__(in_shape, optimizer, scheduler)
         self.coder = coder
