@@ -6,7 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -27,21 +27,10 @@ MODES: dict[str, Mode] = {
 SERVER_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Decision:
-    """The chosen mode.
-
-    Args:
-        mode: The mode.
-        reason: Why the run is offline although online was requested; else ``None``.
-    """
-
-    mode: Mode
-    reason: str | None = None
-
-
-def decide_mode(asked: str, environment: Mapping[str, str], offline_reason: Callable[[], str | None]) -> Decision:
-    """Choose the mode of a run: the setting, else ``WANDB_MODE``, else online; offline if online is not possible.
+def decide_mode(
+    asked: str, environment: Mapping[str, str], offline_reason: Callable[[], str | None]
+) -> tuple[Mode, str | None]:
+    """The mode of a run, which is the setting, else ``WANDB_MODE``, else online, and why it is offline unasked.
 
     Args:
         asked: The setting ``wandb.mode``.
@@ -50,15 +39,13 @@ def decide_mode(asked: str, environment: Mapping[str, str], offline_reason: Call
 
     Example:
         >>> decide_mode("auto", {"WANDB_MODE": "offline"}, lambda: None)
-        Decision(mode='offline', reason=None)
+        ('offline', None)
         >>> decide_mode("auto", {}, lambda: "there is no key")
-        Decision(mode='offline', reason='there is no key')
+        ('offline', 'there is no key')
     """
     wanted = MODES.get(environment.get("WANDB_MODE", "").lower(), "online") if asked == "auto" else MODES[asked]
-    if wanted != "online":
-        return Decision(wanted)
-    obstacle = offline_reason()
-    return Decision("online") if obstacle is None else Decision("offline", obstacle)
+    obstacle = offline_reason() if wanted == "online" else None
+    return (wanted, None) if obstacle is None else ("offline", obstacle)
 
 
 def resolve_mode(tracking: Tracking) -> Tracking:
@@ -73,10 +60,10 @@ def resolve_mode(tracking: Tracking) -> Tracking:
 
 def decided_mode(asked: str) -> Mode:
     """Choose the mode of a run in this environment; if it falls back to offline, print the reason."""
-    decision = decide_mode(asked, os.environ, offline_reason)
-    if decision.reason is not None:
-        print_line(f"W&B: offline, because {decision.reason}")
-    return decision.mode
+    mode, reason = decide_mode(asked, os.environ, offline_reason)
+    if reason is not None:
+        print_line(f"W&B: offline, because {reason}")
+    return mode
 
 
 def offline_reason() -> str | None:

@@ -255,12 +255,11 @@ def test_the_death_of_its_process_costs_one_line_and_the_next_run_has_a_new_proc
 )
 def test_the_setting_decides_then_the_environment_then_what_can_be_had(asked, variable, obstacle, mode, reason):
     variables = {} if variable is None else {"WANDB_MODE": variable}
-    decision = decide_mode(asked, variables, lambda: obstacle)
-    assert (decision.mode, decision.reason) == (mode, reason)
+    assert decide_mode(asked, variables, lambda: obstacle) == (mode, reason)
 
 
 def test_nobody_is_asked_where_online_is_not_wanted():
-    assert decide_mode("offline", {}, lambda: pytest.fail("asked")).mode == "offline"
+    assert decide_mode("offline", {}, lambda: pytest.fail("asked")) == ("offline", None)
 
 
 def test_a_key_is_found_in_the_settings_or_in_the_netrc_entry_of_the_host(tmp_path, monkeypatch):
