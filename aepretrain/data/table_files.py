@@ -1,5 +1,6 @@
 """Tables in files: CSV and Parquet, read batch by batch as Arrow columns."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ IN_FOLDERS = tuple(ending for ending in ENDINGS if ending != ".txt")
 """Endings of those in a folder, where text may be anything."""
 SEPARATORS = (",", ";", "\t", "|")
 """What may stand between the values of a line: the one that is in the first line most often."""
+QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*"')
+"""A value in quotes, where one can begin."""
 NO_VALUE = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "NaT", "#N/A", "<NA>", "?")
 """Texts that stand for a missing value, without the spaces around them."""
 DecimalMark = Literal[".", ","]
@@ -257,10 +260,10 @@ def with_points(values: Any) -> Any:
 
 
 def _separator(path: Path) -> str:
-    """What stands between values in the first line of a file."""
+    """What stands between values in the first line of a file, but not in names within quotes."""
     try:
         with _stream(path) as stream:
-            line = stream.read(1 << 16).split(b"\n", 1)[0].decode("utf-8", "replace")
+            line = QUOTED.sub("", stream.read(1 << 16).decode("utf-8-sig", "replace")).split("\n", 1)[0]
     except (OSError, ValueError, EOFError) as error:
         raise _unreadable_csv(path, error) from error
     return max(SEPARATORS, key=line.count)

@@ -124,6 +124,16 @@ def partitions(folder, table):
     return folder
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_what_separates_values_is_not_counted_in_names_within_quotes(mark, tmp_path):
+    names = ["height, in cm", "weight, in kg, dry", "kind"]
+    quoted = [*(f'"{name}"' for name in names[:-1]), names[-1]]
+    rows = [f"{170 + k};{70 - k};{k % 2}" for k in range(20)]
+    (tmp_path / "b.csv").write_text(mark + "\n".join([";".join(quoted), *rows]), encoding="utf-8")
+    data = Table(tmp_path / "b.csv", "kind", cache=tmp_path / "cache")
+    assert (data.columns, data.num_classes) == (names[:-1], 2)
+
+
 def test_a_partition_key_is_a_column(tmp_path):
     folder = partitions(tmp_path / "p", pa.table(COLUMNS))
     data = read(folder, splits=None)
