@@ -8,7 +8,7 @@ from typing import Any
 
 from aepretrain.cli.named_files import how_to_convert
 from aepretrain.data import CIFAR10, MNIST, DataModule, Digits, FashionMNIST, ImageFolder, MappedArray, Table
-from aepretrain.data.column_scan import ColumnScan, scan
+from aepretrain.data.column_scan import ColumnScan, describe, scan
 from aepretrain.data.picture import endings
 from aepretrain.data.rows import pieces
 from aepretrain.data.sparse_files import is_array, is_sparse
@@ -94,8 +94,10 @@ def _look_at_table(place: str, target: str | None, decimal: DecimalMark = ".") -
     scans = [ColumnScan(name) for name in parts[0].names if name and name != target]
     for part in parts:
         scan(scans, part.batches([each.name for each in scans if each.name in part.names]))
-    if decimal == "." and any(each.has_commas for each in scans):
+    if decimal == "." and any(each.has_decimal_commas for each in scans):
         return _look_at_table(place, target, ",")
+    if all(each.is_empty or each.found is None for each in scans):
+        describe(scans, place)
     refused = [each for each in scans if not each.is_empty and each.found is None]
     settings: dict[str, Any] = {
         "root": place,
@@ -107,8 +109,8 @@ def _look_at_table(place: str, target: str | None, decimal: DecimalMark = ".") -
     data = Table(**given)
     remarks = {"drop": "no feature: " + "; ".join(each.words for each in refused)} if refused else {}
     if decimal == ",":
-        remarks["decimal"] = "commas in numbers are read as decimal points; leave it out if they separate thousands"
-    hints = []
+        remarks["decimal"] = "commas in numbers are decimal points; points, if any, separate thousands"
+    hints = [f"left out, since it is no feature: {each.words}." for each in refused]
     if target is None and (names := _possible_targets(scans)):
         hints.append(f"no target is named, so nothing is classified; it could be {', '.join(names)} (--target).")
     given |= {"columns": {column.name: column.kind for column in data.table_columns}}

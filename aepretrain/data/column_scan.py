@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from aepretrain.data.column_doubts import Doubts
 from aepretrain.data.columns import Column, KindName, as_numbers, as_text
 from aepretrain.data.labels import MANY
 from aepretrain.data.origin import listed
@@ -48,6 +50,8 @@ class ColumnScan:
     """The first value that is no number, if there were numbers before it."""
     is_comma_number: bool = True
     """Whether all values so far are numbers if a comma is a decimal point."""
+    doubts: Doubts = field(default_factory=Doubts)
+    """What looks wrong with its values."""
     nested: str | None = None
     """The Arrow type of values that are lists or records."""
 
@@ -63,12 +67,14 @@ class ColumnScan:
         if self.nested or not len(known):
             return
         was_number, self.example = "numeric" in self.possible, self.example or str(known[0].as_py())
-        self.possible = [kind for kind in self.possible if _all_are(known, kind)]
+        numbers = as_numbers(known, "numeric")
+        self.possible = [kind for kind in self.possible if _all_are(known, kind, numbers)]
+        self.doubts.see(known, numbers)
         if was_number and "numeric" not in self.possible:
             texts = as_text(known).to_pylist()
             self.no_number = next((text for text in texts if not is_number(text)), None)
         if "numeric" not in self.possible and self.is_comma_number:
-            self.is_comma_number = _all_are(with_points(as_text(known)), "numeric")
+            self.is_comma_number = as_numbers(with_points(as_text(known)), "numeric") is not None
         if self.kind in (None, "category"):
             self._count(known)  # also of numbers: a later row may hold other text
 
@@ -94,7 +100,7 @@ class ColumnScan:
             return self.kind
         if self.possible:
             return self.possible[0]
-        if self.has_commas:
+        if self.has_commas or self.doubts.is_grouped:
             return None
         known, distinct = self.rows - self.missing, len(self.counts)
         is_id = self.is_many or distinct > CATEGORIES or distinct > max(MANY, known / 2)
@@ -102,8 +108,22 @@ class ColumnScan:
 
     @property
     def has_commas(self) -> bool:
-        """Whether its values are numbers with decimal commas."""
+        """Whether its values are numbers if a comma is a decimal point."""
         return self.is_comma_number and not self.possible and self.example is not None
+
+    @property
+    def has_decimal_commas(self) -> bool:
+        """Whether its values are numbers with decimal commas, which cannot separate thousands."""
+        return self.has_commas and not self.doubts.is_grouped
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on values that look wrong for what the column is taken for."""
+        sentences = {
+            "numeric": self.doubts.of_numbers,
+            "category": lambda: self.doubts.of_category(self.counts),
+        }.get(self.found or "", list)()
+        return [f"column {self.name} {sentence}" for sentence in sentences]
 
     @property
     def is_empty(self) -> bool:
@@ -125,26 +145,40 @@ class ColumnScan:
         """Why it is no feature."""
         if self.nested:
             return f"{self.name} (values of type {self.nested})"
+        example = repr(str(self.no_number or self.example)[:30])
+        if self.doubts.is_grouped:
+            return f"{self.name} (numbers with commas that may separate thousands, such as {example})"
         if self.has_commas:
-            return f"{self.name} (numbers with a comma, such as {self.no_number or self.example!r:.30})"
+            return f"{self.name} (numbers with a comma, such as {example})"
+        if self.doubts.is_dated:
+            return f"{self.name} (dates in another form than 2026-01-31, such as {example})"
         many = f"more than {self.most:,}" if self.is_many else f"{len(self.counts):,}"
         examples = {repr(str(each)[:30]): None for each in (self.example, self.no_number) if each is not None}
         return f"{self.name} (text: {many} different values, such as {' and '.join(examples)})"
 
 
-def _all_are(known: Any, kind: KindName) -> bool:
-    """Whether all values of an Arrow array without nulls are of a kind; booleans are true and false, or 0 and 1."""
-    if kind != "boolean":
+def _all_are(known: Any, kind: KindName, numbers: NDArray[np.float64] | None) -> bool:
+    """Whether all values of an Arrow array without nulls are of a kind; booleans are true and false, or 0 and 1.
+
+    Args:
+        known: The values.
+        kind: The kind.
+        numbers: The values as numbers, if they are numbers.
+    """
+    if kind == "date":
         return as_numbers(known, kind) is not None
-    found = as_numbers(known, "numeric")
-    if found is not None:
-        return bool(np.isin(found, (0, 1)).all())
+    if numbers is not None:
+        return kind == "numeric" or bool(np.isin(numbers, (0, 1)).all())
+    if kind == "numeric":
+        return False
     return {*as_text(known).unique().to_pylist()} <= {"true", "false", "True", "False", "TRUE", "FALSE"}
 
 
 def _way_of_commas(refused: Sequence[ColumnScan]) -> str:
-    """A sentence that begins with a space, where a column holds decimal commas."""
-    return " Decimal commas are read by --data.decimal ','." if any(each.has_commas for each in refused) else ""
+    """Sentences that begin with a space, where a column holds numbers with commas."""
+    decimals = " Decimal commas are read by --data.decimal ','." if any(each.has_commas for each in refused) else ""
+    is_grouped = any(each.doubts.is_grouped for each in refused)
+    return decimals + (" Write numbers without separators of thousands." if is_grouped else "")
 
 
 def _sorting(value: str) -> tuple[float, str]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aepretrain.data.column_doubts import differing_in_capitals
 from aepretrain.data.origin import Origin, listed
 from aepretrain.data.row_values import refuse_rows, to_column
 from aepretrain.errors import ConfigError, DataError
@@ -117,12 +118,18 @@ def _in_range(
 
 
 def _doubts(names: Sequence[str], origin: Origin) -> tuple[str, ...]:
-    """Warnings on labels that look like a mark of missing ones."""
+    """Warnings on labels that look like a mark of missing ones, or like one class written in two ways."""
     odd = [name for name in names if name.strip().lower() in LOOK_MISSING]
-    return tuple(
-        f"{origin.name}: a class is called {name!r}, as missing labels are that were made text. If it means missing, "
-        "leave these rows out."
-        for name in odd
+    return (
+        *(
+            f"{origin.name}: a class is called {name!r}, as missing labels are that were made text. If it means "
+            "missing, leave these rows out."
+            for name in odd
+        ),
+        *(
+            f"{origin.name}: classes are called {pair}. Write them alike if they are one class."
+            for pair in differing_in_capitals(dict.fromkeys(names))
+        ),
     )
 
 

@@ -147,6 +147,7 @@ class Table(TableRows):
         self._own_count = sum(found.counts[: len(parts)])
         self.use_transform(TableTransform(self.table_columns, make_transform(transform)))
         self._note(parts, found.scans, drop or ())
+        self.add_warnings([f"{self.title}: {sentence}" for each in found.scans for sentence in each.warnings])
         if features is None:
             self.add_warnings(partial_columns(parts, {target, *self._roles.values(), *(drop or ())}, "data.features"))
         self._set_labels(found.values.get(target), num_classes, target_type)

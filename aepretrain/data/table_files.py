@@ -1,5 +1,6 @@
 """Tables in files: CSV and Parquet, read batch by batch as Arrow columns."""
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -247,15 +248,23 @@ def plain(values: Any, decimal: DecimalMark = ".") -> Any:
 
 
 def with_points(values: Any) -> Any:
-    """Texts of an Arrow array in which numbers with a decimal comma have a point.
+    """Texts of an Arrow array in which numbers with a decimal comma have a point, and none between thousands.
+
+    Points separate thousands where every number that has one can be so read.
 
     Example:
         >>> import pyarrow
         >>> with_points(pyarrow.array(["1,5", "-,2e3", "1.000,5", "a,b", None])).to_pylist()
-        ['1.5', '-.2e3', '1.000,5', 'a,b', None]
+        ['1.5', '-.2e3', '1000.5', 'a,b', None]
+        >>> with_points(pyarrow.array(["1,5", "48.1", "48.137"])).to_pylist()
+        ['1.5', '48.1', '48.137']
     """
     import pyarrow.compute as compute
 
+    is_grouped = compute.match_substring_regex(values, r"^[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?$")
+    has_point = compute.match_substring_regex(values, r"^[+-]?\d*\.\d*([eE][+-]?\d+)?$")
+    if compute.all(compute.or_(is_grouped, compute.invert(has_point))).as_py():
+        values = compute.if_else(is_grouped, compute.replace_substring(values, ".", ""), values)
     return compute.replace_substring_regex(values, r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2")
 
 
@@ -263,10 +272,16 @@ def _separator(path: Path) -> str:
     """What stands between values in the first line of a file, but not in names within quotes."""
     try:
         with _stream(path) as stream:
-            line = QUOTED.sub("", stream.read(1 << 16).decode("utf-8-sig", "replace")).split("\n", 1)[0]
+            start = stream.read(1 << 16)
+            line = QUOTED.sub("", start.decode(_encoding(start), "replace").lstrip("\ufeff")).split("\n", 1)[0]
     except (OSError, ValueError, EOFError) as error:
         raise _unreadable_csv(path, error) from error
     return max(SEPARATORS, key=line.count)
+
+
+def _encoding(start: bytes) -> str:
+    """The encoding of a text that begins with these bytes: UTF-16 if it says so, as that of spreadsheets does."""
+    return "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf8"
 
 
 @contextmanager
@@ -289,9 +304,11 @@ def _csv_reader(path: Path, separator: str, names: Sequence[str] = ()) -> Iterat
     )
     try:
         with _stream(path) as stream:
+            encoding = _encoding(stream.read(2))
+        with _stream(path) as stream:
             yield csv.open_csv(
                 stream,
-                read_options=csv.ReadOptions(block_size=BLOCK, use_threads=False),
+                read_options=csv.ReadOptions(block_size=BLOCK, use_threads=False, encoding=encoding),
                 parse_options=csv.ParseOptions(delimiter=separator, newlines_in_values=True),
                 convert_options=convert,
             )
@@ -313,7 +330,8 @@ def _next_batch(reader: Any, path: Path) -> Any:
 
 def _unreadable_csv(path: Path, error: Exception) -> DataError:
     reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
-    way = "Mend the line" if "Expected" in reason else "Save it as UTF-8" if "UTF" in reason else "Write it again"
+    is_text = "UTF" in reason or isinstance(error, UnicodeDecodeError)
+    way = "Mend the line" if "Expected" in reason else "Save it as UTF-8" if is_text else "Write it again"
     return DataError(f"{path} cannot be read as a table: {reason:.200}. {way}.")
 
 

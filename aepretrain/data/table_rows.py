@@ -18,7 +18,7 @@ from aepretrain.data.table_files import TablePart
 from aepretrain.data.words import count_of, list_of
 from aepretrain.errors import DataError
 
-CHECKS = 1
+CHECKS = 2
 """Version of what is checked while decoding: a cache that was checked for less is decoded again."""
 EXAMPLES = 3
 """Unseen values of a column that are named."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from aepretrain import ConfigError, DataError, Mixed, SwapNoise, Table
+from aepretrain.cli.first_look import look_at
 from aepretrain.data.columns import Column
 from aepretrain.data.rows import Rows
 
@@ -191,6 +192,72 @@ def test_what_cannot_be_read_is_named_with_the_way_out(name, tmp_path):
     with pytest.raises(DataError, match=message) as caught:
         read(path, **settings).splits()
     assert "\n" not in str(caught.value)
+
+
+def columns_of(folder, *, form="utf-8", **texts):
+    """A CSV file with columns of these values, repeated, and a target."""
+    names = [*texts, "kind"]
+    rows = [";".join([values[k % len(values)] for values in texts.values()] + ["ab"[k % 2]]) for k in range(40)]
+    (folder / "b.csv").write_text("\n".join([";".join(names), *rows]), encoding=form)
+    return folder / "b.csv"
+
+
+DOUBTFUL = {
+    "a mark": (["1", "2", "3", "-999"], "column x holds -999 in 10 rows, far from its other values (1 to 3)."),
+    "a mark at the top": (["1.5", "2", "2.5", "9999"], "holds 9999 in 10 rows"),
+    "a mark within the range": (["1", "2", "500", "-999", "2000", "-3000"], None),
+    "a single one of a kind": (["1", "2", "3", "4"], None),
+    "codes with zeros": (["01234", "99999", "23456"], "begin with zeros, as codes do, such as '01234'. If they are"),
+    "zero": (["0", "1", "2", "0.5"], None),
+    "dates in another form": (["31.12.2025", "01.01.2026"], "column x looks like dates, such as '31.12.2025'"),
+    "capitals": (["Yes", "no", "yes", "maybe"], "column x holds 'Yes' and 'yes', which differ in capitals or spaces"),
+    "points of thousands": (["1.234", "12.345", "950"], "'1.234', whose point may separate"),
+    "three decimals": (["1.234", "12.345", "0.950", "7"], None),
+    "three decimals everywhere": (["1.234", "12.345", "9.500"], None),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_values_that_look_wrong_are_told(name, tmp_path):
+    values, message = DOUBTFUL[name]
+    data = Table(columns_of(tmp_path, x=values, z=["1.5", "2.5", "4.5"]), "kind", cache=tmp_path)
+    assert any(message in each for each in data.warnings) if message else not data.warnings, data.warnings
+
+
+def test_classes_that_differ_in_capitals_are_told(tmp_path):
+    path = columns_of(tmp_path, label=["Yes", "no", "yes"], z=["1.5", "2.5"])
+    data = Table(path, "label", drop=["kind"], cache=tmp_path)
+    assert any("classes are called 'Yes' and 'yes'" in each for each in data.warnings)
+
+
+def test_with_decimal_commas_points_separate_thousands(tmp_path):
+    path = columns_of(tmp_path, x=["1.234.567", "-1.000,25", "950", "0,5"], y=["48.1", "48.137", "7"])
+    data = read(path, decimal=",", splits=None, columns=None)
+    x = raw(data)
+    assert sorted(set(x[:, 0].tolist())) == [-1000.25, 0.5, 950, 1234567]
+    assert sorted(set(x[:, 1].tolist())) == [7, pytest.approx(48.1), pytest.approx(48.137)]
+
+
+@pytest.mark.parametrize("values", [["12,345", "7,125"], ["1,234,567", "950"]])
+def test_commas_that_may_separate_thousands_are_not_guessed(values, tmp_path):
+    path = columns_of(tmp_path, x=values, z=["1.5", "2.5"])
+    with pytest.raises(DataError, match=rf"x \(numbers with commas .* thousands, such as '{values[0]}'\)"):
+        read(path)
+    look = look_at(str(path), "kind")
+    assert ("decimal" in look.settings, look.settings["drop"]) == (False, ["x"])
+    assert any("left out, since it is no feature: x (numbers with commas" in hint for hint in look.hints)
+
+
+def test_a_first_config_of_text_alone_says_what_the_columns_hold(tmp_path):
+    path = columns_of(tmp_path, x=[f"{k}%" for k in range(40)])
+    with pytest.raises(DataError, match=r"features must be .* but x \(text: 40 different values, such as '0%'\)"):
+        look_at(str(path), "kind")
+
+
+@pytest.mark.parametrize("form", ["utf-16", "utf-8-sig"])
+def test_text_of_spreadsheets_is_read(form, tmp_path):
+    data = read(columns_of(tmp_path, form=form, größe=["1,5", "2,5"]), decimal=",")
+    assert (data.columns, set(raw(data).flatten().tolist())) == (["größe"], {1.5, 2.5})
 
 
 BROKEN = {
