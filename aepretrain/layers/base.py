@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from aepretrain.errors import ConfigError
+from aepretrain.layers.hyperparameters import KeepsHyperparameters
 from aepretrain.parts.activations import BernoulliUnits
 from aepretrain.parts.noise import Noise
 
@@ -23,7 +23,7 @@ STEPWISE = (CyclicLR, OneCycleLR)
 """Schedulers that step after every update."""
 
 
-class StageModule(LightningModule, ABC):
+class StageModule(KeepsHyperparameters, ABC):
     r"""Base class of the modules that a stage trains, in our own loop or a stock Lightning Trainer.
 
     .. math:: \min_\theta \; \mathbb E \, \ell_\theta(\text{example})

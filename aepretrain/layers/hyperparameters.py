@@ -1,0 +1,139 @@
+"""The arguments of a module in a checkpoint of Lightning, as plain values: ``load_from_checkpoint`` needs no others."""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from lightning.pytorch import LightningModule
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aepretrain.errors import ConfigError
+
+KEY = "hyperparameters"
+"""What the checkpoint holds them under."""
+NOT_KEPT = "not kept"
+"""What the checkpoint holds the names of those under that no plain values describe."""
+FACTORIES = ("optimizer", "scheduler")
+"""Arguments that only further training needs."""
+
+
+class KeepsHyperparameters(LightningModule):
+    """A LightningModule whose checkpoints hold the arguments that it was made with.
+
+    Coders, likelihoods, corruptions and penalties are kept, and optimizers and schedulers that are classes or partials
+    of classes. Other functions, and modules such as the encoder of a head, have to be given again.
+
+    Example:
+        >>> import tempfile
+        >>> from lightning.pytorch import Trainer
+        >>> from aepretrain import Bernoulli, Dense, PlainAutoencoder
+        >>> trainer = Trainer(barebones=True)
+        >>> trainer.strategy.connect(PlainAutoencoder((6,), Dense(2), likelihood=Bernoulli()))
+        >>> path = f"{tempfile.mkdtemp()}/a.ckpt"
+        >>> trainer.save_checkpoint(path)
+        >>> PlainAutoencoder.load_from_checkpoint(path).L
+        Bernoulli()
+    """
+
+    given: tuple[tuple[Any, ...], dict[str, Any]]
+    """The arguments of the constructor, as they were given."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        module = super().__new__(cls)
+        vars(module)["given"] = (args, kwargs)  # a module takes no attributes before its constructor has run
+        return module
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        args, kwargs = self.given
+        found = dict(inspect.signature(type(self)).bind_partial(*args, **kwargs).arguments)
+        found |= found.pop("kwargs", {})
+        checkpoint[KEY], checkpoint[NOT_KEPT] = {}, []
+        for name, value in found.items():
+            try:
+                checkpoint[KEY][name] = _described(value)
+            except TypeError:
+                checkpoint[NOT_KEPT].append(name)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: Any, map_location: Any = None, **kwargs: Any
+    ) -> Self:
+        """Load a module from a checkpoint, as Lightning's method of this name.
+
+        Args:
+            checkpoint_path: The file.
+            map_location: Where tensors go, as ``torch.load`` takes it.
+            kwargs: Further arguments of Lightning's method, and arguments of the constructor, which replace those that
+                the checkpoint holds.
+
+        Raises:
+            ConfigError: If the checkpoint lacks an argument that changes what the module computes.
+        """
+        kept: Mapping[str, Any] = {}
+        if isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_file():
+            options = {"map_location": "cpu", "weights_only": kwargs.get("weights_only", True), "mmap": True}
+            kept = torch.load(checkpoint_path, **options)
+        missing = [name for name in kept.get(NOT_KEPT, ()) if name not in kwargs]
+        if needed := [name for name in missing if name not in FACTORIES]:
+            raise ConfigError(
+                f"{checkpoint_path} holds no {' and no '.join(needed)}, which no plain values describe. Give "
+                f"{cls.__name__}.load_from_checkpoint(path, {', '.join(f'{name}=...' for name in needed)})."
+            )
+        if missing:
+            words = f"{checkpoint_path} holds no {' and no '.join(missing)}, as no plain values describe a function"
+            warnings.warn(f"{words}: the default is taken. Give it again to train on.", stacklevel=2)
+        arguments = {name: _rebuilt(value) for name, value in kept.get(KEY, {}).items() if name not in kwargs} | kwargs
+        return super().load_from_checkpoint(checkpoint_path, map_location, **arguments)
+
+
+def _described(value: Any) -> Any:
+    """An argument in plain values.
+
+    Raises:
+        TypeError: If it cannot be described.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_described(each) for each in value]
+    if isinstance(value, partial | type):
+        made = [value] if isinstance(value, type) else [each for each in (value.func, *value.args) if _is_factory(each)]
+        if len(made) == 1 and _is_factory(made[0]):
+            settings = {} if isinstance(value, type) else value.keywords
+            return {"factory": _path(made[0]), "init_args": {name: _described(each) for name, each in settings.items()}}
+    elif is_dataclass(value):
+        arguments = {each.name: _described(getattr(value, each.name)) for each in fields(value) if each.init}
+        return {"class_path": _path(type(value)), "init_args": arguments}
+    raise TypeError(f"no plain values describe {value!r:.80}")
+
+
+def _rebuilt(value: Any) -> Any:
+    """An argument from plain values; only classes whose modules are imported already are looked up."""
+    if isinstance(value, list):
+        return tuple(map(_rebuilt, value))
+    if not isinstance(value, dict):
+        return value
+    path = value.get("factory") or value["class_path"]
+    module, _, name = path.rpartition(".")
+    cls = getattr(sys.modules.get(module), name, None)
+    if not isinstance(cls, type) or not (_is_factory(cls) if "factory" in value else is_dataclass(cls)):
+        raise ConfigError(f"the checkpoint names {path}, which is no class that is known here. Import {module} before.")
+    arguments = {key: _rebuilt(each) for key, each in value["init_args"].items()}
+    return partial(cls, **arguments) if "factory" in value else cls(**arguments)
+
+
+def _is_factory(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Optimizer | LRScheduler)
+
+
+def _path(cls: type) -> str:
+    if "<locals>" in cls.__qualname__:
+        raise TypeError(f"{cls.__qualname__} is a class inside a function")
+    return f"{cls.__module__}.{cls.__qualname__}"
