@@ -9,21 +9,36 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    ModelPruning,
+    StochasticWeightAveraging,
+)
 from torch import nn
 from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import LinearLR, OneCycleLR, StepLR
+from torch.utils.data import DataLoader, TensorDataset
 
 from aepretrain import (
     Arrays,
+    Bernoulli,
     Classifier,
+    ConfigError,
+    DataError,
     DenoisingAutoencoder,
     Dense,
     Digits,
     FineTuning,
     GreedyStack,
+    PlainAutoencoder,
     Pretraining,
     Regressor,
     RunContext,
+    Schedules,
+    SparseAutoencoder,
     TrainerOptions,
     finetune,
 )
@@ -69,9 +84,96 @@ def test_a_layer_comes_back_from_a_checkpoint_of_lightning(tmp_path):
     layer = DenoisingAutoencoder((1, 8, 8), Dense(6))
     checkpoint = ModelCheckpoint(tmp_path, monitor="val/reconstruction")
     Trainer(max_epochs=1, callbacks=[checkpoint], logger=False, **QUIET).fit(layer, digits().for_pretraining())
-    again = DenoisingAutoencoder.load_from_checkpoint(checkpoint.best_model_path, in_shape=(1, 8, 8), coder=Dense(6))
+    again = DenoisingAutoencoder.load_from_checkpoint(checkpoint.best_model_path, weights_only=True)
     x = torch.rand(5, 1, 8, 8)
     assert torch.equal(again.encode(x), layer.encode(x))
+
+
+def saved(module, data, folder):
+    """The checkpoint of a module after an epoch."""
+    trainer = Trainer(max_epochs=1, inference_mode=False, **SILENT)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(folder / "a.ckpt")
+    return folder / "a.ckpt"
+
+
+def test_a_checkpoint_holds_optimizers_and_schedules_that_are_classes_or_partials(tmp_path):
+    steps = partial(Schedules, schedules=[LinearLR, partial(StepLR, step_size=3)], milestones=[2])
+    layer = SparseAutoencoder((1, 8, 8), Dense(6), lam=0.2, optimizer=partial(SGD, lr=0.5), scheduler=steps)
+    file = saved(layer, digits().for_pretraining(), tmp_path)
+    again = SparseAutoencoder.load_from_checkpoint(file, weights_only=True)
+    made = again.configure_optimizers()
+    assert (again.lam, again.coder, type(made["optimizer"])) == (0.2, Dense(6), SGD)
+    assert made["optimizer"].param_groups[0]["initial_lr"] == 0.5
+    assert made["lr_scheduler"]["scheduler"]._milestones == [2]
+    other = SparseAutoencoder.load_from_checkpoint(file, weights_only=True, lam=0.1, optimizer=Adam)
+    assert (other.lam, other.optimizer) == (0.1, Adam)
+
+
+def test_what_a_checkpoint_cannot_hold_is_asked_for_or_told(tmp_path):
+    layer = DenoisingAutoencoder((1, 8, 8), Dense(6), optimizer=lambda parameters: SGD(parameters, lr=0.1))
+    file = saved(layer, digits().for_pretraining(), tmp_path)
+    with pytest.warns(UserWarning, match="a.ckpt holds no optimizer, .* the default is taken. Give it again"):
+        assert DenoisingAutoencoder.load_from_checkpoint(file, weights_only=True).optimizer is Adam
+
+    class Own(Bernoulli):
+        pass
+
+    layer = DenoisingAutoencoder((1, 8, 8), Dense(6), likelihood=Own())
+    file = saved(layer, digits().for_pretraining(), tmp_path)
+    with pytest.raises(ConfigError, match=r"holds no likelihood, .*load_from_checkpoint\(path, likelihood=...\)"):
+        DenoisingAutoencoder.load_from_checkpoint(file, weights_only=True)
+    again = DenoisingAutoencoder.load_from_checkpoint(file, weights_only=True, likelihood=Own())
+    assert type(again.L) is Own
+    encoder = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 16))  # noqa: E731
+    file = saved(Classifier(encoder(), 10, dropout=0.2), digits(), tmp_path)
+    with pytest.raises(ConfigError, match="holds no encoder"):
+        Classifier.load_from_checkpoint(file, weights_only=True)
+    head = Classifier.load_from_checkpoint(file, weights_only=True, encoder=encoder())
+    assert (head.num_classes, head.dropout.p) == (10, 0.2)
+
+
+@pytest.mark.parametrize("path", ["os.path.join", "torch.nn.Linear", "no.such.Thing"])
+def test_a_checkpoint_makes_nothing_but_parts_and_optimizers(path, tmp_path):
+    file = saved(PlainAutoencoder((1, 8, 8), Dense(6)), digits().for_pretraining(), tmp_path)
+    for key in ("class_path", "factory"):
+        changed = torch.load(file, weights_only=True)
+        changed["hyperparameters"]["coder"] = {key: path, "init_args": {}}
+        torch.save(changed, file)
+        with pytest.raises(ConfigError, match=f"names {path}, which is no class that is known here"):
+            PlainAutoencoder.load_from_checkpoint(file, weights_only=True)
+
+
+def test_loaders_of_bare_tensors_train_and_encode_every_example():
+    x = digits().splits().unlabelled[:60]
+    layers = [DenoisingAutoencoder((1, 8, 8), Dense(6)) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    for layer, data in zip(layers, (x, TensorDataset(x)), strict=True):
+        torch.manual_seed(0)
+        Trainer(max_epochs=1, **SILENT).fit(layer, DataLoader(data, 20), DataLoader(data, 20))
+    assert torch.equal(layers[0].f.affine.weight, layers[1].f.affine.weight)
+    assert torch.cat(Trainer(**SILENT).predict(layers[0], DataLoader(x, 20))).shape == (60, 6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"image": torch.rand(1, 8, 8)}] * 4, "a batch must hold tensors alone, but is or holds dict"),
+        ([(torch.rand(1, 8, 8), "owl")] * 4, "a batch must hold tensors alone, but is or holds other values"),
+    ],
+)
+def test_batches_of_other_things_are_refused_in_one_line(rows, message):
+    loader = DataLoader(rows, 2)
+    with pytest.raises(DataError, match=message):
+        Trainer(max_epochs=1, **SILENT).fit(DenoisingAutoencoder((1, 8, 8), Dense(6)), loader, loader)
+
+
+def test_a_head_without_labels_is_refused_in_one_line():
+    head = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 16)), 10)
+    data = digits().for_pretraining()
+    for act in (Trainer.fit, Trainer.validate, Trainer.test):
+        with pytest.raises(DataError, match=r"a Classifier takes batches of .* this one has 1 tensor\."):
+            act(Trainer(max_epochs=1, **SILENT), head, data)
 
 
 def test_heads_fit_validate_test_and_predict_in_a_stock_trainer():
@@ -92,9 +194,15 @@ def test_a_regressor_fits_validates_tests_and_predicts_in_a_stock_trainer():
     data = sums_of_pixels()
     data.batch_size = 48
     regressor = Regressor(nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh())))
-    regressor.fit_targets(data.splits().train.y)
     trainer = Trainer(max_epochs=3, **SILENT)
     trainer.fit(regressor, data)
+    y = data.splits().train.y  # the head has seen all targets before its first step, as finetune shows them
+    torch.testing.assert_close(regressor.target_mean, y.mean()[None])
+    torch.testing.assert_close(regressor.target_scale, y.std(correction=0)[None])
+    regressor.fit_targets(torch.tensor([1.0, 3.0]))
+    Trainer(max_epochs=0, **SILENT).fit(regressor, data)
+    assert regressor.target_mean == 2  # it has seen others
+    regressor.fit_targets(y)
     assert trainer.global_step == 3 * 5
     assert {"train/loss", "val/loss", "val/r2", "val/rmse", "val/mae"} <= trainer.callback_metrics.keys()
     [tested] = trainer.test(regressor, data, verbose=False)
@@ -104,6 +212,13 @@ def test_a_regressor_fits_validates_tests_and_predicts_in_a_stock_trainer():
     torch.testing.assert_close(
         torch.cat(trainer.predict(regressor, data)).double(), torch.from_numpy(regressor.predict(data.splits().test.x))
     )
+
+
+def test_balanced_weights_of_classes_are_taken_from_the_loader_of_a_stock_trainer():
+    data = digits()
+    head = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 16)), 10, class_weights="balanced")
+    Trainer(max_epochs=1, **SILENT).fit(head, data)
+    torch.testing.assert_close(head.class_weight, torch.ones(10))  # 50 labels are 5 of each class
 
 
 def accuracy_of(measured):
@@ -228,6 +343,57 @@ def test_callbacks_are_refused_by_the_loop_and_the_way_out_is_named(tmp_path, ca
     assert "Set --trainer.engine lightning, or leave them out." in capsys.readouterr().err
 
 
+def test_callbacks_whose_defaults_are_enumerations_can_be_given_in_a_config(tmp_path):
+    timer = {"class_path": "lightning.pytorch.callbacks.Timer", "init_args": {"duration": "00:01:00:00"}}
+    file = config(tmp_path, callbacks=[timer], trainer={"engine": "lightning", "accelerator": "cpu"})
+    assert main(["fit", "--config", file, "--out", str(tmp_path / "run"), "--pretrain.epochs", "1"]) == 0
+    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert kept["callbacks"][0]["init_args"]["interval"] == "step"
+
+
+SCHEDULE = "torch.optim.lr_scheduler."
+REFUSED = {
+    "too short": (
+        {"class_path": f"{SCHEDULE}OneCycleLR", "init_args": {"max_lr": 0.1, "total_steps": 20}},
+        "00-denoising: OneCycleLR ends after 20 steps, but the stage may take 38. Set its total_steps to 38.",
+    ),
+    "per update inside": (
+        {"class_path": "Schedules", "init_args": {"milestones": [2], "schedules": [
+            {"class_path": f"{SCHEDULE}LinearLR"},
+            {"class_path": f"{SCHEDULE}OneCycleLR", "init_args": {"max_lr": 0.1, "total_steps": 90}},
+        ]}},
+        "schedules must step after every epoch, but OneCycleLR does after every update",
+    ),
+    **{
+        name: (
+            {"class_path": f"{SCHEDULE}{name}", "init_args": {"schedulers": [{"class_path": f"{SCHEDULE}LinearLR"}]}},
+            "need an optimizer, which a config cannot give. One after another they are {class_path: Schedules",
+        )
+        for name in ("SequentialLR", "ChainedScheduler")
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_schedules_that_cannot_work_are_refused_before_training(name, tmp_path, capsys):
+    schedule, message = REFUSED[name]
+    layer = {"class_path": "DenoisingAutoencoder", "init_args": {
+        "coder": {"class_path": "Dense", "init_args": {"features": 4}}, "scheduler": schedule,
+    }}  # fmt: skip
+    file = config(tmp_path, layers=[layer], pretrain={"epochs": 2, "batch_size": 64})
+    for verb, words in (("validate", []), ("fit", ["--out", str(tmp_path / "run")])):
+        assert main([verb, "--config", file, *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_schedule_that_ends_before_its_stage_is_refused_from_python():
+    layer = [
+        lambda shape: DenoisingAutoencoder(shape, Dense(4), scheduler=partial(OneCycleLR, max_lr=1, total_steps=9))
+    ]
+    with pytest.raises(ConfigError, match="ends after 9 steps, but the stage may take 10"):
+        GreedyStack((1, 8, 8), layer).fit(digits(), Pretraining(1, 128), RunContext(progress=False))
+
+
 def test_schedules_that_are_made_of_others_can_be_given_in_a_config(tmp_path):
     warm_up = {"class_path": "torch.optim.lr_scheduler.LinearLR", "init_args": {"start_factor": 0.1, "total_iters": 2}}
     cosine = {"class_path": "torch.optim.lr_scheduler.CosineAnnealingLR", "init_args": {"T_max": 3}}
@@ -238,6 +404,62 @@ def test_schedules_that_are_made_of_others_can_be_given_in_a_config(tmp_path):
         out = tmp_path / kind
         assert main(["fit", "--config", file, "--out", str(out)]) == 0
         assert json.loads((out / "results.json").read_text())["classifier"]["epochs"] == 3
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_trainers_of_another_true_precision_leave_float32(precision):
+    stack = GreedyStack((1, 8, 8), layers())
+    make_trainer = lambda stage: Trainer(max_epochs=1, precision=precision, **SILENT)  # noqa: E731
+    stack.fit(digits(), Pretraining(1, 128), RunContext(progress=False), trainer=make_trainer)
+    assert {weight.dtype for weight in stack.encoder.parameters()} == {torch.float32}
+    assert math.isfinite(stack.results()[1].losses.reconstruction)
+
+
+@pytest.mark.filterwarnings("ignore:.*barebones")
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        (lambda: Trainer(**SILENT), "trainer must be a function that makes a new Trainer for every stage, .* Trainer"),
+        (lambda: lambda stage: None, "but is or gives NoneType"),
+        (lambda: lambda stage: Trainer(barebones=True, max_epochs=1), "logs no train/loss, which is recorded"),
+        (lambda: lambda stage: Trainer(max_epochs=1, callbacks=[BatchSizeFinder()], **SILENT), "00-denoising: The Bat"),
+    ],
+)
+def test_what_makes_no_usable_trainer_is_refused_in_one_line(trainer, message):
+    with pytest.raises(ConfigError, match=message):
+        GreedyStack((1, 8, 8), layers()).fit(
+            digits(), Pretraining(1, 128), RunContext(progress=False), trainer=trainer()
+        )
+
+
+def test_callbacks_that_are_no_functions_are_refused():
+    options = TrainerOptions(engine="lightning")
+    with pytest.raises(ConfigError, match=r"but EarlyStopping is none. Give lambda: EarlyStopping\(...\)"):
+        RunContext(trainer=options, callbacks=[EarlyStopping("val/loss")])
+
+
+ENDINGS = {
+    "swa": lambda: StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1),
+    "ema": lambda: EMAWeightAveraging(decay=0.9),
+    "pruning": lambda: ModelPruning("l1_unstructured", amount=0.3),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_callbacks_that_change_the_last_weights_have_the_last_word_and_are_measured(name, capsys):
+    options = TrainerOptions(engine="lightning", accelerator="cpu")
+    context = RunContext(progress=False, trainer=options, callbacks=[ENDINGS[name]])
+    data = digits()
+    stack = GreedyStack((1, 8, 8), layers()[:1])
+    stack.fit(data, Pretraining(4, 128), context)
+    [layer], x = list(stack), data.splits().validation.x
+    reconstruction = layer.L(x, layer.g(layer.f(x))).mean().item()
+    assert stack.records[0].metrics["val/reconstruction"] == pytest.approx(reconstruction, rel=1e-5)
+    head = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh()), 10)
+    tuned = finetune(head, data, FineTuning(4, 25), context)
+    assert tuned.record.kept_epoch == 3
+    assert tuned.record.metrics["val/accuracy"] == pytest.approx(head.measure(x, data.splits().validation.y).accuracy)
+    assert "keeps the weights that" in capsys.readouterr().out
 
 
 def test_a_head_for_regression_is_one_file_and_finetunes_like_any_other():

@@ -264,8 +264,22 @@ def _condensed(refusal: Refusal) -> str:
     return f"{refusal.place(refusal.key)}{refusal.key}: {last}" if refusal.key else last
 
 
+def _composed_schedule(refusal: Refusal) -> str | None:
+    """The message for a schedule of torch that is made of others, whose optimizer a config cannot give."""
+    found = re.search(r"\b(ChainedScheduler|SequentialLR)\b", refusal.text)
+    if not found and "scheduler.schedulers" not in refusal.key:
+        return None
+    name, place = found[1] if found else "SequentialLR", f"{refusal.place(refusal.key)}{refusal.key}"
+    return (
+        f"{place}: the parts of {name} need an optimizer, which a config cannot give. One after another they are "
+        "{class_path: Schedules, init_args: {schedules: [LinearLR, CosineAnnealingLR], milestones: [5]}}, each with "
+        "its init_args."
+    )
+
+
 EXPLANATIONS: tuple[Callable[[Refusal], str | None], ...] = (
     _unknown_words,
+    _composed_schedule,
     _unknown_class,
     _unknown_argument,
     _missing_argument,

@@ -5,10 +5,11 @@ the type of the setting tells what they are: ``report: off`` is still false, and
 """
 
 import re
+from enum import Enum
 from typing import Any, cast
 
 import yaml
-from jsonargparse import _loaders_dumpers, set_loader
+from jsonargparse import _loaders_dumpers, set_dumper, set_loader
 
 from aepretrain.cli.bounded_yaml import load as load_bounded
 from aepretrain.storage.yaml_files import check_size
@@ -74,10 +75,22 @@ def load(text: str) -> Any:
 
 
 def use_plain_yaml() -> None:
-    """Have jsonargparse read config files and values on the command line by :func:`load`."""
+    """Have jsonargparse read config files and values on the command line by :func:`load`, and write what it reads."""
     set_loader("yaml", _load_value, (yaml.YAMLError,))
+    set_dumper("yaml", _dump)
     # Words and numbers become values of the type that a setting has by this loader.
     vars(_loaders_dumpers)["yaml_default_loader"] = _by_type
+
+
+class _Dumper(yaml.SafeDumper):
+    """A dumper that writes members of an enumeration, which are defaults of some callbacks, as their values."""
+
+
+_Dumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
+
+
+def _dump(values: Any) -> str:
+    return str(yaml.dump(values, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False))
 
 
 def _load_value(text: str) -> Any:

@@ -3,15 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import islice
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Adam, Optimizer
 
+from aepretrain.errors import DataError
 from aepretrain.layers.base import OptimizerFactory, SchedulerFactory, StageModule
 from aepretrain.parts.corruptions import Dropout
 from aepretrain.parts.norms import clip_norms_
+
+MOST_BATCHES = 10_000
+"""Batches of a Trainer's loader, which may have no end, whose targets are shown to a head at most."""
 
 
 class Head(StageModule, ABC):
@@ -56,6 +61,8 @@ class Head(StageModule, ABC):
 
     stage: ClassVar[str]
     """Name of the stage that trains it, one of :data:`~aepretrain.results.head.HEADS`."""
+    has_targets = False
+    """Whether :meth:`fit_targets` was called, or what it fits came with the weights."""
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]]
     """The validation figures that may choose the epoch, and whether the smallest or the largest is best."""
 
@@ -113,7 +120,11 @@ class Head(StageModule, ABC):
         self.monitor, self.mode = f"val/{name}", self.monitors[name]
 
     def fit_targets(self, y: Tensor) -> None:
-        """Called with all training targets, shape ``(N, ...)``, before the first step; the default ignores them."""
+        """Called with all training targets, shape ``(N, ...)``, before the first step; a subclass may learn from them.
+
+        In a stock Trainer it is called with those of its loader, unless it was called before.
+        """
+        self.has_targets = True
 
     @abstractmethod
     def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Any:
@@ -144,8 +155,27 @@ class Head(StageModule, ABC):
             h = self._drop(self.dropout, layer(h))
         return self.head(h.flatten(1))
 
-    def predict_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        return self(batch[0])
+    def tensors_of(self, batch: Any) -> Sequence[Tensor]:
+        tensors = super().tensors_of(batch)
+        if len(tensors) != 2:
+            raise DataError(
+                f"a {type(self).__name__} takes batches of inputs and targets, but this one has {len(tensors)} "
+                f"tensor{'s' if len(tensors) != 1 else ''}. Give data with labels."
+            )
+        return tensors
+
+    def on_train_start(self) -> None:
+        """Show the head the targets of a Trainer's loader, unless it has seen targets."""
+        if self.has_targets:
+            return
+        count = min(self.trainer.num_training_batches, MOST_BATCHES)
+        batches = islice(self.trainer.train_dataloader, int(count))  # type: ignore[arg-type]
+        y = torch.cat([self.tensors_of(batch)[1].cpu() for batch in batches])
+        if self.trainer.world_size > 1:
+            shares: list[Any] = [None] * self.trainer.world_size
+            distributed.all_gather_object(shares, y)
+            y = torch.cat(shares)
+        self.fit_targets(y)
 
     def _drop(self, dropout: Dropout, h: Tensor) -> Tensor:
         return dropout(h, self.noise) if self.training and dropout.p > 0 else h

@@ -83,6 +83,7 @@ class Classifier(Head):
         self.average_precision = MulticlassAveragePrecision(num_classes, average=None)
 
     def fit_targets(self, y: Tensor) -> None:
+        super().fit_targets(y)
         if self.class_weights == "balanced":
             counts = y.cpu().bincount(minlength=self.num_classes)
             self.class_weight = (len(y) / (self.num_classes * counts.clamp(min=1))).to(self.device)

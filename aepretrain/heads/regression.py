@@ -23,8 +23,8 @@ class Regressor(Head):
         \hat y(x) = m + s \odot (W f(x) + b)
 
     Mean m and standard deviation s of the training targets are taken by :meth:`fit_targets`, which
-    :func:`~aepretrain.finetune` calls, and saved with the weights; without it, m = 0 and s = 1. Outputs and metrics are
-    in units of the targets.
+    :func:`~aepretrain.finetune` and a stock Trainer call, and saved with the weights; without it, m = 0 and s = 1.
+    Outputs and metrics are in units of the targets.
 
     Args:
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``.
@@ -62,10 +62,14 @@ class Regressor(Head):
         self.errors = _Errors(targets)
 
     def fit_targets(self, y: Tensor) -> None:
+        super().fit_targets(y)
         y = y.detach().cpu().double().reshape(len(y), self.targets)
         deviation = y.std(dim=0, correction=0)
         self.target_mean.copy_(y.mean(dim=0))
         self.target_scale.copy_(torch.where(deviation > 0, deviation, 1.0))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.has_targets = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the predictions ``(B, targets)`` of inputs ``(B, *in_shape)``, in units of the targets."""

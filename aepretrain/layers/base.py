@@ -8,19 +8,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from aepretrain.errors import ConfigError
+from aepretrain.errors import ConfigError, DataError
 from aepretrain.layers.hyperparameters import KeepsHyperparameters
 from aepretrain.parts.activations import BernoulliUnits
 from aepretrain.parts.noise import Noise
+from aepretrain.parts.schedules import STEPWISE
 
 Shape = tuple[int, ...]
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-
-STEPWISE = (CyclicLR, OneCycleLR)
-"""Schedulers that step after every update."""
 
 
 class StageModule(KeepsHyperparameters, ABC):
@@ -33,7 +31,8 @@ class StageModule(KeepsHyperparameters, ABC):
 
     Args:
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the learning-rate scheduler from the optimizer. One of :data:`STEPWISE` steps after every
+        scheduler: Makes the learning-rate scheduler from the optimizer. One of
+            :data:`~aepretrain.parts.schedules.STEPWISE` steps after every
             update, ``ReduceLROnPlateau`` after every validation by the figure that decides, ``monitor``, any other
             after every epoch.
     """
@@ -115,25 +114,44 @@ class StageModule(KeepsHyperparameters, ABC):
 
     # What follows is for a stock Trainer; our own loop calls the methods above.
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        loss = self.mean(self.loss(*batch))
-        examples = self._logged_size(len(batch[0]) if self.share_weight else 0)
+    def tensors_of(self, batch: Any) -> Sequence[Tensor]:
+        """The tensors ``(B, ...)`` of a batch of any loader, which may be a single one.
+
+        Raises:
+            DataError: If the batch is no tensor, and no sequence of tensors.
+        """
+        tensors = (batch,) if isinstance(batch, Tensor) else batch
+        if not isinstance(tensors, list | tuple) or not all(isinstance(each, Tensor) for each in tensors):
+            held = type(batch).__name__ if tensors is batch and not isinstance(batch, list | tuple) else "other values"
+            raise DataError(f"a batch must hold tensors alone, but is or holds {held}. Let the loader give (inputs,).")
+        return tensors
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        tensors = self.tensors_of(batch)
+        loss = self.mean(self.loss(*tensors))
+        examples = self._logged_size(len(tensors[0]) if self.share_weight else 0)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=examples, sync_dist=True)
         return loss * self.share_weight
 
-    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        self._log_means("val", self.validation_values(*batch), len(batch[0]))
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._log_means("val", self.tensors_of(batch))
 
-    def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        self._log_means("test", self.validation_values(*batch), len(batch[0]))
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._log_means("test", self.tensors_of(batch))
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self(batch if isinstance(batch, Tensor) else batch[0])
 
     def on_validation_epoch_end(self) -> None:
-        self._log_means("val", self.validation_totals(), 1)
+        self._log("val", self.validation_totals(), 1)
 
     def on_test_epoch_end(self) -> None:
-        self._log_means("test", self.validation_totals(), 1)
+        self._log("test", self.validation_totals(), 1)
 
-    def _log_means(self, split: str, values: Mapping[str, Tensor], examples: int) -> None:
+    def _log_means(self, split: str, batch: Sequence[Tensor]) -> None:
+        self._log(split, self.validation_values(*batch), len(batch[0]))
+
+    def _log(self, split: str, values: Mapping[str, Tensor], examples: int) -> None:
         means = {f"{split}/{name}": value.float().mean() for name, value in values.items()}
         self.log_dict(means, batch_size=self._logged_size(examples), sync_dist=True)
 
@@ -213,9 +231,6 @@ class Layer(StageModule, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Compute the code, as :meth:`encode` does."""
         return self.encode(x)
-
-    def predict_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        return self.encode(batch[0])
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         """Compute variant-specific diagnostics of validation inputs: name to values, shape ``(B,)``."""

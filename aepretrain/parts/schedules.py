@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, SequentialLR
 
 ScheduleFactory = Callable[[Optimizer], LRScheduler]
 """A callable that makes a schedule from an optimizer."""
+STEPWISE = (CyclicLR, OneCycleLR)
+"""Schedules that step after every update; all others do after every epoch."""
 
 
 class Schedules(SequentialLR):
@@ -18,7 +20,7 @@ class Schedules(SequentialLR):
         milestones: Epochs at which the second, third, ... schedule begins.
 
     Raises:
-        ValueError: If the number of milestones is not one less than the number of schedules.
+        ValueError: If the number of milestones is not one less than the number of schedules, or one is stepwise.
 
     Example:
         >>> import torch
@@ -36,4 +38,10 @@ class Schedules(SequentialLR):
                 f"milestones must be one less than schedules, but there are {len(milestones)} for {len(schedules)}. "
                 "Each says at which epoch the next schedule begins."
             )
-        super().__init__(optimizer, [make(optimizer) for make in schedules], list(milestones))
+        made = [make(optimizer) for make in schedules]
+        if stepwise := [type(each).__name__ for each in made if isinstance(each, STEPWISE)]:
+            raise ValueError(
+                f"schedules must step after every epoch, but {stepwise[0]} does after every update. Use it alone, or "
+                "take LinearLR and CosineAnnealingLR."
+            )
+        super().__init__(optimizer, made, list(milestones))

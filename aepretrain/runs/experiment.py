@@ -2,8 +2,9 @@
 
 import contextlib
 import importlib.metadata
+import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +53,7 @@ from aepretrain.training.context import CallbackFactory, EpochEnd, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
-from aepretrain.training.stage import check_training
+from aepretrain.training.stage import check_schedule, check_training, optimizer_of
 
 HeadFactory = Callable[..., Head]
 """Factory of a head from an encoder and the number of classes or of real targets; accepts further keyword arguments."""
@@ -178,7 +179,21 @@ class Experiment:
             batch_sizes[head.stage] = self.finetune.batch_size
         check_training(RunContext(seed=self.seed, trainer=self.trainer), modules, batch_sizes)
         stack.check(self.data, self.seed)
+        self._check_schedules(stack, modules, batch_sizes)
         return stack
+
+    def _check_schedules(
+        self, stack: GreedyStack, modules: Mapping[str, StageModule], batch_sizes: Mapping[str, int]
+    ) -> None:
+        """Raise a ConfigError if the scheduler of a stage ends before it."""
+        splits = self.data.splits(self.seed)
+        settings = [self.pretrain.stage_settings(k, stack.stages) for k in range(len(self.layers))]
+        epochs = {each.name: 0 if each.frozen else each.epochs for each in settings}
+        for stage, module in modules.items():
+            is_head = isinstance(module, Head)
+            examples = len(splits.train if is_head else splits.unlabelled)
+            most = self.finetune.epochs if is_head else epochs.get(stage, self.pretrain.unroll)
+            check_schedule(stage, optimizer_of(module)[1], most * math.ceil(examples / batch_sizes[stage]))
 
     def warnings(self, stack: GreedyStack) -> list[str]:
         """What is likely to disappoint, found before training: warnings on the data and on the stack."""

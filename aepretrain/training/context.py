@@ -66,6 +66,11 @@ class RunContext:
     resume: bool = False
 
     def __post_init__(self) -> None:
+        if made := [type(each).__name__ for each in self.callbacks if not callable(each)]:
+            raise ConfigError(
+                f"callbacks must be functions that make a new one for every stage, but {made[0]} is none. Give "
+                f"lambda: {made[0]}(...)."
+            )
         if self.callbacks and self.trainer.engine == "loop":
             raise ConfigError(
                 f"callbacks are called by Lightning's Trainer, and trainer.engine is loop: {len(self.callbacks)} would "

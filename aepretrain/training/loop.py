@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from aepretrain.data.batches import Batches
-from aepretrain.layers.base import STEPWISE, StageModule
+from aepretrain.layers.base import StageModule
+from aepretrain.parts.schedules import STEPWISE
 from aepretrain.training.acceleration.freed_memory import keep_freed_memory
 from aepretrain.training.acceleration.kernels import disable_nvml_check
 from aepretrain.training.acceleration.recorded import RecordedStep

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch.amp import GradScaler
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from aepretrain.console import print_line
 from aepretrain.data.batches import EVALUATION_BATCH, SHARE_EQUALLY, Batches
@@ -69,8 +69,8 @@ def train_stage(
         The record of the stage. The module is on the CPU and in evaluation mode.
 
     Raises:
-        ConfigError: If there are no epochs, the run directory holds the stage already and is not resumed, or Lightning
-            refuses the devices, the strategy or the precision.
+        ConfigError: If there are no epochs, a scheduler ends before them, the run directory holds the stage
+            already and is not resumed, or Lightning refuses the devices, the strategy or the precision.
         DivergedError: If the loss is not finite.
         OutOfMemoryError: If memory ran out; the message names a setting that needs less.
         StoppedError: If a signal asked the run to stop; with a run directory, the built-in loop saves its state first.
@@ -113,6 +113,7 @@ def _train_by_loop(
     log = EpochLog(stage, loggers, fabric, skips=skips)
     best = BestWeights(module.monitor, module.mode, patience=settings.patience, keeps=settings.keep_best)
     state = TrainingState(module, *optimizer_of(module), scaler_of(fabric), log, best)
+    check_schedule(stage, state.scheduler, settings.epochs * len(batches))
     if not _goes_on(state, files, context) and before_first_step is not None:
         before_first_step(module)
     if state.scaler is None:
@@ -208,6 +209,15 @@ def optimizer_of(module: StageModule) -> tuple[Optimizer, LRScheduler | None]:
     """The optimizer and the scheduler that a module configures."""
     made = module.configure_optimizers()
     return (made["optimizer"], made["lr_scheduler"]["scheduler"]) if isinstance(made, dict) else (made, None)
+
+
+def check_schedule(stage: str, scheduler: LRScheduler | None, steps: int) -> None:
+    """Raise a ConfigError if a scheduler ends before its stage, which may take so many optimizer steps."""
+    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < steps:
+        raise ConfigError(
+            f"{stage}: OneCycleLR ends after {scheduler.total_steps} steps, but the stage may take {steps}. Set its "
+            f"total_steps to {steps}."
+        )
 
 
 def check_training(context: RunContext, modules: Mapping[str, StageModule], batch_sizes: Mapping[str, int]) -> None:

@@ -2,14 +2,20 @@
 
 import contextlib
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelPruning, StochasticWeightAveraging
+from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from torch import distributed
 
+from aepretrain.console import print_line
 from aepretrain.data.batches import EVALUATION_BATCH, Batches
 from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError, DivergedError, StoppedError
@@ -28,6 +34,8 @@ from aepretrain.training.recovery.signals import received, stop_if_asked, words
 
 TrainerFactory = Callable[[str], Trainer]
 """Makes a new Trainer from the name of a stage: a Trainer can fit only once, and so can most callbacks."""
+CHANGE_THE_END = (ModelPruning, StochasticWeightAveraging, WeightAveraging)
+"""Callbacks that change the weights at the end of training: those of the best epoch are not put back."""
 FirstCheck = Callable[[StageModule], None]
 """Checks a module before its first step, and raises an error if it is not as expected."""
 
@@ -65,26 +73,35 @@ def train_by_lightning(
         StoppedError: If a signal asked the run to stop; the stage starts again when the run is resumed.
     """
     stage, files = settings.name, context.files(settings.name)
-    keeps = settings.keep_best and trainer is None
+    fitting = build_trainer(settings, context, module) if trainer is None else made_by(trainer, stage)
+    changing = [type(each).__name__ for each in fitting.callbacks if isinstance(each, CHANGE_THE_END)]  # type: ignore[attr-defined]
+    keeps = settings.keep_best and trainer is None and not changing
+    if settings.keep_best and trainer is None and changing:
+        print_line(f"{stage}  keeps the weights that {' and '.join(changing)} leaves, not those of the best epoch")
     batches = Batches(train, settings.batch_size, seed=derive_seed(context.seed, stage))
     follow = StageCallback(context.seed, stage, BestWeights(module.monitor, module.mode), batches, keeps=keeps)
-    fitting = build_trainer(settings, context, module) if trainer is None else trainer(stage)
     fitting.callbacks.append(follow)  # type: ignore[attr-defined]
     held_out = Batches(validation, EVALUATION_BATCH, shuffle=False)
     if files is not None and is_first_process():
         files.begin(resume=context.resume)
     if before_first_step is not None:
         before_first_step(module)
-    start = time.perf_counter()
+    start, dtype = time.perf_counter(), next(module.parameters()).dtype
     track_launched(fitting.strategy.launcher)
     with dismissing_on_failure(), memory_advice(stage, settings.batch_size), quiet_lightning():
         try:
             fitting.fit(module.train(), batches, held_out)
+            if changing and follow.history:
+                fitting.loggers = []
+                with follow.noise.attached_to(module):
+                    follow.history[-1] |= fitting.validate(module, held_out, verbose=False)[0]
+        except MisconfigurationException as error:
+            raise ConfigError(f"{stage}: {' '.join(str(error).split())}") from error
         except SIGTERMException as error:
             raise StoppedError(f"stopped by SIGTERM in {stage}, which begins again.", 15) from error
-    if signum := received():
+    if signum := received() or follow.signum:
         raise StoppedError(f"stopped by {words(signum)} in {stage}, which begins again.", signum)
-    module.cpu().eval()
+    module.to("cpu", dtype).eval()  # a Trainer of another true precision leaves its own
     if not follow.history:
         raise ConfigError(f"{stage}: the Trainer trained no epoch. Give it max_epochs, and a new one for every stage.")
     record = StageRecord(
@@ -100,6 +117,21 @@ def train_by_lightning(
     if files is not None and is_first_process():
         files.commit(module, record)
     return record
+
+
+def made_by(trainer: TrainerFactory, stage: str) -> Trainer:
+    """The Trainer of a stage.
+
+    Raises:
+        ConfigError: If ``trainer`` is no function that makes one.
+    """
+    made = trainer(stage) if callable(trainer) else trainer
+    if made is trainer or not isinstance(made, Trainer):
+        raise ConfigError(
+            f"trainer must be a function that makes a new Trainer for every stage, but is or gives "
+            f"{type(made).__name__}. Give lambda stage: Trainer(...)."
+        )
+    return made
 
 
 def build_trainer(settings: StageSettings, context: RunContext, module: StageModule) -> Trainer:
@@ -155,6 +187,9 @@ class StageCallback(Callback):
         self.batches = batches
         self.keeps = keeps
         self.history: list[dict[str, float]] = []
+        self._handler = signal.getsignal(signal.SIGTERM)
+        self.signum = 0
+        """The signal that asks one of the processes to stop; 0: none does."""
         self._until_teardown = contextlib.ExitStack()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -163,6 +198,11 @@ class StageCallback(Callback):
         self.noise = KeyedNoise(self.seed, self.stage, pl_module.device, trainer.global_rank)
         self._until_teardown.enter_context(self.noise.attached_to(pl_module))
         self._until_teardown.callback(vars(pl_module).pop, "share_weight", None)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if callable(self._handler) and threading.current_thread() is threading.main_thread():
+            # That of Lightning broadcasts where it arrives, in the middle of what other processes wait for.
+            signal.signal(signal.SIGTERM, self._handler)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start, self._validated, self._validation_seconds = time.perf_counter(), False, 0.0
@@ -175,8 +215,12 @@ class StageCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if received():
-            trainer.should_stop = True
+        self.signum = received()
+        if trainer.world_size > 1:  # all processes stop at one step: one alone would wait for the others for ever
+            asked = torch.tensor(self.signum, device=pl_module.device)
+            distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
+            self.signum = int(asked)
+        trainer.should_stop = trainer.should_stop or bool(self.signum)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.noise.key_validation()
@@ -194,6 +238,8 @@ class StageCallback(Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         # Lightning keeps the metrics of the last validation even if this epoch had none.
         row = {name: value for name, value in metrics.items() if self._validated or not name.startswith("val/")}
+        if "train/loss" not in row:
+            raise ConfigError(f"{self.stage}: the Trainer logs no train/loss, which is recorded. Leave barebones out.")
         row["epoch_seconds"] = time.perf_counter() - self._start - self._validation_seconds
         if not math.isfinite(row["train/loss"]):
             epoch = trainer.current_epoch

@@ -69,6 +69,18 @@ def test_two_processes_stop_on_sigterm_in_a_later_stage_and_go_on_with_the_same_
     assert differences(pair.golden, out) == []
 
 
+def test_two_processes_of_lightning_stop_together_on_a_signal(pair, tmp_path):
+    out = tmp_path / "run"
+    lightning = ("--trainer.engine", "lightning", "--pretrain.epochs", "500")
+    process = pair.start("--config", pair.file, "--out", out, *lightning)
+    pair.wait_for(out, "00-dropout")
+    process.terminate()
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 143, said
+    assert "stopped by SIGTERM in 00-dropout, which begins again" in said
+    assert all_left(process)
+
+
 @pytest.mark.soak
 def test_under_torchrun_all_processes_save_on_sigterm_and_go_on_with_the_same_bits(pair, tmp_path):
     out = tmp_path / "run"
