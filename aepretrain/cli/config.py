@@ -296,14 +296,15 @@ def resolve(path: Path) -> str:
         raise ConfigError(explain(error, [path], [])) from error
 
 
-def load_experiment(path: Path, data: Mapping[str, Any] | None = None) -> Experiment:
+def load_experiment(path: Path, data: Mapping[str, Any] | None = None, places: Sequence[str] = ()) -> Experiment:
     """The experiment of a resolved config, such as ``config.yaml`` in a run directory.
 
     Args:
         path: The config.
         data: The setting ``data`` instead of that of the config; ``None``: that of the config.
+        places: Options that name other places of the data.
     """
-    words = ["--config", str(path), *([] if data is None else ["--data", json.dumps(data)])]
+    words = ["--config", str(path), *([] if data is None else ["--data", json.dumps(data)]), *places]
     return parse(build_parser("fit"), words, own=()).experiment
 
 

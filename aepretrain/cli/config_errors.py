@@ -126,6 +126,8 @@ def _unknown_words(refusal: Refusal) -> str | None:
     if first in GROUPS and rest:
         return f"{option} is not an option.{nearest(rest[0], accepted_keys(GROUPS[first]), before=f'--{first}.')}"
     after = "".join(f".{key}" for key in rest)
+    if option == "--resume":
+        return "--resume is an option of fit. A comparison goes on by the same command compare, with the same --out."
     return f"{option} is not an option.{nearest_setting(first, option='--', after=after)}"
 
 

@@ -38,7 +38,7 @@ GROUPS: dict[str, type] = {
 }
 TOP_LEVEL = (
     "seed", "data", "layers", "head", "warm_start", "warm_start_layers", "warm_start_sha256", "loggers", *GROUPS,
-    "on_nan", "callbacks", "control", "report", "out", "resume",
+    "on_nan", "callbacks", "control", "report", "out", "resume", "config",
 )  # fmt: skip
 NETWORK = ("layers", "pretrain", "classifier", "head", "finetune")
 """Settings that the control network has of its own."""

@@ -134,7 +134,8 @@ OWN = {
         Option(
             "--other_data",
             "",
-            "measure although the data changed since the run; the names of the classes must be the same",
+            "measure although the data changed since the run, or are others, which --data.root or another path of the "
+            "data names; the names of the classes must be the same",
         ),
         Option(
             "--nll-samples",
@@ -236,7 +237,8 @@ DESCRIPTIONS = {
     ),
     "evaluate": (
         "Measure the head of a finished run again on validation and test data, from the run's files; or the likelihood "
-        "of the test data under a variational first layer."
+        "of the test data under a variational first layer. Data that were moved are named by --data.root PATH, or by "
+        "another path of their source."
     ),
     "encode": (
         "Write the codes of any rows to a file: .npy, .npz, .parquet or .csv by its ending. Rows are raw, as the data "

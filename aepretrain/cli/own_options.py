@@ -9,6 +9,22 @@ from aepretrain.cli.options import DESCRIPTIONS, OWN
 from aepretrain.errors import ConfigError
 
 
+def take_prefixed(words: Sequence[str], prefix: str) -> tuple[list[str], list[str]]:
+    """The words without options that begin with a prefix, and these options with their values.
+
+    Example:
+        >>> take_prefixed(["runs/a", "--data.root", "b.csv", "--data.y=c"], "--data.")
+        (['runs/a'], ['--data.root', 'b.csv', '--data.y=c'])
+    """
+    rest: list[str] = []
+    taken: list[str] = []
+    pending = False
+    for word in words:
+        (taken if pending or word.startswith(prefix) else rest).append(word)
+        pending = word.startswith(prefix) and "=" not in word
+    return rest, taken
+
+
 def parse_own(
     verb: str, arguments: Sequence[str], usage: str, keywords: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Namespace:

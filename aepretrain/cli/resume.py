@@ -8,6 +8,7 @@ from typing import Any
 from aepretrain.cli.config import resolve
 from aepretrain.cli.resolved import path_keys
 from aepretrain.errors import ConfigError
+from aepretrain.runs.directory import check_no_comparison
 from aepretrain.storage.yaml_files import parse_yaml
 
 RESUME = "resume"
@@ -37,6 +38,7 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     config = Path(folder) / "config.yaml"
     if not config.is_file():
         raise ConfigError(f"{folder} holds no run to resume: it has no config.yaml. Name a directory that fit wrote.")
+    check_no_comparison(Path(folder), "The same command compare goes on with it.")
     out = _value_of(words, "--out")
     if out is not None and Path(out).absolute() != Path(folder).absolute():
         raise ConfigError(f"--out {out} and --resume {folder} name two directories. Leave out --out to go on.")

@@ -201,8 +201,11 @@ def describe(scans: Sequence[ColumnScan], table: str) -> list[Column]:
         table: Name of the table, for messages.
 
     Raises:
-        DataError: If a column holds text or lists, or a category has too many values; all such columns are named.
+        DataError: If there are no rows, a column holds text or lists, or a category has too many values; all such
+            columns are named.
     """
+    if scans and not scans[0].rows:
+        raise DataError(f"{table} has no rows below the names of its columns. Name another file.")
     usable = [each for each in scans if not each.is_empty]
     refused = [each for each in usable if each.found is None]
     if refused:

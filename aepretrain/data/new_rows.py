@@ -129,6 +129,8 @@ def _mixed_table(path: Path, transform: TableTransform, settings: Mapping[str, A
     parts = open_table(path, "--data", decimal=settings.get("decimal", "."))
     check_names(parts, [column.name for column in transform.columns], "other data by --data")
     data = _NewTable(path, parts, transform.columns, **_chosen(settings, TABLE_SETTINGS))
+    if not data.count():
+        raise DataError(f"--data names {path}, which has no rows. Name a table that has some.")
     x, labels = data.read()[0].raw(), data.values_of(settings.get("target"))
     return NewRows(x, labels=labels, notes=[f"{path}: {data.count():,} rows.", *data.unknown_values()])
 

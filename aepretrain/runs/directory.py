@@ -130,6 +130,18 @@ def holds_files(folder: Path) -> bool:
     return folder.is_dir() and any(not _is_bare(path) for path in folder.iterdir())
 
 
+def check_no_comparison(folder: Path, way_out: str) -> None:
+    """Raise a ConfigError if a directory that should hold a run holds a comparison; the message ends with a way out."""
+    if (folder / "runs").is_dir():
+        raise ConfigError(f"{folder} holds a comparison, whose runs are in {folder / 'runs'}. {way_out}")
+
+
+def check_no_run(folder: Path) -> None:
+    """Raise a ConfigError if a directory for a comparison holds a run of ``fit``."""
+    if (folder / "stages").is_dir():
+        raise ConfigError(f"{folder} holds a run of fit, with which a comparison would mix. Name a new one by --out.")
+
+
 def check_unused(folder: Path) -> None:
     """See that no run left stages, metrics or results in a directory, with which another one would mix.
 

@@ -82,7 +82,7 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def __init__(
         self,
-        layers: Sequence[int | LayerFactory] = (256, 64),
+        layers: int | Sequence[int | LayerFactory] = (256, 64),
         *,
         variant: str | Callable[..., Layer] = "denoising",
         activation: Activation = "relu",
@@ -149,8 +149,10 @@ class GreedyEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         x = transform(x)
         train = examples(x, rows)
         assert train is not None
+        widths = plain(self.layers)
+        widths = widths if isinstance(widths, list) else [widths]
         first = Bernoulli() if self.scale == "minmax" else Gaussian()
-        layers = layer_factories(plain(self.layers), self.variant, activation=self.activation, first=first, lr=self.lr)
+        layers = layer_factories(widths, self.variant, activation=self.activation, first=first, lr=self.lr)
         with torch.random.fork_rng(devices=[]):
             stack = GreedyStack(x.shape[1:], layers, seed=seed)
             stack.fit(DividedRows(train, examples(x, held_out)), self._length(), self.context(seed))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -104,8 +105,9 @@ def name_offline_runs(tracking: Tracking, folder: Path) -> Iterator[None]:
 def _offline_runs(folder: Path) -> str:
     """The folders of all offline runs of a comparison, as patterns for a shell."""
     if os.environ.get("WANDB_DIR"):
-        return f"{wandb_folder(folder)}/offline-run-*"
-    return f"{folder}/wandb/offline-run-* {folder}/runs/*/wandb/offline-run-*"
+        return f"{shlex.quote(str(wandb_folder(folder)))}/offline-run-*"
+    place = shlex.quote(str(folder))
+    return f"{place}/wandb/offline-run-* {place}/runs/*/wandb/offline-run-*"
 
 
 def scalar_metrics(summary: ComparisonResult) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, groupby
@@ -125,7 +126,7 @@ class TrackedRun:
         if self.wandb.mode == "online":
             print_line(f"W&B: {self.wandb.run.url}")
         else:
-            print_line(f"W&B: to send it later, wandb sync {folders or self.wandb.sync_folder}")
+            print_line(f"W&B: to send it later, wandb sync {folders or shlex.quote(str(self.wandb.sync_folder))}")
 
 
 @contextlib.contextmanager

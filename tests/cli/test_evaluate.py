@@ -67,6 +67,20 @@ def test_other_data_are_measured_if_that_is_asked_for(finished, rewritten, capsy
     assert "warning: these are not the data of the run: the labels (other values) changed" in said(capsys)[0]
 
 
+def test_data_that_were_moved_are_named_by_their_new_place(finished, tmp_path, capsys):
+    for name in ("x.npy", "y.npy"):
+        shutil.copy(finished / name, tmp_path / name)
+    places = [f"--data.x={tmp_path / 'x.npy'}", "--data.y", str(tmp_path / "y.npy")]
+    assert main(["evaluate", str(finished / "run"), *places]) == 0
+    accuracy = json.loads((finished / "run" / "results.json").read_text())["classifier"]["test"]["accuracy"]
+    assert f"{accuracy:.2%}" in said(capsys)[0]
+    np.save(tmp_path / "x.npy", X[::-1])
+    assert main(["evaluate", str(finished / "run"), *places]) == 3
+    assert "the inputs (other values) changed" in said(capsys)[1]
+    assert main(["evaluate", str(finished / "run"), "--data.labels", "9"]) == 2
+    assert "--data.labels is no path of the run's data, and only these may change: --data." in said(capsys)[1]
+
+
 def test_a_run_of_a_version_that_recorded_no_data_is_measured_and_says_so(finished, tmp_path, monkeypatch, capsys):
     shutil.copytree(finished / "run", tmp_path / "run")
     path = tmp_path / "run" / "results.json"

@@ -77,6 +77,15 @@ def test_the_resolved_config_names_columns_likelihood_and_noise(finished):
     assert RunResult.read(finished / "run" / "results.json").data.unlabelled > 100
 
 
+@pytest.mark.parametrize("verb", ["encode", "predict"])
+def test_a_table_without_rows_is_refused_in_one_line(verb, finished, tmp_path, capsys):
+    empty = write(tmp_path / "empty.csv", {name: [] for name in TABLE})
+    assert main([verb, str(finished / "run"), "--data", empty, "--out", str(tmp_path / "out.csv")]) == 3
+    assert f"--data names {empty}, which has no rows" in lines(capsys)
+    assert main(["init", "--data", empty, "--target", "kind", "--out", str(tmp_path / "new.yaml")]) == 3
+    assert f"{empty} has no rows below the names of its columns" in lines(capsys)
+
+
 @pytest.mark.parametrize("words", [["--layers.0.likelihood", "Gaussian"], ["--layers.0.init_args.likelihood=Gaussian"]])
 def test_a_likelihood_that_is_named_is_kept(words, tmp_path, capsys):
     assert main(["validate", "--config", str(config(tmp_path)), *words]) == 0

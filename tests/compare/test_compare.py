@@ -420,6 +420,17 @@ def test_the_folder_of_a_comparison_is_no_run_to_evaluate_but_its_cells_are(undi
     assert main(["evaluate", str(undisturbed / "runs" / "random-50-seed0")]) == 0
 
 
+def test_a_run_and_a_comparison_never_mix_in_one_folder(undisturbed, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()}
+    assert main(["fit", "--resume", str(undisturbed)]) == 2
+    assert f"{undisturbed} holds a comparison, whose runs are in" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()} == before
+    file, run = write(tmp_path), tmp_path / "run"
+    assert main(["fit", "--config", file, "--out", str(run)]) == 0
+    assert main(["compare", "--config", file, "--out", str(run)]) == 2
+    assert f"{run} holds a run of fit, with which a comparison would mix. Name a new one" in capsys.readouterr().err
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     folder = Path(tmp_path / "out")
     folder.mkdir()

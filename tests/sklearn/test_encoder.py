@@ -35,6 +35,11 @@ def encoder():
     return SMALL().fit(X)
 
 
+def test_one_width_is_a_stack_of_one_layer():
+    one, listed = (SMALL(layers=layers).fit(X) for layers in (4, [4]))
+    assert same_bits(one.network_, listed.network_)
+
+
 @pytest.fixture(scope="module")
 def stack():
     """The stack of Python, trained on the same rows; Arrays wants held-out rows, which choose nothing here."""

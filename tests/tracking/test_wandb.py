@@ -439,7 +439,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.parametrize("verb", ["fit", "compare"])
 def test_what_sigterm_stopped_names_its_wandb_sync(verb, tmp_path):
-    out = tmp_path / "out"
+    out = tmp_path / "an out"
     words = [verb, "--config=configs/digits.yaml", f"--out={out}", "--report=false"]
     if verb == "compare":
         words += ["--compare.seeds=1", "--compare.labels=[50]", "--compare.baselines=[]", "--compare.arms=[pretrained]"]
@@ -447,5 +447,5 @@ def test_what_sigterm_stopped_names_its_wandb_sync(verb, tmp_path):
     assert done.returncode == 143, done.stderr
     folders = list(out.glob("wandb/offline-run-*" if verb == "fit" else "runs/*/wandb/offline-run-*"))
     assert len(folders) == 1
-    expected = folders[0] if verb == "fit" else f"{out}/wandb/offline-run-* {out}/runs/*/wandb/offline-run-*"
+    expected = f"'{folders[0]}'" if verb == "fit" else f"'{out}'/wandb/offline-run-* '{out}'/runs/*/wandb/offline-run-*"
     assert f"W&B: to send it later, wandb sync {expected}\n" in done.stdout

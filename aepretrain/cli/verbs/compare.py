@@ -18,7 +18,15 @@ from aepretrain.compare.data_record import check_recorded, has_data
 from aepretrain.compare.workers import signal_workers
 from aepretrain.ensembles.train import Vectorize
 from aepretrain.errors import ConfigError, DrawingStoppedError, OutOfMemoryError, StoppedError, UnwritableError
-from aepretrain.runs.directory import check_no_secret, command_line, holds_files, locked, log_to, record_command
+from aepretrain.runs.directory import (
+    check_no_run,
+    check_no_secret,
+    command_line,
+    holds_files,
+    locked,
+    log_to,
+    record_command,
+)
 from aepretrain.storage.files import make_folder, sweep
 from aepretrain.storage.guard import inside
 from aepretrain.training.recovery.signals import remembering_signals, stop_at_signal, stop_if_asked
@@ -104,6 +112,7 @@ def _add_own(parser: ArgumentParser) -> None:
 
 def _prepare_directory(out: Path, parsed: Parsed) -> None:
     """Create the directory, or check that it holds the same comparison; seeds and budgets may differ."""
+    check_no_run(out)
     config, text = out / "config.yaml", parsed.yaml
     if config.is_file():
         changed = changed_keys(out, text, data_recorded=has_data(out))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from aepretrain.cli.config import load_experiment
 from aepretrain.cli.finished_run import FinishedRun
-from aepretrain.cli.own_options import parse_own
+from aepretrain.cli.own_options import parse_own, take_prefixed
+from aepretrain.cli.resolved import path_keys
 from aepretrain.cli.terminal import print_measurements
 from aepretrain.console import counted, print_line
 from aepretrain.data import DataModule
@@ -22,11 +23,13 @@ from aepretrain.layers.diagnostics import ACTIVE_VARIANCE
 from aepretrain.layers.variational import PART, VariationalAutoencoder
 from aepretrain.parts.noise import Noise
 from aepretrain.results.run import RunResult
+from aepretrain.runs.directory import check_no_comparison
 from aepretrain.runs.loading import load_head
 from aepretrain.runs.measuring import measure
+from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.training.recovery.signals import stop_at_signal
 
-NUMBERED = ("numbers from 0",)
+CHECK = "Name a directory that fit wrote."
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -35,16 +38,13 @@ def run(arguments: Sequence[str]) -> None:
         "--other_data": {"action": "store_true"},
         "--nll-samples": {"type": int | None, "default": None},
     }
-    parsed = parse_own("evaluate", arguments, "RUN", keywords)
+    words, moved = take_prefixed(arguments, "--data.")
+    parsed = parse_own("evaluate", words, "RUN [--data.root PATH]", keywords)
     folder = Path(parsed.run)
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder} is not a run directory: it has no config.yaml. Name one that fit wrote.")
-    if (folder / "runs").is_dir():
-        raise ConfigError(
-            f"{folder} holds a comparison, whose runs are in {folder / 'runs'}. Name one of these, or see "
-            f"{folder / 'results.csv'}."
-        )
-    experiment = load_experiment(folder / "config.yaml")
+    check_no_comparison(folder, f"Name one of these, or see {folder / 'results.csv'}.")
+    experiment = load_experiment(folder / "config.yaml", places=_data_paths(folder / "config.yaml", moved))
     layer = None if parsed.nll_samples is None else _variational(folder, parsed.nll_samples)
     if layer is None and not experiment.has_classifier:
         raise ConfigError(f"{folder} has no head to evaluate: its data have no labels, or it trained 0 epochs.")
@@ -58,6 +58,22 @@ def run(arguments: Sequence[str]) -> None:
     with stop_at_signal("while the head was measured"):
         found = measure(load_head(experiment, folder), experiment.data, experiment.seed)
     print_measurements(found.validation, found.test, experiment.data.class_names)
+
+
+def _data_paths(config: Path, options: Sequence[str]) -> Sequence[str]:
+    """The options that name other places of a run's data.
+
+    Raises:
+        ConfigError: If one is no path of the data.
+    """
+    known = [f"--{key.replace('.init_args', '')}" for key in sorted(path_keys(read_yaml(config, CHECK)[0]))]
+    for option in options:
+        if option.startswith("--") and option.split("=")[0] not in known:
+            raise ConfigError(
+                f"{option.split('=')[0]} is no path of the run's data, and only these may change: {', '.join(known)}. "
+                "Leave it out."
+            )
+    return options
 
 
 def _variational(folder: Path, samples: int) -> VariationalAutoencoder:

@@ -7,6 +7,7 @@ from aepretrain.cli.config_keys import known_classes
 from aepretrain.cli.own_options import parse_own
 from aepretrain.cli.tables import print_table
 from aepretrain.data import DataModule
+from aepretrain.errors import ConfigError
 from aepretrain.layers import Layer
 from aepretrain.storage.guard import read_text
 from aepretrain.storage.yaml_files import LARGEST
@@ -15,6 +16,11 @@ from aepretrain.storage.yaml_files import LARGEST
 def run(arguments: Sequence[str]) -> None:
     """Run the verb with the arguments after it."""
     folder = Path(parse_own("list", arguments, "[FOLDER]", {"folder": {"nargs": "?"}}).folder).expanduser()
+    if folder != Path("configs") and not folder.is_dir():
+        raise ConfigError(
+            f"{folder} is no folder. Name one with configs, or leave it out for configs/; a class is explained by "
+            f"aepretrain fit --layers.help {folder}."
+        )
     for title, base in (("layers", Layer), ("data", DataModule)):
         rows = [[name, _first_line(cls)] for name, cls in sorted(known_classes(base).items())]
         heading = f"{title}: aepretrain fit --{title}.help NAME explains the settings"
