@@ -6,10 +6,12 @@ import shlex
 
 import numpy as np
 import pytest
+import torch
 import yaml
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 
-from aepretrain import load_encoder
+from aepretrain import load_classifier, load_encoder
+from aepretrain.cli.import_allowlist import trust
 
 from .test_architecture import PACKAGE
 
@@ -69,6 +71,28 @@ def test_a_source_of_ones_own_is_divided_and_scaled_with_the_encoder(folder, sai
     assert (found["data"]["name"], found["data"]["labelled"]) == ("Nuclei", 40)
     assert found["classifier"]["test"]["accuracy"] > 0.8
     assert type(load_encoder(folder / "runs" / "nuclei" / "encoder").transform).__name__ == "Standardize"
+
+
+def test_what_a_run_left_needs_no_source_of_ones_own(runner, folder, said):
+    np.save(folder / "nuclei.npy", load_breast_cancer().data[:9].astype(np.float32))
+    for verb in ("encode", "predict"):
+        words = [verb, "runs/nuclei", "--data", "nuclei.npy", "--out", f"{verb}.csv"]
+        code, text = runner.run(*words, folder=str(folder))
+        assert code == 0, text
+        assert len((folder / f"{verb}.csv").read_text().splitlines()) == 10
+    rows = torch.from_numpy(np.load(folder / "nuclei.npy"))
+    torch.testing.assert_close(load_classifier(folder / "runs" / "nuclei")(rows).sum(dim=1), torch.ones(9))
+
+
+def test_a_classifier_with_a_head_of_ones_own_is_loaded_from_python(folder, said, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    rows = torch.from_numpy(np.load("digits.npy"))
+    try:
+        classifier = load_classifier("runs/focal", trusted=["my_head"])
+    finally:
+        trust([])
+    torch.testing.assert_close(classifier(rows).sum(dim=1), torch.ones(20))
 
 
 def test_a_data_module_of_lightning_is_trained_on_as_it_is_and_with_a_budget(folder, said):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +33,7 @@ from aepretrain.errors import AEPretrainError, ConfigError, DataError
 from aepretrain.heads import Classifier, Head, Regressor
 from aepretrain.runs.experiment import Experiment
 from aepretrain.storage.guard import read_text
-from aepretrain.storage.yaml_files import LARGEST
+from aepretrain.storage.yaml_files import LARGEST, read_yaml
 from aepretrain.tracking.options import LoggerName, Tracking, WandbOptions
 from aepretrain.tracking.redaction import REDACTED, is_redacted
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
@@ -304,8 +305,13 @@ def load_experiment(path: Path, data: Mapping[str, Any] | None = None, places: S
         data: The setting ``data`` instead of that of the config; ``None``: that of the config.
         places: Options that name other places of the data.
     """
-    words = ["--config", str(path), *([] if data is None else ["--data", json.dumps(data)]), *places]
-    return parse(build_parser("fit"), words, own=()).experiment
+    if data is None:
+        return parse(build_parser("fit"), ["--config", str(path), *places], own=()).experiment
+    with tempfile.TemporaryDirectory() as folder:  # what the config has for data may be a class that is not trusted
+        changed = Path(folder) / path.name
+        settings = {name: value for name, value in read_yaml(path, "Run fit again.")[1].items() if name != "data"}
+        changed.write_text(json.dumps(settings), encoding="utf-8")
+        return parse(build_parser("fit"), ["--config", str(changed), "--data", json.dumps(data)], own=()).experiment
 
 
 def _config_files(arguments: Sequence[str]) -> list[Path]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aepretrain.cli.config import load_experiment
+from aepretrain.cli.import_allowlist import trust
 from aepretrain.console import counted, print_line
 from aepretrain.data.new_rows import NewRows, open_new_rows
 from aepretrain.errors import ConfigError
@@ -19,7 +20,7 @@ from aepretrain.export.encoder import load_encoder
 from aepretrain.export.heads import with_outputs
 from aepretrain.export.module import Encoder
 from aepretrain.export.row_files import Piece, write_rows
-from aepretrain.heads import Classifier, Head
+from aepretrain.heads import Head
 from aepretrain.pretraining.stack import GreedyStack
 from aepretrain.results.head import HEADS
 from aepretrain.results.run import RunResult
@@ -109,7 +110,7 @@ class FinishedRun:
         if self.classifier is None:
             raise ConfigError(f"{self.folder} has no classifier, since the run trained none. Train one with labels.")
         network = with_outputs(self.classifier, self.encoder)
-        what = "the probabilities of the classes" if isinstance(self.classifier, Classifier) else "predicted values"
+        what = "the probabilities of the classes" if self.classifier.predicts_classes else "predicted values"
         network.provenance["weights"] = f"trained with labels; outputs are {what}"
         return network
 
@@ -134,11 +135,12 @@ class FinishedRun:
         return rows
 
 
-def load_classifier(run: str | Path) -> Encoder:
+def load_classifier(run: str | Path, *, trusted: Sequence[str] = ()) -> Encoder:
     """Load the classifier or regressor of a finished run as a plain torch module of raw values.
 
     Args:
         run: The run directory. The data of the run may be gone.
+        trusted: Modules of your own whose layers and heads the run has, as ``--trust-module`` names them.
 
     Returns:
         The map of raw values ``(B, *in_shape)`` to probabilities of the classes ``(B, K)``, named by its
@@ -153,6 +155,8 @@ def load_classifier(run: str | Path) -> Encoder:
         >>> classifier(torch.rand(5, 1, 8, 8)).shape  # doctest: +SKIP
         torch.Size([5, 10])
     """
+    if trusted:
+        trust(trusted)
     return FinishedRun(Path(run).expanduser()).outputs
 
 

@@ -15,14 +15,14 @@ from aepretrain.data.division import Division, OrderName
 from aepretrain.data.file_rows import FileRows, JoinedFiles, RowSource, identity_of
 from aepretrain.data.float32 import check_real
 from aepretrain.data.named_transforms import TransformName
-from aepretrain.data.npy import NpyHeader, read_labels
+from aepretrain.data.npy import NpyHeader
 from aepretrain.data.origin import Origin
 from aepretrain.data.paths import user_path
 from aepretrain.data.rows import pieces
 from aepretrain.data.sparse_files import SparseFile, is_sparse
 from aepretrain.data.stored import TYPES, StoredData
 from aepretrain.data.targets import TargetType, read_targets
-from aepretrain.data.value_files import read_values
+from aepretrain.data.value_files import read_target_values, read_values
 from aepretrain.data.words import count_of
 from aepretrain.errors import DataError
 
@@ -39,10 +39,10 @@ class MappedArray(StoredData):
     Args:
         x: File with the inputs: a ``.npy`` file of shape ``(N, ...)``, or a sparse matrix ``(N, D)`` in a ``.npz`` file
             of SciPy or a Matrix Market file (``.mtx``, ``.mtx.gz``). Numbers or booleans, which are read as float32.
-        y: File with the labels, shape ``(N,)``: whole numbers, strings or booleans; those that occur are the classes,
-            in sorted order. Or real numbers. Rows whose label is missing (NaN, empty text, or -1 among classes from 0
-            on) are for pretraining alone, except those of groups, times or splits that are held out. ``None``: no
-            labels.
+        y: File with the labels, one per line or element as for ``groups``: whole numbers, strings or booleans; those
+            that occur are the classes, in sorted order. Or real numbers. Rows whose label is missing (NaN, empty text,
+            or -1 among classes from 0 on) are for pretraining alone, except those of groups, times or splits that are
+            held out. ``None``: no labels.
         transform: none, standardize (mean 0, standard deviation 1), minmax (to [0, 1]) or rank_gauss (to a normal
             distribution by quantiles) of every feature, fitted on the training rows alone.
         scale: Whether values are divided by 255: auto (bytes are, if one is 64 or more, and ``transform`` is none),
@@ -126,11 +126,10 @@ class MappedArray(StoredData):
             self.notes.append(f"{more_inputs}: {count_of(self.more.shape[0], 'row')} for pretraining alone.")
         self.num_classes = None
         if y is not None:
-            self.set_labels(
-                read_targets(
-                    read_labels(y), self.x.shape[0], Origin(str(y)), target_type=target_type, num_classes=num_classes
-                )
-            )
+            targets, of_labels = read_target_values(y, self.own_count), Origin(str(y))
+            kind: dict[str, Any] = {"target_type": target_type, "num_classes": num_classes}
+            found = read_targets(targets, self.own_count, of_labels, **kind)
+            self.set_labels(found)
         largest = self._largest() if self.x.dtype == np.uint8 and (scale, transform) == ("auto", "none") else None
         self.transform, notes, warnings = choose_transform(transform, scale, largest, self.origin)
         self.notes += notes

@@ -108,6 +108,8 @@ def _table(path: Path, columns: Sequence[str] | None, settings: Mapping[str, Any
     data = ParquetFolder(
         str(path), columns=None if columns is None else list(columns), **_chosen(settings, TABLE_SETTINGS)
     )
+    if not data.count():
+        raise DataError(f"--data names {path}, which has no rows. Name a table that has some.")
     labels = None if target is None else data.values_of(target)
     notes = [note for note in data.notes if not note.startswith("left out, not in data.columns")]
     return NewRows(data.read()[0].raw(), labels=None if labels is None else labels.tolist(), notes=notes)

@@ -1,4 +1,4 @@
-"""Files that hold one value per row, such as its group, its time or its split."""
+"""Files that hold one value per row, such as its label, its group, its time or its split."""
 
 import csv
 import io
@@ -12,8 +12,12 @@ from aepretrain.data.npy import read_labels
 from aepretrain.data.origin import listed
 from aepretrain.data.parquet_columns import read_column
 from aepretrain.data.parquet_files import read_files
+from aepretrain.data.table_files import NO_VALUE, is_number
 from aepretrain.errors import DataError
 from aepretrain.storage.guard import read_text
+
+LINES = (".csv", ".txt")
+"""Endings of text files with a value in each line."""
 
 
 def read_values(path: str | Path, count: int) -> NDArray[Any]:
@@ -39,9 +43,31 @@ def read_values(path: str | Path, count: int) -> NDArray[Any]:
     """
     path = Path(path).expanduser()
     ending = path.suffix.lower()
-    if ending in (".csv", ".txt"):
+    if ending in LINES:
         return _read_lines(path, count)
     return _read_parquet(path) if ending == ".parquet" else read_labels(path)
+
+
+def read_target_values(path: str | Path, count: int) -> NDArray[Any]:
+    r"""The labels or targets in a file as :func:`read_values` takes it; lines of numbers are numbers.
+
+    What stands for a missing value in a table does so in a line, too: it is NaN, or ``None`` among text.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> path = Path(mkdtemp()) / "labels.csv"
+        >>> path.write_text("2\n10\nNA\n")
+        8
+        >>> read_target_values(path, 3).tolist()
+        [2.0, 10.0, nan]
+    """
+    values = read_values(path, count)
+    if Path(path).suffix.lower() not in LINES:
+        return values
+    known = [None if value in NO_VALUE else value for value in values]
+    if any(known) and all(value is None or is_number(value) for value in known):
+        return np.array([np.nan if value is None else float(value) for value in known])
+    return np.array(known, dtype=object)
 
 
 def _read_lines(path: Path, count: int) -> NDArray[Any]:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from aepretrain.export.module import Encoder
-from aepretrain.heads import Classifier, Head
+from aepretrain.heads import Head
 
 
 def with_outputs(head: Head, like: Encoder) -> Encoder:
@@ -35,7 +35,7 @@ def with_outputs(head: Head, like: Encoder) -> Encoder:
         preprocessing=like.preprocessing,
         provenance=like.provenance,
     )
-    outputs = [output_in_units(head), nn.Softmax(dim=1)] if isinstance(head, Classifier) else [output_in_units(head)]
+    outputs = [output_in_units(head), nn.Softmax(dim=1)] if head.predicts_classes else [output_in_units(head)]
     return tuned.with_head(nn.Sequential(*outputs))
 
 

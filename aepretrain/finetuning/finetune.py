@@ -12,7 +12,6 @@ from aepretrain.data.rows import Inputs
 from aepretrain.errors import ConfigError, DataError
 from aepretrain.finetuning.arrival import check_arrival
 from aepretrain.heads.base import Head
-from aepretrain.heads.regression import Regressor
 from aepretrain.results.classifier import ClassifierResult, Measurement
 from aepretrain.results.regressor import RegressionMeasurement, RegressorResult
 from aepretrain.results.stage import StageRecord
@@ -48,7 +47,7 @@ class FineTuned:
         self, validation: Measurement | RegressionMeasurement, test: Measurement | RegressionMeasurement
     ) -> ClassifierResult | RegressorResult:
         """The result of fine-tuning, with the given measurements of the head."""
-        kind: Any = RegressorResult if isinstance(self.head, Regressor) else ClassifierResult
+        kind: Any = ClassifierResult if self.head.predicts_classes else RegressorResult
         return kind(
             validation=validation,
             test=test,

@@ -14,6 +14,7 @@ from aepretrain.errors import DataError
 from aepretrain.layers.base import OptimizerFactory, SchedulerFactory, StageModule
 from aepretrain.parts.corruptions import Dropout
 from aepretrain.parts.norms import clip_norms_
+from aepretrain.results.head import HEADS
 
 MOST_BATCHES = 10_000
 """Batches of a Trainer's loader, which may have no end, whose targets are shown to a head at most."""
@@ -108,6 +109,11 @@ class Head(StageModule, ABC):
         self.max_norm = max_norm
         self.weight_decay = weight_decay
         self.layer_lr_decay = layer_lr_decay
+
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether the outputs are scores of classes, of which a softmax makes probabilities; else they are values."""
+        return self.stage == HEADS[0]
 
     def watch(self, name: str) -> None:
         """Let a validation figure of :attr:`monitors` choose the epoch.

@@ -136,10 +136,10 @@ class Experiment:
             head = self.head_factory(encoder, self.data.num_targets or self.data.num_classes or 0)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"classifier: {' '.join(str(error).split())}") from error
-        if isinstance(head, Classifier) and self.data.num_targets is not None:
+        if head.predicts_classes and self.data.num_targets is not None:
             raise ConfigError(
-                f"classifier makes a Classifier, but {self.data.name} has a real target. Give a factory of Regressor, "
-                "or set data.target_type class."
+                f"classifier makes a {type(head).__name__}, but {self.data.name} has a real target. Give a factory of "
+                "Regressor, or set data.target_type class."
             )
         choose_epoch(head, self.finetune)
         return head

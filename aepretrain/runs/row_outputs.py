@@ -17,7 +17,7 @@ from aepretrain.errors import ConfigError
 from aepretrain.export.autoencoder import StackedAutoencoder
 from aepretrain.export.module import Encoder
 from aepretrain.export.outliers import CONTAMINATION, ValidationErrors
-from aepretrain.heads import Head, Regressor
+from aepretrain.heads import Head
 from aepretrain.pretraining.encoding import ENCODING_BATCH, ENCODING_BYTES, MIN_BATCH
 from aepretrain.pretraining.stack import GreedyStack
 
@@ -72,7 +72,7 @@ class RowOutputs:
                 raise ConfigError(f"{name!r} is no value of a row. Choose from {', '.join(get_args(OutputName))}.")
             if name in BY_CLASSIFIER and self.classifier is None:
                 raise ConfigError(f"{name} needs a classifier or regressor, but the run trained none. Leave it out.")
-            if name in BY_CLASSIFIER and (name == "value") != isinstance(self.classifier, Regressor):
+            if name in BY_CLASSIFIER and self.classifier and (name == "value") == self.classifier.predicts_classes:
                 has, other = ("classes", "prediction") if name == "value" else ("a real target", "value")
                 raise ConfigError(f"{name} is not known of {has}, on which the run was trained. Name {other} instead.")
             if name in BY_DECODER and self.autoencoder is None:

@@ -89,7 +89,7 @@ def test_where_the_data_are_gone_rows_are_drawn_and_it_is_said(finished, export)
         code, said = export("--with-preprocessing")
         assert code == 0, said
         assert "bitwise equal on 256 rows" in said
-        assert "(rows drawn at random, since the data of the run are gone or changed)" in said
+        assert "(rows drawn at random, since the data of the run cannot be read, or changed)" in said
         code, said = export("--quantize", out="a.onnx")
         assert code == 2
         assert "--quantize measures what it costs on the data of the run, but" in said

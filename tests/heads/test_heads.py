@@ -1,15 +1,34 @@
 """What every head does: dropout, norms, rates and decay, and its figures, against plain calculations."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import r2_score, root_mean_squared_error
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from aepretrain import Classifier, Dense, GreedyStack, PlainAutoencoder, Regressor
+from aepretrain import (
+    Arrays,
+    Classifier,
+    Dense,
+    Encoder,
+    FineTuning,
+    GreedyStack,
+    Head,
+    NoTransform,
+    PlainAutoencoder,
+    Regressor,
+    RunContext,
+    evaluate_classifier,
+    finetune,
+)
+from aepretrain.export.heads import with_outputs
 from aepretrain.heads.base import code_width
 from aepretrain.parts.noise import Noise
+from aepretrain.results.classifier import ClassifierResult
 
 
 def encoder():
@@ -35,6 +54,38 @@ def test_dropout_damages_the_input_and_the_code_of_every_layer_in_training(head)
     torch.testing.assert_close(model.train()(x), expected)
     torch.testing.assert_close(model.eval()(x), model.head(second(first(x))))
     assert torch.equal(model.predict_step([x, None], 0), model(x))
+
+
+class Margins(Head):
+    """A head for classes that is no Classifier."""
+
+    stage, monitor, monitors = "classifier", "val/loss", MappingProxyType({"loss": "min"})
+
+    def loss(self, *batch):
+        return F.multi_margin_loss(self(batch[0]), batch[1], reduction="none")
+
+    def validation_values(self, *batch):
+        return {"loss": self.loss(*batch)}
+
+    def measure(self, x, y, *, batch_size=1024):
+        return evaluate_classifier(self, x, y, batch_size=batch_size)
+
+
+def test_what_a_head_predicts_is_told_by_its_stage_not_by_its_class():
+    x, y = torch.rand(60, 6), torch.arange(60) % 3
+    head = Margins(encoder(), 3)
+    head.num_classes = 3
+    data = Arrays(x, y, num_classes=3)
+    tuned = finetune(head, data, FineTuning(1, 20), RunContext(progress=False))
+    measured = head.measure(x, y)
+    assert isinstance(tuned.result(measured, measured), ClassifierResult)
+    outputs = with_outputs(head, Encoder(NoTransform(), encoder(), (6,), (4,)))(x)
+    torch.testing.assert_close(outputs, head(x).softmax(dim=1))
+    assert [each.predicts_classes for each in (head, Classifier(encoder(), 3), Regressor(encoder()))] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_without_dropout_training_draws_no_noise():

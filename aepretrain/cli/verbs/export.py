@@ -20,12 +20,11 @@ from aepretrain.export.encoder import read_encoder_config
 from aepretrain.export.formats import Exported, OutputName, choose_format, export_encoder
 from aepretrain.export.module import Encoder
 from aepretrain.export.onnx_file import check_packages
-from aepretrain.heads import Classifier
 from aepretrain.results.statistics import r2
 from aepretrain.training.recovery.signals import stop_at_signal
 
 FLAGS = ("--head", "--with-preprocessing", "--quantize")
-DRAWN = "rows drawn at random, since the data of the run are gone or changed"
+DRAWN = "rows drawn at random, since the data of the run cannot be read, or changed"
 COMPARED = 256
 """Rows that the exported network and the original are compared on."""
 
@@ -83,7 +82,9 @@ def _network(finished: FinishedRun, parsed: Namespace) -> tuple[Encoder | Stacke
     if parsed.head:
         if parsed.layer is not None or parsed.encoder != "pretrained":
             raise ConfigError("--head has the layers that it was trained on. Leave --layer and --encoder out.")
-        return finished.outputs, "probability" if isinstance(finished.classifier, Classifier) else "value"
+        outputs = finished.outputs  # there is a head, or this has raised an error
+        assert finished.classifier is not None
+        return outputs, "probability" if finished.classifier.predicts_classes else "value"
     tuned = parsed.encoder == "fine-tuned"
     encoder = finished.fine_tuned if tuned else finished.encoder
     assert isinstance(encoder.layers, nn.Sequential)  # as a stack saves it

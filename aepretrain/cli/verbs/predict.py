@@ -7,7 +7,6 @@ from aepretrain.cli.finished_run import FinishedRun, write_outputs
 from aepretrain.cli.own_options import parse_own
 from aepretrain.errors import ConfigError
 from aepretrain.export.row_files import check_format
-from aepretrain.heads import Regressor
 from aepretrain.runs.row_outputs import RowOutputs
 
 
@@ -18,7 +17,8 @@ def run(arguments: Sequence[str]) -> None:
     out = Path(parsed.out).expanduser()
     check_format(out)
     finished = FinishedRun(Path(parsed.run).expanduser())
-    encoder, is_real = finished.encoder, isinstance(finished.classifier, Regressor)
+    encoder = finished.encoder
+    is_real = finished.classifier is not None and not finished.classifier.predicts_classes
     if out.suffix == ".npy" and not is_real:
         raise ConfigError("a .npy file holds one array, but predictions are two. Let --out end in .npz or .csv.")
     outputs = RowOutputs(
