@@ -42,7 +42,13 @@ def divide_rows(
         rest, tested = draw(common, test, labels, seed)
         train, held_out = draw(rest, validation, labels, seed)
     except ValueError as error:
-        raise DataError(f"{count} examples cannot be divided into three splits: {error}") from error
+        rule = "each needs at least one. Give more rows."
+        if labels is not None:
+            rule = (
+                f"validation and test data need one of each of {len(np.unique(labels[common]))} classes, and as many "
+                "must remain to train on. Give more rows, or raise data.validation and data.test."
+            )
+        raise DataError(f"{count} examples cannot be divided into three splits: {rule}") from error
     if labels is not None:
         for part in (held_out, tested):
             _give_every_class(train, part, labels)

@@ -229,6 +229,22 @@ def test_bad_labels_are_refused(y, message, tmp_path):
         MappedArray(str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
 
 
+FILES = {
+    "names.csv": ("kind\n" + "owl\nrook\nswan\n" * 20, (3, ["owl", "rook", "swan"], 60)),
+    "numbers.txt": ("2\n10\nNA\n" * 20, (2, ["2", "10"], 40)),
+    "reals.csv": ("\n".join(f"{k * 0.5}" for k in range(60)), (None, None, 60)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_labels_may_stand_in_lines_of_text(name, tmp_path):
+    text, expected = FILES[name]
+    np.save(tmp_path / "x.npy", array(60, (3,)))
+    (tmp_path / name).write_text(text)
+    data = MappedArray(tmp_path / "x.npy", tmp_path / name)
+    assert (data.num_classes, data.class_names, len(data.y)) == expected
+
+
 def mapped_digits(folder):
     """The digits as files, and how a config names them; the budget holds neither the inputs nor any codes."""
     pixels, y = load_digits(return_X_y=True)
