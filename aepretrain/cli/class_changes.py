@@ -8,14 +8,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, _typehints
+from jsonargparse import ArgumentError, ArgumentParser
 
+from aepretrain.cli.jsonargparse_internals import on_class_change
 from aepretrain.errors import ConfigError
 
 
 def start_named_classes_afresh() -> None:
     """Have jsonargparse drop all arguments of a class that another one replaces, on the command line and in files."""
-    _typehints.discard_init_args_on_class_path_change = discard_arguments
+    on_class_change(discard_arguments)
 
 
 def discard_arguments(parser: Any, before: Any, now: Any) -> None:

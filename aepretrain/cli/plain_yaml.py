@@ -9,9 +9,10 @@ from enum import Enum
 from typing import Any, cast
 
 import yaml
-from jsonargparse import _loaders_dumpers, set_dumper, set_loader
+from jsonargparse import set_dumper, set_loader
 
 from aepretrain.cli.bounded_yaml import load as load_bounded
+from aepretrain.cli.jsonargparse_internals import default_loader, read_words_with
 from aepretrain.storage.yaml_files import check_size
 
 SCALARS = {
@@ -51,7 +52,7 @@ def _loader(booleans: tuple[str, str], base: type[yaml.SafeLoader]) -> type[yaml
     return cast(type[yaml.SafeLoader], loader)
 
 
-_base = _loaders_dumpers.get_yaml_default_loader()
+_base = default_loader()
 _plain = _loader(SCALARS["bool"], _base)
 _by_type = _loader(("|".join((SCALARS["bool"][0], WORDS[0])), SCALARS["bool"][1] + WORDS[1]), _base)
 
@@ -78,8 +79,7 @@ def use_plain_yaml() -> None:
     """Have jsonargparse read config files and values on the command line by :func:`load`, and write what it reads."""
     set_loader("yaml", _load_value, (yaml.YAMLError,))
     set_dumper("yaml", _dump)
-    # Words and numbers become values of the type that a setting has by this loader.
-    vars(_loaders_dumpers)["yaml_default_loader"] = _by_type
+    read_words_with(_by_type)
 
 
 class _Dumper(yaml.SafeDumper):
