@@ -60,21 +60,28 @@ class Doubts:
         from pyarrow import types
 
         if numbers is not None:
-            is_mark = np.isin(numbers, MARKS)
-            self.marks.update(numbers[is_mark].tolist())
-            if len(others := numbers[~is_mark]):
-                self.low, self.high = min(self.low, others.min()), max(self.high, others.max())
+            self._see_marks(numbers)
         is_text = types.is_string(known.type)
         if is_text and numbers is not None:
             self._see_numbers(known)
-        self.is_dated = self.is_dated and is_text and _all_match(known, DATED)
-        self.is_grouped = self.is_grouped and is_text and _all_match(known, GROUPED)
+        self.is_dated = self.is_dated and is_text and numbers is None and _all_match(known, DATED)
+        self.is_grouped = self.is_grouped and is_text and (numbers is not None or _all_match(known, GROUPED))
+
+    def _see_marks(self, numbers: NDArray[np.float64]) -> None:
+        """Set the marks at both ends of the numbers apart; one between others counts as one of them."""
+        for extreme in (np.min, np.max):
+            while len(numbers) and (value := float(extreme(numbers))) in MARKS:
+                is_mark = numbers == value
+                self.marks[value] += int(is_mark.sum())
+                numbers = numbers[~is_mark]
+        if len(numbers):
+            self.low, self.high = min(self.low, float(numbers.min())), max(self.high, float(numbers.max()))
 
     def _see_numbers(self, known: Any) -> None:
         """Take notice of numbers in text."""
         import pyarrow.compute as compute
 
-        self.padded = self.padded or _first(known, PADDED)
+        self.padded = self.padded or _first(known.filter(compute.starts_with(known, "0")), PADDED)
         if self.is_pointed:
             pointed = known.filter(compute.match_substring(known, "."))
             self.has_whole = self.has_whole or len(pointed) < len(known)

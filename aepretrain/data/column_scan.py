@@ -67,7 +67,7 @@ class ColumnScan:
         if self.nested or not len(known):
             return
         was_number, self.example = "numeric" in self.possible, self.example or str(known[0].as_py())
-        numbers = as_numbers(known, "numeric")
+        numbers = as_numbers(known, "numeric") if {"boolean", "numeric"} & {*self.possible} else None
         self.possible = [kind for kind in self.possible if _all_are(known, kind, numbers)]
         self.doubts.see(known, numbers)
         if was_number and "numeric" not in self.possible:
