@@ -1,10 +1,12 @@
 """A Lightning user feels at home: layers, heads and sources in a stock Trainer, stacks on the user's own Trainers."""
 
+import io
 import json
 import math
 import warnings
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,7 +22,7 @@ from lightning.pytorch.callbacks import (
 from torch import nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import LinearLR, OneCycleLR, StepLR
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from aepretrain import (
     Arrays,
@@ -33,6 +35,7 @@ from aepretrain import (
     Digits,
     FineTuning,
     GreedyStack,
+    Masking,
     PlainAutoencoder,
     Pretraining,
     Regressor,
@@ -133,7 +136,34 @@ def test_what_a_checkpoint_cannot_hold_is_asked_for_or_told(tmp_path):
     assert (head.num_classes, head.dropout.p) == (10, 0.2)
 
 
-@pytest.mark.parametrize("path", ["os.path.join", "torch.nn.Linear", "no.such.Thing"])
+class Widened(DenoisingAutoencoder):
+    """A layer of one's own that hands on what it is given."""
+
+    def __init__(self, *args, extra=1, **options):
+        super().__init__(*args, **options)
+        self.extra = extra
+
+
+def test_layers_of_ones_own_and_numbers_of_numpy_come_back_also_from_a_file_in_memory(tmp_path):
+    parts = {"likelihood": Bernoulli(), "corruption": Masking(np.float64(0.3))}
+    layer = Widened((1, 8, 8), Dense(np.int64(6)), extra=np.float32(0.5), **parts)
+    file = saved(layer, digits().for_pretraining(), tmp_path)
+    for place in (file, io.BytesIO(file.read_bytes())):
+        again = Widened.load_from_checkpoint(place, weights_only=True)
+        assert (again.extra, again.L, again.coder, again.corruption) == (0.5, Bernoulli(), Dense(6), Masking(0.3))
+
+
+@pytest.mark.parametrize("name", ["strict", "weights_only", "hparams_file", "map_location"])
+def test_a_checkpoint_changes_no_argument_of_lightning(name, tmp_path):
+    file = saved(PlainAutoencoder((1, 8, 8), Dense(6)), digits().for_pretraining(), tmp_path)
+    changed = torch.load(file, weights_only=True)
+    changed["hyperparameters"][name] = False
+    torch.save(changed, file)
+    with pytest.raises(ConfigError, match=f"names {name}, which is no argument of a module"):
+        PlainAutoencoder.load_from_checkpoint(file, weights_only=True)
+
+
+@pytest.mark.parametrize("path", ["os.path.join", "torch.nn.Linear", "aepretrain.data.columns.Column", "no.such.Thing"])
 def test_a_checkpoint_makes_nothing_but_parts_and_optimizers(path, tmp_path):
     file = saved(PlainAutoencoder((1, 8, 8), Dense(6)), digits().for_pretraining(), tmp_path)
     for key in ("class_path", "factory"):
@@ -219,6 +249,35 @@ def test_balanced_weights_of_classes_are_taken_from_the_loader_of_a_stock_traine
     head = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 16)), 10, class_weights="balanced")
     Trainer(max_epochs=1, **SILENT).fit(head, data)
     torch.testing.assert_close(head.class_weight, torch.ones(10))  # 50 labels are 5 of each class
+
+
+class Stream(IterableDataset):
+    """Examples without a number of them."""
+
+    def __iter__(self):
+        return iter([(torch.rand(4), torch.rand(())) for _ in range(32)])
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 1, "persistent_workers": True}, {"shuffle": True}])
+def test_a_look_at_the_targets_changes_nothing_of_the_training(options):
+    rows = TensorDataset(torch.rand(48, 4), torch.rand(48))
+    weights = []
+    for known in (False, True):
+        torch.manual_seed(0)
+        head, trainer = Regressor(nn.Sequential(nn.Linear(4, 3))), Trainer(max_epochs=2, **SILENT)
+        if known:
+            head.fit_targets(rows.tensors[1])
+        trainer.fit(head, DataLoader(rows, 16, **options), DataLoader(rows, 16))
+        assert trainer.global_step == 6
+        weights.append(head.head.weight.detach())
+    torch.testing.assert_close(*weights)
+
+
+def test_targets_of_a_loader_without_length_are_not_read_and_that_is_told():
+    head, trainer = Regressor(nn.Sequential(nn.Linear(4, 3))), Trainer(max_epochs=1, limit_val_batches=0, **SILENT)
+    with pytest.warns(UserWarning, match="Regressor has not seen the targets, as the loader has no length"):
+        trainer.fit(head, DataLoader(Stream(), 16), DataLoader(Stream(), 16))
+    assert (trainer.global_step, head.target_scale) == (2, 1)
 
 
 def accuracy_of(measured):
@@ -386,12 +445,15 @@ def test_schedules_that_cannot_work_are_refused_before_training(name, tmp_path, 
         assert message in capsys.readouterr().err
 
 
-def test_a_schedule_that_ends_before_its_stage_is_refused_from_python():
+@pytest.mark.parametrize("engine", ["loop", "lightning"])
+def test_a_schedule_that_ends_before_its_stage_is_refused_from_python(engine):
     layer = [
         lambda shape: DenoisingAutoencoder(shape, Dense(4), scheduler=partial(OneCycleLR, max_lr=1, total_steps=9))
     ]
+    stack = GreedyStack((1, 8, 8), layer)
+    context = RunContext(progress=False, trainer=TrainerOptions(engine=engine, accelerator="cpu"))
     with pytest.raises(ConfigError, match="ends after 9 steps, but the stage may take 10"):
-        GreedyStack((1, 8, 8), layer).fit(digits(), Pretraining(1, 128), RunContext(progress=False))
+        stack.fit(digits(), Pretraining(1, 128), context)
 
 
 def test_schedules_that_are_made_of_others_can_be_given_in_a_config(tmp_path):
@@ -460,6 +522,13 @@ def test_callbacks_that_change_the_last_weights_have_the_last_word_and_are_measu
     assert tuned.record.kept_epoch == 3
     assert tuned.record.metrics["val/accuracy"] == pytest.approx(head.measure(x, data.splits().validation.y).accuracy)
     assert "keeps the weights that" in capsys.readouterr().out
+
+
+def test_averaging_without_validation_is_not_measured():
+    trainer = lambda stage: Trainer(max_epochs=2, limit_val_batches=0, callbacks=[ENDINGS["ema"]()], **SILENT)  # noqa: E731
+    stack = GreedyStack((1, 8, 8), layers()[:1])
+    stack.fit(digits(), Pretraining(1, 128), RunContext(progress=False), trainer=trainer)
+    assert "val/reconstruction" not in stack.records[0].metrics
 
 
 def test_a_head_for_regression_is_one_file_and_finetunes_like_any_other():

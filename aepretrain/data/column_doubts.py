@@ -18,7 +18,10 @@ LEAST = 2
 """Rows that hold a mark, from which on it is none by chance."""
 PADDED = r"^0\d+$"
 """A number that begins with a zero, as codes do."""
-DATED = r"^(\d{1,2}[./-]\d{1,2}[./-](\d{2}|\d{4})|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2}[ -]\pL{3,9}[ -]\d{4})([ T].*)?$"
+DATED = (
+    r"^(\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d\d[./-]\d\d[./-]\d\d|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2}[ -]\pL{3,9}[ -]\d{4})"
+    r"([ T].*)?$"
+)
 """A date in another form than 2026-01-31."""
 GROUPED = r"^[+-]?([1-9]\d{0,2}(,\d{3})+|\d+)(\.\d*)?$"
 """A number whose commas, if any, may separate thousands."""
@@ -88,8 +91,12 @@ class Doubts:
             self.pointed = self.pointed or (pointed[0].as_py() if len(pointed) else None)
             self.is_pointed = _all_match(pointed, POINTED)
 
-    def of_numbers(self) -> list[str]:
-        """Sentences on a column that is taken as numbers, without its name."""
+    def of_numbers(self, *, is_named: bool) -> list[str]:
+        """Sentences on a column that is taken as numbers, without its name.
+
+        Args:
+            is_named: Whether the user says that they are numbers.
+        """
         far = self.high - self.low
         found = [mark for mark in sorted(self.marks) if mark < self.low - far or mark > self.high + far]
         sentences = [
@@ -98,7 +105,7 @@ class Doubts:
             for mark in found
             if self.marks[mark] >= LEAST and 0 < far < math.inf
         ]
-        if self.padded is not None:
+        if self.padded is not None and not is_named:
             sentences.append(
                 f"holds numbers that begin with zeros, as codes do, such as {self.padded!r}. If they are codes, make "
                 "it a category by data.columns."
@@ -110,13 +117,14 @@ class Doubts:
             )
         return sentences
 
-    def of_category(self, counts: Mapping[str, int]) -> list[str]:
+    def of_category(self, counts: Mapping[str, int], *, is_named: bool) -> list[str]:
         """Sentences on a column that is taken as a category, without its name.
 
         Args:
             counts: How often each text occurs.
+            is_named: Whether the user says that it is one.
         """
-        if self.is_dated:
+        if self.is_dated and not is_named:
             return [f"looks like dates, such as {next(iter(counts))!r}, but is a category. Write them as 2026-01-31."]
         return [f"holds {pair}. Write them alike if they are one value." for pair in differing_in_capitals(counts)]
 
@@ -136,7 +144,7 @@ def _first(known: Any, pattern: str) -> str | None:
 
 
 def differing_in_capitals(texts: Mapping[str, Any]) -> list[str]:
-    """Texts that differ in capitals or spaces alone, as words: at most one sentence's worth.
+    """Texts that differ in capitals or spaces alone, as words, at most a sentence; single letters may well differ so.
 
     Example:
         >>> differing_in_capitals(dict.fromkeys(["Yes", "no", "yes"]))
@@ -145,7 +153,7 @@ def differing_in_capitals(texts: Mapping[str, Any]) -> list[str]:
         []
     """
     alike: dict[str, list[str]] = {}
-    for text in texts:
+    for text in texts if any(len(text) > 1 for text in texts) else ():
         alike.setdefault(" ".join(text.casefold().split()), []).append(text)
     pairs = [f"{one!r} and {other!r}" for one, other, *_ in (found for found in alike.values() if len(found) > 1)]
     return [f"{listed(pairs, 3)}, which differ in capitals or spaces alone"] if pairs else []

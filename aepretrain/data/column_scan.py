@@ -11,7 +11,7 @@ from aepretrain.data.column_doubts import Doubts
 from aepretrain.data.columns import Column, KindName, as_numbers, as_text
 from aepretrain.data.labels import MANY
 from aepretrain.data.origin import listed
-from aepretrain.data.table_files import is_number, with_points
+from aepretrain.data.table_files import is_number, with_decimal_point, with_points
 from aepretrain.errors import DataError
 
 CATEGORIES = 100
@@ -74,7 +74,9 @@ class ColumnScan:
             texts = as_text(known).to_pylist()
             self.no_number = next((text for text in texts if not is_number(text)), None)
         if "numeric" not in self.possible and self.is_comma_number:
-            self.is_comma_number = as_numbers(with_points(as_text(known)), "numeric") is not None
+            texts = as_text(known)
+            found = None if with_decimal_point(texts) else as_numbers(with_points(texts), "numeric")
+            self.is_comma_number = found is not None
         if self.kind in (None, "category"):
             self._count(known)  # also of numbers: a later row may hold other text
 
@@ -118,10 +120,10 @@ class ColumnScan:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences on values that look wrong for what the column is taken for."""
+        """Sentences on values that look wrong for what the column is taken for; few where the user says what it is."""
         sentences = {
-            "numeric": self.doubts.of_numbers,
-            "category": lambda: self.doubts.of_category(self.counts),
+            "numeric": lambda: self.doubts.of_numbers(is_named=self.kind is not None),
+            "category": lambda: self.doubts.of_category(self.counts, is_named=self.kind is not None),
         }.get(self.found or "", list)()
         return [f"column {self.name} {sentence}" for sentence in sentences]
 

@@ -19,6 +19,8 @@ IN_FOLDERS = tuple(ending for ending in ENDINGS if ending != ".txt")
 """Endings of those in a folder, where text may be anything."""
 SEPARATORS = (",", ";", "\t", "|")
 """What may stand between the values of a line: the one that is in the first line most often."""
+THOUSANDS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?$"
+"""A number with points between thousands."""
 QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*"')
 """A value in quotes, where one can begin."""
 NO_VALUE = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "NaT", "#N/A", "<NA>", "?")
@@ -176,7 +178,9 @@ class CsvFile:
         chosen = [self.written[self.names.index(name)] for name in names]
         with _csv_reader(self.path, self.separator, chosen) as reader:
             while (batch := _next_batch(reader, self.path)) is not None:
-                yield {name: plain(batch.column(k), self.decimal) for k, name in enumerate(names)}
+                yield {
+                    name: plain(batch.column(k), self.decimal, _place(self.path, name)) for k, name in enumerate(names)
+                }
 
 
 @dataclass(frozen=True)
@@ -209,15 +213,18 @@ class ParquetPart:
         own = [name for name in names if name in self.file.schema.names]
         keys = {name: self.file.keys[name] for name in names if name not in own}
         for batch in read_batches(self.path, ROWS, own):
-            found = {name: plain(batch.column(name), self.decimal) for name in own}
+            found = {name: plain(batch.column(name), self.decimal, _place(self.path, name)) for name in own}
             found |= {name: pyarrow.array([value] * len(batch)) for name, value in keys.items()}
             yield {name: found[name] for name in names}
 
 
-def plain(values: Any, decimal: DecimalMark = ".") -> Any:
+def plain(values: Any, decimal: DecimalMark = ".", place: str = "a column") -> Any:
     """An Arrow array as text, numbers, booleans, dates or times, in which what stands for a missing value is null.
 
     Numbers in text have a decimal point, whatever the decimal mark was.
+
+    Raises:
+        DataError: If a number has a decimal point where commas are meant to be decimal; the message names the place.
 
     Example:
         >>> import pyarrow
@@ -243,29 +250,48 @@ def plain(values: Any, decimal: DecimalMark = ".") -> Any:
     if not types.is_string(values.type):
         return values
     values = compute.utf8_trim_whitespace(values)
-    values = values if decimal == "." else with_points(values)
+    if decimal == ",":
+        if (found := with_decimal_point(values)) is not None:
+            raise DataError(
+                f"{place} holds {found!r} with a decimal point, but data.decimal is ','. Write its numbers with "
+                "commas, or leave it out by data.drop."
+            )
+        values = with_points(values)
     return compute.if_else(compute.is_in(values, value_set=pyarrow.array(NO_VALUE)), None, values)
+
+
+def with_decimal_point(values: Any) -> str | None:
+    """The first text of an Arrow array that is a number with a decimal point, not with points between thousands.
+
+    Example:
+        >>> import pyarrow
+        >>> with_decimal_point(pyarrow.array(["1.000", "a.b", "48.1"])), with_decimal_point(pyarrow.array(["1.000"]))
+        ('48.1', None)
+    """
+    import pyarrow.compute as compute
+
+    found = values.filter(compute.match_substring_regex(values, r"^[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?$"))
+    found = found.filter(compute.invert(compute.match_substring_regex(found, THOUSANDS)))
+    return found[0].as_py() if len(found) else None
 
 
 def with_points(values: Any) -> Any:
     """Texts of an Arrow array in which numbers with a decimal comma have a point, and none between thousands.
 
-    Points separate thousands where every number that has one can be so read.
-
     Example:
         >>> import pyarrow
         >>> with_points(pyarrow.array(["1,5", "-,2e3", "1.000,5", "a,b", None])).to_pylist()
         ['1.5', '-.2e3', '1000.5', 'a,b', None]
-        >>> with_points(pyarrow.array(["1,5", "48.1", "48.137"])).to_pylist()
-        ['1.5', '48.1', '48.137']
     """
     import pyarrow.compute as compute
 
-    is_grouped = compute.match_substring_regex(values, r"^[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?$")
-    has_point = compute.match_substring_regex(values, r"^[+-]?\d*\.\d*([eE][+-]?\d+)?$")
-    if compute.all(compute.or_(is_grouped, compute.invert(has_point))).as_py():
-        values = compute.if_else(is_grouped, compute.replace_substring(values, ".", ""), values)
+    is_grouped = compute.match_substring_regex(values, THOUSANDS)
+    values = compute.if_else(is_grouped, compute.replace_substring(values, ".", ""), values)
     return compute.replace_substring_regex(values, r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2")
+
+
+def _place(path: Path, name: str) -> str:
+    return f"{path}: column {name}"
 
 
 def _separator(path: Path) -> str:

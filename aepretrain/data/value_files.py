@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from aepretrain.data.table_files import NO_VALUE, is_number
 from aepretrain.errors import DataError
 from aepretrain.storage.guard import read_text
 
+CODE = re.compile(r"[+-]?(0\d|\d{16})")
+"""How a number begins that is text rather: with a zero, or with more digits than a float has."""
 LINES = (".csv", ".txt")
 """Endings of text files with a value in each line."""
 
@@ -65,7 +68,7 @@ def read_target_values(path: str | Path, count: int) -> NDArray[Any]:
     if Path(path).suffix.lower() not in LINES:
         return values
     known = [None if value in NO_VALUE else value for value in values]
-    if any(known) and all(value is None or is_number(value) for value in known):
+    if any(known) and all(value is None or (is_number(value) and not CODE.match(value)) for value in known):
         return np.array([np.nan if value is None else float(value) for value in known])
     return np.array(known, dtype=object)
 

@@ -1,23 +1,21 @@
 """The abstract head: an encoder and a linear output, fine-tuned end to end or trained as a linear probe."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from itertools import islice
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Adam, Optimizer
+from torch.utils.data import DataLoader, IterableDataset
 
 from aepretrain.errors import DataError
 from aepretrain.layers.base import OptimizerFactory, SchedulerFactory, StageModule
 from aepretrain.parts.corruptions import Dropout
 from aepretrain.parts.norms import clip_norms_
 from aepretrain.results.head import HEADS
-
-MOST_BATCHES = 10_000
-"""Batches of a Trainer's loader, which may have no end, whose targets are shown to a head at most."""
 
 
 class Head(StageModule, ABC):
@@ -62,6 +60,8 @@ class Head(StageModule, ABC):
 
     stage: ClassVar[str]
     """Name of the stage that trains it, one of :data:`~aepretrain.results.head.HEADS`."""
+    needs_targets = False
+    """Whether :meth:`fit_targets` has to be called before training."""
     has_targets = False
     """Whether :meth:`fit_targets` was called, or what it fits came with the weights."""
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]]
@@ -128,7 +128,7 @@ class Head(StageModule, ABC):
     def fit_targets(self, y: Tensor) -> None:
         """Called with all training targets, shape ``(N, ...)``, before the first step; a subclass may learn from them.
 
-        In a stock Trainer it is called with those of its loader, unless it was called before.
+        In a stock Trainer it is called with those of its loader, if they are needed and it was not called before.
         """
         self.has_targets = True
 
@@ -171,17 +171,34 @@ class Head(StageModule, ABC):
         return tensors
 
     def on_train_start(self) -> None:
-        """Show the head the targets of a Trainer's loader, unless it has seen targets."""
-        if self.has_targets:
+        """Show the head the targets of a Trainer's loader, if it needs any and has seen none."""
+        if self.has_targets or not self.needs_targets:
             return
-        count = min(self.trainer.num_training_batches, MOST_BATCHES)
-        batches = islice(self.trainer.train_dataloader, int(count))  # type: ignore[arg-type]
-        y = torch.cat([self.tensors_of(batch)[1].cpu() for batch in batches])
+        y = self._targets_of(self.trainer.train_dataloader)
+        if y is None:
+            words = "has not seen the targets, as the loader has no length: call its fit_targets before"
+            warnings.warn(f"{type(self).__name__} {words}.", stacklevel=2)
+            return
         if self.trainer.world_size > 1:
             shares: list[Any] = [None] * self.trainer.world_size
             distributed.all_gather_object(shares, y)
             y = torch.cat(shares)
         self.fit_targets(y)
+
+    def _targets_of(self, loader: Any) -> Tensor | None:
+        """The targets of a loader of this process; ``None`` if it may have no end. Its order stays what it would be."""
+        if not hasattr(loader, "__len__") or isinstance(getattr(loader, "dataset", None), IterableDataset):
+            return None
+        generator = None
+        if isinstance(loader, DataLoader):  # another one, as workers that persist are read once
+            generator = getattr(loader.sampler, "generator", None)
+            loader = DataLoader(loader.dataset, batch_sampler=loader.batch_sampler, collate_fn=loader.collate_fn)
+        state = None if generator is None else generator.get_state()
+        with torch.random.fork_rng(devices=[]):
+            y = torch.cat([self.tensors_of(batch)[1].cpu() for batch in loader])
+        if generator is not None:
+            generator.set_state(state)
+        return y
 
     def _drop(self, dropout: Dropout, h: Tensor) -> Tensor:
         return dropout(h, self.noise) if self.training and dropout.p > 0 else h

@@ -77,6 +77,7 @@ class Classifier(Head):
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
+        self.needs_targets = class_weights == "balanced"
         given = None if class_weights is None or isinstance(class_weights, str) else torch.tensor(class_weights)
         self.register_buffer("class_weight", given, persistent=False)
         self.counts = MulticlassStatScores(num_classes, average=None)

@@ -49,6 +49,7 @@ class Regressor(Head):
     stage = "regressor"
     monitor = "val/loss"
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]] = {"loss": "min", "r2": "max", "rmse": "min", "mae": "min"}
+    needs_targets = True
     target_mean: Tensor
     target_scale: Tensor
 

@@ -3,23 +3,33 @@
 import inspect
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aepretrain.errors import ConfigError
+from aepretrain.parts.coders import Coder
+from aepretrain.parts.corruptions import Corruption
+from aepretrain.parts.likelihoods import Likelihood
+from aepretrain.parts.penalties import SparsityPenalty
 
 KEY = "hyperparameters"
 """What the checkpoint holds them under."""
 NOT_KEPT = "not kept"
 """What the checkpoint holds the names of those under that no plain values describe."""
+OF_LIGHTNING = {"checkpoint_path", "map_location", "hparams_file", "strict", "weights_only"}
+"""Names of arguments of ``load_from_checkpoint`` itself."""
+PARTS = (Coder, Corruption, Likelihood, SparsityPenalty)
+"""What an argument may be an instance of, if it is a dataclass."""
 FACTORIES = ("optimizer", "scheduler")
 """Arguments that only further training needs."""
 
@@ -52,34 +62,38 @@ class KeepsHyperparameters(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         args, kwargs = self.given
-        found = dict(inspect.signature(type(self)).bind_partial(*args, **kwargs).arguments)
-        found |= found.pop("kwargs", {})
         checkpoint[KEY], checkpoint[NOT_KEPT] = {}, []
-        for name, value in found.items():
+        for name, value in _by_name(type(self), args, kwargs).items():
             try:
                 checkpoint[KEY][name] = _described(value)
             except TypeError:
                 checkpoint[NOT_KEPT].append(name)
 
     @classmethod
-    def load_from_checkpoint(  # type: ignore[override]
-        cls, checkpoint_path: Any, map_location: Any = None, **kwargs: Any
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
     ) -> Self:
         """Load a module from a checkpoint, as Lightning's method of this name.
 
         Args:
             checkpoint_path: The file.
-            map_location: Where tensors go, as ``torch.load`` takes it.
-            kwargs: Further arguments of Lightning's method, and arguments of the constructor, which replace those that
-                the checkpoint holds.
+            map_location: As for Lightning's method, like the next three.
+            hparams_file: As for Lightning's method.
+            strict: As for Lightning's method.
+            weights_only: As for Lightning's method.
+            kwargs: Arguments of the constructor, which replace those that the checkpoint holds.
 
         Raises:
-            ConfigError: If the checkpoint lacks an argument that changes what the module computes.
+            ConfigError: If the checkpoint lacks an argument that changes what the module computes, or names what is no
+                argument.
         """
-        kept: Mapping[str, Any] = {}
-        if isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_file():
-            options = {"map_location": "cpu", "weights_only": kwargs.get("weights_only", True), "mmap": True}
-            kept = torch.load(checkpoint_path, **options)
+        kept = _read(checkpoint_path, weights_only)
         missing = [name for name in kept.get(NOT_KEPT, ()) if name not in kwargs]
         if needed := [name for name in missing if name not in FACTORIES]:
             raise ConfigError(
@@ -89,8 +103,38 @@ class KeepsHyperparameters(LightningModule):
         if missing:
             words = f"{checkpoint_path} holds no {' and no '.join(missing)}, as no plain values describe a function"
             warnings.warn(f"{words}: the default is taken. Give it again to train on.", stacklevel=2)
-        arguments = {name: _rebuilt(value) for name, value in kept.get(KEY, {}).items() if name not in kwargs} | kwargs
-        return super().load_from_checkpoint(checkpoint_path, map_location, **arguments)
+        known = kept.get(KEY, {})
+        if odd := {*known} & OF_LIGHTNING:
+            raise ConfigError(f"{checkpoint_path} names {min(odd)}, which is no argument of a module. Save it again.")
+        own = {name: _rebuilt(value) for name, value in known.items() if name not in kwargs} | kwargs
+        return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, strict, weights_only, **own)
+
+
+def _by_name(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor by name; what it hands on unnamed has the names of the class above."""
+    signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+    found: dict[str, Any] = {}
+    for name, value in signature.bind_partial(None, *args, **kwargs).arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            found |= value
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            place = next(k for k, each in enumerate(cls.__mro__) if "__init__" in vars(each))
+            found |= _by_name(cls.__mro__[place + 1], value, {})
+        else:
+            found[name] = value
+    found.pop(next(iter(signature.parameters)), None)  # self
+    return found
+
+
+def _read(file: Any, weights_only: bool | None) -> Mapping[str, Any]:
+    """A checkpoint; empty if it is not on this machine."""
+    if not hasattr(file, "seek") and not Path(file).is_file():
+        return {}
+    found = torch.load(file, map_location="cpu", weights_only=weights_only is not False)
+    if hasattr(file, "seek"):
+        file.seek(0)
+    return found if isinstance(found, dict) else {}
 
 
 def _described(value: Any) -> Any:
@@ -99,6 +143,8 @@ def _described(value: Any) -> Any:
     Raises:
         TypeError: If it cannot be described.
     """
+    if isinstance(value, np.generic) or (isinstance(value, Tensor) and not value.ndim):
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -108,7 +154,7 @@ def _described(value: Any) -> Any:
         if len(made) == 1 and _is_factory(made[0]):
             settings = {} if isinstance(value, type) else value.keywords
             return {"factory": _path(made[0]), "init_args": {name: _described(each) for name, each in settings.items()}}
-    elif is_dataclass(value):
+    elif _is_part(type(value)):
         arguments = {each.name: _described(getattr(value, each.name)) for each in fields(value) if each.init}
         return {"class_path": _path(type(value)), "init_args": arguments}
     raise TypeError(f"no plain values describe {value!r:.80}")
@@ -120,13 +166,18 @@ def _rebuilt(value: Any) -> Any:
         return tuple(map(_rebuilt, value))
     if not isinstance(value, dict):
         return value
-    path = value.get("factory") or value["class_path"]
+    path = str(value.get("factory") or value.get("class_path"))
     module, _, name = path.rpartition(".")
     cls = getattr(sys.modules.get(module), name, None)
-    if not isinstance(cls, type) or not (_is_factory(cls) if "factory" in value else is_dataclass(cls)):
+    if not (_is_factory(cls) if "factory" in value else _is_part(cls)):
         raise ConfigError(f"the checkpoint names {path}, which is no class that is known here. Import {module} before.")
+    assert isinstance(cls, type)
     arguments = {key: _rebuilt(each) for key, each in value["init_args"].items()}
     return partial(cls, **arguments) if "factory" in value else cls(**arguments)
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, PARTS) and is_dataclass(value)
 
 
 def _is_factory(value: Any) -> bool:

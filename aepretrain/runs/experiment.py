@@ -53,7 +53,8 @@ from aepretrain.training.context import CallbackFactory, EpochEnd, RunContext
 from aepretrain.training.options import FineTuning, OnNaN, Pretraining, Saving, TrainerOptions
 from aepretrain.training.recovery.run_data import record_or_check_data
 from aepretrain.training.recovery.run_state import RunState
-from aepretrain.training.stage import check_schedule, check_training, optimizer_of
+from aepretrain.training.schedules import check_schedule
+from aepretrain.training.stage import check_training, optimizer_of
 
 HeadFactory = Callable[..., Head]
 """Factory of a head from an encoder and the number of classes or of real targets; accepts further keyword arguments."""

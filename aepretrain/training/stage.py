@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch.amp import GradScaler
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from aepretrain.console import print_line
 from aepretrain.data.batches import EVALUATION_BATCH, SHARE_EQUALLY, Batches
@@ -38,6 +38,7 @@ from aepretrain.training.recovery.checkpoints import Checkpoints, SavePoints
 from aepretrain.training.recovery.run_state import check_name
 from aepretrain.training.recovery.signals import stop_if_asked
 from aepretrain.training.recovery.stage_files import StageFiles
+from aepretrain.training.schedules import check_schedule
 from aepretrain.training.state import TrainingState, check_count
 from aepretrain.training.stock import FirstCheck, TrainerFactory, train_by_lightning
 from aepretrain.training.validation import validate
@@ -209,15 +210,6 @@ def optimizer_of(module: StageModule) -> tuple[Optimizer, LRScheduler | None]:
     """The optimizer and the scheduler that a module configures."""
     made = module.configure_optimizers()
     return (made["optimizer"], made["lr_scheduler"]["scheduler"]) if isinstance(made, dict) else (made, None)
-
-
-def check_schedule(stage: str, scheduler: LRScheduler | None, steps: int) -> None:
-    """Raise a ConfigError if a scheduler ends before its stage, which may take so many optimizer steps."""
-    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < steps:
-        raise ConfigError(
-            f"{stage}: OneCycleLR ends after {scheduler.total_steps} steps, but the stage may take {steps}. Set its "
-            f"total_steps to {steps}."
-        )
 
 
 def check_training(context: RunContext, modules: Mapping[str, StageModule], batch_sizes: Mapping[str, int]) -> None:

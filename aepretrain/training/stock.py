@@ -31,6 +31,7 @@ from aepretrain.training.noise import KeyedNoise
 from aepretrain.training.options import StageSettings
 from aepretrain.training.out_of_memory import memory_advice
 from aepretrain.training.recovery.signals import received, stop_if_asked, words
+from aepretrain.training.schedules import check_schedule
 
 TrainerFactory = Callable[[str], Trainer]
 """Makes a new Trainer from the name of a stage: a Trainer can fit only once, and so can most callbacks."""
@@ -92,9 +93,11 @@ def train_by_lightning(
         try:
             fitting.fit(module.train(), batches, held_out)
             if changing and follow.history:
-                fitting.loggers = []
+                loggers, fitting.loggers = fitting.loggers, []
                 with follow.noise.attached_to(module):
-                    follow.history[-1] |= fitting.validate(module, held_out, verbose=False)[0]
+                    for measured in fitting.validate(module, held_out, verbose=False):  # none if its limit is 0
+                        follow.history[-1] |= measured
+                fitting.loggers = loggers
         except MisconfigurationException as error:
             raise ConfigError(f"{stage}: {' '.join(str(error).split())}") from error
         except SIGTERMException as error:
@@ -200,6 +203,8 @@ class StageCallback(Callback):
         self._until_teardown.callback(vars(pl_module).pop, "share_weight", None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for each in trainer.lr_scheduler_configs:
+            check_schedule(self.stage, each.scheduler, trainer.estimated_stepping_batches)
         if callable(self._handler) and threading.current_thread() is threading.main_thread():
             # That of Lightning broadcasts where it arrives, in the middle of what other processes wait for.
             signal.signal(signal.SIGTERM, self._handler)

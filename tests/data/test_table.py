@@ -213,6 +213,8 @@ DOUBTFUL = {
     "capitals": (["Yes", "no", "yes", "maybe"], "column x holds 'Yes' and 'yes', which differ in capitals or spaces"),
     "points of thousands": (["1.234", "12.345", "950"], "'1.234', whose point may separate"),
     "three decimals": (["1.234", "12.345", "0.950", "7"], None),
+    "versions": (["3.4.12", "3.5.1"], None),
+    "letters": (["A", "a", "B"], None),
     "three decimals everywhere": (["1.234", "12.345", "9.500"], None),
 }
 
@@ -231,11 +233,14 @@ def test_classes_that_differ_in_capitals_are_told(tmp_path):
 
 
 def test_with_decimal_commas_points_separate_thousands(tmp_path):
-    path = columns_of(tmp_path, x=["1.234.567", "-1.000,25", "950", "0,5"], y=["48.1", "48.137", "7"])
-    data = read(path, decimal=",", splits=None, columns=None)
-    x = raw(data)
+    path = columns_of(tmp_path, x=["1.234.567", "-1.000,25", "950", "0,5"], y=["48.137", "7"])
+    x = raw(read(path, decimal=",", splits=None, columns=None))
     assert sorted(set(x[:, 0].tolist())) == [-1000.25, 0.5, 950, 1234567]
-    assert sorted(set(x[:, 1].tolist())) == [7, pytest.approx(48.1), pytest.approx(48.137)]
+    assert sorted(set(x[:, 1].tolist())) == [7, 48137]
+    path = columns_of(tmp_path, x=["1,5", "0,5"], y=["48.137", " 48.1"])
+    with pytest.raises(DataError, match=r"b.csv: column y holds '48.1' with a decimal point, but data.decimal is ','"):
+        read(path, decimal=",")
+    assert read(path, decimal=",", drop=["y"]).columns == ["x"]
 
 
 @pytest.mark.parametrize("values", [["12,345", "7,125"], ["1,234,567", "950"]])
