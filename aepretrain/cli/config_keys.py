@@ -1,7 +1,9 @@
 """The keys and class names of a config, checked before anything is built."""
 
 import difflib
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,16 +12,17 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from aepretrain import parts
 from aepretrain.compare import Comparison
 from aepretrain.data import DataModule
 from aepretrain.heads import Classifier, Head
 from aepretrain.layers import Layer
 from aepretrain.parts import coders, corruptions, likelihoods, penalties
-from aepretrain.parts.convolution import Conv as Conv  # the import registers the class for configs
-from aepretrain.parts.dense import Dense as Dense  # the same
-from aepretrain.parts.schedules import Schedules as Schedules  # the import registers the class for configs
 from aepretrain.tracking.options import WandbOptions
 from aepretrain.training.options import FineTuning, Pretraining, Saving, TrainerOptions
+
+for module in pkgutil.iter_modules(parts.__path__):  # the import registers coders and their like for configs
+    importlib.import_module(f"{parts.__name__}.{module.name}")
 
 LAYER = Callable[[tuple[int, ...]], Layer]
 """Type of an entry of ``layers``, parsed into a factory."""

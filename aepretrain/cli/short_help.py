@@ -89,6 +89,9 @@ def _group(name: str) -> str:
     return group if is_inner else "other"
 
 
+NEW_ROWS = " --data PATH --out FILE"
+
+
 def _usage(verb: str) -> str:
     if verb == "init":
         return "aepretrain init --data PATH [--target COLUMN] --out FILE"
@@ -98,10 +101,9 @@ def _usage(verb: str) -> str:
         return "aepretrain list [FOLDER]"
     positional = [option.value for option in OWN[verb] if not option.name.startswith("-")]
     if positional:
-        own = {"evaluate": " [--NAME VALUE ...]", "report": "", "export": " --out PATH [--NAME VALUE ...]"}
-        own["sample"] = " --out FILE [--NAME VALUE ...]"
-        more = own.get(verb, " --data PATH --out FILE [--NAME VALUE ...]")
-        return f"aepretrain {verb} {' '.join(positional)}{more}"
+        needed = {"export": " --out PATH", "sample": " --out FILE"} | dict.fromkeys(("encode", "predict"), NEW_ROWS)
+        more = " [--NAME VALUE ...]" if len(OWN[verb]) > len(positional) else ""
+        return f"aepretrain {verb} {' '.join(positional)}{needed.get(verb, '')}{more}"
     out = {"fit": " [--out DIR]", "compare": " --out DIR"}.get(verb, "")
     return f"aepretrain {verb} --config FILE{out} [--NAME VALUE ...]"
 

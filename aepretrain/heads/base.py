@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader, IterableDataset
@@ -15,7 +17,9 @@ from aepretrain.errors import DataError
 from aepretrain.layers.base import OptimizerFactory, SchedulerFactory, StageModule
 from aepretrain.parts.corruptions import Dropout
 from aepretrain.parts.norms import clip_norms_
+from aepretrain.results.classifier import Measurement
 from aepretrain.results.head import HEADS
+from aepretrain.results.regressor import RegressionMeasurement
 
 
 class Head(StageModule, ABC):
@@ -59,7 +63,7 @@ class Head(StageModule, ABC):
     """
 
     stage: ClassVar[str]
-    """Name of the stage that trains it, one of :data:`~aepretrain.results.head.HEADS`."""
+    """Name of the stage that trains it, which says what it predicts: ``classifier`` or ``regressor``."""
     needs_targets = False
     """Whether :meth:`fit_targets` has to be called before training."""
     has_targets = False
@@ -110,6 +114,11 @@ class Head(StageModule, ABC):
         self.weight_decay = weight_decay
         self.layer_lr_decay = layer_lr_decay
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if (stage := getattr(cls, "stage", HEADS[0])) not in HEADS:
+            raise TypeError(f"the stage of {cls.__name__} must be {' or '.join(HEADS)}, but is {stage!r}.")
+
     @property
     def predicts_classes(self) -> bool:
         """Whether the outputs are scores of classes, of which a softmax makes probabilities; else they are values."""
@@ -133,8 +142,14 @@ class Head(StageModule, ABC):
         self.has_targets = True
 
     @abstractmethod
-    def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Any:
+    def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Measurement | RegressionMeasurement:
         """Measure the head on examples ``(N, *in_shape)`` and targets ``(N, ...)``, in evaluation mode."""
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, *, batch_size: int = 1024) -> NDArray[np.float64]:
+        """The outputs of inputs ``(N, *in_shape)`` in evaluation mode, shape ``(N, outputs)``."""
+        self.eval()
+        return torch.cat([self(part.to(self.device)).cpu().double() for part in x.split(batch_size)]).numpy()
 
     @property
     def layers(self) -> list[nn.Module]:

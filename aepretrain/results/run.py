@@ -115,6 +115,7 @@ class RunResult(FileRecord):
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> data = DataFacts("Digits", (1, 8, 8), 10, unlabelled=1197, labelled=50, validation=300, test=300)
         >>> found = RunResult((), None, data, {"torch": "2.14"}, seed=0, device="cpu", processes=1)
         >>> with tempfile.TemporaryDirectory() as folder:

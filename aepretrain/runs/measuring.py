@@ -45,11 +45,12 @@ def measure(head: Head, data: DataModule, seed: int) -> Measured:
     assert splits.validation.y is not None
     assert y is not None
     validation = head.measure(splits.validation.x[:], splits.validation.y)
-    if not isinstance(head, Regressor):
+    if head.predicts_classes:
         return Measured(validation, head.measure(x, y))
     predicted = head.predict(x)
-    predictions = Predictions(y.double().numpy(), predicted[:, 0]) if head.targets == 1 else None
-    return Measured(validation, head.score(y, predicted), predictions)
+    predictions = Predictions(y.double().numpy(), predicted[:, 0]) if predicted.shape[1] == 1 else None
+    test = head.score(y, predicted) if isinstance(head, Regressor) else head.measure(x, y)
+    return Measured(validation, test, predictions)
 
 
 def with_head(

@@ -156,7 +156,7 @@ def test_searches_may_give_numbers_of_numpy():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"variant": "sparce"}, r"variant must be one of adversarial, contractive, .*, or a class, but is 'sparce'"),
+        ({"variant": "sparce"}, r"variant must be one of adversarial, .*, or a class, but is 'sparce'"),
         ({"scale": "standard"}, "scale must be one of none, standardize, minmax, rank_gauss, but is 'standard'"),
         ({"layers": ()}, "a stack needs at least one layer"),
         ({"layers": (0,)}, "a Dense layer needs at least 1 unit, but got 0"),
