@@ -136,6 +136,21 @@ def test_what_a_checkpoint_cannot_hold_is_asked_for_or_told(tmp_path):
     assert (head.num_classes, head.dropout.p) == (10, 0.2)
 
 
+class Scaled(Bernoulli):
+    """A likelihood of one's own, whose constructor takes more than its fields."""
+
+    def __init__(self, weight):
+        super().__init__()
+        object.__setattr__(self, "weight", weight)
+
+
+def test_a_part_whose_fields_are_not_all_of_it_is_asked_for(tmp_path):
+    layer = DenoisingAutoencoder((1, 8, 8), Dense(6), likelihood=Scaled(7.0))
+    file = saved(layer, digits().for_pretraining(), tmp_path)
+    with pytest.raises(ConfigError, match="holds no likelihood"):
+        DenoisingAutoencoder.load_from_checkpoint(file, weights_only=True)
+
+
 class Widened(DenoisingAutoencoder):
     """A layer of one's own that hands on what it is given."""
 
@@ -230,8 +245,12 @@ def test_a_regressor_fits_validates_tests_and_predicts_in_a_stock_trainer():
     torch.testing.assert_close(regressor.target_mean, y.mean()[None])
     torch.testing.assert_close(regressor.target_scale, y.std(correction=0)[None])
     regressor.fit_targets(torch.tensor([1.0, 3.0]))
-    Trainer(max_epochs=0, **SILENT).fit(regressor, data)
+    Trainer(max_epochs=1, **SILENT).fit(regressor, data)
     assert regressor.target_mean == 2  # it has seen others
+    other = Regressor(nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh())))
+    other.load_state_dict(regressor.state_dict())
+    Trainer(max_epochs=1, **SILENT).fit(other, data)
+    assert other.target_mean == 2  # they came with the weights
     regressor.fit_targets(y)
     assert trainer.global_step == 3 * 5
     assert {"train/loss", "val/loss", "val/r2", "val/rmse", "val/mae"} <= trainer.callback_metrics.keys()

@@ -40,7 +40,7 @@ def first_config(look: FirstLook, name: str) -> str:
     features, training = math.prod(data.in_shape), len(splits.unlabelled)
     size = f"{training:,} training examples of {features:,} features"
     classes = f", {data.num_classes} classes" if data.num_classes else ", a real target" if data.num_targets else ""
-    lengths = f"{STEPS:,} steps per layer, in {EPOCHS[0]} to {EPOCHS[1]} epochs"
+    lengths = f"for {STEPS:,} steps per layer, but {EPOCHS[0]} epochs at least and {EPOCHS[1]} at most"
     width = min(max(2 ** math.ceil(math.log2(4 * features)), WIDTHS[0]), WIDTHS[1])
     lines = [
         _comment(f"Two denoising layers on {look.name}: {size}{classes}."),

@@ -85,8 +85,9 @@ def open_new_rows(
     elif path.is_dir():
         rows = _pictures(path, settings)
     else:
+        kind = f"a table, but the run has inputs of shape {in_shape}" if is_table(path) else "of no known kind"
         raise DataError(
-            f"--data names {path}, which is of no known kind. Give a .npy file, a sparse .npz or .mtx file, a "
+            f"--data names {path}, which is {kind}. Give a .npy file, a sparse .npz or .mtx file, a "
             ".parquet file or a folder of them, or a folder of pictures."
         )
     if tuple(rows.x.shape[1:]) != in_shape:

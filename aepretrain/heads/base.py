@@ -64,10 +64,6 @@ class Head(StageModule, ABC):
 
     stage: ClassVar[str]
     """Name of the stage that trains it, which says what it predicts: ``classifier`` or ``regressor``."""
-    needs_targets = False
-    """Whether :meth:`fit_targets` has to be called before training."""
-    has_targets = False
-    """Whether :meth:`fit_targets` was called, or what it fits came with the weights."""
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]]
     """The validation figures that may choose the epoch, and whether the smallest or the largest is best."""
 
@@ -120,6 +116,11 @@ class Head(StageModule, ABC):
             raise TypeError(f"the stage of {cls.__name__} must be {' or '.join(HEADS)}, but is {stage!r}.")
 
     @property
+    def needs_targets(self) -> bool:
+        """Whether :meth:`fit_targets` has to be called before training, and what it fits did not come with weights."""
+        return False
+
+    @property
     def predicts_classes(self) -> bool:
         """Whether the outputs are scores of classes, of which a softmax makes probabilities; else they are values."""
         return self.stage == HEADS[0]
@@ -137,9 +138,8 @@ class Head(StageModule, ABC):
     def fit_targets(self, y: Tensor) -> None:
         """Called with all training targets, shape ``(N, ...)``, before the first step; a subclass may learn from them.
 
-        In a stock Trainer it is called with those of its loader, if they are needed and it was not called before.
+        In a stock Trainer it is called with those of its loader, if :attr:`needs_targets`.
         """
-        self.has_targets = True
 
     @abstractmethod
     def measure(self, x: Tensor, y: Tensor, *, batch_size: int = 1024) -> Measurement | RegressionMeasurement:
@@ -186,8 +186,8 @@ class Head(StageModule, ABC):
         return tensors
 
     def on_train_start(self) -> None:
-        """Show the head the targets of a Trainer's loader, if it needs any and has seen none."""
-        if self.has_targets or not self.needs_targets:
+        """Show the head the targets of a Trainer's loader, if it needs them."""
+        if not self.needs_targets:
             return
         y = self._targets_of(self.trainer.train_dataloader)
         if y is None:

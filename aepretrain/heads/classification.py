@@ -77,14 +77,16 @@ class Classifier(Head):
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
-        self.needs_targets = class_weights == "balanced"
         given = None if class_weights is None or isinstance(class_weights, str) else torch.tensor(class_weights)
         self.register_buffer("class_weight", given, persistent=False)
         self.counts = MulticlassStatScores(num_classes, average=None)
         self.average_precision = MulticlassAveragePrecision(num_classes, average=None)
 
+    @property
+    def needs_targets(self) -> bool:
+        return self.class_weights is not None and self.class_weight is None
+
     def fit_targets(self, y: Tensor) -> None:
-        super().fit_targets(y)
         if self.class_weights == "balanced":
             counts = y.cpu().bincount(minlength=self.num_classes)
             self.class_weight = (len(y) / (self.num_classes * counts.clamp(min=1))).to(self.device)
@@ -96,6 +98,7 @@ class Classifier(Head):
             raise ValueError("class_weights balanced needs labels: call fit_targets(y), or give a number per class.")
         weight, smoothing = (self.class_weight, self.label_smoothing) if self.training else (None, 0.0)
         logits = at_least_float32(self(x))
+        weight = None if weight is None else weight.to(logits.dtype)
         return F.cross_entropy(logits, y, weight, reduction="none", label_smoothing=smoothing)
 
     def validation_values(self, *batch: Tensor) -> dict[str, Tensor]:

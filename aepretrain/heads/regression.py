@@ -49,7 +49,6 @@ class Regressor(Head):
     stage = "regressor"
     monitor = "val/loss"
     monitors: ClassVar[Mapping[str, Literal["min", "max"]]] = {"loss": "min", "r2": "max", "rmse": "min", "mae": "min"}
-    needs_targets = True
     target_mean: Tensor
     target_scale: Tensor
 
@@ -63,14 +62,14 @@ class Regressor(Head):
         self.errors = _Errors(targets)
 
     def fit_targets(self, y: Tensor) -> None:
-        super().fit_targets(y)
         y = y.detach().cpu().double().reshape(len(y), self.targets)
         deviation = y.std(dim=0, correction=0)
         self.target_mean.copy_(y.mean(dim=0))
         self.target_scale.copy_(torch.where(deviation > 0, deviation, 1.0))
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.has_targets = True
+    @property
+    def needs_targets(self) -> bool:
+        return not self.target_mean.any() and bool((self.target_scale == 1).all())
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the predictions ``(B, targets)`` of inputs ``(B, *in_shape)``, in units of the targets."""

@@ -4,7 +4,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -177,7 +177,10 @@ def _rebuilt(value: Any) -> Any:
 
 
 def _is_part(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, PARTS) and is_dataclass(value)
+    """Whether a class is a part whose fields are all that its constructor takes."""
+    if not isinstance(value, type) or not issubclass(value, PARTS):
+        return False
+    return "__dataclass_fields__" in vars(next(each for each in value.__mro__ if "__init__" in vars(each)))
 
 
 def _is_factory(value: Any) -> bool:

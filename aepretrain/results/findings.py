@@ -95,9 +95,9 @@ def _no_better_than_the_mean(result: StageResult, record: StageRecord, may_scale
     reconstruction, mean = result.losses.reconstruction, result.diagnostics.get("mean_reconstruction")
     if mean is None or reconstruction < (1 - LEAST_GAIN) * mean:
         return None
-    compared = (
-        f"the reconstruction ({reconstruction:.4g} nats) is no better than the mean of the features ({mean:.4g} nats)"
-    )
+    better = "hardly better" if reconstruction < mean else "no better"
+    compared = f"the reconstruction ({reconstruction:.4g} nats) is {better} than"
+    compared += f" the mean of the features ({mean:.4g} nats)"
     if not record.epochs:
         return f"{compared}: what the frozen layer learnt does not fit these data. Lower pretrain.freeze_layers."
     if _last_gain(result, record) >= FALLING * mean:

@@ -25,7 +25,7 @@ class PairedDifference:
         mean: Mean difference.
         std: Standard deviation of the differences; ``nan`` for a single pair.
         interval: 95 % confidence interval of the mean by Student's t, as wide as the test set requires at least.
-        bootstrap: 95 % confidence interval of the mean by resampling the pairs.
+        bootstrap: 95 % confidence interval of the mean by resampling the pairs; infinite for a single pair.
         wins: Pairs in which a is larger.
         losses: Pairs in which b is larger.
         pairs: Number of pairs.
@@ -93,7 +93,7 @@ def paired_difference(
     least = math.inf if math.isnan(least) else least
     single, joint = (_half_width(max(std, least), n, alpha) for alpha in (0.05, 0.05 / questions))
     resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_SAMPLES, n)).mean(axis=1)
-    low, high = np.quantile(resampled, (0.025, 0.975))
+    low, high = np.quantile(resampled, (0.025, 0.975)) if n > 1 else (-math.inf, math.inf)
     return PairedDifference(
         mean=mean,
         std=std,

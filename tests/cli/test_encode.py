@@ -186,7 +186,7 @@ def test_codes_of_a_lower_layer_and_of_the_fine_tuned_encoder(digits_run, tmp_pa
         (["--out", "codes.npz", "--data", "nothing.npy"], 3, "which does not exist. Check the path."),
         (["--out", "codes.npz", "--data", "flat.npy"], 3, "rows of shape (64,), but the run was trained on (1, 8, 8)"),
         (["--out", "codes.npz", "--data", "nan.npy"], 3, "inputs must be finite, but 1 of 3 examples"),
-        (["--out", "codes.npz", "--data", "x.csv"], 3, "is of no known kind"),
+        (["--out", "codes.npz", "--data", "x.csv"], 3, "is a table, but the run has inputs of shape"),
     ],
 )
 def test_what_cannot_be_encoded_is_one_line(words, code, message, digits_run, tmp_path, capsys, monkeypatch):

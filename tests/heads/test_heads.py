@@ -27,8 +27,10 @@ from aepretrain import (
 )
 from aepretrain.export.heads import with_outputs
 from aepretrain.heads.base import code_width
+from aepretrain.heads.regression_metrics import measure_predictions
 from aepretrain.parts.noise import Noise
 from aepretrain.results.classifier import ClassifierResult
+from aepretrain.runs.measuring import measure
 
 
 def encoder():
@@ -86,6 +88,35 @@ def test_what_a_head_predicts_is_told_by_its_stage_not_by_its_class():
         True,
         False,
     ]
+
+
+class Medians(Head):
+    """A head for numbers that is no Regressor."""
+
+    stage, monitor, monitors = "regressor", "val/loss", MappingProxyType({"loss": "min"})
+
+    def loss(self, *batch):
+        return (self(batch[0])[:, 0] - batch[1]).abs()
+
+    def validation_values(self, *batch):
+        return {"loss": self.loss(*batch)}
+
+    def measure(self, x, y, *, batch_size=1024):
+        return measure_predictions(y.double()[:, None].numpy(), self.predict(x), np.ones(1))
+
+
+def test_a_head_for_numbers_of_ones_own_leaves_its_predictions_for_a_comparison():
+    data = Arrays(torch.rand(60, 6), torch.rand(60) * 9.5)
+    head = Medians(encoder(), 1)
+    finetune(head, data, FineTuning(1, 20), RunContext(progress=False))
+    measured, test = measure(head, data, seed=0), data.splits().test
+    np.testing.assert_allclose(measured.predictions.targets, test.y)
+    np.testing.assert_allclose(measured.predictions.predicted, head(test.x)[:, 0].detach(), rtol=1e-6)
+
+
+def test_a_head_predicts_classes_or_values():
+    with pytest.raises(TypeError, match="the stage of Ranking must be classifier or regressor, but is 'ranking'"):
+        type("Ranking", (Head,), {"stage": "ranking"})
 
 
 def test_without_dropout_training_draws_no_noise():
