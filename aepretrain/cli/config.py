@@ -185,7 +185,7 @@ def _identify_warm_start(settings: Namespace) -> None:
 
 
 def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
-    """The settings of these words; a plateau takes the mode of what it watches if the user gave none."""
+    """Parse arguments; ReduceLROnPlateau takes the monitor's mode unless the user sets it."""
     settings = parser.parse_args(list(words))
     for prefix in ("", "control."):
         key = f"{prefix}classifier.scheduler"

@@ -58,7 +58,7 @@ def how_to_read(word: str) -> str:
 
 
 def how_to_convert(path: Path) -> str:
-    """How to make a file that a source reads of one that none does, as a sentence."""
+    """How to convert a file that no source reads, as a sentence."""
     if path.suffix.lower() in SHEETS:
         return (
             f"No source reads {path.suffix} files. Save it as .csv or .parquet, and name that by --data Table "

@@ -58,10 +58,10 @@ SETTINGS = {
         "begin with layers and preprocessing of this run",
     ),
     "warm_start_layers": Option(
-        "--warm_start_layers", "N", "take so many layers of that run, from the input up; default: as many as both have"
+        "--warm_start_layers", "N", "number of layers to take from that run, input first; default: all shared"
     ),
     "warm_start_sha256": Option(
-        "--warm_start_sha256", "HEX", "what the encoder of that run must be; config.yaml of the new run records it"
+        "--warm_start_sha256", "HEX", "required SHA-256 of that run's encoder; recorded in config.yaml"
     ),
     "on_nan": Option("--on_nan", "stop|skip", "stop at a loss that is not finite, or skip", "stop"),
     "callbacks": Option(
@@ -134,8 +134,8 @@ OWN = {
         Option(
             "--other_data",
             "",
-            "measure although the data changed since the run, or are others, which --data.root or another path of the "
-            "data names; the names of the classes must be the same",
+            "measure although the data changed, or other data, named by --data.root or another path of the "
+            "source; the names of the classes must be the same",
         ),
         Option(
             "--nll-samples",
@@ -153,7 +153,7 @@ OWN = {
             "more values, separated by commas: error, prediction, probability, value, reconstruction; error is the "
             "reconstruction loss in nats per row, value the predicted real target",
         ),
-        Option("--per-feature", "", "the error of each feature, too"),
+        Option("--per-feature", "", "also the error of each feature"),
         Option(
             "--contamination",
             "SHARE",
@@ -175,15 +175,15 @@ OWN = {
         Option("--count", "N", "number of items; default: 64, 400 on a manifold, 10 between two rows"),
         Option("--seed", "N", "seed of everything that is drawn", 0),
         Option("--steps", "N", "steps of each Markov chain before its item is taken", 100),
-        Option("--draw", "", "values drawn given the code, such as pixels of 0 and 1, instead of expected ones"),
+        Option("--draw", "", "samples of the likelihood, such as pixels of 0 and 1, instead of its mean"),
         Option(
             "--manifold",
             "",
             "a square of codes at the Gaussian quantiles; needs a prior and 2 features",
         ),
-        Option("--interpolate", "I J", "the way from row I to row J through the codes; rows are counted from 0"),
+        Option("--interpolate", "I J", "interpolate between the codes of rows I and J (first row: 0)"),
         Option("--reconstruct", "N", "the first N rows and their reconstructions"),
-        Option("--data", "PATH", "rows for the chains and the two above; default: validation rows of the run"),
+        Option("--data", "PATH", "rows for chains, --interpolate and --reconstruct; default: validation rows"),
     ),
     "export": (
         Option("run", "RUN", "a run directory of fit"),
@@ -209,7 +209,7 @@ OWN = {
             "type of raw values: float32, or uint8 for pictures as bytes, with --with-preprocessing",
             "float32",
         ),
-        Option("--quantize", "", "linear layers with weights of 8 bits (onnx), and what that costs on validation rows"),
+        Option("--quantize", "", "8-bit weights of linear layers (onnx); prints their cost on validation rows"),
     ),
     "list": (Option("folder", "FOLDER", "folder whose configs are listed", "configs"),),
     "completion": (Option("shell", "bash|zsh|fish", "the shell that the script is for"),),

@@ -26,7 +26,7 @@ SCALARS = {
 }
 """What is written for a value of each type, and the characters it begins with."""
 WORDS = (r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF", "yYnNoO")
-"""What also means true or false where a setting is one of them."""
+"""Other spellings of true and false, for boolean settings."""
 
 
 class _Bounded(yaml.SafeLoader):

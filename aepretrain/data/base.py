@@ -25,7 +25,7 @@ from aepretrain.parts.noise import derive_seed
 from aepretrain.results.fingerprint import Fingerprint
 
 DIVISIONS, DIVISIONS_BYTES = 8, 2**28
-"""So many other divisions of a data set are kept in memory if they take at most so many bytes together; else one."""
+"""Divisions kept in memory: at most this number, if at most this many bytes in all; else 1."""
 
 
 class DataModule(LightningDataModule, ABC):
@@ -156,7 +156,7 @@ class DataModule(LightningDataModule, ABC):
     def fingerprint(self) -> Fingerprint:
         """What the data are, whatever the label budget, the seed, the memory budget and the paths.
 
-        It is that of the first division where :meth:`load` does not tell what it divided.
+        If ``load`` gives no ``content``, it is computed from the first division.
 
         Raises:
             DataError: As :meth:`source`.
@@ -183,7 +183,7 @@ class DataModule(LightningDataModule, ABC):
             check_inputs(source.unlabelled, self.in_shape, Origin(f"{self.name}, unlabelled inputs"))
 
     def set_targets(self, found: Targets) -> Tensor:
-        """Keep what targets are, with notes and warnings; returns those of the rows that have one, shape ``(L,)``."""
+        """Set classes, notes and warnings from targets; return the targets of labelled rows, shape ``(L,)``."""
         self.num_classes, self.class_names = found.num_classes, found.names
         self.num_targets = 1 if found.num_classes is None else None
         self.notes += found.notes

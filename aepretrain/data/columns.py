@@ -152,7 +152,7 @@ def as_text(values: Any) -> Any:
 
 
 def as_numbers(values: Any, kind: KindName) -> NDArray[np.float64] | None:
-    """The values of an Arrow array as numbers, missing ones as NaN; ``None``: some are none of the kind.
+    """The values of an Arrow array as numbers, missing ones as NaN; ``None`` if some are not.
 
     Args:
         values: Text, numbers, booleans, dates or times.

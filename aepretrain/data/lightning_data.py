@@ -157,7 +157,7 @@ def _giving(loader: Iterable[Any]) -> Callable[[Any], Iterable[Any]]:
 
 
 def _read(datamodule: LightningDataModule, name: str, store: RowStore, x: Key, y: Key | None) -> dict[str, LoadedRows]:
-    """Append the inputs of each split to the store; what else is known of those that has a loader, by its name."""
+    """Append the inputs of each split to the store; return the rows of each loader by its split's name."""
     if isinstance(datamodule, DataModule):
         raise ConfigError(f"{name} is a source already and needs no LightningData. Name it as data itself.")
     for hook in DURING_TRAINING:

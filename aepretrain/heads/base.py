@@ -35,9 +35,9 @@ class Head(StageModule, ABC):
         encoder: The map ``(B, *in_shape) -> (B, *code_shape)``; the head flattens the code. A Sequential of
             Sequentials, as ``GreedyStack.encoder`` is, has one layer per entry; anything else counts as one layer.
         outputs: Values that the head gives per example.
-        freeze_encoder: Train the output alone (a linear probe); else the whole is fine-tuned end to end, but for what
-            was frozen by ``requires_grad`` before. What another head froze is not.
-        freeze_layers: Leave the lowest so many layers as they are. All that is frozen stays in evaluation mode.
+        freeze_encoder: Train the output alone (a linear probe). Else all parameters are fine-tuned, except
+            those whose ``requires_grad`` was off before. What another head froze is trained again.
+        freeze_layers: Number of lowest layers to freeze. Frozen modules stay in evaluation mode.
         optimizer: Makes the optimizer from the parameter groups.
         scheduler: Makes the learning-rate scheduler from the optimizer.
         dropout: Probability that a unit of a layer's code is dropped in training, in ``[0, 1)``.

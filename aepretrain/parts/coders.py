@@ -102,7 +102,7 @@ class Coder(ABC):
 
     @property
     def projection(self) -> Callable[[nn.Sequential], None] | None:
-        """What is done to the weights of g after every update, such as a rescaling; ``None``, the default: nothing."""
+        """Projection of g's weights after every update, such as a rescaling; default ``None``."""
         return None
 
     @abstractmethod

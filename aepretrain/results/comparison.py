@@ -98,7 +98,7 @@ class ComparisonResult(FileRecord):
         test_examples: Number of examples on which every cell was tested, once.
         budgets: One result per label budget.
         splits: ``per-seed`` or ``fixed``; ``None`` in files of earlier versions, whose splits were fixed.
-        warnings: What its runs show to be wrong, those alike as one; ``None`` in files of earlier versions.
+        warnings: Likely problems of its runs, equal ones merged; ``None`` in files of earlier versions.
         metric: ``r2`` for real targets, ``squared_error`` for reconstructions; ``None``: accuracy.
 
     Example:

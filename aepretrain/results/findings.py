@@ -1,4 +1,4 @@
-"""What results show to be wrong, in sentences: one each, with the way out."""
+"""Likely problems that results show: one sentence each, with a remedy."""
 
 import math
 import re

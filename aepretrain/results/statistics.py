@@ -214,7 +214,7 @@ def mean_error(values: ArrayLike) -> float:
 
 
 def root_mean_square(values: Sequence[float]) -> float:
-    """Root mean square of standard errors, such as those of the seeds; NaN if one is, or there are none.
+    """Root mean square of standard errors, one per seed; NaN if any is NaN or the list is empty.
 
     Example:
         >>> round(root_mean_square([3.0, 4.0]) ** 2, 6)

@@ -87,7 +87,7 @@ def run_epochs(
 
 
 def schedule(scheduler: LRScheduler | None, validated: Metrics, monitor: str) -> None:
-    """Step a scheduler at the end of an epoch; one that asks for a figure, by the monitored one where there is one."""
+    """Step a scheduler at the end of an epoch; ReduceLROnPlateau gets the monitored metric, if validated."""
     if isinstance(scheduler, ReduceLROnPlateau):
         if validated:
             scheduler.step(float(validated[monitor]))

@@ -78,7 +78,7 @@ def test_data_that_were_moved_are_named_by_their_new_place(finished, tmp_path, c
     assert main(["evaluate", str(finished / "run"), *places]) == 3
     assert "the inputs (other values) changed" in said(capsys)[1]
     assert main(["evaluate", str(finished / "run"), "--data.labels", "9"]) == 2
-    assert "--data.labels is no path of the run's data, and only these may change: --data." in said(capsys)[1]
+    assert "--data.labels does not name a path of the run's data; allowed are: --data." in said(capsys)[1]
 
 
 def test_a_run_of_a_version_that_recorded_no_data_is_measured_and_says_so(finished, tmp_path, monkeypatch, capsys):

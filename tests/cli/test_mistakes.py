@@ -105,8 +105,8 @@ MISTAKES = {
     "validate --confg one.yaml": "--confg is not an option. Did you mean --config?",
     "compare --config one.yaml --out there --resume there": "--resume is an option of fit. A comparison goes on by the "
     "same command compare, with the same --out.",
-    "list Dense": "Dense is no folder. Name one with configs, or leave it out for configs/; a class is explained by "
-    "aepretrain fit --layers.help Dense.",
+    "list Dense": "Dense is not a folder. Name a folder of configs (default: configs/). A class is explained by "
+    "aepretrain fit --layers.help NAME or --data.help NAME.",
     "validate --config keys.yaml": "keys.yaml: unknown key 'control.batch_size'. Did you mean "
     "control.pretrain.batch_size or control.finetune.batch_size?",
     "validate --config one.yaml --data.root": "--data.root needs a value after it. Give one, or leave --data.root out.",

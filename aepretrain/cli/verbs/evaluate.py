@@ -70,8 +70,8 @@ def _data_paths(config: Path, options: Sequence[str]) -> Sequence[str]:
     for option in options:
         if option.startswith("--") and option.split("=")[0] not in known:
             raise ConfigError(
-                f"{option.split('=')[0]} is no path of the run's data, and only these may change: {', '.join(known)}. "
-                "Leave it out."
+                f"{option.split('=')[0]} does not name a path of the run's data; allowed are: "
+                f"{', '.join(known) or 'none, as they have no path'}. Leave it out."
             )
     return options
 

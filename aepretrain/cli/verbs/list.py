@@ -18,8 +18,8 @@ def run(arguments: Sequence[str]) -> None:
     folder = Path(parse_own("list", arguments, "[FOLDER]", {"folder": {"nargs": "?"}}).folder).expanduser()
     if folder != Path("configs") and not folder.is_dir():
         raise ConfigError(
-            f"{folder} is no folder. Name one with configs, or leave it out for configs/; a class is explained by "
-            f"aepretrain fit --layers.help {folder}."
+            f"{folder} is not a folder. Name a folder of configs (default: configs/). A class is explained by "
+            "aepretrain fit --layers.help NAME or --data.help NAME."
         )
     for title, base in (("layers", Layer), ("data", DataModule)):
         rows = [[name, _first_line(cls)] for name, cls in sorted(known_classes(base).items())]

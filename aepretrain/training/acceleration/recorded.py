@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aepretrain.training.loop import OptimizerStep
 
 OFTEN = 6
-"""A recording takes the time that it spares in about so many steps, and the memory of one."""
+"""Recording costs as much time as it saves in about six steps, and the memory of one step."""
 LAUNCHED = "{stage}  steps are not recorded: {reason}"
 
 

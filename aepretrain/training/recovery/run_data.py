@@ -10,7 +10,7 @@ from aepretrain.training.recovery.run_state import RunState
 def record_or_check_data(out: Path | None, data: DataModule, *, resume: bool) -> None:
     """Record the fingerprint of the data in ``state.json``, or check it when a run is resumed.
 
-    A run of a version that recorded none goes on, with one line that says so; from then on it has one.
+    A run without a fingerprint (older version) goes on with a notice; its fingerprint is recorded now.
 
     Args:
         out: The run directory; ``None``: nothing is recorded.
