@@ -18,6 +18,7 @@ VARIANTS = {
     "DenoisingAutoencoder": {"corruption": {"class_path": "Masking", "init_args": {"p": 0.3}}},
     "VariationalAutoencoder": {},
     "RestrictedBoltzmannMachine": {"persistent": 7},
+    "AdversarialAutoencoder": {"discriminator": [8]},
 }
 STEPS = {"00": 30, "01": 20, "classifier": 24}
 """Optimizer steps of the stages of :func:`config`."""
