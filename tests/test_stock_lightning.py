@@ -189,6 +189,15 @@ def test_a_checkpoint_makes_nothing_but_parts_and_optimizers(path, tmp_path):
             PlainAutoencoder.load_from_checkpoint(file, weights_only=True)
 
 
+def test_a_part_of_a_checkpoint_that_cannot_be_made_is_one_line(tmp_path):
+    file = saved(PlainAutoencoder((1, 8, 8), Dense(6)), digits().for_pretraining(), tmp_path)
+    changed = torch.load(file, weights_only=True)
+    changed["hyperparameters"]["coder"]["init_args"]["features"] = 0
+    torch.save(changed, file)
+    with pytest.raises(ConfigError, match="the checkpoint's Dense cannot be made: a Dense layer needs at least 1 unit"):
+        PlainAutoencoder.load_from_checkpoint(file, weights_only=True)
+
+
 def test_loaders_of_bare_tensors_train_and_encode_every_example():
     x = digits().splits().unlabelled[:60]
     layers = [DenoisingAutoencoder((1, 8, 8), Dense(6)) for _ in range(2)]

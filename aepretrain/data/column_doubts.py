@@ -25,7 +25,6 @@ DATED = (
 """A date in another form than 2026-01-31."""
 GROUPED = r"^[+-]?([1-9]\d{0,2}(,\d{3})+|\d+)(\.\d*)?$"
 """A number whose commas, if any, may separate thousands."""
-
 POINTED = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"
 """A number whose points separate thousands, or one point the decimals."""
 
@@ -91,11 +90,12 @@ class Doubts:
             self.pointed = self.pointed or (pointed[0].as_py() if len(pointed) else None)
             self.is_pointed = _all_match(pointed, POINTED)
 
-    def of_numbers(self, *, is_named: bool) -> list[str]:
+    def of_numbers(self, *, is_named: bool, has_points: bool) -> list[str]:
         """Sentences on a column that is taken as numbers, without its name.
 
         Args:
             is_named: Whether the user says that they are numbers.
+            has_points: Whether points in them stand in the file, and are no decimal commas there.
         """
         far = self.high - self.low
         found = [mark for mark in sorted(self.marks) if mark < self.low - far or mark > self.high + far]
@@ -110,7 +110,7 @@ class Doubts:
                 f"holds numbers that begin with zeros, as codes do, such as {self.padded!r}. If they are codes, make "
                 "it a category by data.columns."
             )
-        if self.pointed is not None and self.is_pointed and self.has_whole:
+        if has_points and self.pointed is not None and self.is_pointed and self.has_whole:
             sentences.append(
                 f"holds whole numbers beside numbers such as {self.pointed!r}, whose point may separate thousands. If "
                 "it does, set data.decimal ','."

@@ -11,7 +11,7 @@ from aepretrain.data.column_doubts import Doubts
 from aepretrain.data.columns import Column, KindName, as_numbers, as_text
 from aepretrain.data.labels import MANY
 from aepretrain.data.origin import listed
-from aepretrain.data.table_files import is_number, with_decimal_point, with_points
+from aepretrain.data.table_files import DecimalMark, is_number, with_decimal_point, with_points
 from aepretrain.errors import DataError
 
 CATEGORIES = 100
@@ -33,10 +33,12 @@ class ColumnScan:
     Args:
         name: Its name.
         kind: What it holds, where the user says so; ``None``: it is found.
+        decimal: What stands before the decimals of numbers in text.
     """
 
     name: str
     kind: KindName | None = None
+    decimal: DecimalMark = "."
     rows: int = 0
     missing: int = 0
     counts: dict[str, int] = field(default_factory=dict)
@@ -121,9 +123,10 @@ class ColumnScan:
     @property
     def warnings(self) -> list[str]:
         """Sentences on values that look wrong for what the column is taken for; few where the user says what it is."""
+        is_named = self.kind is not None
         sentences = {
-            "numeric": lambda: self.doubts.of_numbers(is_named=self.kind is not None),
-            "category": lambda: self.doubts.of_category(self.counts, is_named=self.kind is not None),
+            "numeric": lambda: self.doubts.of_numbers(is_named=is_named, has_points=self.decimal == "."),
+            "category": lambda: self.doubts.of_category(self.counts, is_named=is_named),
         }.get(self.found or "", list)()
         return [f"column {self.name} {sentence}" for sentence in sentences]
 

@@ -242,7 +242,7 @@ class _Scan:
         kinds: Mapping[str, KindName],
         others: Iterable[str | None],
     ) -> None:
-        self.scans = [ColumnScan(name, kinds.get(name)) for name in names]
+        self.scans = [ColumnScan(name, kinds.get(name), parts[0].decimal) for name in names]
         self.counts: list[int] = []
         wanted = list(dict.fromkeys(name for name in others if name is not None))
         pieces: dict[str, list[Any]] = {name: [] for name in wanted}

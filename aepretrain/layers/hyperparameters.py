@@ -172,8 +172,11 @@ def _rebuilt(value: Any) -> Any:
     if not (_is_factory(cls) if "factory" in value else _is_part(cls)):
         raise ConfigError(f"the checkpoint names {path}, which is no class that is known here. Import {module} before.")
     assert isinstance(cls, type)
-    arguments = {key: _rebuilt(each) for key, each in value["init_args"].items()}
-    return partial(cls, **arguments) if "factory" in value else cls(**arguments)
+    arguments = {key: _rebuilt(each) for key, each in dict(value.get("init_args", {})).items()}
+    try:
+        return partial(cls, **arguments) if "factory" in value else cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the checkpoint's {name} cannot be made: {error} Give it again by the argument.") from error
 
 
 def _is_part(value: Any) -> bool:

@@ -237,6 +237,8 @@ def test_with_decimal_commas_points_separate_thousands(tmp_path):
     x = raw(read(path, decimal=",", splits=None, columns=None))
     assert sorted(set(x[:, 0].tolist())) == [-1000.25, 0.5, 950, 1234567]
     assert sorted(set(x[:, 1].tolist())) == [7, 48137]
+    path = columns_of(tmp_path, x=["1,234", "950"])
+    assert not read(path, decimal=",").warnings  # these are decimals
     path = columns_of(tmp_path, x=["1,5", "0,5"], y=["48.137", " 48.1"])
     with pytest.raises(DataError, match=r"b.csv: column y holds '48.1' with a decimal point, but data.decimal is ','"):
         read(path, decimal=",")
