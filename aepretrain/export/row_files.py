@@ -1,6 +1,7 @@
 """Values of many rows, written piece by piece to ``.npy``, ``.npz``, ``.parquet`` or ``.csv``."""
 
 import csv
+import itertools
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ def write_rows(path: Path, pieces: Iterable[Piece], count: int, names: Mapping[s
         path: The file; an existing one is replaced once the new one is complete.
         pieces: Values of consecutive rows.
         count: Number of all rows.
-        names: Column names of the elements of a vector, by its name; else they are numbered.
+        names: Column names of the elements of a vector, by its name, of which equal ones are numbered; else all are.
 
     Raises:
         ConfigError: If the ending names no format, a ``.npy`` file would have to hold several arrays, or pyarrow is
@@ -46,6 +47,7 @@ def write_rows(path: Path, pieces: Iterable[Piece], count: int, names: Mapping[s
     """
     check_format(path)
     make_folder(path.parent)
+    names = {name: distinct(columns) for name, columns in names.items()}
     with storing(path, 0):
         part, file = open_part(path)
         try:
@@ -56,6 +58,24 @@ def write_rows(path: Path, pieces: Iterable[Piece], count: int, names: Mapping[s
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names of which no two are equal: those that occurred before have a number.
+
+    Example:
+        >>> distinct(["kind=other", "mass", "kind=other"])
+        ['kind=other', 'mass', 'kind=other (2)']
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        own = (each for each in itertools.chain([name], _numbered(name)) if each not in found)
+        found[next(own)] = None
+    return list(found)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return (f"{name} ({k})" for k in itertools.count(2))
 
 
 def check_format(path: Path) -> None:

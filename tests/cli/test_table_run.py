@@ -118,6 +118,19 @@ def test_raw_rows_of_a_csv_are_encoded_by_the_names_of_their_columns(finished, t
     assert sum(parts) == pytest.approx(float(straight[0]["error"]), rel=1e-4)
 
 
+def test_no_error_of_a_feature_is_lost_where_names_of_features_are_alike(tmp_path):
+    alike = {"mass": TABLE["mass"], "mass missing": [f"{k % 7}.5" for k in range(N)], "kind": TABLE["kind"]}
+    alike["seen"] = [("other", "missing", "red", "")[k % 4] for k in range(N)]
+    file = config(tmp_path, finetune={"epochs": 0})
+    data = write(tmp_path / "birds.csv", alike)
+    assert main(["fit", "--config", str(file), "--pretrain.epochs", "1", "--out", str(tmp_path / "run")]) == 0
+    words = ["encode", str(tmp_path / "run"), "--data", data, "--add", "error", "--per-feature"]
+    assert main([*words, "--out", str(tmp_path / "codes.csv")]) == 0
+    for row in rows_of(tmp_path / "codes.csv"):
+        parts = [float(value) for name, value in row.items() if name.startswith("error_")]
+        assert sum(parts) == pytest.approx(float(row["error"]), rel=1e-4)
+
+
 def test_predictions_are_those_that_the_run_was_tested_with(finished, tmp_path):
     data, out = str(finished / "birds.csv"), tmp_path / "y.csv"
     assert main(["predict", str(finished / "run"), "--data", data, "--out", str(out)]) == 0
