@@ -17,6 +17,7 @@ TIMEOUTS = {"init_timeout": 20.0, "finish_timeout": 60.0}
 SETTINGS: dict[str, Any] = {
     "silent": True,
     "program": "aepretrain",
+    "host": "",
     "console": "off",
     "save_code": False,
     "disable_git": True,

@@ -131,6 +131,7 @@ def test_every_scalar_of_metrics_jsonl_is_logged_with_the_same_value(fit, record
 
 def test_a_run_has_its_job_type_tags_config_pictures_results_and_encoder(fit, record):
     assert (record.run["job_type"], record.run["tags"]) == ("fit", ["mine"])
+    assert not record.run.get("host")
     assert "run_group" not in record.run
     config = yaml.safe_load((fit.folder / "config.yaml").read_text())
     logged = record.run["config"]["update"]
