@@ -89,9 +89,6 @@ def _group(name: str) -> str:
     return group if is_inner else "other"
 
 
-NEW_ROWS = " --data PATH --out FILE"
-
-
 def _usage(verb: str) -> str:
     if verb == "init":
         return "aepretrain init --data PATH [--target COLUMN] --out FILE"
@@ -101,7 +98,8 @@ def _usage(verb: str) -> str:
         return "aepretrain list [FOLDER]"
     positional = [option.value for option in OWN[verb] if not option.name.startswith("-")]
     if positional:
-        needed = {"export": " --out PATH", "sample": " --out FILE"} | dict.fromkeys(("encode", "predict"), NEW_ROWS)
+        rows = " --data PATH --out FILE"
+        needed = {"export": " --out PATH", "sample": " --out FILE", "encode": rows, "predict": rows}
         more = " [--NAME VALUE ...]" if len(OWN[verb]) > len(positional) else ""
         return f"aepretrain {verb} {' '.join(positional)}{needed.get(verb, '')}{more}"
     out = {"fit": " [--out DIR]", "compare": " --out DIR"}.get(verb, "")

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,13 +143,16 @@ def _first(known: Any, pattern: str) -> str | None:
     return found[0].as_py() if len(found) else None
 
 
-def differing_in_capitals(texts: Mapping[str, Any]) -> list[str]:
+def differing_in_capitals(texts: Collection[str]) -> list[str]:
     """Texts that differ in capitals or spaces alone, as words, at most a sentence; single letters may well differ so.
 
+    Args:
+        texts: Different texts.
+
     Example:
-        >>> differing_in_capitals(dict.fromkeys(["Yes", "no", "yes"]))
+        >>> differing_in_capitals(["Yes", "no", "yes"])
         ["'Yes' and 'yes', which differ in capitals or spaces alone"]
-        >>> differing_in_capitals(dict.fromkeys(["Yes", "no"]))
+        >>> differing_in_capitals(["Yes", "no"])
         []
     """
     alike: dict[str, list[str]] = {}

@@ -119,18 +119,17 @@ def _in_range(
 
 def _doubts(names: Sequence[str], origin: Origin) -> tuple[str, ...]:
     """Warnings on labels that look like a mark of missing ones, or like one class written in two ways."""
-    odd = [name for name in names if name.strip().lower() in LOOK_MISSING]
-    return (
-        *(
-            f"{origin.name}: a class is called {name!r}, as missing labels are that were made text. If it means "
-            "missing, leave these rows out."
-            for name in odd
-        ),
-        *(
-            f"{origin.name}: classes are called {pair}. Write them alike if they are one class."
-            for pair in differing_in_capitals(dict.fromkeys(names))
-        ),
-    )
+    marks = [
+        f"{origin.name}: a class is called {name!r}, as missing labels are that were made text. If it means missing, "
+        "leave these rows out."
+        for name in names
+        if name.strip().lower() in LOOK_MISSING
+    ]
+    twins = [
+        f"{origin.name}: classes are called {pair}. Write them alike if they are one class."
+        for pair in differing_in_capitals(names)
+    ]
+    return (*marks, *twins)
 
 
 def unlabelled_marks(column: NDArray[Any]) -> NDArray[np.bool_]:

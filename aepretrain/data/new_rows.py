@@ -109,11 +109,15 @@ def _table(path: Path, columns: Sequence[str] | None, settings: Mapping[str, Any
     data = ParquetFolder(
         str(path), columns=None if columns is None else list(columns), **_chosen(settings, TABLE_SETTINGS)
     )
-    if not data.count():
-        raise DataError(f"--data names {path}, which has no rows. Name a table that has some.")
+    _check_rows(data.count(), path)
     labels = None if target is None else data.values_of(target)
     notes = [note for note in data.notes if not note.startswith("left out, not in data.columns")]
     return NewRows(data.read()[0].raw(), labels=None if labels is None else labels.tolist(), notes=notes)
+
+
+def _check_rows(count: int, path: Path) -> None:
+    if not count:
+        raise DataError(f"--data names {path}, which has no rows. Name a table that has some.")
 
 
 class _NewTable(TableRows):
@@ -132,8 +136,7 @@ def _mixed_table(path: Path, transform: TableTransform, settings: Mapping[str, A
     parts = open_table(path, "--data", decimal=settings.get("decimal", "."))
     check_names(parts, [column.name for column in transform.columns], "other data by --data")
     data = _NewTable(path, parts, transform.columns, **_chosen(settings, TABLE_SETTINGS))
-    if not data.count():
-        raise DataError(f"--data names {path}, which has no rows. Name a table that has some.")
+    _check_rows(data.count(), path)
     x, labels = data.read()[0].raw(), data.values_of(settings.get("target"))
     return NewRows(x, labels=labels, notes=[f"{path}: {data.count():,} rows.", *data.unknown_values()])
 

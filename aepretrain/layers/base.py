@@ -32,9 +32,8 @@ class StageModule(KeepsHyperparameters, ABC):
     Args:
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the learning-rate scheduler from the optimizer. One of
-            :data:`~aepretrain.parts.schedules.STEPWISE` steps after every
-            update, ``ReduceLROnPlateau`` after every validation by the figure that decides, ``monitor``, any other
-            after every epoch.
+            :data:`~aepretrain.parts.schedules.STEPWISE` steps after every update, ``ReduceLROnPlateau`` after every
+            validation by the figure that decides, ``monitor``, any other after every epoch.
     """
 
     monitor: str
@@ -122,7 +121,7 @@ class StageModule(KeepsHyperparameters, ABC):
         """
         tensors = (batch,) if isinstance(batch, Tensor) else batch
         if not isinstance(tensors, list | tuple) or not all(isinstance(each, Tensor) for each in tensors):
-            held = type(batch).__name__ if tensors is batch and not isinstance(batch, list | tuple) else "other values"
+            held = "other values" if isinstance(batch, list | tuple) else type(batch).__name__
             raise DataError(f"a batch must hold tensors alone, but is or holds {held}. Let the loader give (inputs,).")
         return tensors
 

@@ -29,7 +29,7 @@ from aepretrain.runs.measuring import measure
 from aepretrain.storage.yaml_files import read_yaml
 from aepretrain.training.recovery.signals import stop_at_signal
 
-CHECK = "Name a directory that fit wrote."
+WAY_OUT = "Name a directory that fit wrote."
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ def _data_paths(config: Path, options: Sequence[str]) -> Sequence[str]:
     Raises:
         ConfigError: If one is no path of the data.
     """
-    known = [f"--{key.replace('.init_args', '')}" for key in sorted(path_keys(read_yaml(config, CHECK)[0]))]
+    known = [f"--{key.replace('.init_args', '')}" for key in sorted(path_keys(read_yaml(config, WAY_OUT)[0]))]
     for option in options:
         if option.startswith("--") and option.split("=")[0] not in known:
             raise ConfigError(
